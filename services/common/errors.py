@@ -1,0 +1,67 @@
+"""What went wrong, as a gRPC status: one clear line for the caller, the traceback for the log.
+
+A handler raises; `status_of` decides. Callers never see a traceback, a path or a process id: what was not foreseen
+becomes INTERNAL with an incident id that the log has too. A caller reads how long to wait before trying again from the
+trailing metadata key `retry-after-ms`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+import grpc
+
+RETRY_AFTER_KEY = "retry-after-ms"
+MAX_MESSAGE = 1000  # characters; longer ones meet the limits of HTTP/2 trailers
+
+
+class ServiceError(Exception):
+    """A failure with its status. `retry_after`: seconds until trying again makes sense; 0: do not."""
+
+    def __init__(self, code: grpc.StatusCode, message: str, retry_after: float = 0.0):
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+    @classmethod
+    def at_capacity(cls, what: str, limit: int, retry_after: float = 1.0) -> ServiceError:
+        """RESOURCE_EXHAUSTED: `what` is used up to `limit`."""
+        message = f"at capacity: {limit} {what} in use; try again in {retry_after:g} s"
+        return cls(grpc.StatusCode.RESOURCE_EXHAUSTED, message, retry_after)
+
+
+@dataclass(frozen=True)
+class Status:
+    code: grpc.StatusCode
+    message: str
+    retry_after: float = 0.0  # seconds
+    unexpected: bool = False  # the log should carry the traceback
+
+    @property
+    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        if self.retry_after <= 0:
+            return ()
+        return ((RETRY_AFTER_KEY, str(round(self.retry_after * 1000))),)
+
+
+def status_of(error: Exception) -> Status:
+    """The status a handler's exception stands for."""
+    if isinstance(error, ServiceError):
+        return Status(error.code, error.message[:MAX_MESSAGE], error.retry_after)
+    if isinstance(error, ValueError):
+        return Status(grpc.StatusCode.INVALID_ARGUMENT, str(error)[:MAX_MESSAGE])
+    if isinstance(error, TimeoutError):
+        return Status(grpc.StatusCode.DEADLINE_EXCEEDED, str(error)[:MAX_MESSAGE] or "the deadline has passed")
+    incident = uuid.uuid4().hex[:12]
+    message = f"internal error, incident {incident}: the service's log has the cause under this id"
+    return Status(grpc.StatusCode.INTERNAL, message, unexpected=True)
+
+
+def retry_after(error: grpc.RpcError) -> float:
+    """Seconds the service asked this caller to wait before trying again; 0 where it said nothing."""
+    for key, value in error.trailing_metadata() or ():
+        if key == RETRY_AFTER_KEY and str(value).isdigit():
+            return int(value) / 1000
+    return 0.0

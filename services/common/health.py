@@ -1,0 +1,44 @@
+"""Health as everyone asks for it: `grpc.health.v1` for a process that is ready once its model has answered a warm-up.
+
+Under Ray Serve a replica's server is reached only after the servicer was built, so the same switch serves both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+SERVICE_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+
+class Health(health_pb2_grpc.HealthServicer):
+    """Answers NOT_SERVING until `ready` is set to True, and again once it is set to False for a graceful stop."""
+
+    def __init__(self) -> None:
+        self.ready = False
+
+    def _answer(self) -> health_pb2.HealthCheckResponse:
+        answer = health_pb2.HealthCheckResponse
+        return answer(status=answer.SERVING if self.ready else answer.NOT_SERVING)
+
+    async def Check(self, request, context):
+        return self._answer()
+
+    async def Watch(self, request, context):
+        told = None
+        while True:
+            if self.ready != told:
+                told = self.ready
+                yield self._answer()
+            await asyncio.sleep(0.5)
+
+
+process_health = Health()  # of this process
+
+
+def add_to_server(server) -> None:
+    """Registers this process's health with a `grpc.aio` server or a replica's Ray Serve server."""
+    if hasattr(server, "add_passthrough_service"):  # Ray Serve: answer here, do not route to the deployment
+        server.add_passthrough_service(SERVICE_NAME)
+    health_pb2_grpc.add_HealthServicer_to_server(process_health, server)

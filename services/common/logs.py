@@ -1,0 +1,76 @@
+"""Structured logs: one JSON object a line, with the session and the turn it is about.
+
+`configure` once a process. Lines go to stderr, or to `PARLEY_LOG_DIR/<service>.jsonl` where that is set. What other
+libraries log through `logging` comes out in the same form.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import structlog
+
+LOG_DIR_VARIABLE = "PARLEY_LOG_DIR"
+LOG_LEVEL_VARIABLE = "PARLEY_LOG_LEVEL"
+
+get_logger = structlog.get_logger
+
+_SHARED = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+
+
+def configure(service: str) -> None:
+    """Sends this process's logs where they belong, each line naming `service`."""
+
+    def name_service(_, __, event: dict) -> dict:
+        event.setdefault("service", service)
+        return event
+
+    directory = os.environ.get(LOG_DIR_VARIABLE)
+    if directory:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = logging.FileHandler(Path(directory) / f"{service}.jsonl")
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+    shared = [*_SHARED, name_service]
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(os.environ.get(LOG_LEVEL_VARIABLE, "INFO").upper())
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def bind(session_id: str = "", turn_id: str = "") -> None:
+    """From here on, log lines of this task carry these ids."""
+    structlog.contextvars.bind_contextvars(session_id=session_id, turn_id=turn_id)
+
+
+def bind_request(request) -> None:
+    """Starts a call's log context; a stream's ids are bound when its open message arrives."""
+    structlog.contextvars.clear_contextvars()
+    if hasattr(request, "session_id"):
+        bind(request.session_id, getattr(request, "turn_id", ""))

@@ -1,0 +1,59 @@
+"""The whole vocabulary of what is measured. Every service and the gateway count with these names and no others.
+
+`serve(port)` gives them to Prometheus at `/metrics`, one port a process. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30)
+_COMPUTE = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_BATCH = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+_RATIO = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1, 1.5, 2, 4)
+
+# Calls, counted by `@rpc`.
+REQUESTS = Counter("parley_requests_total", "Calls ended, by gRPC status", ["service", "method", "code"])
+REQUEST_SECONDS = Histogram("parley_request_seconds", "A call's life", ["service", "method"], buckets=_LATENCY)
+IN_FLIGHT = Gauge("parley_requests_in_flight", "Calls open now", ["service", "method"])
+
+# Engines.
+QUEUE = Gauge("parley_queue_length", "Work waiting for the engine", ["service"])
+SESSIONS = Gauge("parley_engine_sessions", "Rows that the engine holds for live turns", ["service"])
+BATCH_SIZE = Histogram("parley_batch_size", "Rows in one engine step", ["service"], buckets=_BATCH)
+STEP_SECONDS = Histogram("parley_step_seconds", "One engine step", ["service"], buckets=_COMPUTE)
+REFUSED = Counter("parley_refused_total", "Work refused because a limit was reached", ["service", "limit"])
+CACHE_BYTES = Gauge("parley_cache_bytes", "Memory held for KV prefixes and stream states", ["service"])
+
+# What was made of what.
+TOKENS = Counter("parley_tokens_total", "Tokens: kind is prompt, cached or answer", ["service", "kind"])
+AUDIO_SECONDS = Counter("parley_audio_seconds_total", "Audio: direction is in or out", ["service", "direction"])
+PICTURES = Counter("parley_pictures_total", "Tiles and frames encoded", ["service"])
+
+# What a user feels.
+FIRST_TOKEN_SECONDS = Histogram("parley_first_token_seconds", "`respond` → first token", ["service"], buckets=_LATENCY)
+FIRST_AUDIO_SECONDS = Histogram(
+    "parley_first_audio_seconds",
+    "To the first audio: from the end of the question (gateway), from the first whole clause (speech decoder)",
+    ["service"],
+    buckets=_LATENCY,
+)
+REAL_TIME_FACTOR = Histogram(
+    "parley_real_time_factor", "Compute seconds a second of audio; below 1 keeps up", ["service"], buckets=_RATIO
+)
+
+# The gateway.
+CONVERSATIONS = Gauge("parley_conversations", "Client streams open now")
+TURNS = Counter("parley_turns_total", "Turns ended: complete, cancelled, nothing or failed", ["reason"])
+STATES = Counter("parley_states_total", "What questions were taken for: speech, text or nothing", ["state"])
+RECONNECTS = Counter("parley_reconnects_total", "Calls to a service started over after a lost connection", ["service"])
+STORE_ERRORS = Counter("parley_store_errors_total", "Failed calls to Redis", ["operation"])
+
+
+def serve(port: int, host: str = "127.0.0.1") -> int:
+    """Starts the `/metrics` page in a thread of its own and returns its port; where `port` is taken, a free one."""
+    try:
+        server, _ = start_http_server(port, host)
+    except OSError:  # another replica of this service on this machine has it
+        server, _ = start_http_server(0, host)
+    return server.server_port

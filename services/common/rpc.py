@@ -1,0 +1,115 @@
+"""`@rpc` on a servicer's method: status codes, counting, log ids and the bearer check, the same everywhere.
+
+The method is written as for `grpc.aio` (`async def Encode(self, request, context)`, or an async generator for a
+streamed answer) on a class with an attribute `service` (its name in metrics and logs). It raises to fail; it never
+sets codes itself. It reads nothing of `context` but `invocation_metadata()`, so that it runs under `grpc.aio` and Ray
+Serve alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hmac
+import inspect
+import os
+import time
+from collections.abc import Callable
+
+import grpc
+
+from services.common import logs, metrics
+from services.common.errors import ServiceError, status_of
+
+TOKEN_VARIABLE = "PARLEY_SERVICE_TOKEN"  # set on services and gateway: calls must carry it as a bearer token
+
+log = logs.get_logger(__name__)
+
+
+def authenticate(context) -> None:
+    """Raises UNAUTHENTICATED where a token is required and the call does not carry it."""
+    token = os.environ.get(TOKEN_VARIABLE)
+    if not token:
+        return
+    given = {key: value for key, value in context.invocation_metadata() or ()}.get("authorization", "")
+    if not hmac.compare_digest(str(given).encode(), f"Bearer {token}".encode()):
+        raise ServiceError(grpc.StatusCode.UNAUTHENTICATED, "the call carries no valid bearer token")
+
+
+class _Call:
+    """One call: counted when it starts and when it ends."""
+
+    def __init__(self, service: str, method: str):
+        self.labels = (service, method)
+        self.started = time.monotonic()
+        metrics.IN_FLIGHT.labels(*self.labels).inc()
+
+    def end(self, code: str) -> None:
+        metrics.IN_FLIGHT.labels(*self.labels).dec()
+        metrics.REQUESTS.labels(*self.labels, code).inc()
+        metrics.REQUEST_SECONDS.labels(*self.labels).observe(time.monotonic() - self.started)
+
+    async def fail(self, context, error: Exception) -> None:
+        """Ends the call with the status of `error`. Always raises."""
+        status = status_of(error)
+        self.end(status.code.name)
+        emit = log.error if status.unexpected else log.warning
+        emit(
+            "call failed",
+            method=self.labels[1],
+            code=status.code.name,
+            message=status.message,
+            exc_info=error if status.unexpected else None,
+        )
+        if hasattr(context, "abort"):  # grpc.aio
+            await context.abort(status.code, status.message, status.trailing_metadata)
+        context.set_code(status.code)  # Ray Serve keeps what was set before an exception
+        context.set_details(status.message)
+        context.set_trailing_metadata(list(status.trailing_metadata))
+        raise ServiceError(status.code, status.message, status.retry_after) from None
+
+
+def rpc(method: Callable) -> Callable:
+    """Decorates a unary-answer coroutine or a streamed-answer async generator."""
+    name = method.__name__
+
+    if inspect.isasyncgenfunction(method):
+
+        @functools.wraps(method)
+        async def streamed(self, request, context):
+            logs.bind_request(request)
+            call = _Call(self.service, name)
+            answers = method(self, request, context)
+            try:
+                authenticate(context)
+                async for answer in answers:
+                    yield answer
+            except (asyncio.CancelledError, GeneratorExit):
+                call.end("CANCELLED")
+                raise
+            except Exception as error:
+                await call.fail(context, error)
+            else:
+                call.end("OK")
+            finally:
+                await answers.aclose()  # its clean-up runs now, not when the garbage collector comes
+
+        return streamed
+
+    @functools.wraps(method)
+    async def single(self, request, context):
+        logs.bind_request(request)
+        call = _Call(self.service, name)
+        try:
+            authenticate(context)
+            answer = await method(self, request, context)
+        except asyncio.CancelledError:
+            call.end("CANCELLED")
+            raise
+        except Exception as error:
+            await call.fail(context, error)
+        else:
+            call.end("OK")
+            return answer
+
+    return single

@@ -1,0 +1,97 @@
+"""Tensors on the wire: raw little-endian bytes with a dtype and a shape, and nothing guessed.
+
+Notable points:
+- Strict both ways: a byte too many, an unknown dtype or a wrong shape is a `ValueError` that says what would be right.
+- The numpy half imports no torch, so the gateway stays small; the torch half imports it when first called.
+- numpy has no bfloat16: it is read as the float32 that has exactly the same value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from protos.parley.v1.tensor_pb2 import Tensor
+
+if TYPE_CHECKING:
+    import torch
+
+WIRE_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8}  # bytes an element
+NUMPY_DTYPES = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "int64": "<i8"}
+
+
+def check(tensor: Tensor, shape: Sequence[int | None] | None = None, max_elements: int = 1 << 28) -> tuple[int, ...]:
+    """The tensor's shape, once it is known to be sound.
+
+    `shape`: what is expected, `None` standing for any size of that axis.
+    Raises `ValueError` for an unknown dtype, a shape that is not the expected one, more than `max_elements` elements,
+    or a number of bytes that does not follow from dtype and shape.
+    """
+    if tensor.dtype not in WIRE_SIZES:
+        raise ValueError(f"tensor dtype {tensor.dtype!r} is unknown; use one of {', '.join(WIRE_SIZES)}")
+    sizes = tuple(tensor.shape)
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"tensor shape {list(sizes)} has a negative size")
+    count = math.prod(sizes)
+    if count > max_elements:
+        raise ValueError(f"tensor of {count} elements is above the limit of {max_elements}")
+    want = count * WIRE_SIZES[tensor.dtype]
+    if len(tensor.data) != want:
+        raise ValueError(f"tensor of {tensor.dtype} {list(sizes)} needs {want} bytes of data, got {len(tensor.data)}")
+    if shape is not None and (
+        len(shape) != len(sizes) or any(w is not None and w != s for w, s in zip(shape, sizes, strict=True))
+    ):
+        wanted = ["any" if size is None else size for size in shape]
+        raise ValueError(f"tensor shape {list(sizes)} does not fit; want {wanted}")
+    return sizes
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """float32, float16 or int64 array of any shape → wire. Raises `ValueError` for another dtype."""
+    name = array.dtype.name
+    if name not in WIRE_SIZES:
+        raise ValueError(f"array dtype {name} cannot travel; convert it to one of float32, float16, int64")
+    data = np.ascontiguousarray(array, dtype=NUMPY_DTYPES[name]).tobytes()
+    return Tensor(dtype=name, shape=array.shape, data=data)
+
+
+def to_numpy(tensor: Tensor, shape: Sequence[int | None] | None = None) -> np.ndarray:
+    """Wire → a read-only array of the same dtype (float32 where the wire says bfloat16). Raises as `check` does."""
+    sizes = check(tensor, shape)
+    array = np.frombuffer(tensor.data, dtype=NUMPY_DTYPES[tensor.dtype]).reshape(sizes)
+    if tensor.dtype == "bfloat16":  # the upper half of a float32
+        array = (array.astype("<u4") << 16).view("<f4")
+    return array
+
+
+def from_torch(tensor: torch.Tensor) -> Tensor:
+    """Tensor of any device and shape → wire, keeping the dtype. Raises `ValueError` for a dtype that cannot travel."""
+    import torch
+
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name not in WIRE_SIZES:
+        raise ValueError(f"tensor dtype {name} cannot travel; convert it to one of {', '.join(WIRE_SIZES)}")
+    flat = tensor.detach().cpu().contiguous()
+    if name == "bfloat16":
+        flat = flat.view(torch.uint16)
+    return Tensor(dtype=name, shape=tensor.shape, data=flat.numpy().astype(NUMPY_DTYPES[name], copy=False).tobytes())
+
+
+def to_torch(
+    tensor: Tensor,
+    shape: Sequence[int | None] | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> torch.Tensor:
+    """Wire → a tensor of its own memory, optionally of another dtype or device. Raises as `check` does."""
+    import torch
+
+    sizes = check(tensor, shape)
+    array = np.frombuffer(tensor.data, dtype=NUMPY_DTYPES[tensor.dtype]).reshape(sizes)
+    native = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=True))
+    if tensor.dtype == "bfloat16":
+        native = native.view(torch.bfloat16)
+    return native.to(device=device, dtype=dtype)
