@@ -42,3 +42,8 @@ def add_to_server(server) -> None:
     if hasattr(server, "add_passthrough_service"):  # Ray Serve: answer here, do not route to the deployment
         server.add_passthrough_service(SERVICE_NAME)
     health_pb2_grpc.add_HealthServicer_to_server(process_health, server)
+
+
+def register(_servicer, server) -> None:
+    """`add_to_server` with the signature that Ray Serve's `grpc_servicer_functions` have."""
+    add_to_server(server)
