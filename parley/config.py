@@ -73,6 +73,7 @@ class SpeechConfig(Config):
     frame_length_ms: float = 25.0
     frame_shift_ms: float = 10.0
     conv_channels: int  # of the two stride-2 convolutions
+    subsampled_size: int = 0  # width that their output is projected to before the blocks; 0 means hidden_size
     hidden_size: int
     num_layers: int
     num_heads: int
@@ -270,7 +271,7 @@ VITA_7B = ParleyConfig(
         image_size=448, patch_size=14, hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096,
     ),  # fmt: skip
     speech=SpeechConfig(
-        conv_channels=1024, hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096,
+        conv_channels=512, hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096,
         chunk_size=16, left_chunks=16, dynamic_chunks=True, ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'",
     ),  # fmt: skip
     language=LanguageConfig(
