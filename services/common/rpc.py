@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 import grpc
+from google.protobuf.empty_pb2 import Empty
 
 from services.common import logs, metrics
 from services.common.errors import ServiceError, status_of
@@ -50,7 +51,7 @@ class _Call:
         metrics.REQUEST_SECONDS.labels(*self.labels).observe(time.monotonic() - self.started)
 
     async def fail(self, context, error: Exception) -> None:
-        """Ends the call with the status of `error`. Always raises."""
+        """Ends the call with the status of `error`. Raises under `grpc.aio`; under Ray Serve the caller must return."""
         status = status_of(error)
         self.end(status.code.name)
         emit = log.error if status.unexpected else log.warning
@@ -63,10 +64,9 @@ class _Call:
         )
         if hasattr(context, "abort"):  # grpc.aio
             await context.abort(status.code, status.message, status.trailing_metadata)
-        context.set_code(status.code)  # Ray Serve keeps what was set before an exception
+        context.set_code(status.code)  # Ray Serve would drop the trailing metadata if an exception were raised
         context.set_details(status.message)
         context.set_trailing_metadata(list(status.trailing_metadata))
-        raise ServiceError(status.code, status.message, status.retry_after) from None
 
 
 def rpc(method: Callable) -> Callable:
@@ -108,8 +108,8 @@ def rpc(method: Callable) -> Callable:
             raise
         except Exception as error:
             await call.fail(context, error)
-        else:
-            call.end("OK")
-            return answer
+            return Empty()  # never sent, the status is
+        call.end("OK")
+        return answer
 
     return single
