@@ -1,0 +1,278 @@
+"""What every data set gives the trainer: a `Sample`, and the LLaVA/VITA records that become samples.
+
+Notable points:
+- A record is accepted as LLaVA and VITA users have it, from a JSON list or JSON lines; nothing is rewritten on disk.
+- A record that does not line up is counted and shown with its reason. Nothing is repaired or voided in silence.
+- `inserted_id` marks the answer turn that must be a refusal: its state is `nothing`.
+- Reading makes no array: media stay file paths until somebody needs their samples or pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MARKERS = {"<image>": "image", "<audio>": "audio", "<video>": "video"}
+ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+FIELDS = {"image", "images", "audio", "video"}
+MARKER_PATTERN = re.compile("|".join(MARKERS))
+
+
+@dataclass
+class Sample:
+    """One conversation to learn from.
+
+    `messages` are OpenAI-like: {"role", "content"}, content a string or a list of parts {"type": T, T: X} with T text,
+    image, video or audio. X is a path, a PIL picture, a list of PIL frames or float32 audio at 16 kHz. An assistant
+    message may carry "state"; without one the turn's state follows from how it was asked (`turn_states`).
+    """
+
+    messages: list[dict]
+    task: str  # where it comes from or what it asks: "caption", "question", "small_talk", a record's `set`
+    state: str = "text"  # of the last answer: "speech", "text" or "nothing"
+    about: dict[str, Any] = field(
+        default_factory=dict
+    )  # kind, voice, words a minute, id: for reports, never for training
+
+
+def parts(content: str | list[dict]) -> list[dict]:
+    """A message's content as a list of parts."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def turn_states(messages: list[dict]) -> list[str]:
+    """The state of every assistant message, in order: its own "state", else "speech" if it was asked by audio."""
+    states, asked = [], "text"
+    for message in messages:
+        if message["role"] == "user":
+            asked = "speech" if any(part["type"] == "audio" for part in parts(message["content"])) else "text"
+        elif message["role"] == "assistant":
+            states.append(message.get("state", asked))
+    return states
+
+
+def text_of(message: dict) -> str:
+    """The text parts of a message, joined by a space."""
+    return " ".join(part["text"] for part in parts(message["content"]) if part["type"] == "text")
+
+
+class RecordError(ValueError):
+    """A record that does not line up; `reason` is a short class of it, for counting."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+@dataclass
+class Bad:
+    """A record that was not used, and why."""
+
+    where: str  # "file:line" or "file[index]"
+    id: str
+    reason: str
+    detail: str
+
+    def __str__(self) -> str:
+        name = f" (id {self.id})" if self.id else ""
+        return f"{self.where}{name}: {self.detail}"
+
+
+@dataclass
+class Report:
+    """What `check` found in a file."""
+
+    path: Path
+    good: int = 0
+    turns: int = 0
+    refusals: int = 0
+    media: Counter = field(default_factory=Counter)  # kind → files
+    sets: Counter = field(default_factory=Counter)
+    bad: list[Bad] = field(default_factory=list)
+
+    @property
+    def reasons(self) -> Counter:
+        return Counter(bad.reason for bad in self.bad)
+
+    def __str__(self) -> str:
+        media = ", ".join(f"{count} {kind}" for kind, count in sorted(self.media.items())) or "no media"
+        lines = [
+            f"{self.path}: {self.good + len(self.bad)} records, {self.good} good, {len(self.bad)} bad; "
+            f"{self.turns} answers, {self.refusals} of them refusals; {media}"
+        ]
+        lines += [f"  {count} × {reason}" for reason, count in self.reasons.most_common()]
+        return "\n".join(lines + [f"  {bad}" for bad in self.bad])
+
+
+def read_raw(path: str | Path) -> Iterator[tuple[str, Any]]:
+    """(where, record) for each record of a JSON list or JSON lines file; a line that is no JSON gives a `Bad` instead.
+
+    JSON lines are read one by one, so a file larger than memory is fine. Raises `ValueError` if there is no such file,
+    or if it begins like a JSON list and is not one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no such records file: {path}")
+    with path.open(encoding="utf-8-sig") as file:
+        start = file.read(1)
+        while start.isspace():
+            start = file.read(1)
+        file.seek(0)
+        if start != "[":
+            for number, line in enumerate(file, 1):
+                where = f"{path.name}:{number}"
+                if line.strip():
+                    try:
+                        yield where, json.loads(line)
+                    except json.JSONDecodeError as error:
+                        yield where, Bad(where, "", "not JSON", f"not JSON: {error.msg} at column {error.colno}")
+            return
+        try:
+            records = json.load(file)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: not a JSON list: {error.msg} at line {error.lineno}") from error
+    for index, record in enumerate(records):
+        yield f"{path.name}[{index}]", record
+
+
+def media_of(record: dict) -> dict[str, list[str]]:
+    """The files a record names: kind → paths as written."""
+    files: dict[str, list[str]] = {"image": [], "audio": [], "video": []}
+    for name in FIELDS & record.keys():
+        value = record[name]
+        value = [] if value is None else [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+            raise RecordError("bad media field", f'"{name}" must be a path or a list of paths, not {record[name]!r}')
+        files[name.removesuffix("s")] += value
+    return files
+
+
+def conversation_of(record: dict) -> list[tuple[str, str]]:
+    """(role, text) of each turn. Raises `RecordError` unless users and answers alternate and nothing is empty."""
+    turns = record.get("conversations")
+    if not isinstance(turns, list) or not turns:
+        raise RecordError(
+            "no conversations", '"conversations" must be a list with at least one question and one answer'
+        )
+    read = []
+    for index, turn in enumerate(turns):
+        if not isinstance(turn, dict) or not isinstance(turn.get("value"), str) or turn.get("from") not in ROLES:
+            raise RecordError(
+                "bad turn", f'turn {index} needs "from" (human, gpt or system) and a string "value": {turn!r}'[:200]
+            )
+        read.append((ROLES[turn["from"]], turn["value"]))
+    said = [role for role, _ in read]
+    body = said[1:] if said[0] == "system" else said
+    if not body or body != ["user", "assistant"] * (len(body) // 2):
+        raise RecordError(
+            "turns do not alternate", f"human and gpt must alternate and end with gpt, found {', '.join(said)}"
+        )
+    return read
+
+
+def to_sample(record: Any, folder: str | Path = ".", need_files: bool = True) -> Sample:
+    """A LLaVA/VITA record as a `Sample`; relative paths are under `folder`.
+
+    Raises `RecordError` if anything does not line up, or if `need_files` and a file is missing.
+    """
+    if not isinstance(record, dict):
+        raise RecordError("not a record", f"a record is a JSON object, not {type(record).__name__}")
+    folder, files, turns = Path(folder), media_of(record), conversation_of(record)
+    users = "\n".join(text for role, text in turns if role == "user")
+    marked = Counter(MARKERS[marker] for marker in MARKER_PATTERN.findall(users))
+    for kind, paths in files.items():
+        # LLaVA leaves the marker out where there is one picture: it belongs in front of the first question.
+        implied = marked[kind] == 0 and len(paths) == 1 and kind != "audio"
+        if marked[kind] != len(paths) and not implied:
+            raise RecordError(
+                "markers and files differ", f"{marked[kind]} <{kind}> markers for {len(paths)} {kind} files"
+            )
+        for path in paths:
+            if need_files and not (folder / path).is_file():
+                raise RecordError("missing file", f"{kind} file {folder / path} does not exist")
+    queues = {kind: iter(paths) for kind, paths in files.items()}
+    refusal = refused_turn(record, turns)
+    messages: list[dict] = []
+    for index, (role, text) in enumerate(turns):
+        if role != "user":
+            if MARKER_PATTERN.search(text):
+                raise RecordError("marker in an answer", f"turn {index} ({role}) holds a media marker")
+            message = {"role": role, "content": text}
+            if index == refusal:
+                message["state"] = "nothing"
+            elif not text.strip():
+                raise RecordError("empty answer", f"turn {index} ({role}) is empty and not marked by inserted_id")
+            messages.append(message)
+            continue
+        first = not any(message["role"] == "user" for message in messages)
+        lead = [{"type": kind, kind: str(folder / next(queues[kind]))} for kind in ("image", "video")
+                if first and files[kind] and marked[kind] == 0]  # fmt: skip
+        content = lead + split_markers(text, queues, folder)
+        if not content:
+            raise RecordError("empty question", f"turn {index} ({role}) has neither text nor media")
+        messages.append({"role": role, "content": content})
+    about = {"id": str(record["id"])} if "id" in record else {}
+    return Sample(messages, str(record.get("set", "records")), turn_states(messages)[-1], about)
+
+
+def split_markers(text: str, queues: dict[str, Iterator[str]], folder: Path) -> list[dict]:
+    """A user's text as parts, each marker replaced by the next file of its kind."""
+    content, start = [], 0
+    for match in [*MARKER_PATTERN.finditer(text), None]:
+        piece = text[start : match.start() if match else len(text)].strip()
+        if piece:
+            content.append({"type": "text", "text": piece})
+        if match:
+            kind, start = MARKERS[match.group()], match.end()
+            content.append({"type": kind, kind: str(folder / next(queues[kind]))})
+    return content
+
+
+def refused_turn(record: dict, turns: list[tuple[str, str]]) -> int | None:
+    """The index of the answer that must be a refusal, or None."""
+    index = record.get("inserted_id")
+    if index is None:
+        return None
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(turns):
+        raise RecordError(
+            "bad inserted_id", f"inserted_id {index!r} is no turn of this conversation of {len(turns)} turns"
+        )
+    if turns[index][0] != "assistant":
+        raise RecordError("bad inserted_id", f"inserted_id {index} is a {turns[index][0]} turn; it must mark an answer")
+    return index
+
+
+def read_records(
+    path: str | Path, folder: str | Path | None = None, need_files: bool = True
+) -> tuple[list[Sample], Report]:
+    """All good samples of a file, and the report of every bad record. `folder` defaults to the file's own."""
+    path = Path(path)
+    folder = path.parent if folder is None else Path(folder)
+    report, samples, seen = Report(path), [], {}
+    for where, record in read_raw(path):
+        if isinstance(record, Bad):
+            report.bad.append(record)
+            continue
+        name = str(record.get("id", "")) if isinstance(record, dict) else ""
+        try:
+            sample = to_sample(record, folder, need_files)
+            key = (sample.task, name)
+            if name and seen.setdefault(key, where) != where:
+                raise RecordError("id seen before", f"id {name!r} of set {sample.task!r} is already at {seen[key]}")
+        except RecordError as error:
+            report.bad.append(Bad(where, name, error.reason, str(error)))
+            continue
+        samples.append(sample)
+        report.good += 1
+        report.sets[sample.task] += 1
+        states = turn_states(sample.messages)
+        report.turns += len(states)
+        report.refusals += states.count("nothing")
+        for message in sample.messages:
+            report.media.update(part["type"] for part in parts(message["content"]) if part["type"] != "text")
+    return samples, report

@@ -1,0 +1,285 @@
+"""Questions about one scene, and their answers: each refers to something unique, so each has exactly one right answer.
+
+Notable points:
+- A sentence with a gap (a thing, a place) is filled first and then belongs to a split by what it says: held-out
+  questions are sentences that training never wrote. The few without a gap ("what is written?") are in both splits.
+- Answers follow from kind and form; `answers_match` compares them word by word.
+- Left of, above and so on compare columns or rows, and are asked only where these differ.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+
+from training.data.world.scenes import Scene, Thing, draw_scene
+from training.data.world.splits import belongs, generator
+from training.data.world.vocabulary import COLOURS, DIRECTIONS, NUMBERS, PLURALS, SHAPES
+
+# Ways to say it. A gap is filled with what the question is about.
+COLOUR = (
+    "what colour is {thing}?", "which colour is {thing}?", "tell me the colour of {thing}.",
+    "what is the colour of {thing}?", "{thing} is what colour?", "what colour does {thing} have?",
+)  # fmt: skip
+SHAPE_OF = (
+    "what shape is {thing}?", "which shape is {thing}?", "tell me the shape of {thing}.",
+    "what is the shape of {thing}?", "{thing} is what shape?", "what shape does {thing} have?",
+)  # fmt: skip
+SHAPE_AT = (
+    "what shape is {place}?", "which shape is {place}?", "what is {place}?",
+    "what do you see {place}?", "tell me what is {place}.", "which shape do you see {place}?",
+)  # fmt: skip
+COUNT_ALL = (
+    "how many shapes are there?", "how many shapes do you see?", "count the shapes.",
+    "how many shapes are in the picture?", "tell me how many shapes there are.",
+)  # fmt: skip
+COUNT = (
+    "how many {things} are there?", "how many {things} do you see?", "count the {things}.",
+    "how many {things} are in the picture?", "tell me how many {things} there are.", "how many {things} can you see?",
+)  # fmt: skip
+WHERE = (
+    "where is {thing}?", "where do you see {thing}?", "tell me where {thing} is.",
+    "where can i find {thing}?", "in which place is {thing}?", "can you tell me where {thing} is?",
+)  # fmt: skip
+RELATION = (
+    "is {thing} {relation} {other}?", "tell me, is {thing} {relation} {other}?",
+    "do you see {thing} {relation} {other}?", "can you see {thing} {relation} {other}?",
+)  # fmt: skip
+EITHER = ("is {thing} {relation} or {opposite} {other}?", "tell me, is {thing} {relation} or {opposite} {other}?")
+IS_THERE = (
+    "is there {a_thing}?", "do you see {a_thing}?", "can you see {a_thing}?", "is {a_thing} there?",
+    "is there {a_thing} in the picture?", "is {a_thing} in the picture?",
+)  # fmt: skip
+IS_WORD = (
+    "is there a word?",
+    "do you see a word?",
+    "can you see a word?",
+    "is a word in the picture?",
+    "is there a word in the picture?",
+)
+WRITTEN = (
+    "what is written?", "what word is there?", "which word do you see?", "what is the word?", "read the word.",
+    "what does the word say?", "tell me the word.", "what is written in the picture?",
+)  # fmt: skip
+WRITTEN_AT = (
+    "what is written {place}?", "what word is {place}?", "which word is {place}?",
+    "which word do you see {place}?", "read the word {place}.", "tell me the word {place}.",
+)  # fmt: skip
+MOVES = (
+    "which way does {thing} move?", "which way does {thing} go?", "tell me which way {thing} moves.",
+    "where does {thing} go?", "where does {thing} move?", "can you tell me which way {thing} moves?",
+)  # fmt: skip
+RELATIONS = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+GAP = re.compile(r"{\w+}")
+
+
+@dataclass(frozen=True)
+class Question:
+    kind: str
+    form: str  # what a blind guesser may know: the kind, and what sort of thing is asked about
+    text: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to ask, before it is put into words."""
+
+    form: str
+    wordings: tuple[str, ...]
+    answer: str
+    gaps: tuple[tuple[str, str], ...] = ()
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, without case and punctuation."""
+    return re.findall(r"[a-z']+", text.lower())
+
+
+def answers_match(expected: str, given: str) -> bool:
+    """Whether an answer says exactly the expected words."""
+    return words_of(expected) == words_of(given)
+
+
+def put_into_words(wordings: tuple[str, ...], gaps: dict[str, str], split: str, rng: random.Random) -> str | None:
+    """One of the wordings with its gaps filled, of this split; None if every one is of the other split."""
+    for wording in rng.sample(wordings, len(wordings)):
+        text = wording.format(**gaps) if gaps else wording
+        if not gaps or belongs(text, split):
+            return text
+    return None
+
+
+def names(thing: Thing, scene: Scene, colour: bool = True) -> list[str]:
+    """All ways to name one shape so that no other of the scene is meant; without `colour` where that is asked for."""
+    found = []
+    tests = [("size", "shape"), ("shape",)] + ([("colour", "shape"), ("size", "colour", "shape")] if colour else [])
+    for fields in tests:
+        key = [getattr(thing, name) for name in fields]
+        if sum([getattr(other, name) for name in fields] == key for other in scene.shapes) == 1:
+            found.append("the " + " ".join(key))
+    return found
+
+
+def colour_plan(scene: Scene, rng: random.Random) -> Plan | None:
+    thing = rng.choice(scene.shapes)
+    known = names(thing, scene, colour=False)
+    if known and rng.random() < 0.7:
+        name = rng.choice(known)
+        return Plan("colour of a shape", COLOUR, f"{name} is {thing.colour}.", (("thing", name),))
+    return Plan("colour at a place", COLOUR, f"it is {thing.colour}.", (("thing", f"the shape {thing.place}"),))
+
+
+def shape_plan(scene: Scene, rng: random.Random) -> Plan | None:
+    thing = rng.choice(scene.shapes)
+    answer = f"it is a {thing.shape}."
+    if rng.random() < 0.6:
+        same_colour = [other for other in scene.shapes if other.colour == thing.colour]
+        if len(same_colour) == 1:
+            return Plan(
+                "shape of a colour",
+                SHAPE_OF,
+                answer,
+                (("thing", f"the {thing.colour} {rng.choice(('one', 'thing'))}"),),
+            )
+        if sum(other.size == thing.size for other in same_colour) == 1:
+            return Plan("shape of a colour", SHAPE_OF, answer, (("thing", f"the {thing.size} {thing.colour} one"),))
+    return Plan("shape at a place", SHAPE_AT, answer, (("place", thing.place),))
+
+
+def count_plan(scene: Scene, rng: random.Random) -> Plan | None:
+    sort = rng.choice(("all", "colour", "shape"))
+    if sort == "all":
+        return Plan("count of all", COUNT_ALL, counted(len(scene.shapes)))
+    found = Counter(getattr(thing, sort) for thing in scene.shapes)
+    by_count = defaultdict(list)
+    for value in COLOURS if sort == "colour" else SHAPES:
+        by_count[found[value]].append(value)
+    number = rng.choice(sorted(by_count))
+    value = rng.choice(by_count[number])
+    things = f"{value} shapes" if sort == "colour" else PLURALS[value]
+    return Plan("count of some", COUNT, counted(number), (("things", things),))
+
+
+def counted(number: int) -> str:
+    return "there are none." if number == 0 else "there is one." if number == 1 else f"there are {NUMBERS[number]}."
+
+
+def where_plan(scene: Scene, rng: random.Random) -> Plan | None:
+    thing = rng.choice(scene.things)
+    known = ["the word"] if thing.word else names(thing, scene)
+    return Plan("where", WHERE, f"it is {thing.place}.", (("thing", rng.choice(known)),)) if known else None
+
+
+def holds(relation: str, thing: Thing, other: Thing) -> bool:
+    """Whether the first is left of, right of, above or below the second."""
+    return {
+        "left of": thing.column < other.column, "right of": thing.column > other.column,
+        "above": thing.row < other.row, "below": thing.row > other.row,
+    }[relation]  # fmt: skip
+
+
+def relation_plan(scene: Scene, rng: random.Random) -> Plan | None:
+    if len(scene.shapes) < 2:
+        return None
+    thing, other = rng.sample(scene.shapes, 2)
+    usable = [name for name in RELATIONS if holds(name, thing, other) or holds(RELATIONS[name], thing, other)]
+    known, known_other = names(thing, scene), names(other, scene)
+    if not known or not known_other:
+        return None
+    relation, name, other_name = rng.choice(usable), rng.choice(known), rng.choice(known_other)
+    gaps = (("thing", name), ("relation", relation), ("other", other_name))
+    true = holds(relation, thing, other)
+    if rng.random() < 0.25:
+        opposite = RELATIONS[relation]
+        said = relation if true else opposite
+        gaps = (
+            ("thing", name),
+            ("relation", relation.removesuffix(" of")),
+            ("opposite", opposite),
+            ("other", other_name),
+        )
+        return Plan(
+            "left or right" if "of" in opposite else "above or below", EITHER, f"it is {said} {other_name}.", gaps
+        )
+    return Plan("relation", RELATION, "yes, it is." if true else "no, it is not.", gaps)
+
+
+def is_there_plan(scene: Scene, rng: random.Random) -> Plan | None:
+    yes = rng.random() < 0.5
+    answer = "yes, there is." if yes else "no, there is not."
+    sort = rng.choice(("both", "both", "both", "shape", "colour", "word"))
+    colours, shapes = {thing.colour for thing in scene.shapes}, {thing.shape for thing in scene.shapes}
+    both = {(thing.colour, thing.shape) for thing in scene.shapes}
+    if sort == "word":
+        return Plan("is there a word", IS_WORD, "yes, there is." if scene.word else "no, there is not.")
+    if sort == "shape":
+        options = [f"a {shape}" for shape in SHAPES if (shape in shapes) == yes]
+    elif sort == "colour":
+        options = [
+            f"a {colour} {noun}" for colour in COLOURS if (colour in colours) == yes for noun in ("shape", "thing")
+        ]
+    else:
+        pairs = sorted(both) if yes else [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in both]
+        # Half of the answers "no" are hard: the colour is there and the shape is there, but not together.
+        hard = [] if yes else [(c, s) for c, s in pairs if c in colours and s in shapes]
+        options = [f"a {c} {s}" for c, s in (hard if hard and rng.random() < 0.5 else pairs)]
+    return Plan("is there", IS_THERE, answer, (("a_thing", rng.choice(options)),)) if options else None
+
+
+def written_plan(scene: Scene, rng: random.Random) -> Plan | None:
+    if scene.word is None:
+        return None
+    answer = f"the word is {scene.word.word}."
+    if rng.random() < 0.5:
+        return Plan("written", WRITTEN, answer)
+    return Plan("written", WRITTEN_AT, answer, (("place", scene.word.place),))
+
+
+PLANS = {
+    "colour": colour_plan, "shape": shape_plan, "count": count_plan, "where": where_plan,
+    "relation": relation_plan, "is_there": is_there_plan, "written": written_plan,
+}  # fmt: skip
+PICTURE_KINDS = tuple(PLANS)
+TRIES = 24
+
+
+def ask(scene: Scene, kind: str, split: str, rng: random.Random) -> Question | None:
+    """A question of this kind about the scene, in a sentence of this split; None if the scene allows none."""
+    for _ in range(TRIES):
+        plan = PLANS[kind](scene, rng)
+        if plan and (text := put_into_words(plan.wordings, dict(plan.gaps), split, rng)):
+            return Question(kind, plan.form, text, plan.answer)
+    return None
+
+
+def ask_moves(thing: Thing, direction: str, alone: bool, split: str, rng: random.Random) -> Question:
+    """Which way the moving thing of a video goes; `alone` if nothing else is in it."""
+    known = [f"the {thing.shape}", f"the {thing.colour} {thing.shape}", f"the {thing.size} {thing.shape}"]
+    known += [f"the {thing.colour} one", f"the {thing.colour} shape"] + (["it", "the shape"] if alone else [])
+    while True:
+        if text := put_into_words(MOVES, {"thing": rng.choice(known)}, split, rng):
+            return Question("moves", "moves", text, f"it moves {direction}.")
+
+
+@lru_cache
+def chance(kind: str, count: int = 4000) -> float:
+    """The share of questions of a kind that a guesser gets right who sees the form of the question and nothing else.
+
+    It answers each form with that form's most frequent answer; measured on `count` questions. Where the answer
+    repeats a name from the question, the name is taken as known.
+    """
+    if kind == "moves":
+        return 1 / len(DIRECTIONS)
+    rng, answers, asked = generator("chance", kind), defaultdict(Counter), 0
+    while asked < count:
+        question = ask(draw_scene(rng), kind, "train", rng)
+        if question:
+            answer = question.answer.split(" is ")[-1] if kind == "colour" else question.answer
+            answer = answer.split(" the ")[0] if " or " in question.form else answer
+            answers[question.form][answer] += 1
+            asked += 1
+    return sum(counts.most_common(1)[0][1] for counts in answers.values()) / asked

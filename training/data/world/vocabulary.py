@@ -1,0 +1,48 @@
+"""The words of nano's world: few enough that every one is a single token and is in the recogniser's dictionary."""
+
+from __future__ import annotations
+
+COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
+SHAPES = ("circle", "square", "triangle", "cross", "star")
+PLURALS = {"circle": "circles", "square": "squares", "triangle": "triangles", "cross": "crosses", "star": "stars"}
+SIZES = ("small", "big")
+# Where a cell of the 3×3 grid is, in reading order.
+PLACES = (
+    "at the top left", "at the top", "at the top right",
+    "on the left", "in the middle", "on the right",
+    "at the bottom left", "at the bottom", "at the bottom right",
+)  # fmt: skip
+# Words that may be written in a picture: short, so that each fits one cell.
+WRITTEN = (
+    "stop", "go", "cat", "dog", "sun", "moon", "milk", "tea", "open", "fish",
+    "bird", "tree", "book", "bus", "car", "map", "key", "yes", "no", "hot",
+)  # fmt: skip
+DIRECTIONS = ("left", "right", "up", "down")
+NUMBERS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+OPPOSITES = (
+    ("hot", "cold"), ("big", "small"), ("up", "down"), ("left", "right"), ("top", "bottom"), ("day", "night"),
+    ("open", "closed"), ("old", "new"), ("fast", "slow"), ("good", "bad"), ("black", "white"), ("yes", "no"),
+)  # fmt: skip
+SPELLED = (
+    "cat",
+    "dog",
+    "sun",
+    "moon",
+    "milk",
+    "fish",
+    "bird",
+    "tree",
+    "book",
+    "bus",
+    "car",
+    "map",
+    "key",
+    "star",
+    "red",
+    "blue",
+)
+LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")

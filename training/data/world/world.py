@@ -1,0 +1,123 @@
+"""The world as samples: every method is a pure function of (seed, split, index)."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from PIL import Image
+
+from training.data.records import Sample
+from training.data.world.captions import REQUESTS, caption
+from training.data.world.pictures import cell_labels, draw
+from training.data.world.questions import PICTURE_KINDS, Question, ask, ask_moves
+from training.data.world.scenes import Scene, scene_of
+from training.data.world.smalltalk import small_talk
+from training.data.world.splits import check_split, generator
+from training.data.world.videos import draw_frames, draw_motion
+
+# How often a kind is asked in a dialogue: what is hard to learn comes up more often.
+KIND_WEIGHTS = {"colour": 3, "shape": 2, "count": 2, "where": 2, "relation": 3, "is_there": 3, "written": 1}
+
+
+@dataclass(frozen=True)
+class World:
+    """One split of the world under one seed.
+
+    The seed decides what comes at an index; what is held out is decided by content, so it is the same for every seed.
+    """
+
+    seed: int = 0
+    split: str = "train"  # or "heldout"
+
+    def __post_init__(self):
+        check_split(self.split)
+
+    def rng(self, *names: object) -> random.Random:
+        """The randomness of one thing of this world."""
+        return generator(self.seed, self.split, *names)
+
+    # Pictures
+
+    def scene(self, index: int) -> Scene:
+        return scene_of(self.rng("scene", index), self.split)
+
+    def picture(self, index: int) -> tuple[Scene, Image.Image]:
+        """A scene and its picture, RGB 96×96."""
+        scene = self.scene(index)
+        return scene, draw(scene, self.rng("pixels", index))
+
+    def cells(self, index: int) -> tuple[Image.Image, dict]:
+        """A picture and what each cell holds (`pictures.cell_labels`): the vision encoder's pretraining."""
+        scene, image = self.picture(index)
+        return image, cell_labels(scene)
+
+    def dialog(self, index: int, turns: int = 6, small_talk_share: float = 0.05, captioned: float = 0.1) -> Sample:
+        """Up to `turns` different questions about one picture; some begin with a caption, few have small talk between."""
+        rng = self.rng("dialog", index)
+        scene, image = self.picture(index)
+        pairs, seen = [], set()
+        if rng.random() < captioned:
+            pairs.append((rng.choice(REQUESTS), caption(scene)))
+        for _ in range(2 * turns):
+            if rng.random() < small_talk_share:
+                question = small_talk(self.split, rng)
+            else:
+                question = ask(scene, rng.choices(*zip(*KIND_WEIGHTS.items(), strict=True))[0], self.split, rng)
+            if question and question.text not in seen and len(pairs) < turns:
+                seen.add(question.text)
+                pairs.append((question.text, question.answer))
+        return Sample(converse(pairs, image=image), "question", "text", {"scene": str(scene)})
+
+    def question(self, index: int, kind: str | None = None) -> Sample:
+        """One question about one picture; `about` tells kind, form and scene."""
+        rng = self.rng("question", kind, index)
+        kind = kind or rng.choice(PICTURE_KINDS)
+        while True:
+            scene = scene_of(rng, self.split)
+            question = ask(scene, kind, self.split, rng)
+            if question:
+                return self.asked(question, "question", image=draw(scene, rng), scene=str(scene))
+
+    def caption(self, index: int, share: float = 1.0) -> Sample:
+        """A picture and its caption. `share` < 1 leaves the request out that often: only the picture is shown."""
+        rng = self.rng("caption", index)
+        scene, image = self.picture(index)
+        request = rng.choice(REQUESTS) if rng.random() < share else ""
+        return Sample(converse([(request, caption(scene))], image=image), "caption", "text", {"scene": str(scene)})
+
+    def video(self, index: int, turns: int = 1) -> Sample:
+        """Four frames and which way the shape in them moves, asked `turns` times in different words."""
+        rng = self.rng("video", index)
+        motion = draw_motion(rng, self.split)
+        frames = draw_frames(motion, rng)
+        asked = [ask_moves(motion.mover, motion.direction, motion.still is None, self.split, rng) for _ in range(turns)]
+        pairs = list(dict.fromkeys((question.text, question.answer) for question in asked))
+        return Sample(converse(pairs, video=frames), "video", "text", {"kind": "moves", "scene": str(motion)})
+
+    # Talk
+
+    def small_talk(self, index: int, turns: int = 1, kind: str | None = None) -> Sample:
+        """Questions that need no picture."""
+        rng = self.rng("small talk", kind, index)
+        if turns == 1:
+            return self.asked(small_talk(self.split, rng, kind), "small_talk")
+        pairs = [
+            (question.text, question.answer) for question in (small_talk(self.split, rng, kind) for _ in range(turns))
+        ]
+        return Sample(converse(list(dict.fromkeys(pairs))), "small_talk")
+
+    def asked(self, question: Question, task: str, scene: str = "", **media) -> Sample:
+        about = {"kind": question.kind, "form": question.form} | ({"scene": scene} if scene else {})
+        return Sample(converse([(question.text, question.answer)], **media), task, "text", about)
+
+
+def converse(pairs: list[tuple[str, str]], **media) -> list[dict]:
+    """Messages of (question, answer) pairs; media (image=, video=) stand in front of the first question."""
+    messages: list[dict] = []
+    for question, answer in pairs:
+        content = [] if messages else [{"type": kind, kind: value} for kind, value in media.items()]
+        if question:
+            content.append({"type": "text", "text": question})
+        messages += [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+    return messages
