@@ -1,0 +1,16 @@
+"""`parley down`: stops the stack of this folder."""
+
+from __future__ import annotations
+
+import typer
+
+from cli.stack import state
+from cli.stack.local import stop_running
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def down() -> None:
+    """Stop the stack that `parley up` started in this folder, and wait until nothing of it is left."""
+    typer.echo("stopped" if stop_running(state.DIRECTORY) else "nothing runs here")

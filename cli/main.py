@@ -1,0 +1,66 @@
+"""`parley`, the command line. A command's module is imported when that command is called, so `--help` is instant.
+
+A command lives in `cli/<module>.py` as `app`, a `typer.Typer` of one command (or of several, like `data`). It raises
+`ValueError` or `CommandError` for what its user can mend; the message becomes the one line that is shown.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+from typer.core import TyperGroup
+
+from cli.errors import CommandError
+
+# Name → module, and what it does in one line.
+COMMANDS = {
+    "up": ("cli.up", "Start everything on this machine and stay until Ctrl-C"),
+    "down": ("cli.down", "Stop what `up` started here"),
+    "status": ("cli.status", "Show what runs, where, and how much memory it takes"),
+    "ask": ("cli.ask", "Ask by voice or in writing, about a picture or a video, and hear the answer"),
+    "demo": ("cli.demo", "Start, ask the bundled question about the bundled picture, stop"),
+    "train": ("cli.train", "Train a model by the recipe: all stages or one"),
+    "eval": ("cli.eval", "Measure a checkpoint on held-out data"),
+    "data": ("cli.data", "Check data records; write examples of nano's world"),
+}
+
+
+class LazyGroup(TyperGroup):
+    def list_commands(self, ctx) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx, name: str):
+        if name not in COMMANDS:
+            return None
+        command = typer.main.get_command(importlib.import_module(COMMANDS[name][0]).app)
+        command.name = name
+        return command
+
+    def format_commands(self, ctx, formatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+app = typer.Typer(cls=LazyGroup, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
+
+
+@app.callback(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def parley() -> None:
+    """See, hear and answer aloud: train a VITA-1.5-like model, run it, talk to it.
+
+    New here?  `parley up` in one terminal, `parley ask --text "hello"` in another.
+    """
+
+
+def main() -> None:
+    try:
+        app()
+    except (ValueError, CommandError) as error:
+        print(f"parley: {error}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""`parley status`: what runs, where, and its memory."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Annotated
+
+import typer
+
+from cli.errors import CommandError
+from cli.stack import memory, state
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+def health(address: str, page: str) -> str:
+    """ "ok", or what is wrong."""
+    try:
+        with urllib.request.urlopen(f"http://{address}{page}", timeout=3) as answer:
+            return "ok" if answer.status == 200 else f"HTTP {answer.status}"
+    except urllib.error.HTTPError as error:
+        return f"HTTP {error.code}"
+    except OSError as error:
+        return str(error)
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON")] = False) -> None:
+    """Show the stack of this folder: addresses, health, resident memory by process. Exit status 1 if none is ready."""
+    running = state.read()
+    if running is None or not running.alive:
+        raise CommandError("nothing runs here; start it with `parley up`")
+    report = {
+        "ready": running.ready,
+        "gateway": running.gateway,
+        "http": running.http,
+        "services": running.services,
+        "checkpoint": running.checkpoint,
+        "startup_seconds": running.startup_seconds,
+        "health": {
+            "gateway": health(running.http, "/readyz"),
+            "services": health(running.serve_http, "/-/healthz"),
+        },
+        "memory_mb": memory.by_process(running.keeper_pid),
+    }
+    if as_json:
+        typer.echo(json.dumps(report, indent=1))
+    else:
+        for name in ("gateway", "http", "services", "checkpoint"):
+            typer.echo(f"{name:11} {report[name]}")
+        typer.echo(f"{'health':11} gateway {report['health']['gateway']}, services {report['health']['services']}")
+        typer.echo(f"{'memory':11} resident / own share, MB")
+        for name, (resident, share) in report["memory_mb"].items():
+            typer.echo(f"{'':11} {name:32} {resident:7.0f} {share:7.0f}")
+    if not running.ready or set(report["health"].values()) != {"ok"}:
+        raise typer.Exit(1)
