@@ -1,0 +1,63 @@
+"""What a client sends as audio → 16 kHz, 16-bit, mono, as the services want it."""
+
+from __future__ import annotations
+
+import numpy as np
+import soxr
+
+SAMPLE_RATE = 16_000  # Hz, inside
+BYTES_PER_SECOND = SAMPLE_RATE * 2
+INPUT_RATES = (16_000, 24_000, 48_000)  # Hz, that clients may send
+
+_CONTAINERS = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3\x03": "MP3", b"ID3\x04": "MP3"}
+
+
+class InputAudio:
+    """One client's audio: checked, and resampled with a state that runs on from chunk to chunk."""
+
+    def __init__(self, sample_rate: int, max_chunk_seconds: float):
+        """Raises `ValueError` for a rate that is not among `INPUT_RATES`."""
+        if sample_rate not in INPUT_RATES:
+            rates = ", ".join(map(str, INPUT_RATES))
+            raise ValueError(f"input_sample_rate {sample_rate} Hz is not served; send one of {rates}")
+        self.sample_rate = sample_rate
+        self.max_chunk_seconds = max_chunk_seconds
+        self._first = True
+        self._resampler = self._new_resampler()
+
+    def _new_resampler(self) -> soxr.ResampleStream | None:
+        if self.sample_rate == SAMPLE_RATE:
+            return None
+        return soxr.ResampleStream(self.sample_rate, SAMPLE_RATE, 1, dtype="int16", quality="HQ")
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Raw samples at the client's rate → samples at 16 kHz; a few milliseconds may stay inside until `flush`.
+
+        Raises `ValueError` for an empty chunk, half a sample, a chunk above the limit, or a file where samples belong.
+        """
+        if not chunk:
+            raise ValueError("audio chunk is empty")
+        if len(chunk) % 2:
+            raise ValueError(f"audio chunk of {len(chunk)} bytes ends in half a sample; send 16-bit samples")
+        seconds = len(chunk) / 2 / self.sample_rate
+        if seconds > self.max_chunk_seconds:
+            raise ValueError(
+                f"audio chunk of {seconds:.1f} s is above the limit of {self.max_chunk_seconds:g} s; send shorter ones"
+            )
+        if self._first and chunk[:4] in _CONTAINERS:
+            kind = _CONTAINERS[chunk[:4]]
+            raise ValueError(f"audio begins as a {kind} file does; send its samples: raw, 16-bit little-endian, mono")
+        self._first = False
+        if self._resampler is None:
+            return chunk
+        samples = np.frombuffer(chunk, dtype="<i2")
+        return self._resampler.resample_chunk(samples).astype("<i2", copy=False).tobytes()
+
+    def flush(self) -> bytes:
+        """The rest, at the end of a question. The next chunk begins anew."""
+        self._first = True
+        if self._resampler is None:
+            return b""
+        rest = self._resampler.resample_chunk(np.zeros(0, dtype=np.int16), last=True)
+        self._resampler = self._new_resampler()
+        return rest.astype("<i2", copy=False).tobytes()

@@ -1,0 +1,293 @@
+"""One client's stream: its events in order, which question they belong to, and who interrupts whom.
+
+Notable points:
+- What arrives before a question (pictures, text, camera frames) waits in a draft and belongs to the next one; pictures
+  are encoded at once.
+- A new question, spoken or written, cancels the answer that is being given.
+- A refused event is told with an `ErrorEvent`; the stream goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import deque
+
+import grpc
+
+from protos.parley.v1 import conversation_pb2 as wire
+from services.common import logs
+from services.common.errors import ServiceError
+from services.gateway.audio import SAMPLE_RATE, InputAudio
+from services.gateway.outbox import Outbox
+from services.gateway.pictures import Encoded, Pictures
+from services.gateway.session import Session, SessionConfig, SessionStore
+from services.gateway.settings import GatewaySettings
+from services.gateway.turn import Turn, TurnConfig, error_event
+from services.gateway.upstream import Upstream
+from services.gateway.vad import VoiceActivity
+
+log = logs.get_logger(__name__)
+
+_TURN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def _refuse(message: str) -> ServiceError:
+    return ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+class Conversation:
+    def __init__(self, store: SessionStore, upstream: Upstream, settings: GatewaySettings):
+        self.outbox = Outbox(settings.outbox_events)
+        self.last_event = time.monotonic()
+        self._store, self._upstream, self._settings = store, upstream, settings
+        self._pictures = Pictures(store, upstream, settings)
+        self._turn: Turn | None = None  # the newest
+        self._turns: set[asyncio.Task] = set()
+        self._events = 0  # since the last turn ended
+        self._draft_pictures: list[asyncio.Task[Encoded]] = []
+        self._draft_texts: list[str] = []
+        self._frames: deque[bytes] = deque(maxlen=settings.max_frames)
+        self._reports: set[asyncio.Task] = set()
+
+    async def configure(self, configure: wire.Configure) -> None:
+        """Opens the session and says so. Raises `ServiceError`; the stream cannot go on then."""
+        limit = self._settings.max_text_chars
+        if len(configure.instructions) > limit:
+            raise _refuse(f"instructions of {len(configure.instructions)} characters are above the limit of {limit}")
+        if configure.turn_detection not in wire.Configure.TurnDetection.values():
+            raise _refuse(f"turn_detection {configure.turn_detection} is unknown; 0 is server_vad, 1 manual")
+        self._input = InputAudio(configure.input_sample_rate or SAMPLE_RATE, self._settings.max_chunk_seconds)
+        manual = configure.turn_detection == wire.Configure.TURN_DETECTION_MANUAL
+        self._vad = None if manual else VoiceActivity(self._settings)
+        self._config = TurnConfig(configure.sampling, configure.text_only)
+        wanted = SessionConfig(instructions=configure.instructions, voice=list(configure.voice))
+        if configure.session_id:
+            self._session: Session = await self._store.resume(configure.session_id, wanted)
+        else:
+            self._session = await self._store.create(wanted)
+        logs.bind(self._session.id)
+        ready = wire.SessionReady(
+            session_id=self._session.id,
+            resumed=bool(configure.session_id),
+            items=self._session.items,
+            output_sample_rate=self._settings.output_sample_rate,
+        )
+        await self.outbox.put_now(wire.ServerEvent(session=ready))
+
+    @property
+    def busy(self) -> bool:
+        """A turn runs."""
+        return self._turn is not None and not self._turn.task.done()
+
+    async def handle(self, event: wire.ClientEvent) -> None:
+        """One event of the client. A bad one is answered with an `ErrorEvent`; only a flood raises."""
+        self.last_event = time.monotonic()
+        kind = event.WhichOneof("event")
+        self._events += 1
+        if self._events > self._settings.max_turn_events:
+            message = f"more than {self._settings.max_turn_events} events came without an end of a turn"
+            raise ServiceError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+        try:
+            if kind is None:
+                raise _refuse("the event is empty")
+            if kind == "configure":
+                raise _refuse("configure comes first, and once")
+            await getattr(self, f"_on_{kind}")(getattr(event, kind))
+        except (ServiceError, ValueError) as error:
+            await self._tell_error(error)
+
+    async def finish(self) -> None:
+        """The client has closed its side: a question that is not over is given up, an answer is still given."""
+        if self._turn is not None and not self._turn.asked:
+            self._turn.cancel()
+        if self._turns:
+            await asyncio.wait(self._turns)
+        await self.outbox.close()
+
+    async def abandon(self) -> None:
+        """The client is gone, or the stream must end: everything stops, what was heard is kept."""
+        if self._turn is not None:
+            self._turn.cancel()
+        for task in [*self._draft_pictures, *self._reports]:
+            task.cancel()
+        if self._turns:
+            await asyncio.wait(self._turns)
+        await self.outbox.close()
+
+    # Events.
+
+    async def _on_audio(self, chunk: bytes) -> None:
+        audio = self._input.feed(chunk)
+        if self._vad is None:
+            await self._hear(audio)
+            return
+        answering = self._turn is not None and self._turn.asked and (self.busy or self._turn.being_played)
+        for heard in self._vad.feed(audio, answering):
+            if heard.kind == "start":
+                self._turn_over_if_unasked()
+                await self._hear(heard.audio)
+            elif self._listening():
+                await self._hear(heard.audio)
+                if heard.kind == "end":
+                    await self._ask()
+        if not self._vad.speaking and not self._listening():
+            self._events -= 1  # a silent microphone may stay open
+
+    async def _on_end_of_audio(self, _: wire.EndOfAudio) -> None:
+        if self._turn is None or self._turn.asked:
+            self._input.flush()
+            if self._vad is not None and self.busy:
+                return  # the server heard the end by itself a moment earlier
+            raise _refuse("end_of_audio came, but no speech since the last question")
+        if not self._turn.over:
+            rest = self._vad.finish() if self._vad is not None else b""
+            self._turn.add_audio(rest + self._input.flush())
+            await self._ask()
+        else:  # it failed while it was spoken, and the client has been told
+            self._turn_over_if_unasked()
+
+    async def _on_respond(self, _: wire.Respond) -> None:
+        if self._listening():
+            await self._on_end_of_audio(wire.EndOfAudio())
+        elif self._draft_texts or self._draft_pictures:
+            await self._begin(spoken=False)
+            await self._ask()
+        else:
+            raise _refuse("respond came, but nothing to answer since the last question")
+
+    async def _on_text(self, text: str) -> None:
+        if not text.strip():
+            raise _refuse("text is empty")
+        listening = self._listening()
+        held = self._turn.text_characters if listening else sum(map(len, self._draft_texts))
+        if held + len(text) > self._settings.max_text_chars:
+            raise _refuse(
+                f"text of {held + len(text)} characters is above the limit of {self._settings.max_text_chars}"
+            )
+        self._turn.add_text(text) if listening else self._draft_texts.append(text)
+
+    async def _on_image(self, data: bytes) -> None:
+        self._add_picture("image", data)
+
+    async def _on_video(self, data: bytes) -> None:
+        self._add_picture("video", data)
+
+    async def _on_frame(self, data: bytes) -> None:
+        self._pictures.check("frame", data)
+        self._frames.append(data)
+
+    async def _on_cancel(self, _: wire.CancelTurn) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+            if not self._turn.asked:
+                self._turn_over_if_unasked()
+        self._input.flush()
+        if self._vad is not None:
+            self._vad.finish()
+        self._drop_draft()
+
+    async def _on_played(self, played: wire.Played) -> None:
+        if not _TURN_ID.fullmatch(played.turn_id) or played.samples < 0:
+            raise _refuse("played names a turn and how many of its samples were played, 0 or more")
+        turn = self._turn if self._turn is not None and self._turn.id == played.turn_id else None
+        previous = self._turn.interrupted if self._turn is not None else None
+        if previous is not None and previous.id == played.turn_id:
+            turn = previous
+        if turn is None or turn.kept:  # it is in the session already
+            await self._store.report_heard(self._session.id, played.turn_id, played.samples)
+        if turn is not None:
+            turn.set_played(played.samples)
+
+    # Turns.
+
+    def _listening(self) -> bool:
+        return self._turn is not None and not self._turn.asked and not self._turn.over
+
+    async def _hear(self, audio: bytes) -> None:
+        """Audio of a question, which begins with it unless one is being asked."""
+        if self._turn is None or self._turn.asked:
+            await self._begin(spoken=True)
+        if not self._turn.over:  # the rest of a question that failed is dropped until its end
+            self._turn.add_audio(audio)
+
+    async def _begin(self, spoken: bool) -> None:
+        """A new question, with what the draft holds. It interrupts the answer before it."""
+        before = self._turn
+        if before is not None:
+            before.cancel()
+        self._turn = turn = Turn(
+            self._session,
+            self._config,
+            spoken=spoken,
+            previous=before,
+            store=self._store,
+            upstream=self._upstream,
+            settings=self._settings,
+            outbox=self.outbox,
+        )
+        self._turns.add(turn.task)
+        turn.task.add_done_callback(self._turn_ended)
+        if self._frames:
+            frames = list(self._frames)
+            self._frames.clear()
+            self._draft_pictures.append(self._encode("frames", frames))
+        for picture in self._draft_pictures:
+            turn.add_picture(picture)
+        for text in self._draft_texts:
+            turn.add_text(text)
+        self._draft_pictures, self._draft_texts = [], []
+        if spoken:
+            await self.outbox.put_now(wire.ServerEvent(turn_id=turn.id, speech_started=wire.SpeechStarted()))
+
+    async def _ask(self) -> None:
+        if self._turn.spoken and not self._turn.over:
+            await self.outbox.put_now(wire.ServerEvent(turn_id=self._turn.id, speech_stopped=wire.SpeechStopped()))
+        self._turn.ask()
+
+    def _turn_ended(self, task: asyncio.Task) -> None:
+        self._turns.discard(task)
+        self._events = 0
+        self.last_event = time.monotonic()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("turn broke", exc_info=task.exception())
+
+    def _turn_over_if_unasked(self) -> None:
+        """The question that failed or was cancelled while it was spoken has ended; audio now is of another."""
+        if self._turn is not None and not self._turn.asked and self._turn.over:
+            self._turn.ask_nothing()
+
+    # The draft.
+
+    def _add_picture(self, kind: str, data: bytes) -> None:
+        self._pictures.check(kind, data)
+        listening = self._listening()
+        held = self._turn.pictures if listening else len(self._draft_pictures)
+        if held >= self._settings.max_pictures:
+            raise _refuse(f"a question may have {self._settings.max_pictures} pictures; this one is too many")
+        picture = self._encode(kind, [data])
+        self._turn.add_picture(picture) if listening else self._draft_pictures.append(picture)
+
+    def _encode(self, kind: str, files: list[bytes]) -> asyncio.Task[Encoded]:
+        picture = asyncio.create_task(self._pictures.encode(kind, files, self._session.id))
+        picture.add_done_callback(self._picture_done)
+        return picture
+
+    def _picture_done(self, picture: asyncio.Task) -> None:
+        """A picture of the draft that cannot be read is told at once and left out; one of a turn fails the turn."""
+        if picture.cancelled() or picture.exception() is None or picture not in self._draft_pictures:
+            return
+        self._draft_pictures.remove(picture)
+        report = asyncio.create_task(self._tell_error(picture.exception()))
+        self._reports.add(report)
+        report.add_done_callback(self._reports.discard)
+
+    def _drop_draft(self) -> None:
+        for picture in self._draft_pictures:
+            picture.cancel()
+        self._draft_pictures, self._draft_texts = [], []
+        self._frames.clear()
+
+    async def _tell_error(self, error: Exception) -> None:
+        await self.outbox.put_now(wire.ServerEvent(error=error_event(error)))

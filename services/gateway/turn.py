@@ -1,0 +1,570 @@
+"""One turn: a question that is still being spoken, and its answer.
+
+Notable points:
+- Three stages run at once, each a stream to a service: listen (audio → vectors), think (history, picture, vectors →
+  state, tokens) and speak (tokens → audio). Between them lie logs that only grow.
+- A stage whose service dies is started again on another connection and reads its log from the start; what it had
+  already answered is skipped. The client sees a pause.
+- Pictures stand in front of the speech. One that comes while the user already speaks has the prompt begun again, which
+  costs a prefill of what was said so far and nothing after the end of the question.
+- Nothing is written to the session before the turn ends, and only under its lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import grpc
+
+from protos.parley.v1 import conversation_pb2 as wire
+from protos.parley.v1.language_pb2 import (
+    GenerateOpen,
+    GenerateRequest,
+    GenerateRespond,
+    Part,
+    Sampling,
+    State,
+    Token,
+)
+from protos.parley.v1.speech_pb2 import ListenEnd, ListenOpen, ListenRequest
+from protos.parley.v1.tensor_pb2 import Tensor
+from protos.parley.v1.voice_pb2 import SpeakEnd, SpeakOpen, SpeakRequest, SpeakToken
+from services.common import logs, metrics, streams
+from services.common.errors import ServiceError, status_of
+from services.gateway.audio import BYTES_PER_SECOND, SAMPLE_RATE
+from services.gateway.history import KeptMessage, KeptPart, heard_text, newest_within, to_wire
+from services.gateway.outbox import Outbox
+from services.gateway.pictures import Encoded
+from services.gateway.replay import Log
+from services.gateway.session import Lease, Session, SessionStore
+from services.gateway.settings import GatewaySettings
+from services.gateway.upstream import ConnectionLostError, Upstream
+
+log = logs.get_logger(__name__)
+
+Reason = wire.TurnDone.Reason
+
+
+@dataclass(frozen=True)
+class TurnConfig:
+    """What a client configured for all its turns."""
+
+    sampling: Sampling
+    text_only: bool = False
+
+
+@dataclass
+class Clock:
+    """When things happened, `time.monotonic()`; 0: not yet."""
+
+    asked: float = 0.0  # the question was over
+    vectors: float = 0.0  # its last vectors had come
+    token: float = 0.0  # the first token
+    audio: float = 0.0  # the first audio
+    decoder: float = 0.0  # seconds: first clause complete → its first audio, as the speech decoder measured it
+    vision: float = 0.0  # seconds: picture received → embeddings
+
+    def latency(self) -> wire.Latency:
+        latency = wire.Latency(vision_encoder=self.vision)
+        if not self.asked:
+            return latency
+        latency.total = time.monotonic() - self.asked
+        thinking_from = max(self.asked, self.vectors)
+        latency.speech_encoder = thinking_from - self.asked
+        if self.token:
+            latency.first_token = self.token - thinking_from
+        if self.audio:
+            latency.first_audio = self.audio - self.asked
+            latency.speech_decoder = min(self.decoder, self.audio - self.token)
+            latency.first_clause = self.audio - self.token - latency.speech_decoder
+        return latency
+
+
+@dataclass
+class Answer:
+    """What has been said so far, and how much of it was heard."""
+
+    text: str = ""
+    samples: int = 0  # of audio, delivered
+    sample_rate: int = 0
+    marks: list[tuple[int, int]] = field(default_factory=list)  # (samples, characters heard by then)
+    played: int | None = None  # samples, as the client said
+
+
+class Turn:
+    """Made when a question begins; `task` ends when the turn is over and kept."""
+
+    def __init__(
+        self,
+        session: Session,
+        config: TurnConfig,
+        *,
+        spoken: bool,
+        previous: Turn | None,
+        store: SessionStore,
+        upstream: Upstream,
+        settings: GatewaySettings,
+        outbox: Outbox,
+    ):
+        self.id = secrets.token_urlsafe(9)
+        self.session, self.config, self.spoken = session, config, spoken
+        self.answer = Answer()
+        self.clock = Clock()
+        self.interrupted = previous  # the turn before, as long as this one waits for it
+        self.kept = False  # written to the session
+        self._store, self._upstream = store, upstream
+        self._settings, self._outbox = settings, outbox
+        self._deadline_ms = streams.deadline_in(settings.turn_seconds)
+        self._sampling = Sampling()
+        self._sampling.CopyFrom(config.sampling)
+        if not self._sampling.seed:
+            self._sampling.seed = secrets.randbits(31) + 1  # a retry must sample the same answer again
+
+        self._audio: Log[bytes] = Log()
+        self._audio_bytes = 0
+        self._last_audio = time.monotonic()
+        self._vectors: Log[Tensor] = Log()
+        self._vector_count = 0
+        self._pictures: list[asyncio.Task[Encoded]] = []
+        self._texts: list[str] = []
+        self._asked = asyncio.Event()
+        self._prompt_has_speech = False
+        self._prompt_changed = asyncio.Event()
+        self._tokens: Log[Token] = Log()
+        self._state: int | None = None
+        self._state_known = asyncio.Event()
+        self._transcript = ""
+        self._history: list[KeptMessage] = []
+        self._played = asyncio.Event()  # the client said how far it played, after the turn was over
+        self._settled = False
+
+        self._lease: Lease | None = None
+        self._leases = contextlib.AsyncExitStack()
+        self._cancelled = False
+        self._failure: Exception | None = None
+        self._work = asyncio.create_task(self._run_stages())
+        self.task = asyncio.create_task(self._run())
+
+    # What the conversation tells it.
+
+    @property
+    def asked(self) -> bool:
+        """The question is over."""
+        return self._asked.is_set()
+
+    @property
+    def over(self) -> bool:
+        return self.task.done() or self._cancelled or self._failure is not None
+
+    @property
+    def being_played(self) -> bool:
+        """Audio was delivered that the client has not said to have played; only of clients that do say."""
+        return self.answer.played is not None and self.answer.played < self.answer.samples
+
+    def add_audio(self, audio: bytes) -> None:
+        """16 kHz, 16-bit. A question above the limit fails the turn."""
+        assert self.spoken and not self.asked
+        self._last_audio = time.monotonic()
+        self._audio_bytes += len(audio)
+        if self._audio_bytes > self._settings.max_audio_seconds * BYTES_PER_SECOND:
+            message = f"the question is above the limit of {self._settings.max_audio_seconds:g} s of audio; ask shorter"
+            self.fail(ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message))
+        elif audio:
+            self._audio.append(audio)
+
+    def add_picture(self, picture: asyncio.Task[Encoded]) -> None:
+        self._pictures.append(picture)
+        if self._prompt_has_speech:
+            self._prompt_changed.set()
+
+    @property
+    def pictures(self) -> int:
+        return len(self._pictures)
+
+    def add_text(self, text: str) -> None:
+        self._texts.append(text)
+
+    @property
+    def text_characters(self) -> int:
+        return sum(map(len, self._texts))
+
+    def ask(self) -> None:
+        """The question is over: answer it. Too short a spoken one fails the turn."""
+        self.clock.asked = time.monotonic()
+        self._audio.close()
+        self._asked.set()
+        if self.spoken and self._audio_bytes < self._settings.min_audio_seconds * BYTES_PER_SECOND:
+            message = (
+                f"audio of {self._audio_bytes / BYTES_PER_SECOND:.3f} s is too short to be a question; "
+                f"send at least {self._settings.min_audio_seconds:g} s"
+            )
+            self.fail(ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message))
+
+    def ask_nothing(self) -> None:
+        """The question ended after the turn had failed or been cancelled."""
+        assert self.over
+        self._asked.set()
+
+    def set_played(self, samples: int) -> None:
+        self.answer.played = max(self.answer.played or 0, samples)
+        if self.over:
+            self._played.set()
+
+    async def settle(self) -> None:
+        """The answer was interrupted: waits a moment for the client to say how far it had played."""
+        if self._settled or not self.being_played:
+            return
+        self._settled = True
+        if not self._cancelled:
+            self._played.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._played.wait(), self._settings.played_grace_seconds)
+
+    def cancel(self) -> None:
+        """Stops everything at once; nothing more of this turn is delivered but that it was cancelled."""
+        if not self.over:
+            self._cancelled = True
+            self._outbox.silence(self.id)
+            self._work.cancel()
+
+    def fail(self, error: Exception) -> None:
+        if not self.over:
+            self._failure = error
+            self._outbox.silence(self.id)
+            self._work.cancel()
+
+    # Its life.
+
+    async def _run(self) -> None:
+        logs.bind(self.session.id, self.id)
+        try:
+            done, _ = await asyncio.wait({self._work}, timeout=self._settings.turn_seconds)
+            if not done:
+                message = f"the turn took longer than the limit of {self._settings.turn_seconds:g} s"
+                self.fail(ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message))
+                await asyncio.wait({self._work})
+        except asyncio.CancelledError:  # the process stops
+            self.cancel()
+            await asyncio.wait({self._work})
+        if not self._work.cancelled() and self._work.exception() is not None and not self._cancelled:
+            self._failure = self._failure or _first_of(self._work.exception())
+            self._outbox.silence(self.id)
+        for picture in self._pictures:
+            picture.cancel()
+        await self._finish()
+
+    async def _run_stages(self) -> None:
+        async with asyncio.TaskGroup() as stages:
+            watching = stages.create_task(self._watch())
+            working = [stages.create_task(self._think()), stages.create_task(self._speak())]
+            if self.spoken:
+                working.append(stages.create_task(self._listen()))
+            await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
+            watching.cancel()
+
+    async def _watch(self) -> None:
+        """Ends the turn when its question is no longer spoken, or its session has been taken over."""
+        while True:
+            await asyncio.sleep(min(0.5, self._settings.question_idle_seconds / 4))
+            if self._lease is not None and self._lease.lost.is_set():
+                message = "another connection took over this session while the turn ran"
+                raise ServiceError(grpc.StatusCode.ABORTED, message)
+            idle = time.monotonic() - self._last_audio
+            if self.spoken and not self.asked and idle > self._settings.question_idle_seconds:
+                message = f"no audio came for {idle:.0f} s and the question was not ended; it was given up"
+                raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message)
+
+    @property
+    def _seconds_left(self) -> float:
+        return max(0.0, self._deadline_ms / 1000 - time.time())
+
+    def _stream(self, service: str, requests: AsyncIterator):
+        return self._upstream.stream(
+            service, requests, session_id=self.session.id, turn_id=self.id, timeout=self._seconds_left
+        )
+
+    # Listen: audio → vectors.
+
+    async def _listen(self) -> None:
+        await self._upstream.until_done("speech", self._listen_once)
+        self.clock.vectors = time.monotonic()
+        if not self._vector_count:
+            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "the audio is too short to hear anything in it")
+        self._vectors.close()
+        await self._tell(heard=wire.Transcript(text=self._transcript, final=True))
+
+    async def _listen_once(self) -> None:
+        skip = self._vector_count  # an earlier attempt had these
+        async with self._stream("speech", self._listen_requests()) as answers:
+            async for answer in answers:
+                if answer.WhichOneof("message") == "done":
+                    self._transcript = answer.done.transcript or self._transcript
+                    return
+                count = answer.chunk.embeddings.shape[0] if answer.chunk.embeddings.shape else 0
+                if count > skip:
+                    self._vectors.append(_rows(answer.chunk.embeddings, skip))
+                    self._vector_count += count - skip
+                skip = max(0, skip - count)
+                if len(answer.chunk.transcript) > len(self._transcript):
+                    self._transcript = answer.chunk.transcript
+                    await self._tell(heard=wire.Transcript(text=self._transcript))
+        raise ConnectionLostError("speech: the stream ended early")
+
+    async def _listen_requests(self) -> AsyncIterator[ListenRequest]:
+        yield ListenRequest(
+            open=ListenOpen(
+                session_id=self.session.id, turn_id=self.id, deadline_ms=self._deadline_ms, sample_rate=SAMPLE_RATE
+            )
+        )
+        async for audio in self._audio.read():
+            yield ListenRequest(audio=audio)
+        yield ListenRequest(end=ListenEnd())
+
+    # Think: history, pictures, vectors, text → state, tokens.
+
+    async def _think(self) -> None:
+        messages = await self._admit()
+        while True:
+            attempt = asyncio.create_task(
+                self._upstream.until_done("language", lambda: self._think_once(messages)), name="language attempt"
+            )
+            changed = asyncio.create_task(self._prompt_changed.wait())
+            try:
+                await asyncio.wait({attempt, changed}, return_when=asyncio.FIRST_COMPLETED)
+                if attempt.done():
+                    attempt.result()
+                    return
+                self._prompt_changed.clear()
+            finally:
+                changed.cancel()
+                attempt.cancel()
+                await asyncio.wait({attempt})
+
+    async def _admit(self) -> list:
+        """Waits for the turn before, takes the lease and reads the history, as it was heard."""
+        if self.interrupted is not None:
+            await asyncio.wait({self.interrupted.task})
+            await self.interrupted.settle()
+            self.interrupted = None
+        self._lease = await self._leases.enter_async_context(self._store.lease(self.session.id))
+        messages = newest_within(await self._store.history(self.session.id), self._settings.history_tokens)
+        hashes = [part.hash for message in messages for part in message.parts if part.hash]
+        return to_wire(messages, self.session.config.instructions, await self._store.embeddings(hashes))
+
+    async def _think_once(self, messages: list) -> None:
+        replayed = 0
+        async with self._stream("language", self._think_requests(messages)) as answers:
+            async for answer in answers:
+                kind = answer.WhichOneof("message")
+                if kind == "state" and self._state is None:
+                    self._state = answer.state.state
+                    self._state_known.set()
+                    await self._tell(state=answer.state)
+                elif kind == "token":
+                    if replayed < len(self._tokens.items):
+                        if self._tokens.items[replayed].id != answer.token.id:
+                            message = (
+                                "the answer was cut off by a lost connection and could not be continued; ask again"
+                            )
+                            raise ServiceError(grpc.StatusCode.ABORTED, message, retry_after=0.5)
+                    else:
+                        await self._on_token(answer.token)
+                    replayed += 1
+                elif kind == "done":
+                    self._tokens.close()
+                    self._state_known.set()
+                    return
+        raise ConnectionLostError("language: the stream ended early")
+
+    async def _on_token(self, token: Token) -> None:
+        self.clock.token = self.clock.token or time.monotonic()
+        self._tokens.append(token)
+        if token.text:
+            self.answer.text += token.text
+            await self._outbox.put(wire.ServerEvent(turn_id=self.id, text=wire.TextDelta(text=token.text)))
+
+    async def _think_requests(self, messages: list) -> AsyncIterator[GenerateRequest]:
+        yield GenerateRequest(
+            open=GenerateOpen(
+                session_id=self.session.id,
+                turn_id=self.id,
+                deadline_ms=self._deadline_ms,
+                messages=messages,
+                sampling=self._sampling,
+            )
+        )
+        self._prompt_has_speech = False
+        sent = 0
+        while sent < len(self._pictures):
+            encoded = await self._pictures[sent]
+            self.clock.vision = max(self.clock.vision, encoded.seconds)
+            yield GenerateRequest(part=Part(image=encoded.embeddings))
+            sent += 1
+        self._prompt_has_speech = True  # from here on, another picture begins the prompt again
+        if self.spoken:
+            async for vectors in self._vectors.read():
+                yield GenerateRequest(part=Part(speech=vectors))
+        await self._asked.wait()
+        for text in self._texts:
+            yield GenerateRequest(part=Part(text=text))
+        yield GenerateRequest(respond=GenerateRespond())
+
+    # Speak: tokens → audio.
+
+    async def _speak(self) -> None:
+        await self._state_known.wait()
+        if self._state != State.STATE_NOTHING and not self.config.text_only:
+            await self._upstream.until_done("voice", self._speak_once)
+
+    async def _speak_once(self) -> None:
+        at = 0
+        async with self._stream("voice", self._speak_requests()) as answers:
+            async for answer in answers:
+                if answer.WhichOneof("message") == "done":
+                    self.clock.decoder = answer.done.first_audio_seconds
+                    return
+                samples = len(answer.chunk.audio) // 2
+                skip = min(samples, max(0, self.answer.samples - at))  # an earlier attempt had these
+                at += samples
+                if samples > skip:
+                    await self._on_audio(answer.chunk, skip)
+        raise ConnectionLostError("voice: the stream ended early")
+
+    async def _on_audio(self, chunk, skip: int) -> None:
+        answer = self.answer
+        if not self.clock.audio:
+            self.clock.audio = time.monotonic()
+            metrics.FIRST_AUDIO_SECONDS.labels("gateway").observe(self.clock.audio - self.clock.asked)
+        delta = wire.AudioDelta(audio=chunk.audio[skip * 2 :], sample_rate=chunk.sample_rate, offset=answer.samples)
+        answer.sample_rate = chunk.sample_rate
+        answer.samples += len(chunk.audio) // 2 - skip
+        answer.marks.append((answer.samples, min(len(chunk.text), len(answer.text))))
+        metrics.AUDIO_SECONDS.labels("gateway", "out").inc(len(delta.audio) / 2 / max(1, chunk.sample_rate))
+        await self._outbox.put(wire.ServerEvent(turn_id=self.id, audio=delta))
+
+    async def _speak_requests(self) -> AsyncIterator[SpeakRequest]:
+        yield SpeakRequest(
+            open=SpeakOpen(
+                session_id=self.session.id,
+                turn_id=self.id,
+                deadline_ms=self._deadline_ms,
+                voice=self.session.config.voice,
+                seed=self._sampling.seed,
+            )
+        )
+        async for token in self._tokens.read():
+            yield SpeakRequest(token=SpeakToken(id=token.id, text=token.text))
+        yield SpeakRequest(end=SpeakEnd())
+
+    # The end.
+
+    async def _finish(self) -> None:
+        if self._cancelled:
+            await self.settle()
+        kept_text = ""
+        try:
+            kept_text = await self._keep()
+        except ServiceError as error:
+            self._failure = self._failure or error
+        finally:
+            await self._leases.aclose()  # before the client hears that the turn is over and asks again elsewhere
+        if self._failure is not None:
+            status = status_of(self._failure)
+            log.warning("turn failed", code=status.code.name, message=status.message, exc_info=status.unexpected)
+            await self._tell(error=error_event(self._failure))
+        reason = self._reason()
+        metrics.TURNS.labels(Reason.Name(reason).removeprefix("REASON_").lower()).inc()
+        if self._state:
+            metrics.STATES.labels(State.Name(self._state).removeprefix("STATE_").lower()).inc()
+        latency = self.clock.latency()
+        log.info("turn over", reason=Reason.Name(reason), first_audio=latency.first_audio, total=latency.total)
+        await self._tell(done=wire.TurnDone(reason=reason, text=kept_text, latency=latency))
+
+    def _reason(self) -> int:
+        if self._failure is not None:
+            return Reason.REASON_FAILED
+        if self._cancelled:
+            return Reason.REASON_CANCELLED
+        return Reason.REASON_NOTHING if self._state == State.STATE_NOTHING else Reason.REASON_COMPLETE
+
+    async def _keep(self) -> str:
+        """Writes question and answer to the session. Returns the answer as it is kept: what was heard of it."""
+        answer = self.answer
+        whole = self._tokens.closed and not self._cancelled and self._failure is None
+        said = bool(answer.text) and (self.config.text_only or answer.samples > 0)
+        if (
+            self._lease is None
+            or self._state in (None, State.STATE_NOTHING)
+            or (self._failure is not None and not said)
+        ):
+            return ""
+        messages = [KeptMessage(role="user", turn_id=self.id, parts=await self._kept_question())]
+        heard = None if self.config.text_only else answer.played
+        if heard is None and not whole and not self.config.text_only:
+            heard = self._estimated_played()
+        if said:
+            parts = [KeptPart(kind="text", text=answer.text)]
+            marks = [] if self.config.text_only else answer.marks
+            messages.append(KeptMessage(role="assistant", turn_id=self.id, parts=parts, marks=marks, heard=heard))
+        await self._store.append(self._lease, messages)
+        self.kept = True
+        if not said:
+            return ""
+        return answer.text if whole else heard_text(answer.text, answer.marks, heard)
+
+    def _estimated_played(self) -> int:
+        """Of a client that never says how far it has played: it plays from the first audio on."""
+        elapsed = time.monotonic() - self.clock.audio if self.clock.audio else 0.0
+        return min(self.answer.samples, round(elapsed * self.answer.sample_rate))
+
+    async def _kept_question(self) -> list[KeptPart]:
+        parts = []
+        for picture in self._pictures:
+            if picture.done() and not picture.cancelled() and picture.exception() is None:
+                encoded = picture.result()
+                vectors = encoded.embeddings.shape[0]
+                parts.append(KeptPart(kind="image", hash=encoded.hash, vectors=vectors))
+        if self._vectors.items:
+            content = hashlib.sha256(b"speech")
+            for audio in self._audio.items:
+                content.update(audio)
+            first = self._vectors.items[0]
+            data = b"".join(tensor.data for tensor in self._vectors.items)
+            joined = Tensor(dtype=first.dtype, shape=[self._vector_count, *first.shape[1:]], data=data)
+            await self._store.put_embedding(content.hexdigest(), joined.SerializeToString())
+            parts.append(
+                KeptPart(kind="speech", hash=content.hexdigest(), vectors=self._vector_count, text=self._transcript)
+            )
+        parts.extend(KeptPart(kind="text", text=text) for text in self._texts)
+        return parts
+
+    async def _tell(self, **event) -> None:
+        await self._outbox.put_now(wire.ServerEvent(turn_id=self.id, **event))
+
+
+def error_event(error: Exception) -> wire.ErrorEvent:
+    status = status_of(error)
+    return wire.ErrorEvent(code=status.code.name, message=status.message, retry_after=status.retry_after)
+
+
+def _rows(tensor: Tensor, skip: int) -> Tensor:
+    """The rows of a wire tensor [rows, …] from `skip` on."""
+    if skip == 0:
+        return tensor
+    size = len(tensor.data) // tensor.shape[0]
+    return Tensor(
+        dtype=tensor.dtype, shape=[tensor.shape[0] - skip, *tensor.shape[1:]], data=tensor.data[skip * size :]
+    )
+
+
+def _first_of(error: BaseException) -> Exception:
+    """What a group of stages failed of."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, Exception) else RuntimeError(f"the turn was stopped by {type(error).__name__}")

@@ -1,0 +1,49 @@
+"""The gateway's HTTP side: whether it lives, whether it can serve a turn, and what it has counted."""
+
+from __future__ import annotations
+
+import contextlib
+
+import uvicorn
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from services.gateway.service import ConversationService
+
+
+def build(service: ConversationService) -> FastAPI:
+    app = FastAPI(title="Parley gateway", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/healthz")
+    async def healthz() -> dict:
+        """The process lives."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz(response: Response) -> dict:
+        """Redis and all four services answer; 503 with what is missing otherwise."""
+        missing = ["stopping"] if service.stopping else await service.missing()
+        response.status_code = 503 if missing else 200
+        return {"status": "not ready" if missing else "ready", "missing": missing}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+class WebServer(uvicorn.Server):
+    """Runs in the gateway's event loop and leaves its signals alone."""
+
+    def __init__(self, app: FastAPI, host: str, port: int):
+        super().__init__(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, lifespan="off"))
+
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield
+
+    @property
+    def bound_port(self) -> int:
+        """The port it listens on, once started."""
+        return self.servers[0].sockets[0].getsockname()[1]
