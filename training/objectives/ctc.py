@@ -1,0 +1,126 @@
+"""Stage 2.1a: the speech encoder learns to hear, by writing down what is said (CTC).
+
+Notable points:
+- The encoder draws its chunk sizes anew at each step (`random_chunks`), so that one network serves whole and live;
+  validation runs with the chunks that are served.
+- Utterances of like length share a batch: lengths are guessed first, and only a batch's own speech is made.
+- Mean and variance of the features are measured on the first utterances of the data and stored in the encoder.
+- An utterance with more letters than frames teaches CTC nothing: it is counted (`unfit`), never dropped in silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import jiwer
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from parley.speech import SUBSAMPLING, SpeechEncoder, fbank, subsampled
+from training.data.augment import augment
+from training.data.transcribed import Transcribed
+
+GROUP = 16  # batches that are sorted by length together
+MEASURED = 96  # utterances behind mean and variance
+VALIDATED = 48  # held-out utterances of each measure
+
+
+@dataclass
+class CtcBatch:
+    features: Tensor  # [b, t, mel]
+    lengths: Tensor  # [b] mel frames
+    targets: Tensor  # [sum of target_lengths] character ids
+    target_lengths: Tensor  # [b]
+    unfit: int  # utterances too short for their text
+
+
+class CtcObjective:
+    """See `training.objectives`.
+
+    Args:
+        data: gives speech at the encoder's rate with its text.
+        batch_size: utterances a step.
+    """
+
+    def __init__(self, stage, model, data: Transcribed, seed: int, *, batch_size: int = 16):
+        self.encoder: SpeechEncoder = model.speech_encoder
+        self.head = model.ctc_head
+        self.config = self.encoder.config
+        if data.sample_rate != self.config.sample_rate:
+            raise ValueError(f"the encoder hears {self.config.sample_rate} Hz, the data are of {data.sample_rate} Hz")
+        self.data, self.seed, self.batch_size = data, seed, batch_size
+        self.device = self.encoder.mean.device
+        self._held_out: dict[str, list[tuple[Tensor, str]]] = {}
+        if is_fresh(self.encoder):
+            measure(self.encoder, data)
+        self.fill = self.encoder.mean.cpu().numpy()
+
+    def batch(self, step: int) -> CtcBatch:
+        group, place = divmod(step, GROUP)
+        # The order of lengths within a group is shuffled by the seed; what is said at an index is the data's own.
+        first = group * GROUP * self.batch_size
+        order = sorted(range(first, first + GROUP * self.batch_size), key=self.data.seconds)
+        slot = int(np.random.default_rng((self.seed, group)).permutation(GROUP)[place])
+        rng = np.random.default_rng((self.seed, step, 1))
+        features, targets = [], []
+        for index in order[slot * self.batch_size : (slot + 1) * self.batch_size]:
+            waveform, text = self.data.utterance(index)
+            ids = self.head.encode(text)
+            mel = fbank(waveform, self.config).numpy()
+            features.append(torch.from_numpy(augment(mel, self.fill, rng, mel_frames_for(ids))))
+            targets.append(torch.tensor(ids))
+        return CtcBatch(
+            torch.nn.utils.rnn.pad_sequence(features, batch_first=True).to(self.device),
+            torch.tensor([len(f) for f in features], device=self.device),
+            torch.cat(targets).to(self.device),
+            torch.tensor([len(t) for t in targets], device=self.device),
+            sum(len(f) < mel_frames_for(t.tolist()) for f, t in zip(features, targets, strict=True)),
+        )
+
+    def loss(self, batch: CtcBatch) -> tuple[Tensor, dict[str, float]]:
+        frames, lengths = self.encoder(batch.features, batch.lengths)
+        log_probs = self.head(frames).float().transpose(0, 1)
+        losses = F.ctc_loss(
+            log_probs, batch.targets, lengths, batch.target_lengths, reduction="none", zero_infinity=True
+        )
+        return (losses / batch.target_lengths).mean(), {"unfit": float(batch.unfit)}
+
+    def validate(self) -> dict[str, float]:
+        """Word error rate of each held-out set, in percent, heard in the chunks that are served."""
+        found = {}
+        for name in self.data.measures:
+            if name not in self._held_out:
+                pairs = (self.data.held_out(name, i) for i in range(VALIDATED))
+                self._held_out[name] = [(fbank(w, self.config), self.head.normalise(t)) for w, t in pairs]
+            heard = [self.transcribe(features) for features, _ in self._held_out[name]]
+            found[f"wer_{name}"] = 100 * jiwer.wer([text for _, text in self._held_out[name]], heard)
+        return found
+
+    def transcribe(self, features: Tensor) -> str:
+        """Mel frames [t, mel] → what was heard."""
+        lengths = torch.tensor([len(features)], device=self.device)
+        frames, _ = self.encoder(features[None].to(self.device), lengths)
+        return self.head.decode(self.head(frames)[0])
+
+
+def mel_frames_for(ids: list[int]) -> int:
+    """Mel frames that CTC needs to write `ids`: an encoder frame a letter, and one between equal neighbours."""
+    frames = len(ids) + sum(a == b for a, b in pairwise(ids))
+    needed = SUBSAMPLING * frames + SUBSAMPLING - 1
+    assert subsampled(needed) >= frames
+    return needed
+
+
+def is_fresh(encoder: SpeechEncoder) -> bool:
+    """Have mean and variance never been measured?"""
+    return bool((encoder.mean == 0).all() and (encoder.istd == 1).all())
+
+
+def measure(encoder: SpeechEncoder, data: Transcribed) -> None:
+    """Stores mean and inverse standard deviation of the first utterances' features in the encoder."""
+    frames = torch.cat([fbank(data.utterance(i)[0], encoder.config) for i in range(MEASURED)]).double()
+    encoder.mean.copy_(frames.mean(0))
+    encoder.istd.copy_(1 / frames.std(0).clamp(min=1e-3))
