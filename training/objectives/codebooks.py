@@ -1,0 +1,146 @@
+"""How codebooks learn: a k-means start, running means, and new life for codewords that nothing falls on.
+
+Notable points:
+- Until enough vectors have been seen nothing is quantized: the first codewords are then k-means of what the encoder
+  really makes, not of its random beginning.
+- Everything it must remember is in buffers, so a killed run goes on exactly where it was.
+- Under `torchrun` counts and sums are added over the ranks, and rank 0 draws for all.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from parley.codec_base import Codebook, Quantizer
+
+DECAY = 0.99  # of the running means, a step
+DEAD = 0.05  # vectors a step, on average, under which a codeword is dead, relative to an even share
+CHECK_EVERY = 50  # steps between looks for dead codewords
+
+
+class CodebookTrainer(nn.Module):
+    """Trains one codebook.
+
+    Args:
+        codebook: changed in place.
+        start_after: vectors to see before the k-means start; at least as many as codewords.
+    """
+
+    def __init__(self, codebook: Codebook, start_after: int):
+        super().__init__()
+        codes, dim = codebook.weight.shape
+        start_after = max(start_after, codes)
+        self._codebook = [codebook]  # in a list: its weights belong to the checkpoint, not to this state
+        self.register_buffer("waiting", torch.zeros(start_after, dim))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.register_buffer("counts", torch.ones(codes))
+        self.register_buffer("sums", torch.zeros(codes, dim))
+
+    @property
+    def codebook(self) -> Codebook:
+        return self._codebook[0]
+
+    @property
+    def ready(self) -> bool:
+        return int(self.seen) >= len(self.waiting)
+
+    @torch.no_grad()
+    def observe(self, vectors: Tensor) -> None:
+        """Learns from the vectors [n, dim] of a training step."""
+        if self.ready:
+            return self._follow(vectors)
+        start = int(self.seen)
+        part = vectors[: len(self.waiting) - start]
+        self.waiting[start : start + len(part)] = part
+        self.seen += len(part)
+        if self.ready:
+            self._begin()
+        return None
+
+    def _begin(self) -> None:
+        weight = self.codebook.weight
+        weight.copy_(kmeans(self.waiting, len(weight)))
+        _from_rank_0(weight)
+        ids = self.codebook.assign(self.waiting)
+        share = torch.bincount(ids, minlength=len(weight)).float() / len(ids) * len(weight)
+        self.counts.copy_(share.clamp(min=0.1))
+        self.sums.copy_(weight * self.counts.unsqueeze(1))
+
+    def _follow(self, vectors: Tensor) -> None:
+        weight = self.codebook.weight
+        ids = self.codebook.assign(vectors)
+        counts = torch.bincount(ids, minlength=len(weight)).float()
+        sums = torch.zeros_like(self.sums).index_add_(0, ids, vectors.float())
+        if dist.is_initialized():
+            dist.all_reduce(counts)
+            dist.all_reduce(sums)
+        # In units of an even share, so that the thresholds do not depend on the size of a batch.
+        unit = len(weight) / counts.sum().clamp(min=1)
+        self.counts.lerp_(counts * unit, 1 - DECAY)
+        self.sums.lerp_(sums * unit, 1 - DECAY)
+        weight.copy_(self.sums / self.counts.clamp(min=1e-3).unsqueeze(1))
+        self.steps += 1
+        if int(self.steps) % CHECK_EVERY == 0:
+            self._revive(vectors)
+
+    def _revive(self, vectors: Tensor) -> None:
+        weight = self.codebook.weight
+        dead = self.counts < DEAD
+        fresh = vectors[torch.randint(len(vectors), (len(weight),), device=vectors.device)].to(weight.dtype)
+        weight.copy_(torch.where(dead.unsqueeze(1), fresh, weight))
+        _from_rank_0(weight)
+        self.counts.masked_fill_(dead, 0.5)
+        self.sums.copy_(torch.where(dead.unsqueeze(1), weight * 0.5, self.sums))
+
+
+class QuantizerTrainer(nn.Module):
+    """Trains the codebooks of a quantizer, and quantizes so that the encoder gets a gradient."""
+
+    def __init__(self, quantizer: Quantizer, start_after: int):
+        super().__init__()
+        self._quantizer = [quantizer]
+        self.books = nn.ModuleList(CodebookTrainer(book, start_after) for book in quantizer.codebooks)
+
+    @property
+    def ready(self) -> bool:
+        return all(book.ready for book in self.books)
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors [..., dim] → (quantized with a straight-through gradient, commitment loss). Before the codebooks
+        are ready: (the vectors themselves, 0)."""
+        quantizer = self._quantizer[0]
+        total, rest = torch.zeros_like(vectors), vectors.detach()
+        for layer, books in enumerate(quantizer.rounds()):
+            trainers = self.books[layer * quantizer.groups : (layer + 1) * quantizer.groups]
+            parts = rest.chunk(quantizer.groups, -1)
+            for trainer, part in zip(trainers, parts, strict=True):
+                trainer.observe(part.reshape(-1, part.shape[-1]))
+            if not all(trainer.ready for trainer in trainers):
+                return vectors, vectors.new_zeros(())
+            found = torch.cat([book(book.assign(part)) for book, part in zip(books, parts, strict=True)], -1)
+            total, rest = total + found, rest - found
+        return vectors + (total - vectors).detach(), (vectors - total).square().mean()
+
+
+def kmeans(vectors: Tensor, clusters: int, rounds: int = 12) -> Tensor:
+    """Lloyd's algorithm from `clusters` of the vectors [n, dim] drawn at random; empty clusters are drawn anew."""
+
+    def draw() -> Tensor:
+        return vectors[torch.randperm(len(vectors), device=vectors.device)[:clusters]]
+
+    book = Codebook(clusters, vectors.shape[1]).to(vectors)
+    book.weight.copy_(draw())
+    for _ in range(rounds):
+        ids = book.assign(vectors)
+        counts = torch.bincount(ids, minlength=clusters).unsqueeze(1)
+        sums = torch.zeros_like(book.weight).index_add_(0, ids, vectors)
+        book.weight.copy_(torch.where(counts > 0, sums / counts.clamp(min=1), draw()))
+    return book.weight
+
+
+def _from_rank_0(tensor: Tensor) -> None:
+    if dist.is_initialized():
+        dist.broadcast(tensor, 0)

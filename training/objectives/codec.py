@@ -1,0 +1,165 @@
+"""Stage 3.1: a codec learns to write speech down in tokens and to read it back.
+
+Notable points:
+- Short random segments: what a codec must know is local. The voice is read from another segment of the same
+  utterance, so that it carries who speaks and not what is said.
+- Loss: log-mel distance at several resolutions, commitment to the codebooks, and, once speech is intelligible, an
+  adversary on spectrograms and the likeness of its features.
+- The adversary and the state of the codebooks are trained here and stay here; a checkpoint never sees them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from parley.codec_istft import mel_filters
+from training.data.speech_pairs import SpeechPairs
+from training.objectives.codebooks import QuantizerTrainer
+from training.objectives.discriminator import Discriminator
+
+SEGMENT_TOKENS = 32  # 0.8 s
+REFERENCE_TOKENS = 48  # 1.2 s: what the voice is read from
+START_AFTER = 12_288  # latents seen before the k-means start
+VOICE_START_AFTER = 1_024  # voices seen before theirs
+JUDGED = 3  # one in so many utterances of a batch goes to the adversary, whose look costs more than all the rest
+RESOLUTIONS = ((2048, 100), (1024, 80), (512, 40), (256, 20))  # FFT size, mel bins
+MEL_WEIGHT, COMMITMENT_WEIGHT, FOOL_WEIGHT, MATCH_WEIGHT = 1.0, 0.25, 0.05, 0.1
+
+
+@dataclass
+class CodecBatch:
+    step: int
+    segment: Tensor  # [b, SEGMENT_TOKENS × hop]
+    reference: Tensor  # [b, REFERENCE_TOKENS × hop], of the same utterances
+
+
+class MelDistance(nn.Module):
+    """Mean absolute distance of log-mel spectrograms over several resolutions."""
+
+    def __init__(self, sample_rate: int):
+        super().__init__()
+        for n_fft, bins in RESOLUTIONS:
+            self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
+            self.register_buffer(f"filters_{n_fft}", mel_filters(n_fft, sample_rate, bins), persistent=False)
+
+    def forward(self, made: Tensor, real: Tensor) -> Tensor:
+        total = 0
+        for n_fft, _ in RESOLUTIONS:
+            a, b = self.log_mel(made, n_fft), self.log_mel(real, n_fft)
+            total = total + F.l1_loss(a, b)
+        return total / len(RESOLUTIONS)
+
+    def log_mel(self, waveform: Tensor, n_fft: int) -> Tensor:
+        """[b, samples] → [b, frames, bins]."""
+        window, filters = getattr(self, f"window_{n_fft}"), getattr(self, f"filters_{n_fft}")
+        spectrum = torch.stft(waveform.float(), n_fft, n_fft // 4, window=window, return_complex=True)
+        # Not abs(): its gradient is undefined where a bin is exactly 0, as in digital silence.
+        power = spectrum.real.square() + spectrum.imag.square()
+        return ((power + 1e-8).sqrt().transpose(1, 2) @ filters).clamp(min=1e-3).log()
+
+
+class CodecAdversary(nn.Module):
+    """What is trained beside the codec and never served: the discriminator, and the state of the codebooks."""
+
+    def __init__(self, decoder):
+        super().__init__()
+        self.discriminator = Discriminator()
+        self.codes = QuantizerTrainer(decoder.quantizer, START_AFTER)
+        self.voices = QuantizerTrainer(decoder.voice_quantizer, VOICE_START_AFTER)
+
+
+class CodecObjective:
+    """See `training.objectives`.
+
+    Args:
+        data: gives utterances at the codec's rate.
+        adversary_after: the step at which the adversary joins.
+        batch_size: utterances a step.
+    """
+
+    def __init__(
+        self, stage, model, data: SpeechPairs, seed: int, *, batch_size: int = 16, adversary_after: int = 1500
+    ):
+        self.encoder, self.decoder = model.codec_encoder, model.codec_decoder
+        self.data, self.seed, self.batch_size, self.adversary_after = data, seed, batch_size, adversary_after
+        self.hop = self.decoder.hop_length
+        device = next(self.encoder.parameters()).device
+        self.distance = MelDistance(data.sample_rate).to(device)
+        self.adversary = CodecAdversary(self.decoder).to(device)
+        self._made: tuple[CodecBatch, Tensor, Tensor] | None = None
+        self.device = device
+
+    def batch(self, step: int) -> CodecBatch:
+        random = np.random.default_rng((self.seed, step))
+        segments, references = [], []
+        for i in range(self.batch_size):
+            waveform = self.data.waveform(step * self.batch_size + i)
+            segments.append(cut(waveform, SEGMENT_TOKENS * self.hop, random))
+            references.append(cut(waveform, REFERENCE_TOKENS * self.hop, random))
+        segment, reference = torch.from_numpy(np.stack(segments)), torch.from_numpy(np.stack(references))
+        return CodecBatch(step, segment.to(self.device), reference.to(self.device))
+
+    def loss(self, batch: CodecBatch) -> tuple[Tensor, dict[str, float]]:
+        made, commitment = self._forward(batch)
+        self._made = None
+        mel = self.distance(made, batch.segment)
+        loss = MEL_WEIGHT * mel + COMMITMENT_WEIGHT * commitment
+        metrics = {"mel": mel.item(), "commitment": commitment.item()}
+        if self._judged(batch):
+            self.adversary.discriminator.requires_grad_(False)
+            fooled, matched = self.adversary.discriminator.deceive(self._some(batch.segment), self._some(made))
+            self.adversary.discriminator.requires_grad_(True)
+            loss = loss + FOOL_WEIGHT * fooled + MATCH_WEIGHT * matched
+            metrics |= {"fooled": fooled.item(), "matched": matched.item()}
+        return loss, metrics
+
+    def adversary_loss(self, batch: CodecBatch) -> Tensor | None:
+        """What the discriminator minimises in this step; None before it joins."""
+        if not self._judged(batch):
+            return None
+        made, commitment = self._forward(batch)
+        self._made = (batch, made, commitment)  # `loss` of the same batch goes on from here
+        return self.adversary.discriminator.loss(self._some(batch.segment), self._some(made.detach()))
+
+    def _judged(self, batch: CodecBatch) -> bool:
+        return batch.step >= self.adversary_after
+
+    def _some(self, waveforms: Tensor) -> Tensor:
+        return waveforms[: max(len(waveforms) // JUDGED, 1)]
+
+    def _forward(self, batch: CodecBatch) -> tuple[Tensor, Tensor]:
+        """(waveform made [b, samples], commitment loss)."""
+        if self._made is not None and self._made[0] is batch:
+            return self._made[1:]
+        latents, _ = self.encoder(batch.segment)
+        latents, commitment = self.adversary.codes(latents)
+        voice, voice_commitment = self.adversary.voices(self.encoder.voice(batch.reference))
+        return self.decoder.generator(latents, voice), commitment + voice_commitment
+
+    def validate(self) -> dict[str, float]:
+        """Mel distance of held-out utterances that went through tokens, and how many codes they used."""
+        if not (self.adversary.codes.ready and self.adversary.voices.ready):
+            return {}
+        total, used, count = 0.0, [], 16
+        for i in range(count):
+            waveform = torch.from_numpy(self.data.held_out(i)).to(self.device).unsqueeze(0)
+            waveform = waveform[:, : waveform.shape[1] // self.hop * self.hop]
+            codes, voice = self.decoder.assign(*self.encoder(waveform))
+            total += self.distance(self.decoder(codes, voice), waveform).item() / count
+            used.append(codes.flatten())
+        share = torch.bincount(torch.cat(used)).float() / sum(map(len, used))
+        perplexity = torch.exp(-(share * share.clamp(min=1e-9).log()).sum()).item()
+        return {"mel": total, "perplexity": perplexity}
+
+
+def cut(waveform: np.ndarray, samples: int, random: np.random.Generator) -> np.ndarray:
+    """A random piece of that many samples, padded with zeros if the waveform is shorter."""
+    if len(waveform) <= samples:
+        return np.pad(waveform, (0, samples - len(waveform)))
+    start = int(random.integers(len(waveform) - samples))
+    return waveform[start : start + samples]
