@@ -29,7 +29,7 @@ def by_process(head: int) -> dict[str, tuple[float, float]]:
 
 
 def _name(command: list[str]) -> str:
-    """`ray::ServeReplica:vision:vision` → `vision`, `python -m services.gateway` → `services.gateway`, or the program."""
+    """`ray::ServeReplica:vision:vision` → `vision`, `python -m services.gateway` → `services.gateway`, …"""
     if not command:
         return "?"
     if "ServeReplica:" in command[0]:
