@@ -51,7 +51,7 @@ class ConnectionLostError(Exception):
 
 
 def failure(service: str, error: grpc.RpcError) -> Exception:
-    """What a call's status means to the gateway: `ConnectionLostError`, or a `ServiceError` to be told to the client."""
+    """What a call's status means here: `ConnectionLostError`, or a `ServiceError` that the client is told."""
     code, details = error.code(), error.details() or ""
     if code in _LOST and not details.startswith(_INCIDENT):
         return ConnectionLostError(f"{service}: {code.name} {details[:200]}")

@@ -1,0 +1,94 @@
+"""Audio from clients: checked, brought to 16 kHz without seams, and cut into questions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soxr
+
+from services.gateway.audio import InputAudio
+from services.gateway.settings import GatewaySettings
+from services.gateway.vad import VoiceActivity
+
+
+def chunks(data: bytes, size: int):
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize("rate", [24_000, 48_000])
+def test_chunks_resample_as_the_whole_does(rate):
+    time = np.arange(rate) / rate
+    tone = (8000 * np.sin(2 * np.pi * 440 * time)).astype("<i2")
+    audio = InputAudio(rate, max_chunk_seconds=1)
+    got = b"".join(audio.feed(chunk) for chunk in chunks(tone.tobytes(), rate // 25 * 2)) + audio.flush()
+    got = np.frombuffer(got, "<i2").astype(int)
+    whole = soxr.resample(tone, rate, 16_000).astype(int)
+    assert len(got) == len(whole) == 16_000
+    assert np.abs(got - whole).max() <= 2
+
+
+def test_after_a_question_the_resampler_begins_anew():
+    audio = InputAudio(48_000, max_chunk_seconds=1)
+    loud = np.full(4800, 20_000, "<i2").tobytes()
+    audio.feed(loud)
+    audio.flush()
+    fresh = InputAudio(48_000, max_chunk_seconds=1)
+    assert audio.feed(loud) + audio.flush() == fresh.feed(loud) + fresh.flush()
+
+
+@pytest.mark.parametrize(
+    ("chunk", "complaint"),
+    [
+        (b"", "empty"),
+        (b"abc", "half a sample"),
+        (bytes(2 * 16_001), "above the limit"),
+        (b"RIFF\x24\x00\x00\x00WAVE", "WAV file"),
+        (b"fLaC\x00\x00\x00\x22", "FLAC file"),
+    ],
+)
+def test_what_is_no_audio_is_refused_in_words(chunk, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        InputAudio(16_000, max_chunk_seconds=1).feed(chunk)
+
+
+def test_a_rate_that_is_not_served_names_those_that_are():
+    with pytest.raises(ValueError, match="16000, 24000, 48000"):
+        InputAudio(44_100, max_chunk_seconds=1)
+
+
+def with_silence(speech: np.ndarray, before: float, after: float) -> bytes:
+    noise = np.random.default_rng(0).normal(0, 20, round((before + after) * 16_000) + len(speech))
+    at = round(before * 16_000)
+    noise[at : at + len(speech)] += speech
+    return noise.astype("<i2").tobytes()
+
+
+def test_a_question_is_found_with_its_first_syllable(spoken_question):
+    audio = with_silence(spoken_question, 1.0, 1.5)
+    vad = VoiceActivity(GatewaySettings())
+    heard = [part for chunk in chunks(audio, 1280) for part in vad.feed(chunk)]
+    kinds = [part.kind for part in heard]
+    assert kinds.count("start") == kinds.count("end") == 1 and not vad.speaking
+    question = b"".join(part.audio for part in heard)
+    at = audio.find(question)
+    assert at >= 0, "the question is one piece of what was said"
+    begin, end = at / 32_000, (at + len(question)) / 32_000
+    assert 0.4 <= begin <= 1.05 and end >= 1.0 + len(spoken_question) / 16_000 - 0.3
+
+
+def test_two_questions_are_two_and_silence_is_none(spoken_question):
+    vad = VoiceActivity(GatewaySettings())
+    audio = with_silence(spoken_question, 0.5, 1.2) * 2
+    kinds = [part.kind for chunk in chunks(audio, 3000) for part in vad.feed(chunk) if part.kind != "more"]
+    assert kinds == ["start", "end", "start", "end"]
+    noise = np.random.default_rng(1).normal(0, 200, 48_000).astype("<i2").tobytes()
+    assert VoiceActivity(GatewaySettings()).feed(noise) == []
+
+
+def test_a_short_word_does_not_interrupt_an_answer(spoken_question):
+    settings = GatewaySettings(barge_in_seconds=0.8)
+    burst = with_silence(spoken_question[4000:8800], 0.5, 1.0)  # 0.3 s of speech
+    assert VoiceActivity(settings).feed(burst, answering=True) == []
+    assert VoiceActivity(settings).feed(burst, answering=False)[0].kind == "start"
+    long = with_silence(spoken_question, 0.5, 1.0)
+    assert VoiceActivity(settings).feed(long, answering=True)[0].kind == "start"
