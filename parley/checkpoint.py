@@ -17,7 +17,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,10 +157,14 @@ class StageWriter:
     """A checkpoint folder in the making, beside its place. Leave the `with` block in peace and it appears there whole;
     leave it by an error and no trace stays."""
 
-    def __init__(self, path: str | Path, *, parent: str | Path | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, parent: str | Path | None = None, others: Sequence[str | Path] = ()
+    ) -> None:
+        """`others` are further checkpoints whose parts carry over; where two have a part, the parent's goes first."""
         self.path = Path(path).absolute()
         self.parent = Path(parent).absolute() if parent is not None else None
-        if self.parent == self.path:
+        self.others = [Path(other).absolute() for other in others]
+        if self.path in (self.parent, *self.others):
             raise ValueError(f"{path} cannot be its own parent")
         self.parts: dict[str, FileRef] = {}
         self.tokenizer: FileRef | None = None
@@ -223,10 +227,15 @@ class StageWriter:
         """Writes the manifest and moves the folder into place. `facts` are further fields of the manifest."""
         parts, tokenizer, parent = dict(self.parts), self.tokenizer, None
         if self.inherited:
-            parts = {name: self._from_parent(ref) for name, ref in self.inherited.parts.items()} | parts
-            if tokenizer is None and self.inherited.tokenizer:
-                tokenizer = self._from_parent(self.inherited.tokenizer)
-            facts.setdefault("lineage", [*self.inherited.lineage, stage])
+            lineage: list[str] = []
+            for folder in (self.parent, *self.others):
+                manifest = read_manifest(folder)
+                new = manifest.parts.keys() - parts.keys()
+                parts |= {name: self._from(folder, manifest.parts[name]) for name in new}
+                if tokenizer is None and manifest.tokenizer:
+                    tokenizer = self._from(folder, manifest.tokenizer)
+                lineage += [name for name in manifest.lineage if name not in lineage]
+            facts.setdefault("lineage", [*lineage, stage])
             parent = os.path.relpath(self.parent, self.path)
             facts.setdefault("licence", self.inherited.licence)
         facts.setdefault("lineage", [stage])
@@ -241,8 +250,8 @@ class StageWriter:
         _move_into_place(self.folder, self.path)
         return manifest
 
-    def _from_parent(self, ref: FileRef) -> FileRef:
-        file = os.path.relpath(os.path.normpath(self.parent / ref.file), self.path)
+    def _from(self, folder: Path, ref: FileRef) -> FileRef:
+        file = os.path.relpath(os.path.normpath(folder / ref.file), self.path)
         return ref.model_copy(update={"file": file})
 
 
@@ -253,6 +262,7 @@ def save_stage(
     config: ParleyConfig,
     parts: Mapping[str, Mapping[str, Tensor]],
     parent: str | Path | None = None,
+    others: Sequence[str | Path] = (),
     tokenizer: Tokenizer | None = None,
     data: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
@@ -266,10 +276,11 @@ def save_stage(
         path: the folder; one that is there already is replaced, at once.
         parts: state dicts by part. A tied output table is left out.
         parent: the checkpoint the stage started from; its other parts, tokenizer and licence carry over.
+        others: further checkpoints it started from; parts the parent lacks carry over.
         dtype: of floating-point tensors in the files, None for as they are. A tensor whose values it cannot hold
             keeps its own.
     """
-    with StageWriter(path, parent=parent) as writer:
+    with StageWriter(path, parent=parent, others=others) as writer:
         for part, state in parts.items():
             if part == "language" and config.language.tie_word_embeddings:
                 state = {name: tensor for name, tensor in state.items() if name != "lm_head.weight"}

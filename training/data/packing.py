@@ -1,0 +1,85 @@
+"""Samples of different lengths → rows of one length, several samples a row.
+
+Notable points:
+- A token sees only tokens of its own sample: the mask is block-diagonal and positions start anew in each sample.
+- A label belongs to the position that predicts it, inside its own sample: the last token of a sample predicts nothing.
+- A sample longer than a row is an error, never a cut: cutting it would lose labels in silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+IGNORED = -100  # a position without a label
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sample begins."""
+
+    row: int
+    start: int
+
+
+def place(lengths: list[int], row_length: int) -> tuple[list[Place], int]:
+    """Puts samples into rows, longest first, each into the first row with room. Returns their
+    places and the number of rows.
+
+    Raises `ValueError` if a sample is longer than a row.
+    """
+    for number, length in enumerate(lengths):
+        if length > row_length:
+            raise ValueError(f"sample {number} has {length} tokens; a row holds {row_length}: raise the stage's `row`")
+    free: list[int] = []
+    places: list[Place | None] = [None] * len(lengths)
+    for number in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        row = next((r for r, room in enumerate(free) if room >= lengths[number]), len(free))
+        if row == len(free):
+            free.append(row_length)
+        places[number] = Place(row, row_length - free[row])
+        free[row] -= lengths[number]
+    return [p for p in places if p is not None], len(free)
+
+
+@dataclass
+class Rows:
+    """Packed samples: `labels[r, t]` is the id that position t should predict, `IGNORED` where nothing is learned."""
+
+    ids: Tensor  # int64 [rows, length]; 0 where a vector or nothing stands
+    labels: Tensor  # int64 [rows, length]
+    positions: Tensor  # int64 [rows, length], from 0 in each sample
+    owner: Tensor  # int64 [rows, length], the sample's number; -1 where nothing stands
+    places: list[Place]
+
+    def mask(self) -> Tensor:
+        """bool [rows, 1, length, length]: may position i see position j? Empty positions see themselves."""
+        same = self.owner[:, :, None] == self.owner[:, None, :]
+        return same.tril()[:, None]
+
+
+def pack(samples: list[tuple[list[int], list[int]]], row_length: int) -> Rows:
+    """(ids, labels) of each sample, `labels[t]` being `ids[t]` where it is learned and `IGNORED` elsewhere → rows.
+
+    The rows are as long as the fullest one. Labels are shifted here, sample by sample.
+    """
+    places, rows = place([len(ids) for ids, _ in samples], row_length)
+    length = max(p.start + len(ids) for p, (ids, _) in zip(places, samples, strict=True))
+    packed = Rows(
+        ids=torch.zeros(rows, length, dtype=torch.long),
+        labels=torch.full((rows, length), IGNORED),
+        positions=torch.zeros(rows, length, dtype=torch.long),
+        owner=torch.full((rows, length), -1),
+        places=places,
+    )
+    for number, (p, (ids, labels)) in enumerate(zip(places, samples, strict=True)):
+        if len(ids) != len(labels):
+            raise ValueError(f"sample {number} has {len(ids)} tokens and {len(labels)} labels")
+        here = slice(p.start, p.start + len(ids))
+        packed.ids[p.row, here] = torch.tensor(ids)
+        packed.labels[p.row, p.start : p.start + len(ids) - 1] = torch.tensor(labels[1:])
+        packed.positions[p.row, here] = torch.arange(len(ids))
+        packed.owner[p.row, here] = number
+    return packed

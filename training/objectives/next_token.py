@@ -1,0 +1,219 @@
+"""Stages 0.1, 1.1, 1.2, 1.3, 2.1b, 2.2: the language model predicts the answers of dialogues.
+
+Notable points:
+- Loss on what the assistant says, its closing token included, and on nothing else; the mean over all such tokens.
+- Pictures and speech are encoded first, so that the samples' lengths are known; then samples are packed into rows.
+- 2.2 adds the state head's loss where an answer opens, and keeps the encoder's transcripts true with a small CTC loss
+  through the frozen CTC head.
+- `validate` counts an answer as right if every one of its tokens would be chosen, which is exactly when greedy
+  decoding writes it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from parley.config import STATES
+from parley.prompt import MediaSegment, PromptWriter
+from parley.speech import fbank
+from parley.vision import frames_to_pixels, tile
+from training.data.packing import IGNORED, Rows, pack
+from training.data.records import Sample, turn_states
+
+STATE_WEIGHT = 0.2
+CTC_WEIGHT = 0.1
+
+
+@dataclass
+class Rendered:
+    """A sample as segments of ids, a piece of media by its number in the batch."""
+
+    segments: list[list[int] | int] = field(default_factory=list)  # ids, or the number of a piece of media
+    answers: list[bool] = field(default_factory=list)  # whether a segment is learned
+    states: list[int] = field(default_factory=list)  # index into STATES, one an answer
+    kinds: list[str] = field(default_factory=list)  # what is asked, one an answer
+
+
+@dataclass
+class DialogBatch:
+    samples: list[Rendered]
+    pixels: Tensor | None = None  # [tiles, 3, side, side] of all pictures and frames
+    tiles: list[int] = field(default_factory=list)  # of each picture
+    features: Tensor | None = None  # [utterances, frames, mel]
+    lengths: Tensor | None = None  # [utterances]
+    transcripts: list[str] = field(default_factory=list)  # of each utterance; "" where it is none
+    media: list[tuple[str, int]] = field(default_factory=list)  # ("image" | "speech", its number)
+
+
+class NextTokenObjective:
+    """See `training.objectives`."""
+
+    def __init__(self, stage, model, data, seed: int) -> None:
+        self.stage, self.model, self.data, self.seed = stage, model, data, seed
+        self.config, self.schedule = model.config, data.schedule
+        self.writer = PromptWriter.of(self.config.language, data.tokenizer)
+        self.device = next(model.language.parameters()).device
+        self.table = model.language.get_input_embeddings()
+
+    def batch(self, step: int) -> DialogBatch:
+        size = self.schedule.batch
+        return self.prepare([self.data.mixture[number] for number in range(step * size, (step + 1) * size)])
+
+    def prepare(self, samples: list[Sample]) -> DialogBatch:
+        """Samples → ids, pixels and mel frames, still without the model."""
+        batch, pictures, speech = DialogBatch([]), [], []
+        for sample in samples:
+            rendered = Rendered(states=[STATES.index(state) for state in turn_states(sample.messages)])
+            rendered.kinds = [sample.about.get("kind", sample.task)] * len(rendered.states)
+            for segment in self.writer.render(sample.messages):
+                if isinstance(segment, MediaSegment):
+                    rendered.segments.append(len(batch.media))
+                    rendered.answers.append(False)
+                    if segment.kind == "speech":
+                        batch.media.append(("speech", len(speech)))
+                        speech.append(fbank(segment.content, self.config.speech))
+                        batch.transcripts.append(getattr(segment.content, "text", ""))
+                    else:
+                        cut = tile if segment.kind == "image" else frames_to_pixels
+                        batch.media.append(("image", len(pictures)))
+                        pictures.append(cut(segment.content, self.config.vision))
+                else:
+                    rendered.segments.append(segment.ids)
+                    rendered.answers.append(segment.answer)
+            batch.samples.append(rendered)
+        if pictures:
+            batch.pixels, batch.tiles = torch.cat(pictures).to(self.device), [len(picture) for picture in pictures]
+        if speech:
+            batch.features = pad_sequence(speech, batch_first=True).to(self.device)
+            batch.lengths = torch.tensor([len(features) for features in speech], device=self.device)
+        return batch
+
+    def loss(self, batch: DialogBatch) -> tuple[Tensor, dict[str, float]]:
+        rows, hidden, speech = self.forward(batch)
+        learned = rows.labels != IGNORED
+        logits = self.model.language.lm_head(hidden[learned])
+        loss = F.cross_entropy(logits.float(), rows.labels[learned])
+        metrics = {"next_token": loss.item(), "tokens": float((rows.owner >= 0).sum())}
+        if self.stage.state:
+            at, states = self._openings(batch, rows)
+            state_loss = F.cross_entropy(self.model.state_head(hidden[at[:, 0], at[:, 1]]).float(), states)
+            loss = loss + STATE_WEIGHT * state_loss
+            metrics["state"] = state_loss.item()
+            if speech is not None:
+                ctc = self._ctc(*speech, batch.transcripts)
+                if ctc is not None:
+                    loss = loss + CTC_WEIGHT * ctc
+                    metrics["ctc"] = ctc.item()
+        return loss, metrics
+
+    def forward(self, batch: DialogBatch) -> tuple[Rows, Tensor, tuple[Tensor, Tensor] | None]:
+        """Rows, the language model's last hidden states [rows, length, d], and the speech encoder's frames with lengths."""
+        vectors, speech = self._media(batch)
+        samples = []
+        for rendered in batch.samples:
+            ids: list[int] = []
+            labels: list[int] = []
+            for segment, answer in zip(rendered.segments, rendered.answers, strict=True):
+                here = [-1 - segment] * len(vectors[segment]) if isinstance(segment, int) else segment
+                ids += here
+                labels += here if answer else [IGNORED] * len(here)
+            samples.append((ids, labels))
+        rows = pack(samples, self.schedule.row)
+        rows.ids, rows.labels = rows.ids.to(self.device), rows.labels.to(self.device)
+        rows.owner, rows.positions = rows.owner.to(self.device), rows.positions.to(self.device)
+        embedded = self.table(rows.ids.clamp(min=0))
+        if vectors:
+            # Rows hold media in their own order: gather by the number that stands in their place.
+            flat = torch.cat(vectors)
+            starts = torch.tensor([0] + [len(v) for v in vectors[:-1]], device=self.device).cumsum(0)
+            number = (-1 - rows.ids).clamp(min=0)
+            inside = _run_index(rows.ids)
+            spliced = flat[(starts[number] + inside).clamp(max=len(flat) - 1)].to(embedded.dtype)
+            embedded = torch.where((rows.ids < 0)[..., None], spliced, embedded)
+        hidden = self.model.language.model(
+            inputs_embeds=embedded, attention_mask=rows.mask(), position_ids=rows.positions, use_cache=False
+        ).last_hidden_state
+        return rows, hidden, speech
+
+    def _media(self, batch: DialogBatch) -> tuple[list[Tensor], tuple[Tensor, Tensor] | None]:
+        """The vectors [n, d] of each piece of media, in order."""
+        pictures, spoken, speech = [], [], None
+        if batch.pixels is not None:
+            tokens = self.model.vision_adapter(self.model.vision_encoder(batch.pixels))
+            pictures = [tile.flatten(0, 1) for tile in tokens.split(batch.tiles)]
+        if batch.features is not None:
+            speech = self.model.speech_encoder(batch.features, batch.lengths)
+            vectors, lengths = self.model.speech_adapter(*speech)
+            prompt = self.model.speech_prompt.vectors
+            spoken = [torch.cat([prompt, row[:length]]) for row, length in zip(vectors, lengths.tolist(), strict=True)]
+        return [spoken[number] if kind == "speech" else pictures[number] for kind, number in batch.media], speech
+
+    def _openings(self, batch: DialogBatch, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Where answers open, [answers, 2] row and position of the last id before each, and their states [answers]."""
+        learned = rows.labels != IGNORED
+        opens = learned & ~F.pad(learned, (1, 0))[:, :-1]
+        # A row runs through its samples in the order of their places; an answer's owner and order give its state.
+        at = opens.nonzero()
+        turn: dict[int, int] = defaultdict(int)
+        states = []
+        for owner in rows.owner[opens].tolist():
+            states.append(batch.samples[owner].states[turn[owner]])
+            turn[owner] += 1
+        return at, torch.tensor(states, device=self.device)
+
+    def _ctc(self, frames: Tensor, lengths: Tensor, transcripts: list[str]) -> Tensor | None:
+        known = [i for i, text in enumerate(transcripts) if text]
+        if not known:
+            return None
+        targets = [torch.tensor(self.model.ctc_head.encode(transcripts[i])) for i in known]
+        log_probs = self.model.ctc_head(frames[known]).float().transpose(0, 1)
+        sizes = torch.tensor([len(target) for target in targets])
+        return F.ctc_loss(log_probs, torch.cat(targets), lengths[known].cpu(), sizes, zero_infinity=True)
+
+    @torch.no_grad()
+    def score(self, samples: list[Sample], size: int = 32) -> list[tuple[str, bool, str, str]]:
+        """(kind, whether the answer is right, state asked, state told) of every answer of every sample, in order."""
+        found = []
+        for start in range(0, len(samples), size):
+            batch = self.prepare(samples[start : start + size])
+            rows, hidden, _ = self.forward(batch)
+            learned = rows.labels != IGNORED
+            right = torch.ones_like(learned)
+            right[learned] = self.model.language.lm_head(hidden[learned]).argmax(-1) == rows.labels[learned]
+            at, states = self._openings(batch, rows)
+            told = [-1] * len(at)
+            if self.model.state_head is not None:
+                told = self.model.state_head(hidden[at[:, 0], at[:, 1]]).argmax(-1).tolist()
+            answers: dict[int, list] = defaultdict(list)
+            for (row, column), state, said in zip(at.tolist(), states.tolist(), told, strict=True):
+                end = column
+                while end < rows.labels.shape[1] and learned[row, end]:
+                    end += 1
+                owner = int(rows.owner[row, column])
+                kind = batch.samples[owner].kinds[len(answers[owner])]
+                answers[owner].append((kind, bool(right[row, column:end].all()), STATES[state], STATES[said]))
+            found += [answer for owner in range(len(batch.samples)) for answer in answers[owner]]
+        return found
+
+    def validate(self) -> dict[str, float]:
+        """Percent of held-out answers that are right, by kind, and of states told right."""
+        counts: dict[str, list[bool]] = defaultdict(list)
+        for kind, right, asked, told in self.score(self.data.probe):
+            counts[kind].append(right)
+            if self.stage.state:
+                counts["state"].append(asked == told)
+        return {kind: 100 * sum(rights) / len(rights) for kind, rights in sorted(counts.items())}
+
+
+def _run_index(ids: Tensor) -> Tensor:
+    """For each position of [rows, length], how far it is into its run of equal ids."""
+    column = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+    starts = torch.ones_like(ids, dtype=torch.bool)
+    starts[:, 1:] = ids[:, 1:] != ids[:, :-1]
+    return column - torch.where(starts, column, 0).cummax(1).values

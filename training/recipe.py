@@ -1,0 +1,171 @@
+"""THE TABLE: how a model is made, stage by stage.
+
+Notable points:
+- The eight stages of the VITA-1.5 paper, plus two pretrainings that `nano` needs because it starts from nothing
+  (at full size Qwen2.5 and InternViT stand in their place).
+- A stage names what it trains; every other part is frozen. `reads` are the frozen parts its forward pass needs.
+- A stage starts when the stages named in `after` are final, so independent stages may run side by side.
+- Two columns of numbers: `full` (the paper's) and `nano` (two CPU cores). The data differ in source, not in kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from parley.config import PARTS
+
+Objective = Literal["cells", "next_token", "ctc", "codec", "speech_decoder"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a stage trains."""
+
+    lr: float  # peak; warm-up, then cosine
+    batch: int  # samples (dialogues, utterances, pictures) a step
+    steps: int = 0  # optimizer steps; 0 means `epochs` over the data
+    epochs: int = 1
+    mixture: dict[str, float] = field(default_factory=dict)  # source → percent of the samples; they sum to 100
+    lr_of: dict[str, float] = field(default_factory=dict)  # part → its own peak, where it differs from `lr`
+    # Peak of Muon on the attention's matrices; 0 means AdamW for all. Looking something up in the context, the slowest
+    # thing to be learned, comes in a third of the steps with it.
+    muon: float = 0.0
+    warmup: float = 0.03  # share of the steps
+    floor: float = 0.0  # the cosine ends at this share of the peak
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.05
+    clip: float = 1.0  # of the gradient's norm
+    row: int = 6200  # tokens of a packed sequence
+    save_every: int = 500  # steps between checkpoints: what a kill can lose at most
+    validate_every: int = 500
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table."""
+
+    name: str
+    title: str
+    trains: tuple[str, ...]
+    objective: Objective
+    nano: Schedule
+    full: Schedule | None = None  # None: `nano` only
+    reads: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    state: bool = False  # add the loss of the state head
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        return tuple(part for part in PARTS if part not in self.trains)
+
+    @property
+    def loads(self) -> tuple[str, ...]:
+        """The parts in memory while the stage runs, in the order of `PARTS`."""
+        return tuple(part for part in PARTS if part in self.trains or part in self.reads)
+
+
+VISION = ("vision_encoder", "vision_adapter")
+SPEECH = ("speech_encoder", "speech_adapter", "speech_prompt")
+
+STAGES = (
+    Stage(
+        name="0.1", title="language pretraining", objective="next_token",
+        trains=("language",),
+        nano=Schedule(
+            lr=2e-3, muon=3e-3, steps=700, batch=16, row=256, validate_every=100, save_every=100,
+            mixture={"small_talk": 45, "text_questions": 45, "text_captions": 10},
+        ),
+    ),
+    Stage(
+        name="0.2", title="vision pretraining", objective="cells",
+        trains=("vision_encoder",),
+        nano=Schedule(lr=1.5e-3, muon=2e-3, steps=3000, batch=32, mixture={"pictures": 100}),
+    ),
+    Stage(
+        name="1.1", title="vision alignment", objective="next_token",
+        trains=("vision_adapter",), reads=("vision_encoder", "language"), after=("0.1", "0.2"),
+        full=Schedule(lr=5e-4, batch=256, mixture={"captions": 100}),  # a fifth of the captions
+        nano=Schedule(lr=1.5e-3, steps=200, batch=16, row=256, mixture={"captions": 50, "questions": 50}),
+    ),
+    Stage(
+        name="1.2", title="vision understanding", objective="next_token",
+        trains=(*VISION, "language"), after=("1.1",),
+        full=Schedule(lr=2e-5, batch=256, mixture={"captions": 100}),
+        nano=Schedule(
+            lr=1e-3, lr_of={"vision_encoder": 2e-4}, steps=800, batch=16, row=256,
+            mixture={"captions": 40, "questions": 30, "small_talk": 30},
+        ),
+    ),
+    Stage(
+        name="1.3", title="vision instruction tuning", objective="next_token",
+        trains=(*VISION, "language"), after=("1.2",),
+        full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
+        nano=Schedule(
+            lr=1e-3, lr_of={"vision_encoder": 2e-4}, steps=4000, batch=16, row=256,
+            mixture={"questions": 65, "captions": 5, "videos": 10, "small_talk": 20},
+        ),
+    ),
+    Stage(
+        name="2.1a", title="audio alignment, encoder", objective="ctc",
+        trains=("speech_encoder", "ctc_head"),
+        full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
+        nano=Schedule(lr=1.5e-3, steps=4000, batch=16, mixture={"sentences": 50, "shuffled_words": 50}),
+    ),
+    Stage(
+        name="2.1b", title="audio alignment, adapter", objective="next_token",
+        trains=("speech_adapter", "speech_prompt"), reads=("speech_encoder", "language"), after=("1.3", "2.1a"),
+        full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
+        nano=Schedule(lr=1.5e-3, steps=500, batch=16, row=256, mixture={"transcriptions": 100}),
+    ),
+    Stage(
+        name="2.2", title="audio instruction tuning", objective="next_token", state=True,
+        trains=(*VISION, *SPEECH, "language", "state_head"), reads=("ctc_head",), after=("2.1b",),
+        # 4 % of the captions and 20 % of the questions, half of these spoken
+        full=Schedule(
+            lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
+        ),
+        nano=Schedule(
+            lr=5e-4, lr_of={"vision_encoder": 5e-5, "speech_encoder": 1e-4, "speech_adapter": 1e-3},
+            steps=1500, batch=16, row=256,
+            mixture={
+                "questions": 25, "spoken_questions": 25, "small_talk": 12, "spoken_small_talk": 12,
+                "captions": 4, "videos": 6, "spoken_videos": 6, "negatives": 10,
+            },
+        ),
+    ),
+    Stage(
+        name="3.1", title="codec", objective="codec",
+        trains=("codec_encoder", "codec_decoder"),
+        full=Schedule(lr=2e-4, batch=64, mixture={"speech": 100}),
+        nano=Schedule(lr=1e-3, steps=3000, batch=16, mixture={"speech": 100}),
+    ),
+    Stage(
+        name="3.2", title="speech decoder", objective="speech_decoder",
+        trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
+        full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
+        nano=Schedule(lr=1e-3, steps=2500, batch=16, mixture={"speech": 100}),
+    ),
+)  # fmt: skip
+
+
+def stage(name: str) -> Stage:
+    """The row of that name. Raises `ValueError` naming the stages if there is none."""
+    for row in STAGES:
+        if row.name == name:
+            return row
+    raise ValueError(f"no stage {name!r}; there are: {', '.join(row.name for row in STAGES)}")
+
+
+def recipe(preset: str) -> tuple[Stage, ...]:
+    """The stages that make a preset, in order. At full size the two pretrainings fall away, and the first stages start
+    from published weights instead."""
+    return STAGES if preset == "nano" else tuple(row for row in STAGES if row.full is not None)
+
+
+def schedule(row: Stage, preset: str) -> Schedule:
+    """The numbers of a stage for a preset."""
+    numbers = row.nano if preset == "nano" else row.full
+    if numbers is None:
+        raise ValueError(f"stage {row.name} ({row.title}) belongs to nano only; {preset} starts from published weights")
+    return numbers

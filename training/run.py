@@ -1,0 +1,258 @@
+"""A run: the stages of the recipe, each in its own process, and the folder they leave.
+
+    RUN/STAGE/          the stage's checkpoint (`parley.checkpoint`)
+    RUN/work/STAGE/     what it took to make it: metrics, curves, and the resume file until the stage is done
+    RUN/tensorboard/    curves to watch while it runs
+    RUN/report.md       what was trained, where, how long, with which result
+
+Notable points:
+- A stage starts when the stages it builds on are final; up to `jobs` of them run side by side.
+- A stage that is done is never done again; `resume` takes up the others where they were.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from parley.checkpoint import MANIFEST, load_part, load_tokenizer, read_manifest, save_stage
+from parley.config import ParleyConfig, preset
+from parley.model import Parley, load_into
+from training.curves import draw_curves
+from training.data.stage_data import StageData, first_tokenizer
+from training.recipe import Schedule, Stage, recipe, schedule, stage
+from training.trainer import METRICS_FILE, RESUME_FILE, StageInterruptionError, Trainer
+
+FACTS = "facts.json"  # of a stage that is done: how long it took, on what
+
+
+def work_folder(run: Path, name: str) -> Path:
+    return run / "work" / name
+
+
+def is_done(run: Path, name: str) -> bool:
+    return (run / name / MANIFEST).exists()
+
+
+def shortened(numbers: Schedule, steps: int | None) -> Schedule:
+    """The schedule with at most `steps` steps: for a trial of the whole recipe."""
+    return numbers if steps is None else replace(numbers, steps=min(steps, numbers.steps))
+
+
+def build_model(row: Stage, config: ParleyConfig, run: Path, seed: int) -> Parley:
+    """The parts the stage needs: its parents' where they have them, fresh ones (seeded by the stage) elsewhere.
+
+    Raises `ValueError` if a part that the stage only reads was never trained.
+    """
+    torch.manual_seed(zlib.crc32(f"{seed} {row.name}".encode()))
+    model = Parley(config, row.loads)
+    for part in row.loads:
+        parent = next((run / name for name in row.after if part in read_manifest(run / name).parts), None)
+        if parent is not None:
+            load_into(getattr(model, part), load_part(parent, part), part)
+        elif part in row.reads:
+            raise ValueError(
+                f"stage {row.name} reads {part}, which none of {', '.join(row.after) or 'its parents'} has"
+            )
+    return model
+
+
+def build_objective(row: Stage, numbers: Schedule, model: Parley, data: StageData, seed: int):
+    """The loss of a stage. Each objective's module is imported only when its stage runs."""
+    match row.objective:
+        case "cells":
+            from training.objectives.cells import CellsObjective
+
+            return CellsObjective(row, model, data, seed)
+        case "next_token":
+            from training.objectives.next_token import NextTokenObjective
+
+            return NextTokenObjective(row, model, data, seed)
+    raise AssertionError(row.objective)
+
+
+def run_stage(
+    name: str,
+    run: Path,
+    preset_name: str,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    steps: int | None = None,
+    bar: int = 0,
+) -> None:
+    """Trains one stage in this process and writes its checkpoint.
+
+    Raises `ValueError` if a stage it builds on is missing, or if it was begun before and `resume` is not asked for.
+    """
+    row, config = stage(name), preset(preset_name)
+    numbers = shortened(schedule(row, preset_name), steps)
+    if missing := [parent for parent in row.after if not is_done(run, parent)]:
+        raise ValueError(f"stage {name} builds on {', '.join(missing)}, which {run} does not have yet")
+    folder = work_folder(run, name)
+    if not resume and (folder / RESUME_FILE).exists():
+        raise ValueError(f"stage {name} was begun in {run}; --resume continues it, another --run starts anew")
+    tokenizer = _tokenizer(row, config, run, seed)
+    model = build_model(row, config, run, seed)
+    data = StageData(row, numbers, seed, tokenizer)
+    objective = build_objective(row, numbers, model, data, seed)
+    trainer = Trainer(row, numbers, model, objective, folder, seed=seed, bar=bar)
+    if resume:
+        trainer.resume()
+    with _Board(run / "tensorboard" / name) as board:
+        measured = trainer.run(board.write)
+    draw_curves(folder / METRICS_FILE, folder / "curves.png", f"{row.name} {row.title}")
+    facts = {"seconds": round(trainer.seconds, 1), "steps": numbers.steps, "device": _device_name(trainer.device)}
+    save_stage(
+        run / name, stage=name, config=config, tokenizer=tokenizer,
+        parts={part: getattr(model, part).state_dict() for part in row.trains},
+        parent=run / row.after[0] if row.after else None, others=[run / other for other in row.after[1:]],
+        data={"mixture": numbers.mixture, "samples": _samples(row, numbers, data), "seed": seed},
+        metrics=measured | facts, commit=commit(),
+    )  # fmt: skip
+    (folder / RESUME_FILE).unlink(missing_ok=True)
+
+
+def train(
+    preset_name: str, run: Path, *, seed: int = 0, resume: bool = False, jobs: int = 2, steps: int | None = None
+) -> None:
+    """Runs every stage of the recipe that is not done yet, up to `jobs` side by side.
+
+    Raises `ValueError` if the run was begun before and `resume` is not asked for, and `StageInterruptionError` if a
+    stage stopped before its end.
+    """
+    rows = recipe(preset_name)
+    if not resume and run.exists() and any(run.iterdir()):
+        raise ValueError(f"{run} holds a run already; --resume continues it, another --run starts anew")
+    run.mkdir(parents=True, exist_ok=True)
+    waiting = [row for row in rows if not is_done(run, row.name)]
+    running: dict[str, subprocess.Popen] = {}
+    failed: dict[str, int] = {}
+    try:
+        while (waiting and not failed) or running:
+            for row in list(waiting):
+                if len(running) < jobs and not failed and all(is_done(run, parent) for parent in row.after):
+                    bar = next(slot for slot in range(jobs) if slot not in [p.bar for p in running.values()])
+                    process = _start(row.name, run, preset_name, seed, steps, bar, threads=max(1, _cores() // jobs))
+                    process.bar = bar
+                    running[row.name] = process
+                    waiting.remove(row)
+            time.sleep(0.2)
+            for name, process in list(running.items()):
+                if process.poll() is not None:
+                    del running[name]
+                    if process.returncode != 0:
+                        failed[name] = process.returncode
+                        for other in running.values():
+                            other.terminate()
+    except KeyboardInterrupt:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+        raise StageInterruptionError(f"stopped; `parley train {preset_name} --run {run} --resume` goes on") from None
+    if failed:
+        which = ", ".join(f"{name} (exit code {code})" for name, code in failed.items())
+        raise StageInterruptionError(
+            f"stopped in stage {which}; `parley train {preset_name} --run {run} --resume` goes on"
+        )
+
+
+def last_stage(run: Path) -> Path:
+    """The checkpoint of the latest stage that is done. Raises `ValueError` if none is."""
+    done = [run / row.name for row in recipe("nano") if is_done(run, row.name)]
+    if not done:
+        raise ValueError(f"{run} has no finished stage")
+    return done[-1]
+
+
+def commit() -> str:
+    """The commit of the code that runs, "" outside a repository."""
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+class _Board:
+    """TensorBoard's writer, opened with the first number."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.writer = folder, None
+
+    def __enter__(self) -> _Board:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(self.folder))
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, value, step)
+
+
+def _tokenizer(row: Stage, config: ParleyConfig, run: Path, seed: int):
+    """The first stage of the language makes the tokenizer; later ones inherit it; speech alone needs none."""
+    for parent in row.after:
+        if read_manifest(run / parent).tokenizer is not None:
+            return load_tokenizer(run / parent)
+    return first_tokenizer(config.language, seed) if "language" in row.trains else None
+
+
+def _samples(row: Stage, numbers: Schedule, data: StageData) -> dict[str, int]:
+    """How many samples of each source the stage saw."""
+    total = numbers.steps * numbers.batch
+    return data.mixture.counts(total) if row.objective == "next_token" else {name: total for name in numbers.mixture}
+
+
+def _start(
+    name: str, run: Path, preset_name: str, seed: int, steps: int | None, bar: int, threads: int
+) -> subprocess.Popen:
+    """A process that trains one stage. Its standard error, with the progress bar, is ours."""
+    arguments = json.dumps(
+        {"name": name, "run": str(run), "preset_name": preset_name, "seed": seed, "steps": steps, "bar": bar}
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    return subprocess.Popen([sys.executable, "-m", "training.run", arguments], env=environment)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+
+
+def main(arguments: str) -> int:
+    """The stage process: trains, and says in one line why it could not."""
+    settings = json.loads(arguments)
+    try:
+        run_stage(settings.pop("name"), Path(settings.pop("run")), settings.pop("preset_name"), resume=True, **settings)
+    except StageInterruptionError as stop:
+        print(stop, file=sys.stderr)
+        return 75  # EX_TEMPFAIL: try again
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
