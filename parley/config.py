@@ -278,7 +278,7 @@ VITA_7B = ParleyConfig(
         vocab_size=152_064, hidden_size=3584, intermediate_size=18_944, num_layers=28, num_heads=28, num_kv_heads=4,
     ),  # fmt: skip
     speech_decoder=SpeechDecoderConfig(
-        hidden_size=896, intermediate_size=4864, num_heads=14, nar_layers=4, ar_layers=4,
+        hidden_size=896, intermediate_size=4352, num_heads=14, nar_layers=4, ar_layers=4,
     ),  # fmt: skip
     codec=HifiganCodecConfig(),
 )

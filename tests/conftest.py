@@ -17,6 +17,7 @@ from parley.config import (
     SpeechDecoderConfig,
     VisionConfig,
 )
+from parley.model import Parley
 
 torch.set_num_threads(1)
 
@@ -62,7 +63,7 @@ def tiny_config() -> ParleyConfig:
         ),
         language=LanguageConfig(
             vocab_size=320, hidden_size=48, intermediate_size=96, num_layers=2, num_heads=4, num_kv_heads=2,
-            max_position_embeddings=512, rope_theta=10_000.0, tie_word_embeddings=True,
+            max_position_embeddings=512, rope_theta=10_000.0,
             chat=ChatFormat(
                 system_open="<|system|>", user_open="<|user|>", assistant_open="<|assistant|>", close="<|end|>",
                 stop=("<|end|>",),
@@ -90,12 +91,27 @@ def chatml_tokenizer() -> Tokenizer:
     return train_tokenizer(ChatFormat())
 
 
+def random_model(config: ParleyConfig, tokenizer: Tokenizer) -> Parley:
+    """A model of random weights that talks: its answers are words, depend on what it reads, and end at the limit."""
+    torch.manual_seed(0)
+    model = Parley(config).eval()
+    model.tokenizer = tokenizer
+    with torch.no_grad():
+        # The usual small weights would make it repeat one token for ever.
+        for weight in model.language.parameters():
+            if weight.ndim == 2:
+                weight.normal_(std=0.3)
+        special = [i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special]
+        if not config.language.tie_word_embeddings:
+            model.language.lm_head.weight[special] = 0
+        if model.state_head is not None:
+            model.state_head.bias.copy_(torch.tensor([4.0, 0.0, 0.0]))  # it hears a spoken question in everything
+    return model
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_config: ParleyConfig, tiny_tokenizer: Tokenizer, tmp_path_factory) -> Path:
     """A checkpoint folder of all parts with random weights, the same in every run. Do not write into it."""
-    from parley.model import Parley
-
-    torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    Parley(tiny_config).save(path, stage="random", tokenizer=tiny_tokenizer)
+    random_model(tiny_config, tiny_tokenizer).save(path, stage="random")
     return path
