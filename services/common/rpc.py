@@ -2,8 +2,8 @@
 
 The method is written as for `grpc.aio` (`async def Encode(self, request, context)`, or an async generator for a
 streamed answer) on a class with an attribute `service` (its name in metrics and logs). It raises to fail; it never
-sets codes itself. It reads nothing of `context` but `invocation_metadata()`, so that it runs under `grpc.aio` and Ray
-Serve alike.
+sets codes itself. A class with `internal = False` serves clients from outside, who do not carry the services' token.
+It reads nothing of `context` but `invocation_metadata()`, so that it runs under `grpc.aio` and Ray Serve alike.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def rpc(method: Callable) -> Callable:
             call = _Call(self.service, name)
             answers = method(self, request, context)
             try:
-                authenticate(context)
+                if getattr(self, "internal", True):
+                    authenticate(context)
                 async for answer in answers:
                     yield answer
             except (asyncio.CancelledError, GeneratorExit):
@@ -101,7 +102,8 @@ def rpc(method: Callable) -> Callable:
         logs.bind_request(request)
         call = _Call(self.service, name)
         try:
-            authenticate(context)
+            if getattr(self, "internal", True):
+                authenticate(context)
             answer = await method(self, request, context)
         except asyncio.CancelledError:
             call.end("CANCELLED")

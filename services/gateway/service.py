@@ -20,6 +20,7 @@ log = logs.get_logger(__name__)
 
 class ConversationService:
     service = "gateway"
+    internal = False
 
     def __init__(self, settings: GatewaySettings):
         self.settings = settings

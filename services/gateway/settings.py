@@ -13,7 +13,7 @@ class GatewaySettings(BaseSettings):
 
     # Where things are.
     host: str = Field("127.0.0.1", description="Address that the gRPC and HTTP servers listen on")
-    port: int = Field(50050, ge=0, description="gRPC port; 0: a free one")
+    port: int = Field(50051, ge=0, description="gRPC port; 0: a free one")
     http_port: int = Field(8080, ge=0, description="Port of /healthz, /readyz and /metrics; 0: a free one")
     services: str = Field(
         "127.0.0.1:9000",

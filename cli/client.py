@@ -1,0 +1,171 @@
+"""A client of `Conversation`, as `parley ask`, the benchmarks and the tests use it. See docs/conversation.md."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import grpc
+
+from protos.parley.v1 import conversation_pb2 as wire
+from protos.parley.v1.conversation_pb2_grpc import ConversationStub
+from protos.parley.v1.language_pb2 import State
+
+MAX_MESSAGE_BYTES = 64 << 20
+
+
+@dataclass
+class Question:
+    """What one turn sends. `audio`: raw samples, 16-bit little-endian mono, at the configured rate."""
+
+    text: str = ""
+    audio: bytes = b""
+    images: list[bytes] = field(default_factory=list)  # files
+    videos: list[bytes] = field(default_factory=list)  # files
+    sample_rate: int = 16_000
+    chunk_seconds: float = 0.06
+    paced: bool = True  # audio is sent as fast as it is spoken; otherwise at once
+
+
+@dataclass
+class Answer:
+    """What came back. Times are seconds at this client, from the end of the question."""
+
+    turn_id: str = ""
+    heard: str = ""
+    state: str = ""  # speech, text, nothing
+    probability: float = 0.0  # of the state
+    text: str = ""
+    kept: str = ""  # of the text, as the session's history has it
+    audio: bytes = b""  # 16-bit little-endian mono
+    sample_rate: int = 0
+    reason: str = ""  # complete, cancelled, nothing, failed
+    error: wire.ErrorEvent | None = None
+    latency: wire.Latency = field(default_factory=wire.Latency)  # as the gateway measured it
+    first_audio: float = 0.0
+    total: float = 0.0
+
+    @property
+    def audio_seconds(self) -> float:
+        return len(self.audio) / 2 / self.sample_rate if self.sample_rate else 0.0
+
+
+class Client:
+    """One conversation.
+
+    async with Client("127.0.0.1:50051") as client:
+        ready = await client.open(wire.Configure(...))
+        answer = await client.ask(Question(text="hello"))
+    """
+
+    def __init__(self, address: str):
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        self._channel = grpc.aio.insecure_channel(address, options=options)
+        self._call: grpc.aio.StreamStreamCall | None = None
+        self.session_id = ""
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_) -> None:
+        if self._call is not None:
+            self._call.cancel()
+        await self._channel.close()
+
+    async def open(self, configure: wire.Configure) -> wire.SessionReady:
+        """Raises `grpc.RpcError` where the gateway refuses."""
+        self._call = ConversationStub(self._channel).Converse()
+        await self.send(configure=configure)
+        event = await anext(self.events())
+        assert event.WhichOneof("event") == "session", event
+        self.session_id = event.session.session_id
+        return event.session
+
+    async def send(self, **event) -> None:
+        """One event, as `send(text="hello")`. A stream that has ended is found by `events`."""
+        with contextlib.suppress(asyncio.InvalidStateError, grpc.RpcError):
+            await self._call.write(wire.ClientEvent(**event))
+
+    async def done_sending(self) -> None:
+        await self._call.done_writing()
+
+    async def events(self) -> AsyncIterator[wire.ServerEvent]:
+        """What the gateway says. Raises `grpc.RpcError` for how the stream ended, unless well."""
+        while (event := await self._call.read()) is not grpc.aio.EOF:
+            yield event
+
+    async def ask(
+        self, question: Question, on_event: Callable[[wire.ServerEvent], None] = lambda event: None
+    ) -> Answer:
+        """Sends the question, waits for its answer, and says that all of it was played."""
+        answer = Answer()
+        asked = asyncio.get_running_loop().create_future()
+        sending = asyncio.create_task(self._send(question, asked))
+        try:
+            async for event in self.events():
+                if on_event is not None:
+                    on_event(event)
+                if self._take(answer, event, asked.result() if asked.done() else time.monotonic()):
+                    break
+            else:
+                raise ConnectionError("the gateway closed the conversation")
+            if not sending.done():  # refused while it was being sent
+                sending.cancel()
+                await self.send(cancel=wire.CancelTurn())
+        finally:
+            sending.cancel()
+        if answer.audio and answer.reason == "complete":
+            await self.send(played=wire.Played(turn_id=answer.turn_id, samples=len(answer.audio) // 2))
+        return answer
+
+    async def _send(self, question: Question, asked: asyncio.Future) -> None:
+        for image in question.images:
+            await self.send(image=image)
+        for video in question.videos:
+            await self.send(video=video)
+        if question.text:
+            await self.send(text=question.text)
+        step = max(1, round(question.chunk_seconds * question.sample_rate)) * 2
+        began = time.monotonic()
+        for at in range(0, len(question.audio), step):
+            chunk = question.audio[at : at + step]
+            if question.paced:  # a chunk exists once its last sample has been spoken
+                spoken = (at + len(chunk)) / 2 / question.sample_rate
+                await asyncio.sleep(max(0.0, began + spoken - time.monotonic()))
+            await self.send(audio=chunk)
+        asked.set_result(time.monotonic())
+        await self.send(**({"end_of_audio": wire.EndOfAudio()} if question.audio else {"respond": wire.Respond()}))
+
+    @staticmethod
+    def _take(answer: Answer, event: wire.ServerEvent, asked: float) -> bool:
+        """Adds an event to the answer. True where it is over."""
+        answer.turn_id = event.turn_id or answer.turn_id
+        match event.WhichOneof("event"):
+            case "heard":
+                answer.heard = event.heard.text
+            case "state":
+                answer.state = State.Name(event.state.state).removeprefix("STATE_").lower()
+                answer.probability = max(event.state.probabilities, default=0.0)
+            case "text":
+                answer.text += event.text.text
+            case "audio":
+                answer.first_audio = answer.first_audio or time.monotonic() - asked
+                answer.audio += event.audio.audio
+                answer.sample_rate = event.audio.sample_rate
+            case "error":
+                answer.error = event.error
+                return not event.turn_id  # refused; one of a turn is followed by `done`
+            case "done":
+                answer.reason = wire.TurnDone.Reason.Name(event.done.reason).removeprefix("REASON_").lower()
+                answer.kept = event.done.text
+                answer.latency = event.done.latency
+                answer.total = time.monotonic() - asked
+                return True
+        return False
