@@ -54,6 +54,7 @@ class Row:
     text: str = ""
     last_id: int = 0  # of the CTC head, for repeats across chunks
     finishing: bool = False
+    ended: bool = False  # the last output was given
     turn: int = 0  # of the step that served it last: who waited longest goes first
 
 
@@ -157,7 +158,7 @@ class SpeechStream:
 
     def ready(self) -> list[int]:
         """Rows that a step would serve, those that waited longest first."""
-        found = [row for row, state in self.rows.items() if state.finishing or self._next(state)]
+        found = [row for row, state in self.rows.items() if not state.ended and (state.finishing or self._next(state))]
         return sorted(found, key=lambda row: self.rows[row].turn)
 
     def _next(self, state: Row) -> int:
@@ -176,13 +177,12 @@ class SpeechStream:
         self.steps += 1
         counts = [self._next(self.rows[row]) for row in rows]
         self._encode([row for row, n in zip(rows, counts, strict=True) if n], [n for n in counts if n])
-        ended = {}
         for row in rows:
             state = self.rows[row]
             state.turn = self.steps
-            ended[row] = state.finishing and subsampled(len(state.features)) == 0
-        vectors = self._adapt(rows, ended)
-        return {row: StreamOutput(vectors[row], self.rows[row].text.strip(), ended[row]) for row in rows}
+            state.ended = state.finishing and subsampled(len(state.features)) == 0
+        vectors = self._adapt(rows)
+        return {row: StreamOutput(vectors[row], self.rows[row].text.strip(), self.rows[row].ended) for row in rows}
 
     def _encode(self, rows: list[int], counts: list[int]) -> None:
         """Makes `counts[i]` new frames of `rows[i]` and appends them to what waits for the adapter."""
@@ -217,13 +217,13 @@ class SpeechStream:
                 state.text += self.head.collapse(best[i][:count], state.last_id)
                 state.last_id = best[i][count - 1]
 
-    def _adapt(self, rows: list[int], ended: dict[int, bool]) -> dict[int, Tensor]:
+    def _adapt(self, rows: list[int]) -> dict[int, Tensor]:
         """The vectors that the waiting frames of `rows` complete; at an end the adapter's right padding does."""
         kernel = self.adapter.conv.kernel_size[0]
         counts = {}
         for row in rows:
-            waiting = len(self.rows[row].waiting)
-            counts[row] = (waiting + 1) // 2 if ended[row] else max(0, (waiting - kernel) // 2 + 1)
+            waiting, ended = len(self.rows[row].waiting), self.rows[row].ended
+            counts[row] = (waiting + 1) // 2 if ended else max(0, (waiting - kernel) // 2 + 1)
         width = self.adapter.project.out_features
         vectors = {row: torch.zeros(0, width, device=self.device, dtype=self.dtype) for row in rows}
         some = [row for row in rows if counts[row]]

@@ -166,3 +166,4 @@ def test_limits_are_named_and_silence_ends():
     stream.finish(row)
     output = stream.step()[row]
     assert output.done and output.vectors.shape == (0, WIDTH) and output.transcript == ""
+    assert not stream.ready() and stream.step() == {}

@@ -1,0 +1,161 @@
+"""`parley.v1.SpeechEncoder` over the engine: audio messages in, vectors and what was heard out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import grpc
+import torch
+
+from parley.audio import from_pcm16
+from parley.checkpoint import read_manifest
+from parley.model import Parley
+from parley.speech import MIN_MEL_FRAMES
+from protos.parley.v1 import speech_pb2 as pb
+from protos.parley.v1 import speech_pb2_grpc as rpcs
+from services.common import metrics, streams, tensors
+from services.common.errors import ServiceError
+from services.common.rpc import rpc
+from services.speech_encoder.engine import SERVICE, Engine, Utterance, warm_up
+from services.speech_encoder.settings import SpeechSettings
+
+PARTS = ("speech_encoder", "speech_adapter")
+OPTIONAL_PARTS = ("ctc_head",)
+
+
+class SpeechService(rpcs.SpeechEncoderServicer):
+    service = SERVICE
+
+    def __init__(self, settings: SpeechSettings):
+        self.settings = settings
+        self._engine: Engine | None = None
+
+    async def start(self) -> None:
+        """Loads the parts, lets the engine hear a second of silence, and starts it."""
+        self._engine = await asyncio.to_thread(self._load)
+        self._engine.start()
+
+    def _load(self) -> Engine:
+        settings = self.settings
+        stored = read_manifest(settings.checkpoint).parts
+        parts = PARTS + tuple(part for part in OPTIONAL_PARTS if part in stored)
+        model = Parley.load(settings.checkpoint, parts, settings.device, getattr(torch, settings.dtype))
+        self.config = model.config.speech
+        engine = Engine(model.speech_encoder, model.speech_adapter, model.ctc_head, settings)
+        warm_up(engine)
+        return engine
+
+    async def stop(self) -> None:
+        if self._engine is not None:
+            await asyncio.to_thread(self._engine.stop)
+
+    def check_health(self) -> None:
+        """Raises once the engine can no longer answer."""
+        if not self._engine.alive:
+            raise RuntimeError("the speech encoder's engine is dead")
+
+    @rpc
+    async def Listen(self, request_iterator, context) -> AsyncIterator[pb.ListenResponse]:
+        try:
+            async with contextlib.aclosing(self._listen(request_iterator)) as responses:
+                async for response in responses:
+                    yield response
+        except Exception:
+            await drain(request_iterator)
+            raise
+
+    async def _listen(self, requests) -> AsyncIterator[pb.ListenResponse]:
+        messages = streams.read(requests, last="end", idle=self.settings.idle_seconds)
+        _, opened = await anext(messages)
+        streams.seconds_left(opened.deadline_ms)
+        if opened.sample_rate != self.config.sample_rate:
+            raise ValueError(f"audio of {opened.sample_rate} Hz; this model hears {self.config.sample_rate} Hz")
+        utterance = self._engine.open()
+        hearing = Hearing(utterance, self.config, self.settings)
+        reader = asyncio.create_task(hearing.run(messages))
+        sequence = vectors = 0
+        transcript = ""
+        try:
+            while True:
+                async with streams.within(opened.deadline_ms):
+                    heard = await utterance.next()
+                output = heard.output
+                if len(output.vectors) or output.transcript != transcript:
+                    transcript = output.transcript
+                    vectors += len(output.vectors)
+                    chunk = pb.SpeechChunk(embeddings=tensors.from_torch(output.vectors), transcript=transcript)
+                    yield pb.ListenResponse(sequence=sequence, chunk=chunk)
+                    sequence += 1
+                if output.done:
+                    break
+            metrics.AUDIO_SECONDS.labels(SERVICE, "in").inc(hearing.seconds)
+            metrics.REAL_TIME_FACTOR.labels(SERVICE).observe(heard.compute_seconds / hearing.seconds)
+            done = pb.ListenDone(
+                transcript=transcript,
+                audio_seconds=hearing.seconds,
+                vectors=vectors,
+                compute_seconds=heard.compute_seconds,
+            )
+            yield pb.ListenResponse(sequence=sequence, done=done)
+        finally:
+            utterance.close()
+            reader.cancel()
+            await asyncio.wait([reader])
+
+
+async def drain(requests: AsyncIterator, seconds: float = 0.1) -> None:
+    """Takes what a client still sends to a stream that is about to fail.
+
+    A client whose message meets a closed stream sees "internal error" in place of the status that says why.
+    """
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(seconds):
+            async for _ in requests:
+                pass
+
+
+class Hearing:
+    """Passes one stream's audio on to its utterance, as long as it keeps to the limits."""
+
+    def __init__(self, utterance: Utterance, config, settings: SpeechSettings):
+        self.utterance, self.settings = utterance, settings
+        self.sample_rate = config.sample_rate
+        self.max_samples = int(settings.max_seconds * config.sample_rate)
+        shortest_ms = config.frame_length_ms + (MIN_MEL_FRAMES - 1) * config.frame_shift_ms
+        self.min_samples = round(shortest_ms * config.sample_rate / 1000)
+        self.samples = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.sample_rate
+
+    async def run(self, messages: AsyncIterator[tuple[str, object]]) -> None:
+        """Reads to the end of the stream; whatever is wrong with it becomes the utterance's failure."""
+        try:
+            async for kind, field in messages:
+                if kind == "audio":
+                    self._feed(field)
+            if self.samples < self.min_samples:
+                shortest = 1000 * self.min_samples / self.sample_rate
+                raise ValueError(
+                    f"{1000 * self.seconds:.0f} ms of audio is nothing to hear; send at least {shortest:.0f} ms"
+                )
+            self.utterance.finish()
+        except Exception as error:
+            self.utterance.fail(error)
+
+    def _feed(self, data: bytes) -> None:
+        if len(data) > self.settings.max_message_bytes:
+            raise ValueError(
+                f"an audio message of {len(data)} bytes; send at most {self.settings.max_message_bytes} at a time"
+            )
+        samples = from_pcm16(data)
+        if self.samples + len(samples) > self.max_samples:
+            metrics.REFUSED.labels(SERVICE, "max_seconds").inc()
+            message = f"the utterance is longer than {self.settings.max_seconds:g} s; end it and begin a new one"
+            raise ServiceError(grpc.StatusCode.RESOURCE_EXHAUSTED, message, retry_after=1.0)
+        self.samples += len(samples)
+        if len(samples):
+            self.utterance.feed(samples)
