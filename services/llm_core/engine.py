@@ -1,0 +1,425 @@
+"""The loop that answers: continuous batching over the turns of many sessions.
+
+Notable points:
+- One thread owns the model and the KV cache. Callers post to it and read events on their own loop; see `turns.py`.
+- Each step is one forward pass: a token for every answering row, and as much of waiting prompts as the budget allows.
+- Rows join and leave between steps, so a turn that is cancelled is gone within one.
+- A prompt is computed as its pieces arrive, long before the question ends.
+- When a turn ends, its session's KV is kept; the next turn starts where its prompt first differs.
+- A client that does not read pauses its own row and nobody else's.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import grpc
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import Qwen2ForCausalLM
+
+from parley.config import LanguageConfig
+from services.common import logs, metrics
+from services.common.errors import ServiceError
+from services.llm_core.batch import Chunk, build_batch
+from services.llm_core.detokenizer import Detokenizer
+from services.llm_core.kv_cache import ATTENTION, RowCache, bytes_per_token
+from services.llm_core.prefixes import PrefixStore
+from services.llm_core.prompts import Piece
+from services.llm_core.rows import Row
+from services.llm_core.sampler import Sampling, sample
+from services.llm_core.scheduler import Scheduler
+from services.llm_core.settings import LanguageSettings
+from services.llm_core.state import Decision, TokenWalk, decide
+from services.llm_core.turns import Done, Event, Token, Turn
+
+SERVICE = "llm_core"
+MAX_FAILURES = 3  # steps in a row that may fail before the engine calls itself dead
+
+log = logs.get_logger(__name__)
+
+
+class Engine:
+    """`start`, then any number of `open`s from any event loop, then `stop`."""
+
+    def __init__(
+        self,
+        language: Qwen2ForCausalLM,
+        state_head: nn.Module | None,
+        config: LanguageConfig,
+        tokenizer: Tokenizer,
+        stop_ids: frozenset[int],
+        state_ids: Sequence[Sequence[int]] | None,
+        settings: LanguageSettings,
+    ):
+        """`state_head` or `state_ids`, whichever way the model tells the state; the model is changed to read rows.
+
+        Raises `ValueError` where the limits do not fit the model or the memory.
+        """
+        assert (state_head is None) != (state_ids is None)
+        context = config.max_position_embeddings
+        self.max_length = settings.max_length or context
+        if self.max_length > context:
+            raise ValueError(f"max_length is {self.max_length}, but the model's context is {context} tokens")
+        self.settings = settings
+        self._language = language.eval()
+        self._language.set_attn_implementation(ATTENTION)
+        self._state_head = state_head
+        self._state_ids = state_ids
+        self._stop_ids = stop_ids
+        self._tokenizer = tokenizer
+        weights = language.get_input_embeddings().weight
+        self._device, self._dtype = weights.device, weights.dtype
+        self._groups = config.num_heads // config.num_kv_heads
+        self._prefixes = PrefixStore(self._memory_for_idle(bytes_per_token(language.config, self._dtype)))
+        self._cache = RowCache(language.config, settings.max_sessions, self.max_length, self._device, self._dtype)
+        self._scheduler = Scheduler(settings.max_sessions, settings.prefill_tokens)
+
+        # of the engine's thread
+        self._rows: dict[Turn, Row] = {}
+        self._waiting: deque[Row] = deque()  # for a slot
+        self._outgoing: dict = {}  # event loop → [(turn, event)]
+        self._turn_seconds = 1.0  # of a usual turn, for the hint when to try again
+
+        # shared
+        self._lock = threading.Lock()
+        self._live: dict[str, Turn] = {}  # by session, or by turn where there is none
+        self._inbox: deque[tuple[str, Turn, object, float]] = deque()
+        self._wake = threading.Event()
+        self._accepting = False
+        self._running = False
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
+
+    # Called from event loops.
+
+    def start(self) -> None:
+        self._running = self._accepting = True
+        self._thread.start()
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Takes no new turns, lets running ones end for `grace` seconds, then ends them. Blocks until done."""
+        self._accepting = False
+        end = time.monotonic() + grace
+        while self._live and time.monotonic() < end:
+            time.sleep(0.02)
+        self._running = False
+        self._wake.set()
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and self._failures < MAX_FAILURES
+
+    def open(
+        self,
+        session_id: str,
+        turn_id: str,
+        prompt: list[Piece],
+        sampling: Sampling,
+        deadline: float | None = None,
+    ) -> Turn:
+        """A new turn, whose prompt begins with `prompt`. A turn of the same session that still runs is aborted.
+
+        `deadline`: on the monotonic clock. Raises `ServiceError` RESOURCE_EXHAUSTED where no more turns may wait, and
+        `ValueError` for a prompt that is too long.
+        """
+        turn = Turn(self, session_id, turn_id, deadline, sampling)
+        turn.check(prompt)
+        with self._lock:
+            if not self._accepting:
+                raise ServiceError(grpc.StatusCode.UNAVAILABLE, "the service is stopping", retry_after=1.0)
+            old = self._live.get(turn.key)
+            limit = self.settings.max_sessions + self.settings.max_queued
+            if old is None and len(self._live) >= limit:
+                metrics.REFUSED.labels(SERVICE, "turns").inc()
+                wait = self._turn_seconds * (1 + self.settings.max_queued / self.settings.max_sessions)
+                raise ServiceError.at_capacity("turns", limit, retry_after=round(min(max(wait, 0.1), 30.0), 2))
+            self._live[turn.key] = turn
+            if old is not None:
+                self.post("abort", old, turn_id)
+            self.post("open", turn, prompt)
+        return turn
+
+    def post(self, kind: str, turn: Turn, content: object) -> None:
+        """Tells the engine something; it listens between two steps."""
+        self._inbox.append((kind, turn, content, time.monotonic()))
+        self._wake.set()
+
+    def has_read(self, turn: Turn) -> None:
+        """The caller of a turn took an event; its row may go on."""
+        if turn.sent - turn.read == self.settings.max_unread // 2:
+            self._wake.set()
+
+    # Everything below runs in the engine's thread.
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        torch.set_num_threads(self.settings.threads)
+        while self._running:
+            self._wake.clear()
+            self._listen()
+            self._expire()
+            self._admit()
+            try:
+                worked = self._step()
+                self._failures = 0 if worked else self._failures
+            except Exception as error:
+                self._fail_all(error)
+                worked = True
+            self._flush()
+            if not worked:
+                self._wake.wait(self._patience())
+        for row in list(self._rows.values()):
+            self._end(row, ServiceError(grpc.StatusCode.UNAVAILABLE, "the service has stopped", retry_after=1.0))
+        self._flush()
+
+    def _listen(self) -> None:
+        while self._inbox:
+            kind, turn, content, at = self._inbox.popleft()
+            if kind == "open":
+                walk = TokenWalk(self._state_ids) if self._state_ids is not None else None
+                row = self._rows[turn] = Row(turn, Detokenizer(self._tokenizer), walk)
+                row.extend(content)
+                self._waiting.append(row)
+                continue
+            row = self._rows.get(turn)
+            if row is None:  # it has ended; what was on its way is of no use
+                continue
+            if kind == "append":
+                row.extend(content)
+            elif kind == "respond":
+                row.respond(content, at)
+            elif kind == "cancel":
+                self._end(row, ServiceError(grpc.StatusCode.CANCELLED, "the turn was cancelled"))
+            elif kind == "abort":
+                message = f"turn {content!r} of the same session has begun"
+                self._end(row, ServiceError(grpc.StatusCode.ABORTED, message))
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        for row in list(self._rows.values()):
+            if row.turn.deadline is not None and row.turn.deadline <= now:
+                self._end(row, ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, "the turn's deadline has passed"))
+            elif row.paused and row.turn.sent - row.turn.read <= self.settings.max_unread // 2:
+                row.paused = False
+
+    def _admit(self) -> None:
+        """Gives free slots to waiting turns, with what their sessions kept."""
+        while self._waiting and (slot := self._scheduler.free_slot()) is not None:
+            row = self._waiting.popleft()
+            self._scheduler.place(row, slot)
+            kept = self._prefixes.take(row.turn.session_id)
+            if kept is not None:
+                keys, saved = kept
+                self._cache.load(slot, saved)
+                row.keep(keys)
+        for row in self._scheduler.rows:
+            row.reuse()
+        metrics.QUEUE.labels(SERVICE).set(len(self._waiting))
+        metrics.SESSIONS.labels(SERVICE).set(len(self._scheduler.rows))
+
+    def _step(self) -> bool:
+        """One forward pass. Returns whether there was anything to do."""
+        for a, b, length in self._scheduler.arrange():
+            self._cache.swap(a, b, length)
+        answering, prompts = self._scheduler.answering(), self._scheduler.chunks()
+        if not answering and not prompts:
+            return False
+        started = time.perf_counter()
+        hidden, rows = self._compute(answering, prompts)
+        if rows:
+            self._answer(rows, hidden)
+        elapsed = time.perf_counter() - started
+        for row in answering:
+            row.decode_seconds += elapsed
+        for row, _ in prompts:
+            row.prefill_seconds += elapsed
+        metrics.BATCH_SIZE.labels(SERVICE).observe(len(answering) + len(prompts))
+        metrics.STEP_SECONDS.labels(SERVICE).observe(elapsed)
+        for row in rows:
+            if row.turn in self._rows:
+                self._report(row)
+        return True
+
+    def _compute(self, answering: list[Row], prompts: list[tuple[Row, int]]) -> tuple[torch.Tensor, list[Row]]:
+        """The forward pass. Returns (outputs [rows, width], the rows whose next token follows from them)."""
+        chunks = [Chunk(row.slot, row.computed, count) for row, count in prompts]
+        batch = build_batch([row.computed for row in answering], chunks, self._groups, self._device, self._dtype)
+        work = [(row, 1) for row in answering] + prompts
+        ids = [max(key, 0) for row, count in work for key in row.keys[row.computed : row.computed + count]]
+        embedded = self._language.get_input_embeddings()(torch.tensor(ids, device=self._device))
+        rows, ends, first = [], [], 0
+        for row, count in work:
+            row.fill(row.computed, row.computed + count, embedded[first : first + count])
+            row.advance(count)
+            first += count
+            if row.responded and not row.pending:
+                rows.append(row)
+                ends.append(first - 1)
+        self._cache.begin(batch)
+        output = self._language.model(
+            inputs_embeds=embedded[None],
+            position_ids=batch.positions,
+            attention_mask={"full_attention": None},  # each row's own mask is in the batch
+            past_key_values=self._cache,
+            use_cache=True,
+            rows=self._cache,
+        )
+        return output.last_hidden_state[0, ends], rows
+
+    def _answer(self, rows: list[Row], hidden: torch.Tensor) -> None:
+        """hidden: [rows, width], the outputs that each row's next token follows from."""
+        if not hidden.isfinite().all():
+            sound = hidden.isfinite().all(-1).tolist()
+            message = "the prompt's vectors drive the model out of its number format; they are not of this model"
+            for row, fine in zip(rows, sound, strict=True):
+                if not fine:
+                    self._end(row, ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message))
+            hidden = hidden[sound]
+            rows = [row for row, fine in zip(rows, sound, strict=True) if fine]
+            if not rows:
+                return
+        logits = self._language.lm_head(hidden)
+        drawing = []
+        for index, row in enumerate(rows):
+            row.answering = True
+            if row.decided or self._decide(row, hidden[index], logits[index]):
+                drawing.append(index)
+        if not drawing:
+            return
+        chosen = rows if len(drawing) == len(rows) else [rows[index] for index in drawing]
+        scores = logits if len(drawing) == len(rows) else logits[drawing]
+        for row, token in zip(chosen, sample(scores, [row.draw for row in chosen]), strict=True):
+            self._token(row, token)
+
+    def _decide(self, row: Row, hidden: torch.Tensor, logits: torch.Tensor) -> bool:
+        """Reads the state. Returns whether the row's first token may be drawn from `logits` now."""
+        if row.walk is None:
+            decision: Decision | None = decide(self._state_head(hidden))
+        else:
+            token, decision = row.walk.step(logits)
+            row.keys.append(token)
+        if decision is not None:
+            row.decided = True
+            self._emit(row, decision)
+            if decision.nothing:
+                self._done(row, "nothing")
+                return False
+        if row.walk is not None and len(row.keys) >= self.max_length:
+            self._done(row, "length")
+        return row.walk is None
+
+    def _token(self, row: Row, token: int) -> None:
+        if not row.first_token_seconds:
+            row.first_token_seconds = time.monotonic() - row.responded_at
+            metrics.FIRST_TOKEN_SECONDS.labels(SERVICE).observe(row.first_token_seconds)
+        if token in self._stop_ids:
+            self._give(row, row.stop.flush())
+            self._done(row, "stop")
+            return
+        row.keys.append(token)
+        row.answer_tokens += 1
+        tokens, stopped = row.stop.push(token, row.detokenizer.push(token))
+        self._give(row, tokens)
+        limit = min(row.turn.sampling.max_tokens or self.settings.max_tokens, self.settings.max_tokens)
+        if stopped:
+            self._done(row, "stop")
+        elif row.answer_tokens >= limit or len(row.keys) >= self.max_length:
+            self._give(row, row.stop.flush())
+            self._done(row, "length")
+
+    def _give(self, row: Row, tokens: list[tuple[int, str]]) -> None:
+        for token, text in tokens:
+            row.answer.append(text)
+            self._emit(row, Token(token, text))
+
+    def _report(self, row: Row) -> None:
+        """A row whose client reads too slowly pauses."""
+        row.paused = row.turn.sent - row.turn.read >= self.settings.max_unread
+
+    def _done(self, row: Row, reason) -> None:
+        for kind, count in (
+            ("prompt", row.prompt_length),
+            ("cached", row.cached),
+            ("answer", row.answer_tokens),
+        ):
+            metrics.TOKENS.labels(SERVICE, kind).inc(count)
+        self._turn_seconds += 0.1 * (time.monotonic() - row.arrived - self._turn_seconds)
+        done = Done(
+            reason=reason,
+            text="".join(row.answer),
+            prompt_tokens=row.prompt_length,
+            cached_tokens=row.cached,
+            answer_tokens=row.answer_tokens,
+            prefill_seconds=row.prefill_seconds,
+            decode_seconds=row.decode_seconds,
+            first_token_seconds=row.first_token_seconds,
+        )
+        self._end(row, done)
+
+    def _end(self, row: Row, event: Done | Exception, keep: bool = True) -> None:
+        """The row leaves, its session keeps its KV, its caller gets `event`."""
+        self._emit(row, event)
+        del self._rows[row.turn]
+        with self._lock:
+            if self._live.get(row.turn.key) is row.turn:
+                del self._live[row.turn.key]
+        if row.slot is None:
+            self._waiting.remove(row)
+            return
+        slot, held = row.slot, row.held
+        self._scheduler.remove(row)
+        if not self._cache.store[:, :, slot, :, :held].isfinite().all():
+            self._cache.clear(slot)  # it must not reach the row that comes after
+        elif keep and held and row.turn.session_id:
+            size = held * bytes_per_token(self._language.config, self._dtype)
+            if self._prefixes.room_for(size):
+                self._prefixes.put(row.turn.session_id, row.held_keys(), self._cache.save(slot, held))
+        metrics.CACHE_BYTES.labels(SERVICE).set(self._cache.store.nbytes + self._prefixes.bytes)
+
+    def _emit(self, row: Row, event: Event) -> None:
+        row.turn.sent += 1
+        self._outgoing.setdefault(row.turn.loop, []).append((row.turn, event))
+
+    def _flush(self) -> None:
+        """Hands this step's events to the loops of their callers, one call a loop."""
+        for loop, events in self._outgoing.items():
+            try:
+                loop.call_soon_threadsafe(_deliver, events)
+            except RuntimeError:  # the loop is closed, and its callers with it
+                for turn in {turn for turn, _ in events}:
+                    self.post("cancel", turn, None)
+        self._outgoing = {}
+
+    def _fail_all(self, error: Exception) -> None:
+        """A step failed: those in it are told, those who wait and those to come go on."""
+        self._failures += 1
+        log.error("engine step failed", exc_info=error)
+        for row in self._scheduler.rows:
+            self._end(row, RuntimeError("the engine's step failed"), keep=False)
+        self._cache.store.zero_()
+
+    def _patience(self) -> float | None:
+        """Seconds until the next deadline."""
+        deadlines = [row.turn.deadline for row in self._rows.values() if row.turn.deadline is not None]
+        return max(min(deadlines) - time.monotonic(), 0.0) if deadlines else None
+
+    def _memory_for_idle(self, token_bytes: int) -> int:
+        limit = self.settings.kv_memory_mb << 20
+        live = self.settings.max_sessions * self.max_length * token_bytes
+        if live > limit:
+            raise ValueError(
+                f"{self.settings.max_sessions} rows of {self.max_length} tokens need {live >> 20} MiB of KV cache, the "
+                f"limit is {self.settings.kv_memory_mb} MiB: raise kv_memory_mb or lower max_sessions or max_length"
+            )
+        return limit - live
+
+
+def _deliver(events: list[tuple[Turn, Event]]) -> None:
+    for turn, event in events:
+        turn.deliver(event)

@@ -1,0 +1,105 @@
+"""Keys and values of all live rows in one block of memory, and the attention that reads them in place.
+
+Notable points:
+- A `transformers` Cache and a registered attention function: the model's own code runs unmodified.
+- Each token is written at its row's slot and position; attention reads slices of the block, never a copy of it.
+- Query heads that share a KV head are laid out as more queries of that head, so keys are not repeated either.
+- A row leaves as one exact-size tensor and comes back into any slot.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface, Qwen2Config
+from transformers.cache_utils import Cache
+
+from services.llm_core.batch import Batch
+
+ATTENTION = "parley_rows"  # the name that `set_attn_implementation` takes
+
+
+def bytes_per_token(config: Qwen2Config, dtype: torch.dtype) -> int:
+    """Memory of one position of one row, over all layers."""
+    head_size = config.hidden_size // config.num_attention_heads
+    return config.num_hidden_layers * 2 * config.num_key_value_heads * head_size * dtype.itemsize
+
+
+class RowCache(Cache):
+    """[layers, 2, slots, heads, length, head size]; `batch` says where the next forward pass writes and reads."""
+
+    def __init__(self, config: Qwen2Config, slots: int, length: int, device: torch.device, dtype: torch.dtype):
+        super().__init__(layers=[])
+        self.num_heads = config.num_key_value_heads
+        self.length = length
+        head_size = config.hidden_size // config.num_attention_heads
+        shape = (config.num_hidden_layers, 2, slots, self.num_heads, length, head_size)
+        # Zeros, because what a masked position holds is still multiplied by nought; untouched pages cost no memory.
+        self.store = torch.zeros(shape, device=device, dtype=dtype)
+        flat = self.store.view(config.num_hidden_layers, 2, -1, head_size)
+        self._flat = [(layer[0], layer[1]) for layer in flat]
+        self._heads = torch.arange(self.num_heads, device=device)
+        self.batch: Batch | None = None
+        self._write_at: torch.Tensor | None = None
+
+    def begin(self, batch: Batch) -> None:
+        """The next forward pass computes `batch`."""
+        self.batch = batch
+        lines = batch.slots[:, None] * self.num_heads + self._heads  # [N, heads]
+        self._write_at = (lines * self.length + batch.positions[0][:, None]).flatten()
+
+    def update(self, key_states, value_states, layer_idx, *args, **kwargs):
+        """Writes [1, heads, N, head size] of one layer; attention reads `store`, so what is returned is not used."""
+        for target, states in zip(self._flat[layer_idx], (key_states, value_states), strict=True):
+            target.index_copy_(0, self._write_at, states[0].transpose(0, 1).flatten(0, 1))
+        return key_states, value_states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Rows have lengths, the cache has none; positions are always given."""
+        return 0
+
+    def save(self, slot: int, length: int) -> torch.Tensor:
+        """A copy of a row's first `length` positions: [layers, 2, heads, length, head size]."""
+        return self.store[:, :, slot, :, :length].clone()
+
+    def load(self, slot: int, saved: torch.Tensor) -> None:
+        self.store[:, :, slot, :, : saved.shape[3]] = saved
+
+    def clear(self, slot: int) -> None:
+        self.store[:, :, slot] = 0
+
+    def swap(self, a: int, b: int, length: int) -> None:
+        """Exchanges the first `length` positions of two slots."""
+        held = self.save(a, length)
+        self.store[:, :, a, :, :length] = self.store[:, :, b, :, :length]
+        self.load(b, held)
+
+
+def attend_rows(module, query, key, value, attention_mask, scaling=None, rows: RowCache | None = None, **kwargs):
+    """Attention of each row to itself. query: [1, heads, N, head size]; returns [1, N, heads, head size] and None."""
+    batch = rows.batch
+    keys, values = rows.store[module.layer_idx]
+    queries = query[0].transpose(0, 1)  # [N, heads, head size]
+    kv_heads = rows.num_heads
+    outputs = []
+    if batch.num_answering:
+        n, end = batch.num_answering, batch.answering_length
+        grouped = queries[:n].reshape(n, kv_heads, -1, queries.shape[-1])
+        seen = F.scaled_dot_product_attention(
+            grouped, keys[:n, :, :end], values[:n, :, :end], attn_mask=batch.answering_mask, scale=scaling
+        )
+        outputs.append(seen.reshape(n, *queries.shape[1:]))
+    first = batch.num_answering
+    for chunk, mask in zip(batch.chunks, batch.chunk_masks, strict=True):
+        grouped = query[0, :, first : first + chunk.count].reshape(1, kv_heads, -1, queries.shape[-1])
+        window = (chunk.slot, slice(None), slice(0, chunk.end))
+        seen = F.scaled_dot_product_attention(
+            grouped, keys[window][None], values[window][None], attn_mask=mask, scale=scaling
+        )
+        outputs.append(seen.reshape(-1, chunk.count, queries.shape[-1]).transpose(0, 1))
+        first += chunk.count
+    output = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    return output[None], None
+
+
+AttentionInterface.register(ATTENTION, attend_rows)

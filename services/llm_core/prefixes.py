@@ -1,0 +1,43 @@
+"""What idle sessions keep of the KV cache: newest first under a limit of memory, oldest dropped."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+
+
+class PrefixStore:
+    """session id → (keys of its positions, their KV). Used by the engine's thread only."""
+
+    def __init__(self, max_bytes: int):
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self._kept: OrderedDict[str, tuple[list[int], torch.Tensor]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def room_for(self, size: int) -> bool:
+        return size <= self.max_bytes
+
+    def put(self, session_id: str, keys: list[int], saved: torch.Tensor) -> None:
+        """saved: the KV of `keys`, as `RowCache.save` gives it. Idle sessions make room for it, the oldest first."""
+        assert self.room_for(saved.nbytes)
+        self.take(session_id)
+        self._kept[session_id] = (keys, saved)
+        self.bytes += saved.nbytes
+        while self.bytes > self.max_bytes:
+            _, (_, dropped) = self._kept.popitem(last=False)
+            self.bytes -= dropped.nbytes
+
+    def take(self, session_id: str) -> tuple[list[int], torch.Tensor] | None:
+        """Hands out what a session keeps, and forgets it."""
+        kept = self._kept.pop(session_id, None)
+        if kept is not None:
+            self.bytes -= kept[1].nbytes
+        return kept
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self.bytes = 0
