@@ -271,14 +271,14 @@ VITA_7B = ParleyConfig(
         image_size=448, patch_size=14, hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096,
     ),  # fmt: skip
     speech=SpeechConfig(
-        conv_channels=512, hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096,
+        conv_channels=1024, hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096,
         chunk_size=16, left_chunks=16, dynamic_chunks=True, ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'",
     ),  # fmt: skip
     language=LanguageConfig(
         vocab_size=152_064, hidden_size=3584, intermediate_size=18_944, num_layers=28, num_heads=28, num_kv_heads=4,
     ),  # fmt: skip
     speech_decoder=SpeechDecoderConfig(
-        hidden_size=896, intermediate_size=4352, num_heads=14, nar_layers=4, ar_layers=4,
+        hidden_size=896, intermediate_size=4480, num_heads=14, nar_layers=4, ar_layers=4,
     ),  # fmt: skip
     codec=HifiganCodecConfig(),
 )
