@@ -208,6 +208,8 @@ class SpeechEncoder(nn.Module):
         self.project = nn.Linear(channels * subsampled(config.num_mel_bins), between)
         self.embed = nn.Linear(between, size)
         self.embed_norm = nn.LayerNorm(size)
+        # The published scale belongs to its way of adding positions; without it the blocks weigh more from the start.
+        self.embed_scale = math.sqrt(size) if config.position == "key_absolute" else 1.0
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(size)
@@ -222,7 +224,7 @@ class SpeechEncoder(nn.Module):
         x = F.relu(self.conv2(F.relu(self.conv1(x[:, None]))))
         x = self.project(x.transpose(1, 2).flatten(2))  # [b, d, t, mel] → [b, t, d·mel], channel before frequency
         x = F.relu(self.embed_norm(self.embed(x)))
-        return self.dropout(x * math.sqrt(x.shape[-1]))
+        return self.dropout(x * self.embed_scale)
 
     def forward(
         self, features: Tensor, lengths: Tensor, chunk_size: int | None = None, left_chunks: int | None = None

@@ -48,10 +48,17 @@ def mask(features: np.ndarray, fill: np.ndarray, rng: np.random.Generator) -> No
         features[start : start + width] = fill
 
 
-def augment(features: np.ndarray, fill: np.ndarray, rng: np.random.Generator, fewest: int = 1) -> np.ndarray:
-    """A changed copy of log-mel features [frames, mel], of at least `fewest` frames where the original has as many."""
+def augment(
+    features: np.ndarray, fill: np.ndarray, rng: np.random.Generator, *, fewest: int = 1, strength: float = 1.0
+) -> np.ndarray:
+    """A changed copy of log-mel features [frames, mel], of at least `fewest` frames where the original has as many.
+
+    `strength`: 0 changes nothing, 1 as much as the constants above say.
+    """
     shortest = min(1.0, fewest / len(features))
-    changed = stretch(features, max(shortest, np.exp(rng.uniform(*np.log(TEMPO)))))
-    changed = warp(changed, np.exp(rng.uniform(*np.log(WARP)))) + np.float32(rng.uniform(-GAIN, GAIN))
-    mask(changed, fill, rng)
+    changed = stretch(features, max(shortest, np.exp(strength * rng.uniform(*np.log(TEMPO)))))
+    changed = warp(changed, np.exp(strength * rng.uniform(*np.log(WARP))))
+    changed = changed + np.float32(strength * rng.uniform(-GAIN, GAIN))
+    if rng.random() < strength:
+        mask(changed, fill, rng)
     return np.ascontiguousarray(changed, dtype=np.float32)

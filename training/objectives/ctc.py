@@ -26,6 +26,7 @@ from training.data.transcribed import Transcribed
 GROUP = 16  # batches that are sorted by length together
 MEASURED = 96  # utterances behind mean and variance
 VALIDATED = 48  # held-out utterances of each measure
+RAMP = 500  # steps until the features are changed at full strength: letters are found sooner in plain speech
 
 
 @dataclass
@@ -70,7 +71,8 @@ class CtcObjective:
             waveform, text = self.data.utterance(index)
             ids = self.head.encode(text)
             mel = fbank(waveform, self.config).numpy()
-            features.append(torch.from_numpy(augment(mel, self.fill, rng, mel_frames_for(ids))))
+            changed = augment(mel, self.fill, rng, fewest=mel_frames_for(ids), strength=min(1.0, step / RAMP))
+            features.append(torch.from_numpy(changed))
             targets.append(torch.tensor(ids))
         return CtcBatch(
             torch.nn.utils.rnn.pad_sequence(features, batch_first=True).to(self.device),

@@ -1,0 +1,104 @@
+"""`parley.v1.VisionEncoder` over the engine: files in, vectors out. Decoding has its own threads and its own limits."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from parley.model import Parley
+from parley.vision import frames_to_pixels, read_image, read_video, tile
+from protos.parley.v1 import vision_pb2 as pb
+from protos.parley.v1 import vision_pb2_grpc as rpcs
+from services.common import metrics, streams, tensors
+from services.common.errors import ServiceError
+from services.common.rpc import rpc
+from services.vision_encoder.engine import SERVICE, Engine
+from services.vision_encoder.settings import VisionSettings
+
+PARTS = ("vision_encoder", "vision_adapter")
+
+
+class VisionService(rpcs.VisionEncoderServicer):
+    service = SERVICE
+
+    def __init__(self, settings: VisionSettings):
+        self.settings = settings
+        self._engine: Engine | None = None
+        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="vision-decode")
+        self._in_work = 0
+
+    async def start(self) -> None:
+        """Loads the parts, encodes an empty picture, and starts the engine."""
+        self._engine = await asyncio.to_thread(self._load)
+        self._engine.start()
+
+    def _load(self) -> Engine:
+        settings = self.settings
+        model = Parley.load(settings.checkpoint, PARTS, settings.device, getattr(torch, settings.dtype))
+        self.config = model.config.vision
+        engine = Engine(model.vision_encoder, model.vision_adapter, settings)
+        for tiles in {1, settings.max_batch}:
+            engine.run(torch.zeros(tiles, 3, self.config.image_size, self.config.image_size))
+        return engine
+
+    async def stop(self) -> None:
+        if self._engine is not None:
+            await asyncio.to_thread(self._engine.stop)
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    def check_health(self) -> None:
+        """Raises once the engine can no longer answer."""
+        if not self._engine.alive:
+            raise RuntimeError("the vision encoder's engine is dead")
+
+    @rpc
+    async def Encode(self, request, context) -> pb.EncodeResponse:
+        check_sizes(request, self.settings)
+        if self._in_work >= self.settings.max_queued:
+            metrics.REFUSED.labels(SERVICE, "max_queued").inc()
+            raise ServiceError.at_capacity("pictures", self.settings.max_queued)
+        self._in_work += 1
+        try:
+            async with streams.within(request.deadline_ms):
+                loop = asyncio.get_running_loop()
+                pixels = await loop.run_in_executor(self._decoders, self._decode, request)
+                vectors, seconds = await self._engine.encode(pixels)
+        finally:
+            self._in_work -= 1
+        embeddings = tensors.from_torch(vectors.flatten(0, 1))
+        return pb.EncodeResponse(embeddings=embeddings, pictures=len(pixels), compute_seconds=seconds)
+
+    def _decode(self, request: pb.EncodeRequest) -> Tensor:
+        """The request's tiles or frames [n, 3, side, side]. Raises `ValueError` for what is no picture or too large."""
+        most = self.settings.max_pixels
+        match request.WhichOneof("input"):
+            case "image":
+                return tile(read_image(request.image, most), self.config)
+            case "video":
+                return frames_to_pixels(read_video(request.video, self.config, most), self.config)
+            case _:  # one at a time: of a large frame only its small tensor is kept
+                frames = request.frames.images
+                return torch.cat([frames_to_pixels([read_image(data, most)], self.config) for data in frames])
+
+
+def check_sizes(request: pb.EncodeRequest, settings: VisionSettings) -> None:
+    """Raises `ValueError` for a request that holds nothing, or more bytes or frames than the settings allow."""
+    kind = request.WhichOneof("input")
+    if kind is None:
+        raise ValueError("the request holds nothing to see; send an image, a video or frames")
+    if kind == "video":
+        files, most = [request.video], settings.max_video_bytes
+    else:
+        files, most = [request.image] if kind == "image" else request.frames.images, settings.max_image_bytes
+    if not files:
+        raise ValueError("the request holds no frames")
+    if len(files) > settings.max_frames:
+        raise ValueError(f"{len(files)} frames in one request; send at most {settings.max_frames}")
+    for data in files:
+        if not data:
+            raise ValueError(f"the {kind} is empty")
+        if len(data) > most:
+            raise ValueError(f"the {kind} has {len(data)} bytes; send at most {most}")

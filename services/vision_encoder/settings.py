@@ -1,0 +1,21 @@
+"""What the vision encoder can be told through the environment: PARLEY_VISION_ENCODER_<NAME>."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import ServiceSettings
+
+
+class VisionSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="PARLEY_VISION_ENCODER_", extra="ignore")
+
+    max_batch: int = Field(16, ge=1, description="Tiles and frames in one engine step")
+    max_wait_ms: float = Field(2.0, ge=0, description="How long a step may wait for other requests' tiles")
+    max_queued: int = Field(32, ge=1, description="Requests in work at once; more get RESOURCE_EXHAUSTED")
+    max_image_bytes: int = Field(20 << 20, ge=1, description="Bytes of one picture's file")
+    max_video_bytes: int = Field(50 << 20, ge=1, description="Bytes of a video's file")
+    max_pixels: int = Field(40_000_000, ge=1, description="Pixels of a picture or of a video's frame")
+    max_frames: int = Field(64, ge=1, description="Frames in one request")
+    decode_threads: int = Field(2, ge=1, description="Threads that decode pictures and video")
