@@ -73,7 +73,7 @@ STAGES = (
         name="0.1", title="language pretraining", objective="next_token",
         trains=("language",),
         nano=Schedule(
-            lr=2e-3, muon=3e-3, steps=700, batch=16, row=256, validate_every=100, save_every=100,
+            lr=2e-3, muon=3e-3, steps=700, batch=16, row=384, validate_every=100, save_every=100,
             mixture={"small_talk": 45, "text_questions": 45, "text_captions": 10},
         ),
     ),
@@ -86,15 +86,15 @@ STAGES = (
         name="1.1", title="vision alignment", objective="next_token",
         trains=("vision_adapter",), reads=("vision_encoder", "language"), after=("0.1", "0.2"),
         full=Schedule(lr=5e-4, batch=256, mixture={"captions": 100}),  # a fifth of the captions
-        nano=Schedule(lr=1.5e-3, steps=200, batch=16, row=256, mixture={"captions": 50, "questions": 50}),
+        nano=Schedule(lr=2e-3, steps=150, batch=16, row=384, mixture={"captions": 50, "questions": 50}),
     ),
     Stage(
         name="1.2", title="vision understanding", objective="next_token",
         trains=(*VISION, "language"), after=("1.1",),
         full=Schedule(lr=2e-5, batch=256, mixture={"captions": 100}),
         nano=Schedule(
-            lr=1e-3, lr_of={"vision_encoder": 2e-4}, steps=800, batch=16, row=256,
-            mixture={"captions": 40, "questions": 30, "small_talk": 30},
+            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4}, steps=400, batch=16, row=384, save_every=100,
+            validate_every=100, mixture={"captions": 35, "questions": 45, "small_talk": 20},
         ),
     ),
     Stage(
@@ -102,8 +102,8 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1e-3, lr_of={"vision_encoder": 2e-4}, steps=4000, batch=16, row=256,
-            mixture={"questions": 65, "captions": 5, "videos": 10, "small_talk": 20},
+            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4}, steps=2400, batch=16, row=384, save_every=100,
+            validate_every=200, mixture={"questions": 68, "captions": 4, "videos": 8, "small_talk": 20},
         ),
     ),
     Stage(
@@ -116,7 +116,7 @@ STAGES = (
         name="2.1b", title="audio alignment, adapter", objective="next_token",
         trains=("speech_adapter", "speech_prompt"), reads=("speech_encoder", "language"), after=("1.3", "2.1a"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
-        nano=Schedule(lr=1.5e-3, steps=500, batch=16, row=256, mixture={"transcriptions": 100}),
+        nano=Schedule(lr=1.5e-3, steps=500, batch=16, row=384, mixture={"transcriptions": 100}),
     ),
     Stage(
         name="2.2", title="audio instruction tuning", objective="next_token", state=True,
@@ -127,7 +127,7 @@ STAGES = (
         ),
         nano=Schedule(
             lr=5e-4, lr_of={"vision_encoder": 5e-5, "speech_encoder": 1e-4, "speech_adapter": 1e-3},
-            steps=1500, batch=16, row=256,
+            steps=1500, batch=16, row=384,
             mixture={
                 "questions": 25, "spoken_questions": 25, "small_talk": 12, "spoken_small_talk": 12,
                 "captions": 4, "videos": 6, "spoken_videos": 6, "negatives": 10,

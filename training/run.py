@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 
 from parley.checkpoint import MANIFEST, load_part, load_tokenizer, read_manifest, save_stage
 from parley.config import ParleyConfig, preset
@@ -205,12 +206,21 @@ class _Board:
             self.writer.add_scalar(name, value, step)
 
 
-def _tokenizer(row: Stage, config: ParleyConfig, run: Path, seed: int):
+def _tokenizer(row: Stage, config: ParleyConfig, run: Path, seed: int) -> Tokenizer | None:
     """The first stage of the language makes the tokenizer; later ones inherit it; speech alone needs none."""
     for parent in row.after:
         if read_manifest(run / parent).tokenizer is not None:
             return load_tokenizer(run / parent)
-    return first_tokenizer(config.language, seed) if "language" in row.trains else None
+    if "language" not in row.trains:
+        return None
+    # Made once: a resumed stage must find the ids its weights were trained with, whatever became of the corpus.
+    path = work_folder(run, row.name) / "tokenizer.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".part")
+        temporary.write_text(first_tokenizer(config.language, seed).to_str())
+        temporary.replace(path)
+    return Tokenizer.from_file(str(path))
 
 
 def _samples(row: Stage, numbers: Schedule, data: StageData) -> dict[str, int]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -79,7 +80,7 @@ class Trainer:
         self.autocast = (lambda: torch.autocast("cuda", torch.bfloat16)) if self.device.type == "cuda" else nullcontext
 
     def run(self, on_metrics: Callable[[int, dict], None] = lambda step, metrics: None) -> dict[str, float]:
-        """Trains to the end of the schedule. Returns the last validation. Raises `StageInterruptionError` when told to stop."""
+        """Trains to the schedule's end. Returns the last validation. Raises `StageInterruptionError` when stopped."""
         self.folder.mkdir(parents=True, exist_ok=True)
         total, smooth, started, valid = self.schedule.steps, None, time.monotonic(), {}
         log = (self.folder / METRICS_FILE).open("a")
@@ -91,7 +92,7 @@ class Trainer:
 
         progress = tqdm(
             total=total, initial=self.step, desc=f"{self.stage.name} {self.stage.title}", position=self.bar,
-            unit="step", dynamic_ncols=True, mininterval=1.0, smoothing=0.05,
+            unit="step", dynamic_ncols=True, smoothing=0.05, mininterval=1.0 if sys.stderr.isatty() else 30.0,
         )  # fmt: skip
         with log, progress, self._signals(), ThreadPoolExecutor(1) as ahead:
             upcoming = ahead.submit(self._batch, self.step)

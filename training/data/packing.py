@@ -30,9 +30,8 @@ def place(lengths: list[int], row_length: int) -> tuple[list[Place], int]:
 
     Raises `ValueError` if a sample is longer than a row.
     """
-    for number, length in enumerate(lengths):
-        if length > row_length:
-            raise ValueError(f"sample {number} has {length} tokens; a row holds {row_length}: raise the stage's `row`")
+    if max(lengths) > row_length:
+        raise ValueError(f"a sample has {max(lengths)} tokens; a row holds {row_length}: raise the stage's `row`")
     free: list[int] = []
     places: list[Place | None] = [None] * len(lengths)
     for number in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
@@ -42,6 +41,12 @@ def place(lengths: list[int], row_length: int) -> tuple[list[Place], int]:
         places[number] = Place(row, row_length - free[row])
         free[row] -= lengths[number]
     return [p for p in places if p is not None], len(free)
+
+
+def best_length(lengths: list[int], longest: int) -> int:
+    """The row length, up to `longest`, at which rows cost least: their area, and a little for what attention adds."""
+    candidates = [*range(min(max(lengths), longest), longest, 16), longest]
+    return min(candidates, key=lambda length: place(lengths, length)[1] * length * (1 + length / 1000))
 
 
 @dataclass
@@ -63,9 +68,10 @@ class Rows:
 def pack(samples: list[tuple[list[int], list[int]]], row_length: int) -> Rows:
     """(ids, labels) of each sample, `labels[t]` being `ids[t]` where it is learned and `IGNORED` elsewhere → rows.
 
-    The rows are as long as the fullest one. Labels are shifted here, sample by sample.
+    Rows are at most `row_length` long, and of the length that wastes least. Labels are shifted here, sample by sample.
     """
-    places, rows = place([len(ids) for ids, _ in samples], row_length)
+    lengths = [len(ids) for ids, _ in samples]
+    places, rows = place(lengths, best_length(lengths, row_length))
     length = max(p.start + len(ids) for p, (ids, _) in zip(places, samples, strict=True))
     packed = Rows(
         ids=torch.zeros(rows, length, dtype=torch.long),

@@ -113,7 +113,7 @@ class NextTokenObjective:
         return loss, metrics
 
     def forward(self, batch: DialogBatch) -> tuple[Rows, Tensor, tuple[Tensor, Tensor] | None]:
-        """Rows, the language model's last hidden states [rows, length, d], and the speech encoder's frames with lengths."""
+        """Rows, the language model's last hidden states [rows, length, d], the speech encoder's frames and lengths."""
         vectors, speech = self._media(batch)
         samples = []
         for rendered in batch.samples:

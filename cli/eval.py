@@ -1,0 +1,30 @@
+"""`parley eval`: what a model can do on data it never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command("eval")
+def evaluate(
+    run: Annotated[
+        Path | None, typer.Argument(help="A checkpoint, or a run (its last stage); default: the shipped checkpoint")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file too")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Held-out samples of each kind")] = 100,
+) -> None:
+    """Measure a checkpoint on held-out data, and compare with what is asked of it."""
+    import json
+
+    from training.evaluate import evaluate as measure
+    from training.evaluate import find_checkpoint, table
+
+    rows = measure(find_checkpoint(run), count)
+    typer.echo(table(rows))
+    if json_file is not None:
+        json_file.write_text(json.dumps({"rows": rows}, indent=1) + "\n")

@@ -1,0 +1,43 @@
+"""`parley train`: make a model by the recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.errors import CommandError
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="What to train: a preset of parley/config.py")] = "nano",
+    run: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/MODEL")] = None,
+    stage: Annotated[str | None, typer.Option(help="Train one stage of the recipe, for example 2.1b")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped or killed")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Stages that may run side by side")] = 2,
+    steps: Annotated[int | None, typer.Option(min=1, help="At most so many steps a stage: a quick trial")] = None,
+    seed: Annotated[int, typer.Option(help="Of the data and of fresh weights")] = 0,
+) -> None:
+    """Train a model: all stages of the recipe, or one.
+
+    The run's folder holds a checkpoint a stage, curves, and report.md. Ctrl-C saves first; --resume goes on from there.
+    """
+    from training.report import write_report
+
+    from training.run import run_stage
+    from training.run import train as train_all
+    from training.trainer import StageInterruptionError
+
+    folder = run or Path("runs") / model
+    try:
+        if stage is not None:
+            run_stage(stage, folder, model, seed=seed, resume=resume, steps=steps)
+        else:
+            train_all(model, folder, seed=seed, resume=resume, jobs=jobs, steps=steps)
+    except StageInterruptionError as stopped:
+        raise CommandError(str(stopped)) from None
+    typer.echo(f"report: {write_report(folder)}")

@@ -1,0 +1,70 @@
+"""Packing: nothing is lost, nothing sees or predicts across samples."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from training.data.packing import IGNORED, pack
+
+
+def make_samples(count: int, seed: int = 0) -> list[tuple[list[int], list[int]]]:
+    """Samples whose ids tell the sample and the position: 1000 × sample + position."""
+    rng = random.Random(seed)
+    samples = []
+    for number in range(count):
+        ids = [1000 * number + position for position in range(rng.randint(2, 40))]
+        labels = [i if rng.random() < 0.5 else IGNORED for i in ids]
+        samples.append((ids, labels))
+    return samples
+
+
+def test_every_token_and_every_label_is_there_once():
+    samples = make_samples(30)
+    rows = pack(samples, 64)
+    assert sorted(rows.ids[rows.owner >= 0].tolist()) == sorted(i for ids, _ in samples for i in ids)
+    # The first token of a sample has nothing before it that could predict it.
+    expected = sorted(label for _, labels in samples for label in labels[1:] if label != IGNORED)
+    assert sorted(rows.labels[rows.labels != IGNORED].tolist()) == expected
+
+
+def test_a_label_is_the_next_id_of_the_same_sample():
+    rows = pack(make_samples(30), 64)
+    for row, column in (rows.labels != IGNORED).nonzero().tolist():
+        assert rows.labels[row, column] == rows.ids[row, column + 1]
+        assert rows.labels[row, column] // 1000 == rows.owner[row, column]
+
+
+def test_the_mask_is_causal_and_ends_at_the_sample():
+    rows = pack(make_samples(12), 64)
+    mask = rows.mask()[:, 0]
+    length = mask.shape[1]
+    for row in range(mask.shape[0]):
+        for i in range(length):
+            for j in range(length):
+                assert mask[row, i, j] == (j <= i and bool(rows.owner[row, i] == rows.owner[row, j]))
+
+
+def test_positions_start_anew_in_each_sample():
+    samples = make_samples(12)
+    rows = pack(samples, 64)
+    for number, (ids, _) in enumerate(samples):
+        assert rows.positions[rows.owner == number].tolist() == list(range(len(ids)))
+
+
+def test_a_sample_that_does_not_fit_is_an_error():
+    with pytest.raises(ValueError, match="a sample has 100 tokens; a row holds 64"):
+        pack([(list(range(100)), list(range(100)))], 64)
+
+
+def test_labels_must_line_up():
+    with pytest.raises(ValueError, match="sample 0 has 3 tokens and 2 labels"):
+        pack([([1, 2, 3], [1, 2])], 64)
+
+
+def test_rows_are_filled_well():
+    samples = [(list(range(n)), list(range(n))) for n in (60, 60, 60, 60, 40, 40, 40, 40)]
+    rows = pack(samples, 128)
+    assert torch.numel(rows.ids) <= 1.1 * 400
