@@ -12,10 +12,15 @@ from training.data.world.captions import REQUESTS, caption
 from training.data.world.pictures import cell_labels, draw
 from training.data.world.questions import PICTURE_KINDS, Question, ask, ask_moves
 from training.data.world.scenes import Scene, scene_of
+from training.data.world.sentences import answer, question, shuffled_words
 from training.data.world.smalltalk import small_talk
 from training.data.world.splits import check_split, generator
+from training.data.world.spoken import Utterance, audio_part, not_for_us, say, speak_questions
 from training.data.world.videos import draw_frames, draw_motion
+from training.data.world.voices import draw_voice
 
+
+REPEAT = "repeat after me,"
 # How often a kind is asked in a dialogue: what is hard to learn comes up more often.
 KIND_WEIGHTS = {"colour": 3, "shape": 2, "count": 2, "where": 2, "relation": 3, "is_there": 3, "written": 1}
 
@@ -53,7 +58,7 @@ class World:
         return image, cell_labels(scene)
 
     def dialog(self, index: int, turns: int = 6, small_talk_share: float = 0.05, captioned: float = 0.1) -> Sample:
-        """Up to `turns` different questions about one picture; some begin with a caption, few have small talk between."""
+        """Up to `turns` different questions about one picture; some begin with a caption, a few have small talk."""
         rng = self.rng("dialog", index)
         scene, image = self.picture(index)
         pairs, seen = [], set()
@@ -106,6 +111,55 @@ class World:
             (question.text, question.answer) for question in (small_talk(self.split, rng, kind) for _ in range(turns))
         ]
         return Sample(converse(list(dict.fromkeys(pairs))), "small_talk")
+
+    def repeat(self, index: int, spoken: bool = False) -> Sample:
+        """Say again what was said: how the language model learns to transcribe, first in text, then by ear."""
+        rng = self.rng("repeat", index)
+        text = self.text(rng, words=0.5)
+        said = audio_part(say(text, draw_voice(rng), rng)) if spoken else {"type": "text", "text": text}
+        content = [{"type": "text", "text": REPEAT}, said]
+        messages = [{"role": "user", "content": content}, {"role": "assistant", "content": text}]
+        return Sample(messages, "repeat", "speech" if spoken else "text")
+
+    # Speech
+
+    def text(self, rng: random.Random, words: float = 0.0) -> str:
+        """Something to say: a sentence that is of this split alone or, with chance `words`, words in no order."""
+        return shuffled_words(rng) if rng.random() < words else question(self.split, rng, strict=True).text
+
+    def utterance(
+        self, index: int, words: float = 0.5, unseen_voice: bool = False, unseen_speed: bool = False
+    ) -> Utterance:
+        """Recorded speech at 16 kHz of a sentence or, with chance `words`, of words in no order.
+
+        Raises `ValueError` if the training split is asked for a voice or a speed that is held out.
+        """
+        if self.split == "train" and (unseen_voice or unseen_speed):
+            raise ValueError("unseen voices and speeds are held out; the training split has none")
+        rng = self.rng("utterance", index)
+        text = self.text(rng, words)
+        return say(text, draw_voice(rng, unseen_voice, unseen_speed), rng)
+
+    def answer_text(self, index: int, words: float = 0.0) -> str:
+        """Something the model says: an answer or, with chance `words`, words in no order."""
+        rng = self.rng("answer", index)
+        return shuffled_words(rng) if rng.random() < words else answer(self.split, rng)
+
+    def spoken(self, sample: Sample, index: int, share: float = 0.5, negatives: float = 0.0, **unseen: bool) -> Sample:
+        """The sample with a share of its questions spoken (`spoken.speak_questions`)."""
+        return speak_questions(sample, self.split, self.rng("spoken", index), share, negatives, **unseen)
+
+    def negative(self, index: int) -> Sample:
+        """Noise or speech that is not for us: often with a picture, or after a question that was."""
+        rng = self.rng("negative", index)
+        before = self.question(index).messages if rng.random() < 0.5 else []
+        voice = draw_voice(rng)
+        messages = not_for_us(self.split, voice, rng)
+        if before and rng.random() < 0.5:
+            picture = [part for part in before[0]["content"] if part["type"] == "image"]
+            messages[0]["content"] = picture + messages[0]["content"]
+            before = []
+        return Sample(before + messages, "negative", "nothing", {"voice": voice.name})
 
     def asked(self, question: Question, task: str, scene: str = "", **media) -> Sample:
         about = {"kind": question.kind, "form": question.form} | ({"scene": scene} if scene else {})

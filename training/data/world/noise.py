@@ -1,0 +1,108 @@
+"""What a microphone adds: loudness, reverberation, noise; and clips of nothing but noise, which nobody should answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+SAMPLE_RATE = 16_000
+SIGNAL_TO_NOISE = (10.0, 30.0)  # dB
+LOUDNESS = (0.05, 0.9)  # of the highest peak
+
+
+def white(count: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.standard_normal(count, np.float32)
+
+
+def coloured(count: int, rng: np.random.Generator, power: float) -> np.ndarray:
+    """Noise whose power falls with frequency^power: 1 is pink, 2 is brown."""
+    spectrum = np.fft.rfft(white(count, rng))
+    frequency = np.arange(len(spectrum))
+    frequency[0] = 1
+    return np.fft.irfft(spectrum * frequency ** (-power / 2), count).astype(np.float32)
+
+
+def pink(count: int, rng: np.random.Generator) -> np.ndarray:
+    return coloured(count, rng, 1)
+
+
+def brown(count: int, rng: np.random.Generator) -> np.ndarray:
+    return coloured(count, rng, 2)
+
+
+def hum(count: int, rng: np.random.Generator) -> np.ndarray:
+    """A mains hum or a motor: a low tone and its overtones, over a little noise."""
+    time = np.arange(count) / SAMPLE_RATE
+    base = rng.uniform(45, 130)
+    tones = sum(rng.uniform(0, 1) / n * np.sin(2 * np.pi * (n * base * time + rng.uniform())) for n in range(1, 9))
+    return (tones + 0.05 * white(count, rng)).astype(np.float32)
+
+
+def clicks(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Typing, knocking: short decaying bursts over a little noise."""
+    audio = 0.01 * white(count, rng)
+    for _ in range(rng.integers(1, 2 + count // 3000)):
+        length = int(rng.integers(80, 1200))
+        start = int(rng.integers(0, max(1, count - length)))
+        burst = white(length, rng) * np.exp(-np.linspace(0, 6, length, dtype=np.float32))
+        audio[start : start + length] += rng.uniform(0.2, 1) * burst[: count - start]
+    return audio
+
+
+def beeps(count: int, rng: np.random.Generator) -> np.ndarray:
+    """A machine that beeps."""
+    time = np.arange(count) / SAMPLE_RATE
+    gate = (time * rng.uniform(1, 4) + rng.uniform()) % 1 < rng.uniform(0.2, 0.7)
+    return (gate * np.sin(2 * np.pi * rng.uniform(300, 2500) * time) + 0.01 * white(count, rng)).astype(np.float32)
+
+
+def wind(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Brown noise that swells and falls."""
+    points = rng.uniform(0.1, 1, 2 + count // 6000)
+    return brown(count, rng) * np.interp(np.linspace(0, len(points) - 1, count), np.arange(len(points)), points)
+
+
+CLIPS: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
+    "white": white, "pink": pink, "hum": hum, "clicks": clicks, "wind": wind,
+}  # fmt: skip
+HELD_CLIPS = CLIPS | {"brown": brown, "beeps": beeps}  # evaluation adds two that training never hears
+
+
+def noise_clip(split: str, rng: np.random.Generator) -> tuple[str, np.ndarray]:
+    """Its name, and 0.6–3 s of noise alone, float32 at 16 kHz."""
+    clips = CLIPS if split == "train" else HELD_CLIPS
+    name = str(rng.choice(sorted(clips)))
+    audio = clips[name](int(rng.uniform(0.6, 3) * SAMPLE_RATE), rng)
+    level = 10 ** rng.uniform(-3, -0.3)
+    return name, (audio * (level / max(float(np.abs(audio).max()), 1e-6))).astype(np.float32)
+
+
+def reverberate(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The audio in a small room: a tail of decaying noise behind every sound, same length."""
+    length = int(rng.uniform(0.08, 0.3) * SAMPLE_RATE)
+    room = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)
+    room *= rng.uniform(0.1, 0.5) / np.sqrt(np.sum(room**2))
+    room[0] += 1
+    size = 1 << (len(audio) + length - 1).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(room, size), size)
+    return wet[: len(audio)].astype(np.float32)
+
+
+def pad(audio: np.ndarray, before: float, after: float, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Silence in front and behind, seconds."""
+    return np.pad(audio, (int(before * sample_rate), int(after * sample_rate)))
+
+
+def as_recorded(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Clean speech (float32, 16 kHz) as a microphone may have it: silence around it, a room, noise, some loudness."""
+    audio = pad(audio, rng.uniform(0.05, 0.35), rng.uniform(0.1, 0.4))
+    loud = float(np.sqrt(np.mean(audio[np.abs(audio) > 0.01] ** 2))) if np.any(np.abs(audio) > 0.01) else 0.05
+    if rng.random() < 0.35:
+        audio = reverberate(audio, rng)
+    if rng.random() < 0.7:
+        sound = (white, pink, hum)[rng.integers(3)](len(audio), rng)
+        wanted = loud * 10 ** (-rng.uniform(*SIGNAL_TO_NOISE) / 20)
+        audio = audio + sound * (wanted / max(float(np.sqrt(np.mean(sound**2))), 1e-6))
+    peak = np.exp(rng.uniform(*np.log(LOUDNESS)))
+    return (audio * (peak / max(float(np.abs(audio).max()), 1e-6))).astype(np.float32)

@@ -1,0 +1,118 @@
+"""What is said in the world, as plain text: for the tokenizer, for speech and for the recogniser that judges it."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from functools import cache
+from itertools import pairwise
+
+from training.data.world import captions, questions, smalltalk, unaddressed, vocabulary
+from training.data.world.questions import PICTURE_KINDS, ask, ask_moves, words_of
+from training.data.world.scenes import scene_of
+from training.data.world.smalltalk import small_talk
+from training.data.world.splits import belongs, generator
+from training.data.world.videos import draw_motion
+
+# What a sentence of speech is, and how often.
+QUESTION_SHARE = {"picture": 6, "video": 1, "small_talk": 4, "unaddressed": 2}
+
+
+def strings_in(value: object) -> list[str]:
+    """All strings in nested tuples and dictionaries."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for pair in value.items() for text in strings_in(pair)]
+    return [text for item in value for text in strings_in(item)] if isinstance(value, tuple) else []
+
+
+# What only the code of questions and answers writes.
+OTHER_WORDS = (
+    "there is none are yes it no not the word of opposite after before plus minus moves a one thing shape shapes"
+)
+KEYS = {"PLANS", "KINDS", "PICTURE_KINDS", "SMALL_TALK_KINDS"}  # names for kinds of questions, which nobody says
+
+
+@cache
+def all_words() -> tuple[str, ...]:
+    """Every word of the world, letters included, sorted: what any generator can write is made of these."""
+    found = set(words_of(OTHER_WORDS))
+    for module in (vocabulary, questions, captions, smalltalk, unaddressed):
+        for name, value in vars(module).items():
+            if name.isupper() and name not in KEYS and isinstance(value, tuple | dict):
+                found.update(word for text in strings_in(value) for word in words_of(questions.GAP.sub(" ", text)))
+    return tuple(sorted(found))
+
+
+def question(split: str, rng: random.Random, strict: bool = False) -> questions.Question:
+    """A question of any sort. `strict` gives only sentences that belong to this split and no other."""
+    while True:
+        sort = rng.choices(*zip(*QUESTION_SHARE.items(), strict=True))[0]
+        if sort == "small_talk":
+            asked = small_talk(split, rng)
+        elif sort == "unaddressed":
+            asked = questions.Question("unaddressed", "unaddressed", unaddressed.unaddressed(split, rng), "")
+        elif sort == "video":
+            motion = draw_motion(rng, split)
+            asked = ask_moves(motion.mover, motion.direction, motion.still is None, split, rng)
+        else:
+            asked = ask(scene_of(rng, split), rng.choice(PICTURE_KINDS), split, rng)
+        if asked and not (strict and not belongs(asked.text, split)):
+            return asked
+
+
+def answer(split: str, rng: random.Random) -> str:
+    """Something the model says: an answer of any sort, sometimes a whole caption."""
+    if rng.random() < 0.08:
+        return captions.caption(scene_of(rng, split))
+    while not (text := question(split, rng).answer):
+        pass
+    return text
+
+
+def shuffled_words(rng: random.Random, fewest: int = 2, most: int = 8) -> str:
+    """Words of the world in no order: what recognition must hear without guessing from the sentence."""
+    spoken = [word for word in all_words() if len(word) > 1]
+    return " ".join(rng.choices(spoken, k=rng.randint(fewest, most))) + "."
+
+
+def corpus(count: int = 20_000, seed: int = 0) -> list[str]:
+    """Questions, answers, captions and statements of the training split, and every word once: the tokenizer's text."""
+    lines = list(all_words())
+    for index in range(count):
+        rng = generator("corpus", seed, index)
+        asked = question("train", rng)
+        lines += [asked.text, asked.answer] if asked.answer else [asked.text]
+        if index % 10 == 0:
+            lines.append(captions.caption(scene_of(rng, "train")))
+    return lines
+
+
+def bigrams(lines: list[str]) -> str:
+    """A bigram model of the lines in ARPA format, for pocketsphinx: absolute discounting, backing off to unigrams."""
+    discount = 0.4
+    single, double = Counter(), Counter()
+    for line in lines:
+        words = ["<s>", *words_of(line), "</s>"]
+        single.update(words)
+        double.update(pairwise(words))
+    total = sum(single.values()) - single["<s>"]
+    follows, context = Counter(), Counter()
+    for (word, _), count in double.items():
+        follows[word] += 1
+        context[word] += count
+    prob = {word: -99.0 if word == "<s>" else math.log10(count / total) for word, count in single.items()}
+    seen = Counter()  # the unigram mass of what was seen after a word
+    for word, following in double:
+        seen[word] += 10 ** prob[following]
+    text = ["\\data\\", f"ngram 1={len(single)}", f"ngram 2={len(double)}", "", "\\1-grams:"]
+    for word in sorted(single):
+        left = discount * follows[word] / context[word] if context[word] else 1.0
+        backoff = math.log10(left / max(1e-6, 1 - seen[word]))
+        text.append(f"{prob[word]:.4f} {word} {backoff:.4f}")
+    text += ["", "\\2-grams:"]
+    for (word, following), count in sorted(double.items()):
+        text.append(f"{math.log10((count - discount) / context[word]):.4f} {word} {following}")
+    return "\n".join([*text, "", "\\end\\", ""])

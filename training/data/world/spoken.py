@@ -1,0 +1,78 @@
+"""Speech in samples: spoken questions instead of written ones, transcriptions, and what must not be answered."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.data.records import Sample, parts, turn_states
+from training.data.world.noise import as_recorded, noise_clip
+from training.data.world.speech import speaker
+from training.data.world.unaddressed import unaddressed
+from training.data.world.voices import Voice, draw_voice
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Something said."""
+
+    text: str
+    voice: Voice
+    audio: np.ndarray  # float32 [samples], 16 kHz
+
+
+def say(text: str, voice: Voice, rng: random.Random, recorded: bool = True) -> Utterance:
+    """A text in a voice at 16 kHz; `recorded` adds room, noise, loudness and silence around it."""
+    audio = speaker().speak(text, voice.name, voice.wpm, voice.pitch)
+    if recorded:
+        audio = as_recorded(audio, np.random.default_rng(rng.getrandbits(64)))
+    return Utterance(text, voice, audio)
+
+
+def audio_part(utterance: Utterance) -> dict:
+    """A message part; "transcript" is for measuring, a prompt does not read it."""
+    return {"type": "audio", "audio": utterance.audio, "transcript": utterance.text}
+
+
+def not_for_us(split: str, voice: Voice, rng: random.Random) -> list[dict]:
+    """A turn nobody should answer: noise alone, or speech meant for somebody else."""
+    if rng.random() < 0.4:
+        name, audio = noise_clip(split, np.random.default_rng(rng.getrandbits(64)))
+        content = {"type": "audio", "audio": audio, "transcript": "", "noise": name}
+    else:
+        content = audio_part(say(unaddressed(split, rng), voice, rng))
+    return [{"role": "user", "content": [content]}, {"role": "assistant", "content": "", "state": "nothing"}]
+
+
+def speak_questions(
+    sample: Sample,
+    split: str,
+    rng: random.Random,
+    share: float = 0.5,
+    negatives: float = 0.0,
+    unseen_voice: bool = False,
+    unseen_speed: bool = False,
+) -> Sample:
+    """The sample with a share of its written questions spoken, all in one voice.
+
+    `negatives` is the chance that a turn is preceded by one that is not for us. Pictures stay with the first turn.
+    """
+    voice = draw_voice(rng, unseen_voice, unseen_speed)
+    messages: list[dict] = []
+    for message in sample.messages:
+        if message["role"] == "user":
+            if messages and rng.random() < negatives:
+                messages += not_for_us(split, voice, rng)
+            content = parts(message["content"])
+            if rng.random() < share:
+                content = [
+                    audio_part(say(part["text"], voice, rng)) if part["type"] == "text" else part for part in content
+                ]
+            message = {**message, "content": content}
+        messages.append(message)
+    if rng.random() < negatives:
+        messages += not_for_us(split, voice, rng)
+    about = sample.about | {"voice": voice.name, "wpm": voice.wpm}
+    return Sample(messages, sample.task, turn_states(messages)[-1], about)

@@ -1,0 +1,43 @@
+"""Who speaks, how fast and how high: voices and speeds that training hears, and others that it never does."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+# Variants of American English, and four other accents. Left out: whispers, sound effects, and what nobody understands.
+SEEN = (
+    "en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland",
+    *(f"en-us+{name}" for name in (
+        "Alex", "Denis", "Diogo", "Gene", "Henrique", "Hugo", "Jacky", "Mike", "Reed", "Storm", "anika", "antonio",
+        "aunty", "belinda", "benjamin", "caleb", "david", "ed", "edward", "f1", "f2", "f3", "f5", "grandpa", "iven",
+        "john", "klatt", "klatt2", "klatt3", "klatt5", "m1", "m2", "m3", "m4", "m6", "m7", "m8", "max", "miguel",
+        "pablo", "robosoft", "robosoft4", "robosoft6", "sandro", "steph", "steph3",
+    )),
+)  # fmt: skip
+UNSEEN = tuple(f"en-us+{name}" for name in ("adam", "announcer", "f4", "linda", "m5", "michel", "paul", "victor"))
+SEEN_SPEEDS = ((120, 210),)  # words a minute, both ends included
+UNSEEN_SPEEDS = ((95, 115), (215, 240))
+PITCHES = (30, 70)
+
+ANSWER_VOICE = "en-us+edward"  # what the model's own answers are spoken in: the clearest to the recogniser
+ANSWER_WPM = 150
+ANSWER_PITCH = 50
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A way to speak."""
+
+    name: str
+    wpm: int  # words a minute
+    pitch: int  # 0..100
+
+
+def draw_voice(rng: random.Random, unseen_voice: bool = False, unseen_speed: bool = False) -> Voice:
+    """A voice that training hears, or one it never does."""
+    low, high = rng.choice(UNSEEN_SPEEDS if unseen_speed else SEEN_SPEEDS)
+    return Voice(rng.choice(UNSEEN if unseen_voice else SEEN), rng.randint(low, high), rng.randint(*PITCHES))
+
+
+ANSWER = Voice(ANSWER_VOICE, ANSWER_WPM, ANSWER_PITCH)
