@@ -1,8 +1,9 @@
-"""What a microphone adds: loudness, reverberation, noise; and clips of nothing but noise, which nobody should answer."""
+"""What a microphone adds: loudness, a room, noise; and clips of nothing but noise, which nobody should answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,12 +16,18 @@ def white(count: int, rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal(count, np.float32)
 
 
+@lru_cache
+def falling(size: int, power: float) -> np.ndarray:
+    """The amplitude of each of `size` frequencies, float32."""
+    frequency = np.maximum(np.arange(size, dtype=np.float32), 1)
+    return frequency ** np.float32(-power / 2)
+
+
 def coloured(count: int, rng: np.random.Generator, power: float) -> np.ndarray:
     """Noise whose power falls with frequency^power: 1 is pink, 2 is brown."""
-    spectrum = np.fft.rfft(white(count, rng))
-    frequency = np.arange(len(spectrum))
-    frequency[0] = 1
-    return np.fft.irfft(spectrum * frequency ** (-power / 2), count).astype(np.float32)
+    size = 1 << (count - 1).bit_length()
+    spectrum = np.fft.rfft(white(size, rng))
+    return np.fft.irfft(spectrum * falling(len(spectrum), power), size)[:count].astype(np.float32)
 
 
 def pink(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -81,7 +88,7 @@ def noise_clip(split: str, rng: np.random.Generator) -> tuple[str, np.ndarray]:
 def reverberate(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The audio in a small room: a tail of decaying noise behind every sound, same length."""
     length = int(rng.uniform(0.08, 0.3) * SAMPLE_RATE)
-    room = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)
+    room = rng.standard_normal(length, np.float32) * np.exp(-6.9 * np.arange(length, dtype=np.float32) / length)
     room *= rng.uniform(0.1, 0.5) / np.sqrt(np.sum(room**2))
     room[0] += 1
     size = 1 << (len(audio) + length - 1).bit_length()

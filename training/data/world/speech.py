@@ -21,7 +21,7 @@ AUDIO_OUTPUT_SYNCHRONOUS = 2
 CHARS_UTF8 = 1
 POSITION_CHARACTER = 1
 RATE, VOLUME, PITCH = 1, 2, 3  # espeak_PARAMETER
-CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
 
 class Speaker:
@@ -42,9 +42,9 @@ class Speaker:
         ]  # fmt: skip
         self.lock = threading.Lock()
 
-    def collect(self, samples, count: int, events) -> int:
+    def collect(self, samples: int | None, count: int, events) -> int:
         if samples and count > 0:
-            self.chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+            self.chunks.append(np.frombuffer(ctypes.string_at(samples, 2 * count), np.int16))
         return 0
 
     def say(self, text: str, voice: str, wpm: int = 160, pitch: int = 50) -> np.ndarray:

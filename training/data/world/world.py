@@ -19,7 +19,6 @@ from training.data.world.spoken import Utterance, audio_part, not_for_us, say, s
 from training.data.world.videos import draw_frames, draw_motion
 from training.data.world.voices import draw_voice
 
-
 REPEAT = "repeat after me,"
 # How often a kind is asked in a dialogue: what is hard to learn comes up more often.
 KIND_WEIGHTS = {"colour": 3, "shape": 2, "count": 2, "where": 2, "relation": 3, "is_there": 3, "written": 1}
@@ -169,9 +168,9 @@ class World:
 def converse(pairs: list[tuple[str, str]], **media) -> list[dict]:
     """Messages of (question, answer) pairs; media (image=, video=) stand in front of the first question."""
     messages: list[dict] = []
-    for question, answer in pairs:
+    for asked, answered in pairs:
         content = [] if messages else [{"type": kind, kind: value} for kind, value in media.items()]
-        if question:
-            content.append({"type": "text", "text": question})
-        messages += [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+        if asked:
+            content.append({"type": "text", "text": asked})
+        messages += [{"role": "user", "content": content}, {"role": "assistant", "content": answered}]
     return messages
