@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from parley.codec_istft import mel_filters
-from training.data.speech_pairs import SpeechPairs
+from training.data.transcribed import Transcribed
 from training.objectives.codebooks import QuantizerTrainer
 from training.objectives.discriminator import Discriminator
 
@@ -83,7 +83,7 @@ class CodecObjective:
     """
 
     def __init__(
-        self, stage, model, data: SpeechPairs, seed: int, *, batch_size: int = 16, adversary_after: int = 1500
+        self, stage, model, data: Transcribed, seed: int, *, batch_size: int = 16, adversary_after: int = 1500
     ):
         self.encoder, self.decoder = model.codec_encoder, model.codec_decoder
         self.data, self.seed, self.batch_size, self.adversary_after = data, seed, batch_size, adversary_after
@@ -98,7 +98,7 @@ class CodecObjective:
         random = np.random.default_rng((self.seed, step))
         segments, references = [], []
         for i in range(self.batch_size):
-            waveform = self.data.waveform(step * self.batch_size + i)
+            waveform = self.data.utterance(step * self.batch_size + i)[0]
             segments.append(cut(waveform, SEGMENT_TOKENS * self.hop, random))
             references.append(cut(waveform, REFERENCE_TOKENS * self.hop, random))
         segment, reference = torch.from_numpy(np.stack(segments)), torch.from_numpy(np.stack(references))
@@ -147,7 +147,7 @@ class CodecObjective:
             return {}
         total, used, count = 0.0, [], 16
         for i in range(count):
-            waveform = torch.from_numpy(self.data.held_out(i)).to(self.device).unsqueeze(0)
+            waveform = torch.from_numpy(self.data.held_out(self.data.measures[0], i)[0]).to(self.device).unsqueeze(0)
             waveform = waveform[:, : waveform.shape[1] // self.hop * self.hop]
             codes, voice = self.decoder.assign(*self.encoder(waveform))
             total += self.distance(self.decoder(codes, voice), waveform).item() / count

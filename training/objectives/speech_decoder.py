@@ -1,0 +1,180 @@
+"""Stage 3.2: text learns to be spoken: the language model's embeddings of a clause → the codec tokens of one voice.
+
+Notable points:
+- Everything it learns from is made once and kept as small integers: a pool of clauses, each with its text's token
+  ids and its codec tokens. Which of them a step sees is a function of (seed, step).
+- Before it starts, how long each token of the vocabulary lasts is fitted to the pool's speech (`expected_time`), and
+  the voice of the pool becomes the config's default voice.
+- Some of the codec tokens it reads are replaced by others: what it writes itself will not be perfect either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from parley.codec import encode
+from parley.voice import SpeechDecoder, Text
+from training.data.transcribed import Transcribed
+
+GROUP = 8  # batches that are sorted by length together
+CORRUPTED = 0.07  # share of the codec tokens read that are replaced
+FITTED = 512  # clauses that token durations and the default voice are taken from
+VALIDATED = 48  # held-out clauses
+IGNORED = -100
+
+
+@dataclass
+class Clause:
+    """A piece of text and how it was spoken."""
+
+    ids: list[int]
+    codes: np.ndarray  # int16 [t]
+    voice: np.ndarray  # int16 [num_voice_tokens]
+
+
+@dataclass
+class SpeechDecoderBatch:
+    text: Text
+    codes: Tensor  # [b, t] as read: some replaced, padded
+    targets: Tensor  # [b, t + 1]: the true codes, eos, then IGNORED
+
+
+class SpeechDecoderObjective:
+    """See `training.objectives`.
+
+    Args:
+        data: gives clauses as one voice speaks them, at the codec's rate.
+        tokenizer: the language model's.
+        batch_size: clauses a step.
+        pool: different clauses in all.
+    """
+
+    def __init__(
+        self,
+        stage,
+        model,
+        data: Transcribed,
+        seed: int,
+        *,
+        tokenizer: Tokenizer,
+        batch_size: int = 16,
+        pool: int = 4096,
+    ):
+        self.model, self.data, self.seed, self.tokenizer = model, data, seed, tokenizer
+        self.batch_size, self.pool = batch_size, pool
+        self.decoder: SpeechDecoder = model.speech_decoder
+        self.config = self.decoder.config
+        if data.sample_rate != model.config.codec.sample_rate:
+            raise ValueError(
+                f"the codec speaks at {model.config.codec.sample_rate} Hz, the data are of {data.sample_rate} Hz"
+            )
+        self.table = model.language.get_input_embeddings().weight.detach()
+        self.device = self.table.device
+        self._clauses: dict[int, Clause] = {}
+        self._held_out: list[Clause] = []
+        first = [self.clause(i) for i in range(min(FITTED, pool))]
+        if self.config.position == "expected_time":
+            fitted = fit_durations(first, len(self.decoder.token_frames))
+            self.decoder.token_frames.copy_(torch.from_numpy(fitted))
+        set_default_voice(model, first)
+
+    def clause(self, index: int) -> Clause:
+        """Clause `index` of the pool."""
+        if index not in self._clauses:
+            self._clauses[index] = self._encode(*self.data.utterance(index))
+        return self._clauses[index]
+
+    def _encode(self, waveform: np.ndarray, text: str) -> Clause:
+        spoken = torch.from_numpy(trim(waveform, self.data.sample_rate)).to(self.device).unsqueeze(0)
+        codes, voice = encode(self.model.codec_encoder, self.model.codec_decoder, spoken)
+        if codes.ndim != 2:
+            raise ValueError("the speech decoder writes one code a frame; this codec has several")
+        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return Clause(ids, codes[0].cpu().numpy().astype(np.int16), voice[0].cpu().numpy().astype(np.int16))
+
+    def batch(self, step: int) -> SpeechDecoderBatch:
+        random = np.random.default_rng((self.seed, step // GROUP))
+        chosen = [self.clause(int(i)) for i in random.integers(self.pool, size=GROUP * self.batch_size)]
+        chosen.sort(key=lambda clause: len(clause.codes))
+        place = random.permutation(GROUP)[step % GROUP]
+        random = np.random.default_rng((self.seed, step, 1))
+        return self._collate(chosen[place * self.batch_size : (place + 1) * self.batch_size], random)
+
+    def _collate(self, clauses: list[Clause], random: np.random.Generator | None) -> SpeechDecoderBatch:
+        longest = max(len(clause.codes) for clause in clauses)
+        codes = np.zeros((len(clauses), longest), np.int64)
+        targets = np.full((len(clauses), longest + 1), IGNORED, np.int64)
+        for i, clause in enumerate(clauses):
+            n = len(clause.codes)
+            codes[i, :n] = targets[i, :n] = clause.codes
+            targets[i, n] = self.config.eos
+        if random is not None:
+            wrong = random.random(codes.shape) < CORRUPTED
+            codes = np.where(wrong, random.integers(self.config.num_codes, size=codes.shape), codes)
+        text = Text.of([clause.ids for clause in clauses], self.table)
+        return SpeechDecoderBatch(
+            text, torch.from_numpy(codes).to(self.device), torch.from_numpy(targets).to(self.device)
+        )
+
+    def loss(self, batch: SpeechDecoderBatch) -> tuple[Tensor, dict[str, float]]:
+        logits = self.decoder(batch.text, batch.codes)
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=IGNORED)
+        real = batch.targets != IGNORED
+        right = (logits.argmax(-1) == batch.targets)[real].float().mean()
+        return loss, {"accuracy": right.item()}
+
+    def validate(self) -> dict[str, float]:
+        """Loss and accuracy on held-out clauses, and how long it speaks on its own beside how long it should."""
+        if not self._held_out:
+            measure = self.data.measures[0]
+            self._held_out = [self._encode(*self.data.held_out(measure, i)) for i in range(VALIDATED)]
+        sums = np.zeros(3)
+        for start in range(0, VALIDATED, self.batch_size):
+            batch = self._collate(self._held_out[start : start + self.batch_size], None)
+            loss, metrics = self.loss(batch)
+            count = int((batch.targets != IGNORED).sum())
+            sums += np.array([loss.item(), metrics["accuracy"], 1.0]) * count
+        alone = self._held_out[:4]
+        made = sum(len(self.decoder.speak(clause.ids, self.table)) for clause in alone)
+        wanted = sum(len(clause.codes) for clause in alone)
+        return {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2], "length": made / wanted}
+
+
+def fit_durations(clauses: list[Clause], vocab_size: int) -> np.ndarray:
+    """Codec frames that each token lasts, by ridge regression of the clauses' lengths on their token counts; tokens
+    that are rare or never seen stay near the mean. float32 [vocab_size], nothing under half a frame."""
+    counts = np.zeros((len(clauses), vocab_size))
+    for row, clause in zip(counts, clauses, strict=True):
+        np.add.at(row, clause.ids, 1)
+    frames = np.array([len(clause.codes) for clause in clauses], float)
+    mean = frames.sum() / counts.sum()
+    used = np.flatnonzero(counts.any(0))
+    x = counts[:, used]
+    departures = np.linalg.solve(x.T @ x + np.eye(len(used)), x.T @ (frames - x.sum(1) * mean))
+    fitted = np.full(vocab_size, mean)
+    fitted[used] += departures
+    return np.maximum(fitted, 0.5).astype(np.float32)
+
+
+def set_default_voice(model, clauses: list[Clause]) -> None:
+    """Makes the voice that these clauses are mostly spoken in the default of the model's config."""
+    voices = np.stack([clause.voice for clause in clauses])
+    voice = tuple(int(np.bincount(column).argmax()) for column in voices.T)
+    codec = model.config.codec.model_copy(update={"default_voice": voice})
+    model.config = model.config.model_copy(update={"codec": codec})
+
+
+def trim(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Speech without the silence around it, but for 20 ms in front and 60 ms behind."""
+    window = sample_rate // 100
+    blocks = np.abs(waveform[: len(waveform) // window * window]).reshape(-1, window).max(1)
+    loud = np.flatnonzero(blocks > 0.01 * max(float(blocks.max(initial=0)), 1e-3))
+    if not len(loud):
+        return waveform
+    return waveform[max(loud[0] - 2, 0) * window : (loud[-1] + 7) * window]
