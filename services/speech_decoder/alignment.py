@@ -1,0 +1,35 @@
+"""Which words of a clause have been spoken by a given frame."""
+
+from __future__ import annotations
+
+import torch
+
+from parley.clauses import Clause
+from parley.voice import SpeechDecoder
+
+CHARACTERS_PER_FRAME = 0.35  # of speech at 14 characters a second and 40 frames; where no durations were learnt
+
+
+class Alignment:
+    """Expected times of a clause's tokens, in codec frames."""
+
+    def __init__(self, clause: Clause, decoder: SpeechDecoder):
+        self.pieces = clause.pieces
+        if decoder.config.position == "expected_time":
+            ids = torch.tensor([clause.ids], device=decoder.token_frames.device)
+            self.ends = decoder.expected_frames(ids)[0].tolist()
+        else:
+            characters, self.ends = 0, []
+            for piece in clause.pieces:
+                characters += len(piece)
+                self.ends.append(characters / CHARACTERS_PER_FRAME)
+
+    def text_at(self, frame: int) -> str:
+        """The whole words that should have been spoken by the end of a frame."""
+        spoken = ""
+        for i, end in enumerate(self.ends[:-1]):
+            if end > frame:
+                break
+            if self.pieces[i + 1][:1].isspace():
+                spoken = "".join(self.pieces[: i + 1])
+        return spoken

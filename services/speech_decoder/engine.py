@@ -1,0 +1,353 @@
+"""The speech decoder's engine: one thread that speaks a clause of every live answer in one batch.
+
+Notable points:
+- Continuous batching: between two steps clauses join (their text is read by NAR), end, or are cancelled; each step
+  makes one codec token for every row, and rows that have a piece of audio ready are decoded together by length.
+- An answer's clauses follow one another; the first piece of audio is short, later ones grow.
+- The event loop talks to the thread through one list of commands and hears back through `call_soon_threadsafe`.
+- A clause that does not end is cut: a text has a longest time that it may take.
+- An error in a step ends the answers of that step; the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import grpc
+import torch
+from torch import Tensor
+
+from parley.audio import to_pcm16
+from parley.clauses import Clause
+from parley.codec import decode_chunk, overlap
+from parley.codec_base import CodecDecoder
+from parley.voice import SpeechDecoder, Text
+from services.common import logs, metrics
+from services.common.errors import ServiceError
+from services.speech_decoder.alignment import Alignment
+from services.speech_decoder.settings import VoiceSettings
+
+SERVICE = "speech_decoder"
+MAX_FAILURES = 3  # failed steps in a row after which the engine counts as dead
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A piece of audio, or the end, on its way to the event loop."""
+
+    audio: bytes  # 16-bit little-endian
+    text: str  # of the answer, spoken by the end of this piece
+    done: bool
+    compute_seconds: float  # of the answer so far, its share of the batches it was in
+    first_audio_seconds: float
+
+
+@dataclass
+class Saying:
+    """The clause that an answer is at."""
+
+    clause: Clause
+    alignment: Alignment
+    limit: int  # frames after which it has run away
+    codes: list[int] = field(default_factory=list)
+    heard: int = 0  # codes that became audio
+    ended: bool = False
+
+
+class Answer:
+    """One live answer, as the event loop sees it. What is below the line belongs to the engine's thread."""
+
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, voice: list[int], seed: int):
+        self._engine, self._loop = engine, loop
+        self._pieces: asyncio.Queue[Spoken | Exception] = asyncio.Queue()
+        self._closed = False
+        # ----
+        self.voice = torch.tensor(voice, device=engine.device)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.waiting: deque[Clause] = deque()
+        self.complete = False  # no clause will come after those waiting
+        self.live = True
+        self.saying: Saying | None = None
+        self.text = ""  # of the clauses before
+        self.pieces = 0
+        self.clause_ready = 0.0
+        self.first_audio_seconds = 0.0
+        self.compute_seconds = 0.0
+
+    def say(self, clause: Clause) -> None:
+        self._engine.submit("say", self, clause)
+
+    def finish(self) -> None:
+        """There is no more to say; the last piece has `done`."""
+        self._engine.submit("finish", self)
+
+    def fail(self, error: Exception) -> None:
+        """Has `next` raise. On the event loop."""
+        self._pieces.put_nowait(error)
+
+    async def next(self) -> Spoken:
+        """The next piece. Raises what went wrong with the answer."""
+        piece = await self._pieces.get()
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    def close(self) -> None:
+        """Ends the answer, whatever state it is in: within a step nothing of it is computed any more."""
+        if not self._closed:
+            self._closed = True
+            self._engine.live.discard(self)
+            self._engine.submit("close", self)
+
+    def deliver(self, piece: Spoken | Exception) -> None:
+        """Called by the engine's thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+
+
+class Engine:
+    """Parts in inference mode.
+
+    Args:
+        table: the language model's input embeddings [vocab, language_size].
+    """
+
+    def __init__(
+        self, decoder: SpeechDecoder, codec: CodecDecoder, table: Tensor, sample_rate: int, settings: VoiceSettings
+    ):
+        self.decoder, self.codec, self.table, self.settings = decoder, codec, table, settings
+        self.device, self.sample_rate = table.device, sample_rate
+        config = decoder.config
+        self.behind, self.ahead = overlap(codec, config.overlap_tokens)
+        self.chunk_tokens = settings.chunk_tokens or config.chunk_tokens
+        self.max_frames = int(settings.max_clause_seconds * sample_rate / codec.hop_length)
+        capacity = 1 + settings.max_clause_tokens * decoder.cuts + 1 + self.max_frames
+        self.cache = decoder.cache(settings.max_batch, capacity)
+        self.row_bytes = 2 * self.cache.keys[:, 0].numel() * self.cache.keys.element_size()
+        self.live: set[Answer] = set()  # belongs to the event loop
+        self._rows: list[Answer] = []  # by row of the cache; this and what follows belongs to the thread
+        self._last: list[int] = []  # the token each row said last
+        self._waiting: deque[Answer] = deque()  # answers with a clause to say and no row
+        self._commands: deque[tuple] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name="voice-engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and self._failures < MAX_FAILURES
+
+    def stop(self) -> None:
+        """Lets live answers end for `stop_seconds`, then ends the thread. Blocks; not for the event loop."""
+        until = time.monotonic() + self.settings.stop_seconds
+        while self.live and time.monotonic() < until:
+            time.sleep(0.02)
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def open(self, voice: list[int], seed: int) -> Answer:
+        """A new answer. Raises RESOURCE_EXHAUSTED when `max_sessions` are live. On the event loop."""
+        if len(self.live) >= self.settings.max_sessions:
+            metrics.REFUSED.labels(SERVICE, "max_sessions").inc()
+            raise ServiceError.at_capacity("answers", self.settings.max_sessions)
+        answer = Answer(self, asyncio.get_running_loop(), voice, seed)
+        self.live.add(answer)
+        return answer
+
+    def submit(self, *command: object) -> None:
+        with self._wake:
+            self._commands.append(command)
+            self._wake.notify()
+
+    # The thread
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._commands or self._rows or self._waiting or self._stopping):
+                    self._wake.wait()
+                if self._stopping:
+                    break
+                commands = list(self._commands)
+                self._commands.clear()
+            for command in commands:
+                self._apply(*command)
+            self._work()
+        stopped = ServiceError(
+            grpc.StatusCode.UNAVAILABLE, "the speech decoder is stopping; try again", retry_after=1.0
+        )
+        for answer in {*self._rows, *self._waiting}:
+            answer.deliver(stopped)
+
+    def _apply(self, kind: str, answer: Answer, clause: Clause | None = None) -> None:
+        """Runs a command. Commands of an answer that failed or was closed come to nothing."""
+        if not answer.live:
+            return
+        if kind == "say":
+            if clause.speakable and not answer.clause_ready:
+                answer.clause_ready = time.perf_counter()
+            answer.waiting.append(clause)
+        elif kind == "finish":
+            answer.complete = True
+        else:
+            self._end(answer)
+            return
+        if answer.saying is None:
+            self._go_on(answer)
+
+    def _go_on(self, answer: Answer) -> None:
+        """The answer has no clause at work: takes up the next, or ends."""
+        while answer.waiting and not answer.waiting[0].speakable:
+            answer.text += answer.waiting.popleft().text
+        if answer.waiting:
+            if answer not in self._waiting:
+                self._waiting.append(answer)
+        elif answer.complete:
+            answer.deliver(Spoken(b"", answer.text, True, answer.compute_seconds, answer.first_audio_seconds))
+            self._end(answer)
+
+    def _end(self, answer: Answer) -> None:
+        """Nothing more is computed for the answer."""
+        answer.live = False
+        if answer in self._waiting:
+            self._waiting.remove(answer)
+        if answer in self._rows:
+            self._leave(self._rows.index(answer))
+
+    def _leave(self, row: int) -> None:
+        last = self.cache.leave(row)
+        self._rows[row], self._last[row] = self._rows[last], self._last[last]
+        self._rows.pop()
+        self._last.pop()
+
+    def _work(self) -> None:
+        started = time.perf_counter()
+        try:
+            self._join()
+            if self._rows:
+                self._step()
+                self._sound()
+        except Exception as error:
+            self._failures += 1
+            log.error("a step failed", rows=len(self._rows), failures=self._failures, exc_info=error)
+            for answer in list(self._rows):
+                answer.deliver(error)
+                answer.live = False
+            self._rows, self._last, self.cache.size = [], [], 0
+            return
+        self._failures = 0
+        metrics.QUEUE.labels(SERVICE).set(len(self._waiting))
+        metrics.SESSIONS.labels(SERVICE).set(len(self._rows))
+        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._rows) * self.row_bytes)
+        metrics.STEP_SECONDS.labels(SERVICE).observe(time.perf_counter() - started)
+
+    def _join(self) -> None:
+        """Gives free rows to the answers that have waited longest, and reads their clauses."""
+        joining = []
+        while self._waiting and len(self._rows) < self.cache.rows:
+            answer = self._waiting.popleft()
+            clause = answer.waiting.popleft()
+            limit = min(self.decoder.frame_limit(clause.ids), self.max_frames)
+            answer.saying = Saying(clause, Alignment(clause, self.decoder), limit)
+            self._rows.append(answer)
+            self._last.append(self.decoder.config.sos)
+            joining.append(answer)
+        if joining:
+            started = time.perf_counter()
+            self.decoder.join(self.cache, Text.of([answer.saying.clause.ids for answer in joining], self.table))
+            self._charge(joining, started)
+
+    def _step(self) -> None:
+        """One codec token for every row."""
+        started = time.perf_counter()
+        logits = self.decoder.step(self.cache, torch.tensor(self._last, device=self.device))
+        generators = [answer.generator for answer in self._rows]
+        self._last = self.decoder.choose(logits, generators, self.settings.top_k or None).tolist()
+        for answer, token in zip(self._rows, self._last, strict=True):
+            saying = answer.saying
+            if token == self.decoder.config.eos:
+                saying.ended = True
+                continue
+            saying.codes.append(token)
+            if len(saying.codes) >= saying.limit:
+                log.warning("a clause ran away", frames=saying.limit, characters=len(saying.clause.text))
+                saying.ended = True
+        metrics.BATCH_SIZE.labels(SERVICE).observe(len(self._rows))
+        self._charge(self._rows, started)
+
+    def _sound(self) -> None:
+        """Decodes and delivers what is ready, rows with windows of one length together."""
+        groups: dict[tuple[int, int, int], list[Answer]] = {}
+        for answer in self._rows:
+            saying = answer.saying
+            ready = len(saying.codes) - saying.heard - (0 if saying.ended else self.ahead)
+            # 6, 12, 16, 16, …: soon heard, then fewer seams and less decoded twice.
+            wanted = min(self.settings.first_chunk_tokens * (answer.pieces + 1), self.chunk_tokens)
+            if saying.ended or ready >= wanted:
+                left = min(self.behind, saying.heard)
+                right = 0 if saying.ended else self.ahead
+                groups.setdefault((left, len(saying.codes) - saying.heard - right, right), []).append(answer)
+        for (left, length, right), answers in groups.items():
+            started = time.perf_counter()
+            sounds = [b""] * len(answers)
+            if length > 0:
+                codes = torch.tensor([answer.saying.codes[-left - length - right :] for answer in answers])
+                voices = torch.stack([answer.voice for answer in answers])
+                waveforms = decode_chunk(self.codec, codes.to(self.device), voices, left, right)
+                sounds = [to_pcm16(waveform) for waveform in waveforms.float().cpu().numpy()]
+            self._charge(answers, started)
+            for answer, sound in zip(answers, sounds, strict=True):
+                self._emit(answer, sound, length)
+
+    def _emit(self, answer: Answer, sound: bytes, frames: int) -> None:
+        saying = answer.saying
+        saying.heard += frames
+        text = answer.text + (saying.clause.text if saying.ended else saying.alignment.text_at(saying.heard))
+        if saying.ended:
+            pause = self.settings.sentence_pause_ms if saying.clause.ends_sentence else self.settings.clause_pause_ms
+            sound += bytes(2 * (pause * self.sample_rate // 1000))
+        if not answer.pieces:
+            answer.first_audio_seconds = time.perf_counter() - answer.clause_ready
+            metrics.FIRST_AUDIO_SECONDS.labels(SERVICE).observe(answer.first_audio_seconds)
+        answer.pieces += 1
+        answer.deliver(Spoken(sound, text, False, answer.compute_seconds, answer.first_audio_seconds))
+        if saying.ended:
+            answer.text, answer.saying = text, None
+            self._leave(self._rows.index(answer))
+            self._go_on(answer)
+
+    def _charge(self, answers: list[Answer], started: float) -> None:
+        """Shares what was just computed among the answers it was for."""
+        share = (time.perf_counter() - started) / len(answers)
+        for answer in answers:
+            answer.compute_seconds += share
+
+
+@torch.inference_mode()
+def warm_up(engine: Engine) -> None:
+    """Speaks a few tokens through each shape of a step, before the engine's thread exists."""
+    codes = engine.decoder.speak([0, 1, 2], engine.table, top_k=1)[: engine.chunk_tokens]
+    cache = engine.cache
+    rows = min(2, cache.rows)
+    engine.decoder.join(cache, Text.of([[0, 1, 2]] * rows, engine.table))
+    for _ in range(3):
+        engine.decoder.step(cache, torch.full((rows,), engine.decoder.config.sos, device=engine.device))
+    while cache.size:
+        cache.leave(cache.size - 1)
+    voice = torch.zeros(1, engine.codec.voice_quantizer.groups, dtype=torch.long, device=engine.device)
+    for length in {engine.settings.first_chunk_tokens + engine.ahead, len(codes)} - {0}:
+        decode_chunk(engine.codec, torch.zeros(1, length, dtype=torch.long, device=engine.device), voice, 0, 0)
