@@ -260,7 +260,7 @@ NANO = ParleyConfig(
     ),  # fmt: skip
     speech_decoder=SpeechDecoderConfig(
         hidden_size=192, intermediate_size=512, num_heads=6, nar_layers=4, ar_layers=4,
-        position="expected_time", top_k=1, chunk_tokens=16, overlap_tokens=4,
+        position="expected_time", top_k=1, chunk_tokens=16, overlap_tokens=14,
     ),  # fmt: skip
     codec=IstftCodecConfig(),
 )
