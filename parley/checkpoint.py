@@ -171,6 +171,8 @@ class StageWriter:
         self.inherited = read_manifest(self.parent) if self.parent else None
 
     def __enter__(self) -> StageWriter:
+        if self.path.exists() and not _replaceable(self.path):
+            raise CheckpointError(f"{self.path} is there already and is no checkpoint; it is left as it is")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
         self.folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=self.path.parent))
@@ -323,6 +325,11 @@ def _checked(folder: Path, ref: FileRef, what: str, verify: bool) -> Path:
     if verify and sha256(file) != ref.sha256:
         raise CheckpointError(f"{what}: {file} has not the hash in the manifest: it is damaged or of another run")
     return file
+
+
+def _replaceable(path: Path) -> bool:
+    """Whether a new checkpoint may take this place: an older one, or an empty folder."""
+    return path.is_dir() and ((path / MANIFEST).exists() or not any(path.iterdir()))
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
