@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -29,10 +28,14 @@ HAPROXY_MODE = {
 }
 
 
+START_ATTEMPTS = 3
+NODE_PORTS = 4  # of HAProxy's own pages and of the proxy it falls back on
+
+
 def environment(runtime_dir: Path, free_ports: list[int], ray_token: str) -> dict[str, str]:
     """What the environment of a local node must hold: HAProxy mode, and nothing shared with another Ray here.
 
-    `runtime_dir`: an empty folder of a short path (sockets live in it). `free_ports`: two, for HAProxy's own pages.
+    `runtime_dir`: an empty folder of a short path (sockets live in it). `free_ports`: `NODE_PORTS` of them.
     """
     return {
         **HAPROXY_MODE,
@@ -44,12 +47,15 @@ def environment(runtime_dir: Path, free_ports: list[int], ray_token: str) -> dic
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a log line a request; services count for themselves
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_ports[0]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_ports[1]),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_ports[2]),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_ports[3]),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # one machine: no proxy elsewhere still routes here
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": ray_token,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # replicas see the accelerator without asking Ray for a share
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",
         "OMP_NUM_THREADS": "1",
@@ -63,10 +69,10 @@ def run(applications: dict[str, object], servicers: list[str], grpc_port: int, h
     import ray
     from ray import serve
 
-    ray.init(
+    options = dict(
         address="local",
         num_cpus=1,
-        num_gpus=0 if not os.environ.get("CUDA_VISIBLE_DEVICES") else None,
+        num_gpus=0,
         object_store_memory=80 << 20,  # nothing of ours travels through it
         include_dashboard=False,
         log_to_driver=False,
@@ -74,6 +80,14 @@ def run(applications: dict[str, object], servicers: list[str], grpc_port: int, h
         _node_ip_address="127.0.0.1",
         _temp_dir=str(runtime_dir / "ray"),
     )
+    for attempt in range(START_ATTEMPTS):
+        try:
+            ray.init(**options)
+            break
+        except Exception:  # Ray gives its own processes 30 s, which a machine at its limit can exceed
+            if attempt == START_ATTEMPTS - 1:
+                raise
+            ray.shutdown()
     serve.start(
         http_options={"host": "127.0.0.1", "port": http_port},
         grpc_options={"port": grpc_port, "grpc_servicer_functions": servicers},

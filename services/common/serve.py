@@ -38,11 +38,12 @@ class ServiceSpec:
     add_to_server: str  # import path of the generated add_…_to_server
 
     def load_settings(self) -> ServiceSettings:
-        return _resolve(self.settings)()
+        return _import(self.settings)()
 
 
-def _resolve(path: str):
-    module, _, name = path.partition(":")
+def _import(path: str):
+    """What is at "package.module:Name" or "package.module.name"."""
+    module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
 
@@ -60,7 +61,7 @@ class Replica:
     async def __init__(self) -> None:
         settings = self.spec.load_settings()
         _limit_threads(settings.threads)
-        servicer_class = _resolve(self.spec.servicer)
+        servicer_class = _import(self.spec.servicer)
         logs.configure(servicer_class.service)
         log = logs.get_logger(__name__)
         self.servicer = servicer_class(settings)
@@ -112,7 +113,7 @@ def application(spec: ServiceSpec):
     """The Ray Serve application of a service, configured from the environment."""
     from ray import serve
 
-    _resolve(spec.add_to_server.replace(".add_", ":add_"))  # registers the contract
+    _import(spec.add_to_server)  # registers the contract
     settings = spec.load_settings()
     forwards = {
         name: _forward_stream(name) if streams else _forward_unary(name)
@@ -136,12 +137,16 @@ def application(spec: ServiceSpec):
 async def serve_plain(spec: ServiceSpec, servicer, address: str = "127.0.0.1:0") -> tuple[grpc.aio.Server, int]:
     """A started `grpc.aio` server of one service, without Ray, and its port. The servicer must have been started."""
     server = grpc.aio.server(options=MESSAGE_LIMITS)
-    _resolve(spec.add_to_server.replace(".add_", ":add_"))(servicer, server)
+    add_to_server(spec, servicer, server)
     health.add_to_server(server)
     port = server.add_insecure_port(address)
     await server.start()
     health.process_health.ready = True
     return server, port
+
+
+def add_to_server(spec: ServiceSpec, servicer, server) -> None:
+    _import(spec.add_to_server)(servicer, server)
 
 
 # Servers take up to 2 GiB under Serve; clients and plain servers must raise gRPC's own 4 MiB themselves.

@@ -1,0 +1,97 @@
+"""Two small servicers over real contracts, which fail in every way a service may."""
+
+import asyncio
+
+import grpc
+
+from protos.parley.v1 import speech_pb2, vision_pb2
+from services.common.errors import ServiceError
+from services.common.rpc import rpc
+from services.common.serve import ServiceSpec
+from services.common.settings import ServiceSettings
+from services.common.streams import read, within
+
+
+class EchoSettings(ServiceSettings):
+    pass
+
+
+class EchoVision:
+    """Answers with the number of bytes; some pictures are orders to fail."""
+
+    service = "echo_vision"
+
+    def __init__(self, settings):
+        self.cancelled = 0
+
+    async def start(self):
+        self.started = True
+
+    async def stop(self):
+        self.started = False
+
+    @rpc
+    async def Encode(self, request, context):
+        match request.image:
+            case b"value":
+                raise ValueError("this is not a picture")
+            case b"bug":
+                raise KeyError("/a/secret/path")
+            case b"full":
+                raise ServiceError.at_capacity("streams", 3, retry_after=0.5)
+            case b"count":
+                return vision_pb2.EncodeResponse(pictures=self.cancelled)
+            case b"exit":
+                import os
+
+                os._exit(1)
+        try:
+            async with within(request.deadline_ms):
+                await asyncio.sleep(0.02 if request.image != b"slow" else 30)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return vision_pb2.EncodeResponse(pictures=len(request.image))
+
+
+class EchoSpeech:
+    """Answers each audio message with its length."""
+
+    service = "echo_speech"
+
+    def __init__(self, settings):
+        pass
+
+    async def start(self):
+        pass
+
+    async def stop(self):
+        pass
+
+    @rpc
+    async def Listen(self, request_iterator, context):
+        sequence = 0
+        async for kind, field in read(request_iterator, last="end", idle=1.0):
+            if kind == "audio":
+                if field == b"full":
+                    raise ServiceError(grpc.StatusCode.RESOURCE_EXHAUSTED, "no more", retry_after=2)
+                chunk = speech_pb2.SpeechChunk(transcript=str(len(field)))
+                yield speech_pb2.ListenResponse(sequence=sequence, chunk=chunk)
+                sequence += 1
+        yield speech_pb2.ListenResponse(sequence=sequence, done=speech_pb2.ListenDone(vectors=sequence))
+
+
+VISION = ServiceSpec(
+    "vision",
+    "parley.v1.VisionEncoder",
+    "echo:EchoVision",
+    "echo:EchoSettings",
+    "protos.parley.v1.vision_pb2_grpc.add_VisionEncoderServicer_to_server",
+)
+SPEECH = ServiceSpec(
+    "speech",
+    "parley.v1.SpeechEncoder",
+    "echo:EchoSpeech",
+    "echo:EchoSettings",
+    "protos.parley.v1.speech_pb2_grpc.add_SpeechEncoderServicer_to_server",
+)

@@ -1,0 +1,22 @@
+"""The echo servicers under real Ray Serve in HAProxy mode: `python echo_node.py GRPC_PORT HTTP_PORT RUNTIME_DIR`."""
+
+import signal
+import sys
+from pathlib import Path
+
+import echo
+
+from services.common.serve import application
+from services.node import run
+
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+specs = (echo.VISION, echo.SPEECH)
+run(
+    {spec.application: application(spec) for spec in specs},
+    [*(spec.add_to_server for spec in specs), "services.common.health.register"],
+    int(sys.argv[1]),
+    int(sys.argv[2]),
+    Path(sys.argv[3]),
+)
+print("ready", flush=True)
+signal.sigwait({signal.SIGTERM})

@@ -1,0 +1,151 @@
+"""What a caller sees, the same under `grpc.aio` and under Ray Serve in HAProxy mode."""
+
+import asyncio
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from protos.parley.v1 import speech_pb2, vision_pb2
+from protos.parley.v1.speech_pb2_grpc import SpeechEncoderStub
+from protos.parley.v1.vision_pb2_grpc import VisionEncoderStub
+from services.common.errors import retry_after
+from services.common.streams import deadline_in
+
+pytestmark = pytest.mark.xdist_group("echo")  # one Ray for all of them
+
+TO_VISION = (("application", "vision"),)
+TO_SPEECH = (("application", "speech"),)
+
+
+async def encode(channel, image: bytes, **fields):
+    return await VisionEncoderStub(channel).Encode(
+        vision_pb2.EncodeRequest(image=image, **fields), metadata=TO_VISION, timeout=20
+    )
+
+
+async def refused(call) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    return raised.value
+
+
+async def converse(channel, *messages, close: bool = True) -> list:
+    call = SpeechEncoderStub(channel).Listen(metadata=TO_SPEECH, timeout=20)
+    for message in messages:
+        await call.write(message)
+    if close:
+        await call.done_writing()
+    return [answer async for answer in call]
+
+
+def listen(sequence: int, **field):
+    return speech_pb2.ListenRequest(sequence=sequence, **field)
+
+
+async def test_a_call_is_answered(channel):
+    assert (await encode(channel, b"12345")).pictures == 5
+
+
+async def test_a_megabyte_is_answered(channel):
+    assert (await encode(channel, bytes(3_000_000))).pictures == 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("image", "code", "says"),
+    [
+        (b"value", grpc.StatusCode.INVALID_ARGUMENT, "this is not a picture"),
+        (b"full", grpc.StatusCode.RESOURCE_EXHAUSTED, "at capacity: 3 streams"),
+        (b"bug", grpc.StatusCode.INTERNAL, "internal error, incident"),
+    ],
+)
+async def test_failures_have_a_code_and_a_clear_line(channel, image, code, says):
+    error = await refused(encode(channel, image))
+    assert error.code() == code and says in error.details()
+    assert "secret" not in error.details() and "Traceback" not in error.details()
+
+
+async def test_a_full_service_says_when_to_come_back(channel):
+    assert retry_after(await refused(encode(channel, b"full"))) == 0.5
+    error = await refused(converse(channel, listen(0, open={}), listen(1, audio=b"full")))
+    assert (error.code(), retry_after(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 2.0)
+
+
+async def test_the_deadline_in_the_message_holds(channel):
+    assert (await refused(encode(channel, b"x", deadline_ms=deadline_in(-1)))).code() == (
+        grpc.StatusCode.DEADLINE_EXCEEDED
+    )
+    assert (await refused(encode(channel, b"slow", deadline_ms=deadline_in(0.3)))).code() == (
+        grpc.StatusCode.DEADLINE_EXCEEDED
+    )
+
+
+async def test_a_stream_is_answered_message_by_message(channel):
+    call = SpeechEncoderStub(channel).Listen(metadata=TO_SPEECH, timeout=20)
+    await call.write(listen(0, open=speech_pb2.ListenOpen(session_id="s", turn_id="t")))
+    for size in range(1, 20):
+        await call.write(listen(size, audio=bytes(size)))
+        assert (await call.read()).chunk.transcript == str(size)
+    await call.write(listen(20, end={}))
+    assert (await call.read()).done.vectors == 19
+    assert await call.code() == grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    ("messages", "code", "says"),
+    [
+        ([listen(0, audio=b"1")], grpc.StatusCode.INVALID_ARGUMENT, "begins with one `open`"),
+        ([listen(0, open={}), listen(1, open={})], grpc.StatusCode.INVALID_ARGUMENT, "has no second"),
+        ([listen(0, open={}), listen(2, audio=b"1")], grpc.StatusCode.INVALID_ARGUMENT, "2 came where 1 was due"),
+        ([listen(0, open={}), listen(1)], grpc.StatusCode.INVALID_ARGUMENT, "message 1 is empty"),
+        ([listen(0, open={}), listen(1, audio=b"1")], grpc.StatusCode.CANCELLED, "closed without `end`"),
+        ([], grpc.StatusCode.CANCELLED, "closed without `end`"),
+    ],
+)
+async def test_bad_manners_of_a_stream_are_named(channel, messages, code, says):
+    error = await refused(converse(channel, *messages))
+    assert error.code() == code and says in error.details()
+
+
+async def test_a_silent_stream_is_ended(channel):
+    error = await refused(converse(channel, listen(0, open={}), close=False))
+    assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and "nothing arrived for 1 s" in error.details()
+
+
+async def test_cancelling_reaches_the_handler(channel):
+    before = (await encode(channel, b"count")).pictures
+    call = VisionEncoderStub(channel).Encode(vision_pb2.EncodeRequest(image=b"slow"), metadata=TO_VISION)
+    await asyncio.sleep(0.3)
+    call.cancel()
+    for _ in range(100):
+        if (await encode(channel, b"count")).pictures > before:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the handler was never cancelled")
+
+
+async def test_health_is_asked_the_standard_way(channel):
+    for metadata in (TO_VISION, TO_SPEECH):
+        answer = await health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(), metadata=metadata, timeout=20
+        )
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_dead_replica_is_replaced(ray_serve):
+    async with grpc.aio.insecure_channel(ray_serve) as channel:
+        error = await refused(encode(channel, b"exit"))
+        assert error.code() in (
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.CANCELLED,
+            grpc.StatusCode.INTERNAL,
+            grpc.StatusCode.UNKNOWN,
+        )
+        assert (await converse(channel, listen(0, open={}), listen(1, end={})))[-1].done.vectors == 0  # others go on
+        for _ in range(300):
+            try:
+                assert (await encode(channel, b"123")).pictures == 3
+                return
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.1)
+        raise AssertionError("no replica came back")

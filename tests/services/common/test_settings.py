@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from pydantic_settings import SettingsConfigDict
+
+from services.apps import SPECS
+from services.common.settings import ServiceSettings
+
+
+class OneService(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="PARLEY_ONE_", extra="ignore")
+
+
+def test_one_variable_for_all_and_one_for_a_service(monkeypatch):
+    monkeypatch.setenv("PARLEY_CHECKPOINT", "/for/all")
+    monkeypatch.setenv("PARLEY_THREADS", "3")
+    monkeypatch.setenv("PARLEY_ONE_THREADS", "2")
+    settings = OneService()
+    assert (settings.checkpoint, settings.threads) == (Path("/for/all"), 2)
+
+
+def test_a_value_that_cannot_be_is_refused(monkeypatch):
+    monkeypatch.setenv("PARLEY_ONE_THREADS", "0")
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        OneService()
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_setting_of_every_service_is_described(name):
+    settings = SPECS[name].load_settings()
+    assert isinstance(settings, ServiceSettings)
+    for field, info in type(settings).model_fields.items():
+        assert info.description, f"{field} of {name} has no description"
