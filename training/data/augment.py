@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-TEMPO = (0.70, 1.45)  # lengths relative to the original; below 1 is faster
+TEMPO = (0.75, 1.40)  # lengths relative to the original; below 1 is faster
 WARP = (0.88, 1.12)  # of the mel axis
 GAIN = 2.0  # natural log of power: ±8.7 dB
 MASKED_BINS, MASKED_FRAMES = 10, 12  # at most, each of two masks

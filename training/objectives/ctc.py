@@ -54,20 +54,16 @@ class CtcObjective:
             raise ValueError(f"the encoder hears {self.config.sample_rate} Hz, the data are of {data.sample_rate} Hz")
         self.data, self.seed, self.batch_size = data, seed, batch_size
         self.device = self.encoder.mean.device
+        self._orders: dict[int, list[int]] = {}  # of the latest group
         self._held_out: dict[str, list[tuple[Tensor, str]]] = {}
         if is_fresh(self.encoder):
             measure(self.encoder, data)
         self.fill = self.encoder.mean.cpu().numpy()
 
     def batch(self, step: int) -> CtcBatch:
-        group, place = divmod(step, GROUP)
-        # The order of lengths within a group is shuffled by the seed; what is said at an index is the data's own.
-        first = group * GROUP * self.batch_size
-        order = sorted(range(first, first + GROUP * self.batch_size), key=self.data.seconds)
-        slot = int(np.random.default_rng((self.seed, group)).permutation(GROUP)[place])
         rng = np.random.default_rng((self.seed, step, 1))
         features, targets = [], []
-        for index in order[slot * self.batch_size : (slot + 1) * self.batch_size]:
+        for index in self._indices(step):
             waveform, text = self.data.utterance(index)
             ids = self.head.encode(text)
             mel = fbank(waveform, self.config).numpy()
@@ -81,6 +77,15 @@ class CtcObjective:
             torch.tensor([len(t) for t in targets], device=self.device),
             sum(len(f) < mel_frames_for(t.tolist()) for f, t in zip(features, targets, strict=True)),
         )
+
+    def _indices(self, step: int) -> list[int]:
+        """The utterances of a step. Within a group they are sorted by length, and the batches come in any order."""
+        group, place = divmod(step, GROUP)
+        if group not in self._orders:
+            first = group * GROUP * self.batch_size
+            self._orders = {group: sorted(range(first, first + GROUP * self.batch_size), key=self.data.seconds)}
+        slot = int(np.random.default_rng((self.seed, group)).permutation(GROUP)[place])
+        return self._orders[group][slot * self.batch_size : (slot + 1) * self.batch_size]
 
     def loss(self, batch: CtcBatch) -> tuple[Tensor, dict[str, float]]:
         frames, lengths = self.encoder(batch.features, batch.lengths)
