@@ -103,14 +103,17 @@ STAGES = (
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
             lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4}, steps=2400, batch=16, row=384, save_every=100,
-            validate_every=200, mixture={"questions": 68, "captions": 4, "videos": 8, "small_talk": 20},
+            validate_every=200, mixture={"questions": 66, "captions": 4, "videos": 8, "small_talk": 14, "repeats": 8},
         ),
     ),
     Stage(
         name="2.1a", title="audio alignment, encoder", objective="ctc",
         trains=("speech_encoder", "ctc_head"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
-        nano=Schedule(lr=1.5e-3, steps=4000, batch=16, mixture={"sentences": 50, "shuffled_words": 50}),
+        nano=Schedule(
+            lr=1.5e-3, muon=2e-3, steps=2000, batch=16, save_every=100, validate_every=200,
+            mixture={"sentences": 50, "shuffled_words": 50},
+        ),
     ),
     Stage(
         name="2.1b", title="audio alignment, adapter", objective="next_token",

@@ -77,6 +77,35 @@ def build_objective(row: Stage, numbers: Schedule, model: Parley, data: StageDat
             from training.objectives.next_token import NextTokenObjective
 
             return NextTokenObjective(row, model, data, seed)
+        case "ctc":
+            from training.data.transcribed import SpokenWorld
+            from training.objectives.ctc import CtcObjective
+
+            return CtcObjective(row, model, SpokenWorld(seed, numbers.mixture), seed, batch_size=numbers.batch)
+        case "codec":
+            from training.data.spoken import ManyVoices
+            from training.data.world.voices import ANSWER, draw_voice
+            from training.objectives.codec import CodecObjective
+
+            def voices(rng):
+                # Half of the speech is in the voice that answers: the codec will write no other.
+                voice = ANSWER if rng.random() < 0.5 else draw_voice(rng)
+                return voice.name, voice.wpm, voice.pitch
+
+            speech = ManyVoices(seed, model.config.codec.sample_rate, voices)
+            return CodecObjective(
+                row, model, speech, seed, batch_size=numbers.batch, adversary_after=numbers.steps // 2
+            )
+        case "speech_decoder":
+            from training.data.spoken import OneVoice
+            from training.data.world.voices import ANSWER
+            from training.objectives.speech_decoder import SpeechDecoderObjective
+
+            speech = OneVoice(seed, model.config.codec.sample_rate, ANSWER.name, ANSWER.wpm, ANSWER.pitch)
+            return SpeechDecoderObjective(
+                row, model, speech, seed, tokenizer=data.tokenizer, batch_size=numbers.batch,
+                pool=min(4096, numbers.steps * numbers.batch),
+            )  # fmt: skip
     raise AssertionError(row.objective)
 
 
@@ -113,7 +142,7 @@ def run_stage(
     draw_curves(folder / METRICS_FILE, folder / "curves.png", f"{row.name} {row.title}")
     facts = {"seconds": round(trainer.seconds, 1), "steps": numbers.steps, "device": _device_name(trainer.device)}
     save_stage(
-        run / name, stage=name, config=config, tokenizer=tokenizer,
+        run / name, stage=name, config=model.config, tokenizer=tokenizer,
         parts={part: getattr(model, part).state_dict() for part in row.trains},
         parent=run / row.after[0] if row.after else None, others=[run / other for other in row.after[1:]],
         data={"mixture": numbers.mixture, "samples": _samples(row, numbers, data), "seed": seed},

@@ -14,7 +14,10 @@ from training.data.records import Sample
 from training.data.tokenizer import train_tokenizer
 from training.data.world import World
 from training.data.world.questions import PICTURE_KINDS
-from training.data.world.sentences import corpus
+from training.data.world.sentences import corpus, question, shuffled_words
+from training.data.world.spoken import audio_part, say, speak_questions
+from training.data.world.voices import draw_voice
+from training.data.world.world import converse
 from training.recipe import Schedule, Stage
 
 PROBE_SIZE = 24  # held-out samples of each kind in a validation
@@ -54,8 +57,17 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
         "captions": world.caption,
         "videos": lambda i: world.video(i, turns=3),
         "small_talk": lambda i: world.small_talk(i, turns=6),
+        "repeats": lambda i: repeats(world, i),
         "text_questions": lambda i: told(world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0)),
         "text_captions": lambda i: told(world.caption(i)),
+        "transcriptions": lambda i: transcription(world, i),
+        # Half of the questions are spoken, so that one dialogue goes from writing to speaking and back.
+        "spoken_questions": lambda i: spoken(
+            world, i, world.dialog(i, turns=5, small_talk_share=0.1, captioned=0.0), share=0.6
+        ),
+        "spoken_small_talk": lambda i: spoken(world, i, world.small_talk(i, turns=4), share=0.75),
+        "spoken_videos": lambda i: spoken(world, i, world.video(i, turns=2), share=0.75),
+        "negatives": lambda i: spoken(world, i, world.small_talk(i, turns=2), share=0.75, negatives=0.6),
     }
 
 
@@ -67,14 +79,50 @@ def told(sample: Sample) -> Sample:
     return replace(sample, messages=[{**first, "content": content}, *rest])
 
 
+def repeats(world: World, index: int, turns: int = 4) -> Sample:
+    """Saying again what was written: so that, asked by the speech prompt, the model can write down what it hears."""
+    rng = world.rng("repeats", index)
+    texts = [
+        shuffled_words(rng) if rng.random() < 0.4 else question(world.split, rng).text for _ in range(turns)
+    ]  # fmt: skip
+    return Sample(converse([(f"say, {text}", text) for text in texts]), "repeat")
+
+
+def transcription(world: World, index: int) -> Sample:
+    """Two spoken sentences and what is said in them."""
+    rng = world.rng("transcription", index)
+    voice, messages = draw_voice(rng), []
+    for _ in range(2):
+        text = shuffled_words(rng) if rng.random() < 0.4 else question(world.split, rng).text
+        heard = {"role": "user", "content": [audio_part(say(text, voice, rng))]}
+        messages += [heard, {"role": "assistant", "content": text}]
+    return Sample(messages, "transcription", "speech")
+
+
+def spoken(world: World, index: int, sample: Sample, **how) -> Sample:
+    """The sample with some of its questions spoken; see `speak_questions`."""
+    return speak_questions(sample, world.split, world.rng("spoken", sample.task, index), **how)
+
+
 def probe(source: str, world: World) -> list[Sample]:
     """Held-out samples of one source, one question each, so that every kind is measured alone."""
     if source in ("questions", "text_questions"):
         asked = [world.question(i, kind) for kind in PICTURE_KINDS for i in range(PROBE_SIZE)]
         return asked if source == "questions" else [told(sample) for sample in asked]
     if source == "small_talk":
-        return [replace(world.small_talk(i), about={"kind": "small_talk"}) for i in range(2 * PROBE_SIZE)]
-    return [sources(world)[source](i) for i in range(PROBE_SIZE)]
+        return [named("small_talk", world.small_talk(i)) for i in range(2 * PROBE_SIZE)]
+    if source == "spoken_questions":
+        asked = [world.question(1000 + i) for i in range(3 * PROBE_SIZE)]
+        return [named("spoken", spoken(world, i, sample, share=1.0)) for i, sample in enumerate(asked)]
+    if source == "spoken_small_talk":
+        asked = [world.small_talk(1000 + i) for i in range(2 * PROBE_SIZE)]
+        return [named("spoken_small_talk", spoken(world, i, sample, share=1.0)) for i, sample in enumerate(asked)]
+    return [named(source, sources(world)[source](i)) for i in range(PROBE_SIZE)]
+
+
+def named(kind: str, sample: Sample) -> Sample:
+    """The sample, counted under one kind."""
+    return replace(sample, about=sample.about | {"kind": kind})
 
 
 def first_tokenizer(config: LanguageConfig, seed: int) -> Tokenizer:

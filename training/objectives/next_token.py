@@ -24,7 +24,7 @@ from parley.prompt import MediaSegment, PromptWriter
 from parley.speech import fbank
 from parley.vision import frames_to_pixels, tile
 from training.data.packing import IGNORED, Rows, pack
-from training.data.records import Sample, turn_states
+from training.data.records import Sample, parts, turn_states
 
 STATE_WEIGHT = 0.2
 CTC_WEIGHT = 0.1
@@ -78,7 +78,6 @@ class NextTokenObjective:
                     if segment.kind == "speech":
                         batch.media.append(("speech", len(speech)))
                         speech.append(fbank(segment.content, self.config.speech))
-                        batch.transcripts.append(getattr(segment.content, "text", ""))
                     else:
                         cut = tile if segment.kind == "image" else frames_to_pixels
                         batch.media.append(("image", len(pictures)))
@@ -87,6 +86,12 @@ class NextTokenObjective:
                     rendered.segments.append(segment.ids)
                     rendered.answers.append(segment.answer)
             batch.samples.append(rendered)
+            batch.transcripts += [
+                part.get("transcript", "")
+                for message in sample.messages
+                for part in parts(message["content"])
+                if part["type"] == "audio"
+            ]
         if pictures:
             batch.pixels, batch.tiles = torch.cat(pictures).to(self.device), [len(picture) for picture in pictures]
         if speech:
