@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import random
 import time
 
 import grpc
@@ -179,6 +180,49 @@ async def test_turns_that_join_and_leave_answer_as_if_alone(make_engine, plain, 
         assert done.prompt_tokens == sum(len(piece.keys) for piece in prompt)
         assert done.answer_tokens == count
     assert len({tuple(ids[:3]) for ids, _ in answers}) > 3, "answers that do not vary prove nothing"
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_crowd_that_comes_speaks_and_goes_as_it_likes(make_engine, plain, seed):
+    """Sessions of several turns each: pieces at odd times, some cancelled at any point, some replaced, rows scarce."""
+    choose = random.Random(seed)
+    engine = make_engine(max_sessions=3, max_queued=20, prefill_tokens=choose.choice([2, 7, 40]), max_unread=4)
+    engine._prefixes.max_bytes = 150 * bytes_per_token(plain.config, torch.float32)  # some sessions are forgotten
+    finished = []
+
+    async def session(name: str) -> None:
+        history: list[Piece] = []
+        for number in range(3):
+            question = random_prompt(choose.randrange(1000), choose.randrange(4, 30))
+            count = choose.randrange(1, 12)
+            turn = engine.open(name, str(number), history, Sampling(max_tokens=count))
+            for piece in question:
+                await asyncio.sleep(choose.random() * 0.01)
+                turn.append([piece])
+            if choose.random() < 0.2:
+                if choose.random() < 0.5:
+                    turn.cancel()  # else the session's next turn replaces it
+                continue
+            turn.respond([Piece([3])])
+            asked = [*history, *question, Piece([3])]
+            if choose.random() < 0.25:
+                stream = turn.events()
+                for _ in range(choose.randrange(3)):
+                    await anext(stream, None)
+                turn.cancel()
+                continue
+            ids, done = await answer(turn)
+            assert done.cached_tokens < done.prompt_tokens
+            finished.append((asked, ids))
+            history = [*asked, Piece(ids), Piece([4])]
+        turn.cancel()
+
+    await asyncio.gather(*(session(f"s{number}") for number in range(6)))
+    assert len(finished) >= 6
+    for asked, ids in finished:
+        assert ids == reference(plain, asked, len(ids))
+    await settled(lambda: not engine._live and not engine._rows and not engine._scheduler.rows)
+    assert engine.alive and engine._failures == 0
 
 
 async def test_the_prompt_is_computed_while_it_arrives(make_engine, plain):
