@@ -76,13 +76,20 @@ class Client:
         return self
 
     async def __aexit__(self, *_) -> None:
+        await self.close()
+
+    async def close(self) -> None:
         if self._call is not None:
             self._call.cancel()
         await self._channel.close()
 
+    def start(self) -> None:
+        """Opens the stream; the gateway waits for `configure`."""
+        self._call = ConversationStub(self._channel).Converse()
+
     async def open(self, configure: wire.Configure) -> wire.SessionReady:
         """Raises `grpc.RpcError` where the gateway refuses."""
-        self._call = ConversationStub(self._channel).Converse()
+        self.start()
         await self.send(configure=configure)
         event = await anext(self.events())
         assert event.WhichOneof("event") == "session", event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import grpc
@@ -27,7 +28,7 @@ class ConversationService:
         self.store = SessionStore(settings)
         self.upstream = Upstream(settings)
         self.stopping = False
-        self._open = 0  # streams
+        self.conversations = 0  # open now
 
     async def stop(self) -> None:
         """After the server has let its streams end."""
@@ -49,11 +50,11 @@ class ConversationService:
         if self.stopping:
             message = "this gateway is stopping; connect again"
             raise ServiceError(grpc.StatusCode.UNAVAILABLE, message, retry_after=1.0)
-        if self._open >= self.settings.max_conversations:
+        if self.conversations >= self.settings.max_conversations:
             metrics.REFUSED.labels(self.service, "conversations").inc()
             raise ServiceError.at_capacity("conversations", self.settings.max_conversations, retry_after=5.0)
-        self._open += 1
-        metrics.CONVERSATIONS.set(self._open)
+        self.conversations += 1
+        metrics.CONVERSATIONS.set(self.conversations)
         conversation = Conversation(self.store, self.upstream, self.settings)
         reading = asyncio.create_task(self._read(conversation, aiter(request_iterator)))
         try:
@@ -63,8 +64,8 @@ class ConversationService:
         finally:
             reading.cancel()
             await conversation.abandon()
-            self._open -= 1
-            metrics.CONVERSATIONS.set(self._open)
+            self.conversations -= 1
+            metrics.CONVERSATIONS.set(self.conversations)
 
     async def _read(self, conversation: Conversation, events) -> None:
         """Feeds the client's events until it closes its side, breaks a rule, or time is up."""
@@ -76,8 +77,9 @@ class ConversationService:
                     await conversation.handle(event)
                 guarding.cancel()
             await conversation.finish()
-        except BaseExceptionGroup as group_error:
-            raise group_error.exceptions[0] from None
+        except Exception as error:
+            await _drain(events)
+            raise error.exceptions[0] if isinstance(error, ExceptionGroup) else error from None
         finally:
             await conversation.outbox.close()
 
@@ -113,3 +115,14 @@ class ConversationService:
                     "connect again with the session_id to go on"
                 )
                 raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message)
+
+
+async def _drain(events, seconds: float = 0.1) -> None:
+    """Takes what a client still sends to a stream that is about to be refused.
+
+    gRPC tells a client whose message meets a closed stream of an "internal error", not of the status that says why.
+    """
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(seconds):
+            async for _ in events:
+                pass

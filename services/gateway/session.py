@@ -75,8 +75,13 @@ def _guarded(operation):
 
     @functools.wraps(operation)
     async def guarded(self, *args, **kwargs):
+        task = asyncio.current_task()
+        cancels = task.cancelling()
         try:
-            return await operation(self, *args, **kwargs)
+            result = await operation(self, *args, **kwargs)
+            if task.cancelling() > cancels:  # a cancel that met the reply is swallowed on the way up through redis-py
+                raise asyncio.CancelledError
+            return result
         except (RedisError, OSError, TimeoutError) as error:
             metrics.STORE_ERRORS.labels(operation.__name__).inc()
             log.warning("session store failed", operation=operation.__name__, error=str(error))
@@ -203,9 +208,9 @@ class SessionStore:
         Raises ABORTED where a living gateway holds it; where its gateway has died, waits until that lease runs out.
         """
         lease = Lease(session_id, secrets.token_hex(8), asyncio.Event())
-        await self._acquire(lease)
         renewing = asyncio.create_task(self._keep(lease))
         try:
+            await self._acquire(lease)
             yield lease
         finally:
             renewing.cancel()

@@ -130,7 +130,8 @@ class Upstream:
                 if now - lost_since >= self._settings.recovery_seconds:
                     message = f"the {service} service cannot be reached; tried again {number} times"
                     raise ServiceError(grpc.StatusCode.UNAVAILABLE, message, retry_after=2.0) from error
-                log.warning("connection lost, trying again", upstream=service, attempt=number + 1, error=str(error))
+                say = log.warning if number == 0 else log.debug
+                say("connection lost, trying again", upstream=service, attempt=number + 1, error=str(error))
             await asyncio.sleep(_PAUSES[min(number, len(_PAUSES) - 1)])
         raise AssertionError("unreachable")
 
