@@ -1,0 +1,69 @@
+"""`parley data`: check records in LLaVA/VITA format; write nano's world as such records, with their media."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from training.data.records import Sample
+    from training.data.world import World
+
+SHOWN = 20  # bad records printed in full
+
+app = typer.Typer(
+    help="Check data records; write examples of nano's world.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A JSON list or JSON lines of LLaVA/VITA records")],
+    media: Annotated[Path | None, typer.Option(help="Folder of the media files [default: the file's own]")] = None,
+    skip_files: Annotated[bool, typer.Option("--skip-files", help="Do not look for the media files")] = False,
+    show: Annotated[int, typer.Option(min=0, help="How many bad records to print")] = SHOWN,
+) -> None:
+    """Count the good and the bad records of a file and say what is wrong with each bad one; exit 1 if any is."""
+    from training.data.records import read_records
+
+    _, report = read_records(file, media, need_files=not skip_files)
+    hidden = len(report.bad) - show
+    lines = str(report).splitlines()
+    typer.echo("\n".join(lines[: len(lines) - max(0, hidden)]))
+    if hidden > 0:
+        typer.echo(f"  … and {hidden} more; --show {len(report.bad)} prints all")
+    if report.bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def world(
+    out: Annotated[Path, typer.Option(help="A folder to make; it gets records.jsonl, the media and sheet.png")],
+    count: Annotated[int, typer.Option(min=1, help="Samples of each sort")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the world")] = 0,
+    split: Annotated[str, typer.Option(help="train or heldout")] = "train",
+) -> None:
+    """Write pictures, videos, dialogues, small talk and speech of nano's world as LLaVA/VITA records."""
+    from training.data.records import read_records
+    from training.data.world import World
+    from training.data.world.examples import sheet, write_records
+
+    place = World(seed, split)
+    file = write_records(samples(place, count), out)
+    sheet([place.picture(index)[1] for index in range(max(8, count))]).save(out / "sheet.png")
+    _, report = read_records(file)
+    typer.echo(str(report))
+
+
+def samples(world: World, count: int) -> Iterator[tuple[str, Sample]]:
+    """(id, sample) pairs: `count` of each sort."""
+    for index in range(count):
+        yield f"caption-{index}", world.caption(index)
+        yield f"dialog-{index}", world.dialog(index)
+        yield f"spoken-{index}", world.spoken(world.dialog(index), index)
+        yield f"video-{index}", world.video(index)
+        yield f"talk-{index}", world.small_talk(index, turns=3)
+        yield f"negative-{index}", world.negative(index)
