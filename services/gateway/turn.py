@@ -38,6 +38,7 @@ from protos.parley.v1.voice_pb2 import SpeakEnd, SpeakOpen, SpeakRequest, SpeakT
 from services.common import logs, metrics, streams
 from services.common.errors import ServiceError, status_of
 from services.gateway.audio import BYTES_PER_SECOND, SAMPLE_RATE
+from services.gateway.clock import Clock
 from services.gateway.history import KeptMessage, KeptPart, heard_text, newest_within, to_wire
 from services.gateway.outbox import Outbox
 from services.gateway.pictures import Encoded
@@ -57,33 +58,6 @@ class TurnConfig:
 
     sampling: Sampling
     text_only: bool = False
-
-
-@dataclass
-class Clock:
-    """When things happened, `time.monotonic()`; 0: not yet."""
-
-    asked: float = 0.0  # the question was over
-    vectors: float = 0.0  # its last vectors had come
-    token: float = 0.0  # the first token
-    audio: float = 0.0  # the first audio
-    decoder: float = 0.0  # seconds: first clause complete → its first audio, as the speech decoder measured it
-    vision: float = 0.0  # seconds: picture received → embeddings
-
-    def latency(self) -> wire.Latency:
-        latency = wire.Latency(vision_encoder=self.vision)
-        if not self.asked:
-            return latency
-        latency.total = time.monotonic() - self.asked
-        thinking_from = max(self.asked, self.vectors)
-        latency.speech_encoder = thinking_from - self.asked
-        if self.token:
-            latency.first_token = self.token - thinking_from
-        if self.audio:
-            latency.first_audio = self.audio - self.asked
-            latency.speech_decoder = min(self.decoder, self.audio - self.token)
-            latency.first_clause = self.audio - self.token - latency.speech_decoder
-        return latency
 
 
 @dataclass
@@ -260,6 +234,7 @@ class Turn:
         await self._finish()
 
     async def _run_stages(self) -> None:
+        logs.bind(self.session.id, self.id)
         async with asyncio.TaskGroup() as stages:
             watching = stages.create_task(self._watch())
             working = [stages.create_task(self._think()), stages.create_task(self._speak())]

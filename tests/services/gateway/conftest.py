@@ -75,15 +75,15 @@ class ServiceThread:
     def run(self, coroutine: Coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
 
-    def start(self, application: str, name: str = "", **settings) -> int:
+    def start(self, application: str, name: str = "", port: int = 0, **settings) -> int:
         """Starts a service (under another name, if a second one) and returns its port."""
-        return self.run(self._start(application, name or application, settings))
+        return self.run(self._start(application, name or application, port, settings))
 
-    async def _start(self, application: str, name: str, settings: dict) -> int:
+    async def _start(self, application: str, name: str, port: int, settings: dict) -> int:
         spec = SPECS[application]
         servicer = _load(spec.servicer)(_load(spec.settings)(**settings))
         await servicer.start()
-        server, port = await serve_plain(spec, servicer)
+        server, port = await serve_plain(spec, servicer, f"127.0.0.1:{port}")
         self._servers[name] = [server, servicer]
         self.ports[name] = port
         return port
