@@ -28,7 +28,7 @@ from parley.checkpoint import MANIFEST, load_part, load_tokenizer, read_manifest
 from parley.config import ParleyConfig, preset
 from parley.model import Parley, load_into
 from training.curves import draw_curves
-from training.data.stage_data import StageData, first_tokenizer
+from training.data.stage_data import StageData, answering_or_any, first_tokenizer
 from training.recipe import Schedule, Stage, recipe, schedule, stage
 from training.trainer import METRICS_FILE, RESUME_FILE, StageInterruptionError, Trainer
 
@@ -84,15 +84,9 @@ def build_objective(row: Stage, numbers: Schedule, model: Parley, data: StageDat
             return CtcObjective(row, model, SpokenWorld(seed, numbers.mixture), seed, batch_size=numbers.batch)
         case "codec":
             from training.data.spoken import ManyVoices
-            from training.data.world.voices import ANSWER, draw_voice
             from training.objectives.codec import CodecObjective
 
-            def voices(rng):
-                # Half of the speech is in the voice that answers: the codec will write no other.
-                voice = ANSWER if rng.random() < 0.5 else draw_voice(rng)
-                return voice.name, voice.wpm, voice.pitch
-
-            speech = ManyVoices(seed, model.config.codec.sample_rate, voices)
+            speech = ManyVoices(seed, model.config.codec.sample_rate, answering_or_any)
             return CodecObjective(
                 row, model, speech, seed, batch_size=numbers.batch, adversary_after=numbers.steps // 2
             )

@@ -16,7 +16,7 @@ from training.data.world import World
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.sentences import corpus, question, shuffled_words
 from training.data.world.spoken import audio_part, say, speak_questions
-from training.data.world.voices import draw_voice
+from training.data.world.voices import ANSWER, draw_voice
 from training.data.world.world import converse
 from training.recipe import Schedule, Stage
 
@@ -123,6 +123,12 @@ def probe(source: str, world: World) -> list[Sample]:
 def named(kind: str, sample: Sample) -> Sample:
     """The sample, counted under one kind."""
     return replace(sample, about=sample.about | {"kind": kind})
+
+
+def answering_or_any(rng) -> tuple[str, int, int]:
+    """Half of the codec's speech is in the voice that answers: it will write no other."""
+    voice = ANSWER if rng.random() < 0.5 else draw_voice(rng)
+    return voice.name, voice.wpm, voice.pitch
 
 
 def first_tokenizer(config: LanguageConfig, seed: int) -> Tokenizer:
