@@ -66,6 +66,7 @@ def environment(runtime_dir: Path, free_ports: list[int], ray_token: str) -> dic
 
 def run(applications: dict[str, object], servicers: list[str], grpc_port: int, http_port: int, runtime_dir: Path):
     """Starts Ray and Serve with `applications` (name → bound application) and returns once all of them run."""
+    import psutil
     import ray
     from ray import serve
 
@@ -88,6 +89,8 @@ def run(applications: dict[str, object], servicers: list[str], grpc_port: int, h
             if attempt == START_ATTEMPTS - 1:
                 raise
             ray.shutdown()
+            for child in psutil.Process().children(recursive=True):  # of the node that was too slow
+                child.kill()
     serve.start(
         http_options={"host": "127.0.0.1", "port": http_port},
         grpc_options={"port": grpc_port, "grpc_servicer_functions": servicers},

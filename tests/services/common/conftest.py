@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_serve():
     """host:port of a real Ray Serve with both echo servicers."""
     runtime = Path(tempfile.mkdtemp(prefix="parley-", dir="/tmp"))

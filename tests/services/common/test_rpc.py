@@ -12,7 +12,7 @@ from protos.parley.v1.vision_pb2_grpc import VisionEncoderStub
 from services.common.errors import retry_after
 from services.common.streams import deadline_in
 
-pytestmark = pytest.mark.xdist_group("echo")  # one Ray for all of them
+pytestmark = pytest.mark.xdist_group("ray")  # one Ray at a time
 
 TO_VISION = (("application", "vision"),)
 TO_SPEECH = (("application", "speech"),)
