@@ -23,6 +23,8 @@ COMMANDS = {
     "demo": ("cli.demo", "Start, ask the bundled question about the bundled picture, stop"),
     "train": ("cli.train", "Train a model by the recipe: all stages or one"),
     "eval": ("cli.eval", "Measure a checkpoint on held-out data"),
+    "init": ("cli.init_checkpoint", "Start a model from Qwen2.5 and InternViT folders"),
+    "import": ("cli.import_checkpoint", "Import the published VITA-1.5 weights (research only)"),
     "data": ("cli.data", "Check data records; write examples of nano's world"),
 }
 

@@ -23,7 +23,6 @@ from parley.checkpoint import CheckpointError, Manifest, StageWriter
 from parley.config import (
     ChatFormat,
     HifiganCodecConfig,
-    LanguageConfig,
     ParleyConfig,
     SpeechConfig,
     SpeechDecoderConfig,
@@ -39,17 +38,18 @@ from parley.naming import (
     original_internvit,
     renamed,
 )
+from parley.pretrained import TIED_HEAD, language_config, vision_config
 from parley.prompt import PromptWriter
 from parley.transfer import (
     Naming,
     Settings,
     Shard,
+    Transfer,
     config_errors,
     load_pickle,
     pickle_shard,
     read_json,
     safetensors_shards,
-    transfer,
 )
 
 LICENCE = "research only: the published VITA-1.5 weights forbid commercial use"
@@ -82,8 +82,10 @@ def import_published(folder: str | Path, out: str | Path) -> Manifest:
         if tokenizer is not None:
             PromptWriter.of(config.language, tokenizer)  # it must have the special tokens
         parts, given = _parts(folder, config, shards)
+        unused = UNUSED + TIED_HEAD if config.language.tie_word_embeddings else UNUSED
+        weights = Transfer(config, parts, shards, given, unused)
         with StageWriter(out) as writer:
-            transfer(writer, STAGE, config, parts, shards, given, UNUSED)
+            weights.write(writer, STAGE)
             if tokenizer is not None:
                 writer.add_tokenizer(tokenizer, STAGE)
             return writer.finish(stage=STAGE, config=config, licence=LICENCE)
@@ -91,68 +93,14 @@ def import_published(folder: str | Path, out: str | Path) -> Manifest:
 
 def read_config(folder: Path, settings: Settings, shards: list[Shard], chat: ChatFormat) -> ParleyConfig:
     """The sizes of all parts. Raises `CheckpointError`, or `ValueError` from the config itself."""
-    language = language_config(settings, chat, state="tokens")
     return ParleyConfig(
         name="vita-1.5",
         vision=_vision(folder / _named(settings, "mm_vision_tower"), settings),
         speech=_speech(folder / _named(settings, "mm_audio_encoder"), settings, shards),
-        language=language,
+        language=language_config(settings, chat, state="tokens"),
         speech_decoder=_speech_decoder(folder / DECODER / "model.json"),
         codec=_codec(folder / CODEC / "model.json"),
     )
-
-
-def language_config(settings: Settings, chat: ChatFormat, **more: Any) -> LanguageConfig:
-    """Qwen2's sizes from a Hugging Face config. Raises `CheckpointError` for a Qwen2 that computes otherwise."""
-    settings.only("hidden_act", "silu")
-    settings.only("use_sliding_window", False)
-    settings.only("rope_scaling", None)
-    rope = settings.get("rope_parameters", dict, None) or {}
-    Settings(rope, settings.file, "rope_parameters").only("rope_type", "default")
-    return LanguageConfig(
-        vocab_size=settings.get("vocab_size", int),
-        hidden_size=settings.get("hidden_size", int),
-        intermediate_size=settings.get("intermediate_size", int),
-        num_layers=settings.get("num_hidden_layers", int),
-        num_heads=settings.get("num_attention_heads", int),
-        num_kv_heads=settings.get("num_key_value_heads", int),
-        max_position_embeddings=settings.get("max_position_embeddings", int),
-        rope_theta=rope.get("rope_theta") or settings.get("rope_theta", (int, float), 10_000.0),
-        rms_norm_eps=settings.get("rms_norm_eps", (int, float), 1e-6),
-        tie_word_embeddings=settings.get("tie_word_embeddings", bool, False),
-        chat=chat,
-        **more,
-    )
-
-
-def vision_config(folder: Path, **more: Any) -> VisionConfig:
-    """InternViT's sizes from its folder, in the layout it was published first. Raises `CheckpointError`."""
-    vision = Settings(read_json(folder / "config.json"), folder / "config.json")
-    vision.only("hidden_act", "gelu")
-    return VisionConfig(
-        image_size=vision.get("image_size", int),
-        patch_size=vision.get("patch_size", int),
-        hidden_size=vision.get("hidden_size", int),
-        num_layers=vision.get("num_hidden_layers", int),
-        num_heads=vision.get("num_attention_heads", int),
-        intermediate_size=vision.get("intermediate_size", int),
-        layer_norm_eps=vision.get("layer_norm_eps", (int, float), 1e-6),
-        norm=vision.get("norm_type", str, "layer_norm"),
-        qkv_bias=vision.get("qkv_bias", bool, True),
-        qk_norm=vision.get("qk_normalization", bool, False),
-        **pixel_statistics(folder),
-        **more,
-    )
-
-
-def pixel_statistics(folder: Path) -> dict[str, tuple[float, ...]]:
-    """Mean and deviation of the pixels a vision folder was trained on, if it tells them."""
-    file = folder / "preprocessor_config.json"
-    if not file.exists():
-        return {}
-    processor = Settings(read_json(file), file)
-    pairs = ((name, processor.get(name, list, None)) for name in ("image_mean", "image_std"))
-    return {name: tuple(value) for name, value in pairs if value}
 
 
 def _settings(folder: Path) -> Settings:
@@ -175,7 +123,7 @@ def _named(settings: Settings, name: str) -> str:
 def _vision(folder: Path, settings: Settings) -> VisionConfig:
     settings.only("mm_projector_type", "mlp2x_gelu")
     width = settings.get("mm_hidden_size", int)
-    config = vision_config(folder, feature_scale=0.5)
+    config = vision_config(folder).model_copy(update={"feature_scale": 0.5})
     if width != config.token_size:
         raise CheckpointError(f"{settings.file}: mm_hidden_size is {width}; the vision tower makes {config.token_size}")
     return config

@@ -28,6 +28,9 @@ from parley.config import ParleyConfig
 from parley.model import build_part
 
 
+NEVER = r"$^"  # the pattern that nothing matches
+
+
 class Place(NamedTuple):
     """Where a tensor of ours comes from: a foreign key, or the n-th third of its rows where three are fused in one."""
 
@@ -72,7 +75,6 @@ def safetensors_shard(file: Path) -> Shard:
 
     try:
         with safe_open(file, "pt") as tensors:
-            # Empty tensors: the type and shape without the data.
             heads = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118
             shapes = {key: (_DTYPES[head.get_dtype()], tuple(head.get_shape())) for key, head in heads.items()}
     except (SafetensorError, OSError) as error:
@@ -112,51 +114,59 @@ def load_pickle(file: Path) -> Any:
         raise CheckpointError(f"{file} cannot be read: {str(error).strip().splitlines()[0]}") from None
 
 
-def transfer(
-    writer: StageWriter,
-    stage: str,
-    config: ParleyConfig,
-    parts: Mapping[str, Naming],
-    shards: list[Shard],
-    given: Mapping[str, Mapping[str, Tensor]] | None = None,
-    ignored: str = r"$^",
-) -> None:
-    """Writes `parts` from foreign files into a checkpoint in the making, in the types they have there.
+class Transfer:
+    """Parts that come from foreign files, in the types they have there. Made, it is known to fit; `write` does it."""
 
-    Args:
-        parts: for each part, how its tensors are named there.
-        given: tensors of a part that come from elsewhere.
-        ignored: pattern of foreign keys that no part needs.
-    """
-    given = given or {}
-    found = {key: head for shard in shards for key, head in shard.tensors.items()}
-    goals: dict[str, list[tuple[str, str, int | None]]] = {}  # foreign key → [(part, our name, third)]
-    expected: dict[str, tuple[int, ...]] = {}
-    for part, naming in parts.items():
-        for name, shape in part_shapes(part, config).items():
-            if name in given.get(part, {}):
-                continue
-            place = naming(name)
-            goals.setdefault(place.key, []).append((part, name, place.third))
-            expected[place.key] = shape if place.third is None else (3 * shape[0], *shape[1:])
-    check_keys(expected, {key: shape for key, (_, shape) in found.items()}, ignored)
+    def __init__(
+        self,
+        config: ParleyConfig,
+        parts: Mapping[str, Naming],
+        shards: list[Shard],
+        given: Mapping[str, Mapping[str, Tensor]] | None = None,
+        ignored: str = NEVER,
+    ) -> None:
+        """
+        Args:
+            parts: for each part, how its tensors are named there.
+            given: tensors of a part that come from elsewhere.
+            ignored: pattern of foreign keys that no part needs.
 
-    specs: dict[str, dict[str, tuple[torch.dtype, tuple[int, ...]]]] = {part: {} for part in parts}
-    for key, places in goals.items():
-        dtype, shape = found[key]
-        for part, name, third in places:
-            specs[part][name] = (dtype, shape if third is None else (shape[0] // 3, *shape[1:]))
-    for part in parts:
-        specs[part] |= {name: (t.dtype, tuple(t.shape)) for name, t in given.get(part, {}).items()}
-    with contextlib.ExitStack() as stack:
-        files = {part: stack.enter_context(writer.tensors(part, stage, specs[part])) for part in parts}
-        for part in parts:
-            for name, tensor in given.get(part, {}).items():
-                files[part].write(name, tensor)
-        for shard in shards:
-            for key, tensor in shard.read():
-                for part, name, third in goals.get(key, ()):
-                    files[part].write(name, tensor if third is None else tensor.chunk(3)[third])
+        Raises one `CheckpointError` that names all foreign tensors that are missing, unexpected or of another shape.
+        """
+        self.shards = shards
+        self.given = {part: dict((given or {}).get(part, {})) for part in parts}
+        self.goals: dict[str, list[tuple[str, str, int | None]]] = {}  # foreign key → [(part, our name, third)]
+        found = {key: head for shard in shards for key, head in shard.tensors.items()}
+        expected: dict[str, tuple[int, ...]] = {}
+        for part, naming in parts.items():
+            for name, shape in part_shapes(part, config).items():
+                if name in self.given[part]:
+                    continue
+                place = naming(name)
+                self.goals.setdefault(place.key, []).append((part, name, place.third))
+                expected[place.key] = shape if place.third is None else (3 * shape[0], *shape[1:])
+        check_keys(expected, {key: shape for key, (_, shape) in found.items()}, ignored)
+
+        self.specs: dict[str, dict[str, tuple[torch.dtype, tuple[int, ...]]]] = {
+            part: {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
+            for part, tensors in self.given.items()
+        }
+        for key, places in self.goals.items():
+            dtype, shape = found[key]
+            for part, name, third in places:
+                self.specs[part][name] = (dtype, shape if third is None else (shape[0] // 3, *shape[1:]))
+
+    def write(self, writer: StageWriter, stage: str) -> None:
+        """Writes the parts into a checkpoint in the making, with one foreign file open at a time."""
+        with contextlib.ExitStack() as stack:
+            files = {part: stack.enter_context(writer.tensors(part, stage, spec)) for part, spec in self.specs.items()}
+            for part, tensors in self.given.items():
+                for name, tensor in tensors.items():
+                    files[part].write(name, tensor)
+            for shard in self.shards:
+                for key, tensor in shard.read():
+                    for part, name, third in self.goals.get(key, ()):
+                        files[part].write(name, tensor if third is None else tensor.chunk(3)[third])
 
 
 def part_shapes(part: str, config: ParleyConfig) -> dict[str, tuple[int, ...]]:
@@ -169,7 +179,7 @@ def part_shapes(part: str, config: ParleyConfig) -> dict[str, tuple[int, ...]]:
 
 
 def check_keys(
-    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], ignored: str = r"$^"
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], ignored: str = NEVER
 ) -> None:
     """Raises one `CheckpointError` that names all foreign tensors that are missing, unexpected or of another shape."""
     unexpected = [key for key in found if key not in expected and not re.search(ignored, key)]
