@@ -7,6 +7,7 @@ async for kind, message in read(requests, last="end", idle=settings.idle_seconds
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 
@@ -71,3 +72,14 @@ def deadline_in(seconds: float) -> int:
 def within(deadline_ms: int) -> asyncio.Timeout:
     """`async with within(request.deadline_ms):` raises `TimeoutError`, so DEADLINE_EXCEEDED, once it has passed."""
     return asyncio.timeout(seconds_left(deadline_ms))
+
+
+async def drain(requests: AsyncIterator, seconds: float = 0.1) -> None:
+    """Takes what a client still sends to a stream that is about to fail.
+
+    A client whose message meets a closed stream sees "internal error" in place of the status that says why.
+    """
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(seconds):
+            async for _ in requests:
+                pass

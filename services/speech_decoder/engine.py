@@ -308,7 +308,7 @@ class Engine:
                 codes = torch.tensor([answer.saying.codes[-left - length - right :] for answer in answers])
                 voices = torch.stack([answer.voice for answer in answers])
                 waveforms = decode_chunk(self.codec, codes.to(self.device), voices, left, right)
-                sounds = [to_pcm16(waveform) for waveform in waveforms.float().cpu().numpy()]
+                sounds = [to_pcm16(waveform).tobytes() for waveform in waveforms.float().cpu().numpy()]
             self._charge(answers, started)
             for answer, sound in zip(answers, sounds, strict=True):
                 self._emit(answer, sound, length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import grpc
@@ -55,7 +56,16 @@ class VoiceService(rpcs.SpeechDecoderServicer):
 
     @rpc
     async def Speak(self, request_iterator, context) -> AsyncIterator[pb.SpeakResponse]:
-        messages = streams.read(request_iterator, last="end", idle=self.settings.idle_seconds)
+        try:
+            async with contextlib.aclosing(self._speak(request_iterator)) as responses:
+                async for response in responses:
+                    yield response
+        except Exception:
+            await streams.drain(request_iterator)
+            raise
+
+    async def _speak(self, requests) -> AsyncIterator[pb.SpeakResponse]:
+        messages = streams.read(requests, last="end", idle=self.settings.idle_seconds)
         _, opened = await anext(messages)
         streams.seconds_left(opened.deadline_ms)
         answer = self._engine.open(self._voice(list(opened.voice)), opened.seed)

@@ -19,13 +19,9 @@ class VoiceSettings(ServiceSettings):
     max_clause_seconds: float = Field(15.0, gt=0, description="Speech of one clause; what runs on longer is cut there")
     first_words: int = Field(FIRST_WORDS, ge=1, description="Words of an answer's first clause, at most")
     later_words: int = Field(LATER_WORDS, ge=1, description="Words of its later clauses, at most")
-    first_chunk_tokens: int = Field(
-        6, ge=1, description="Codec tokens in an answer's first piece of audio, 25 ms each"
-    )
+    first_chunk_tokens: int = Field(6, ge=1, description="Codec tokens in an answer's first piece of audio, 25 ms each")
     chunk_tokens: int = Field(0, ge=0, description="Codec tokens in later pieces; 0: as the model's config says")
-    top_k: int = Field(
-        0, ge=0, description="Tokens are drawn from the likeliest few; 1: the likeliest; 0: config"
-    )
+    top_k: int = Field(0, ge=0, description="Tokens are drawn from the likeliest few; 1: the likeliest; 0: config")
     sentence_pause_ms: int = Field(140, ge=0, description="Silence after a sentence")
     clause_pause_ms: int = Field(20, ge=0, description="Silence after another clause")
     stop_seconds: float = Field(10.0, ge=0, description="Seconds that running answers get to end in a graceful stop")
