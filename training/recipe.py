@@ -141,7 +141,7 @@ STAGES = (
         name="3.1", title="codec", objective="codec",
         trains=("codec_encoder", "codec_decoder"),
         full=Schedule(lr=2e-4, batch=64, mixture={"speech": 100}),
-        nano=Schedule(lr=1e-3, steps=3000, batch=16, mixture={"speech": 100}),
+        nano=Schedule(lr=1.5e-3, steps=2400, batch=8, mixture={"speech": 100}),
     ),
     Stage(
         name="3.2", title="speech decoder", objective="speech_decoder",
