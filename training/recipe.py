@@ -102,7 +102,7 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4}, steps=2400, batch=16, row=384, save_every=100,
+            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4}, steps=1800, batch=16, row=384, save_every=100,
             validate_every=200, mixture={"questions": 66, "captions": 4, "videos": 8, "small_talk": 14, "repeats": 8},
         ),
     ),
