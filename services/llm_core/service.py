@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 
@@ -62,8 +63,16 @@ class LanguageService(rpcs.LanguageModelServicer):
     @rpc
     async def Generate(self, request_iterator, context) -> AsyncIterator[pb.GenerateResponse]:
         requests = streams.read(request_iterator, last="respond", idle=self.settings.idle_seconds)
-        _, opening = await anext(requests)
-        turn = self._open(opening)
+        try:
+            _, opening = await anext(requests)
+            async with contextlib.aclosing(self._answer(requests, self._open(opening))) as answers:
+                async for answer in answers:
+                    yield answer
+        except Exception:
+            await streams.drain(request_iterator)
+            raise
+
+    async def _answer(self, requests, turn: Turn) -> AsyncIterator[pb.GenerateResponse]:
         listening = asyncio.create_task(self._listen(requests, turn))
         sequence = 0
         try:

@@ -111,12 +111,11 @@ async def ask(engine, prompt, session="", **sampling) -> tuple[list[int], Done]:
     return await answer(turn)
 
 
-async def settled(condition, seconds: float = 10.0) -> None:
+async def settled(condition) -> None:
     """Waits until a condition of the engine's thread holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 @torch.inference_mode()

@@ -79,18 +79,24 @@ def vectors(seed: int, length: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(length, WIDTH)).astype(np.float32)
 
 
-async def ask(stub, open_message, parts=("hello",), respond=True):
-    """The decision, the tokens and the end of one turn. What is to be refused comes last, without `respond`."""
+async def ask(stub, open_message, parts=("hello",)):
+    """The decision, the tokens and the end of one turn."""
     parts = [pb.Part(text=part) if isinstance(part, str) else part for part in parts]
     requests = [request(0, open=open_message)]
     requests += [request(number, part=part) for number, part in enumerate(parts, 1)]
-    if respond:
-        requests.append(request(len(requests), respond=pb.GenerateRespond()))
+    requests.append(request(len(requests), respond=pb.GenerateRespond()))
     answers = [answer async for answer in stub.Generate(iter(requests))]
     assert [answer.sequence for answer in answers] == list(range(len(answers)))
     kinds = [answer.WhichOneof("message") for answer in answers]
     assert kinds == ["state", *["token"] * (len(answers) - 2), "done"]
     return answers[0].state, [answer.token for answer in answers[1:-1]], answers[-1].done
+
+
+async def settled(condition) -> None:
+    """Waits until a condition of the engine's thread holds."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 async def refusal(call) -> grpc.aio.AioRpcError:
@@ -169,7 +175,7 @@ async def test_after_the_state_nothing_the_stream_ends(serve):
 )
 async def test_what_the_model_cannot_be_shown_is_refused(serve, part, says):
     stub, servicer = await serve()
-    error = await refusal(ask(stub, opening(), [part], respond=False))
+    error = await refusal(ask(stub, opening(), [part, "more"]))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert says in error.details()
     await ask(stub, opening())
@@ -193,13 +199,13 @@ async def test_what_the_model_cannot_be_shown_is_refused(serve, part, says):
 )
 async def test_an_opening_that_makes_no_sense_is_refused(serve, bad, says):
     stub, _ = await serve()
-    error = await refusal(ask(stub, opening(**bad), (), respond=False))
+    error = await refusal(ask(stub, opening(**bad), ["hello"] * 5))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert says in error.details()
 
 
 async def test_a_stream_that_breaks_the_rules_ends_and_frees_its_row(serve):
-    stub, servicer = await serve(idle_seconds=0.2)
+    stub, servicer = await serve(idle_seconds=1.5)
     for requests, code in (
         ([request(1, open=opening())], grpc.StatusCode.INVALID_ARGUMENT),
         ([request(0, part=pb.Part(text="hello"))], grpc.StatusCode.INVALID_ARGUMENT),
@@ -234,18 +240,15 @@ async def test_a_client_that_vanishes_frees_its_row(serve):
     await call.write(request(2, respond=pb.GenerateRespond()))
     await call.read()
     call.cancel()
-    for _ in range(200):
-        if not servicer._engine._live:
-            break
-        await asyncio.sleep(0.01)
+    await settled(lambda: not servicer._engine._live)
     await ask(stub, opening("next"))
 
 
 async def test_full_is_said_with_a_hint_and_a_session_replaces_its_own_turn(serve):
-    stub, _ = await serve(max_sessions=1, max_queued=0)
+    stub, servicer = await serve(max_sessions=1, max_queued=0)
     held = stub.Generate()
     await held.write(request(0, open=opening("a", "old")))
-    await asyncio.sleep(0.1)
+    await settled(lambda: servicer._engine._live)
     error = await refusal(ask(stub, opening("b")))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert int(dict(error.trailing_metadata())[RETRY_AFTER_KEY]) > 0
