@@ -28,7 +28,8 @@ from cli.stack import ports, processes, state
 from services.node import NODE_PORTS
 from services.node import environment as node_environment
 
-SERVICES = {"vision": "VISION", "speech": "SPEECH", "language": "LLM", "voice": "VOICE"}  # → prefix of its variables
+# Application → the prefix of its settings.
+SERVICES = {"vision": "VISION_ENCODER", "speech": "SPEECH_ENCODER", "language": "LLM", "voice": "SPEECH_DECODER"}
 RESTARTS = 5  # of the gateway or Valkey, each soon after the last, before the stack gives up
 SOON = 60.0  # seconds
 
