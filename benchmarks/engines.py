@@ -17,6 +17,9 @@ from benchmarks.measuring import machine, table, write_json
 
 SECTIONS = {
     "llm": "benchmarks.engine_llm",
+    "speech_decoder": "benchmarks.engine_speech_decoder",
+    "speech_encoder": "benchmarks.engine_speech_encoder",
+    "vision_encoder": "benchmarks.engine_vision_encoder",
 }
 COLUMNS = ("engine", "batch", "rate", "unit", "p50_ms", "p95_ms", "of", "count", "note")
 

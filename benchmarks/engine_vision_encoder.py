@@ -1,0 +1,42 @@
+"""The vision encoder's engine: each of `batch` clients sends decoded pictures of one tile, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.engines import Result
+from benchmarks.rounds import row, together
+from parley.model import Parley
+from services.vision_encoder.engine import Engine
+from services.vision_encoder.settings import VisionSettings
+
+PICTURES = 8  # each client sends
+
+
+def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
+    torch.set_num_threads(1)
+    model = Parley.load(checkpoint, ["vision_encoder", "vision_adapter"])
+    side = model.config.vision.image_size
+    settings = VisionSettings(checkpoint=checkpoint, max_batch=max(sizes))
+    engine = Engine(model.vision_encoder, model.vision_adapter, settings)
+    engine.start()
+    latencies: list[float] = []
+
+    async def look() -> None:
+        for _ in range(PICTURES):
+            started = time.perf_counter()
+            await engine.encode(torch.zeros(1, 3, side, side))
+            latencies.append(time.perf_counter() - started)
+
+    results = []
+    for size in sizes:
+        latencies.clear()
+        seconds, _ = asyncio.run(together(look, size))
+        timed = latencies[size * PICTURES :]  # without the round that warms up
+        results.append(row("vision encoder", size, size * PICTURES / seconds, "pictures/s", timed, "a picture"))
+    engine.stop()
+    return results
