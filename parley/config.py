@@ -246,7 +246,7 @@ NANO = ParleyConfig(
     ),  # fmt: skip
     speech=SpeechConfig(
         conv_channels=48, hidden_size=192, num_layers=4, num_heads=4, intermediate_size=768,
-        position="rotary", conv_kernel=15, dropout=0.05, chunk_size=8, left_chunks=16, dynamic_chunks=True,
+        position="rotary", conv_kernel=15, dropout=0.0, chunk_size=8, left_chunks=16, dynamic_chunks=True,
         adapter_kernel=3, adapter_norm="layer", adapter_activation="gelu", num_prompt_vectors=2,
         ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'",
     ),  # fmt: skip

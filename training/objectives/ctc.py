@@ -26,7 +26,7 @@ from training.data.transcribed import Transcribed
 GROUP = 16  # batches that are sorted by length together
 MEASURED = 96  # utterances behind mean and variance
 VALIDATED = 48  # held-out utterances of each measure
-RAMP = 500  # steps until the features are changed at full strength: letters are found sooner in plain speech
+RAMP = 3000  # steps until the features are changed at full strength: letters are found far sooner in plain speech
 
 
 @dataclass
