@@ -37,6 +37,9 @@ class ServiceSpec:
     settings: str  # "module:Class" of a ServiceSettings
     add_to_server: str  # import path of the generated add_…_to_server
 
+    def load_servicer(self) -> type:
+        return _import(self.servicer)
+
     def load_settings(self) -> ServiceSettings:
         return _import(self.settings)()
 
@@ -61,7 +64,7 @@ class Replica:
     async def __init__(self) -> None:
         settings = self.spec.load_settings()
         _limit_threads(settings.threads)
-        servicer_class = _import(self.spec.servicer)
+        servicer_class = self.spec.load_servicer()
         logs.configure(servicer_class.service)
         log = logs.get_logger(__name__)
         self.servicer = servicer_class(settings)

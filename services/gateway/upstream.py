@@ -42,7 +42,7 @@ _STUBS = {
     "language": LanguageModelStub,
     "voice": SpeechDecoderStub,
 }
-_METHODS = {"vision": "Encode", "speech": "Listen", "language": "Generate", "voice": "Speak"}
+METHODS = {"vision": "Encode", "speech": "Listen", "language": "Generate", "voice": "Speak"}
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # seconds before each new attempt; the last one goes on
 
 
@@ -142,7 +142,7 @@ class Upstream:
         Leaving the context cancels the call. Iterating raises `ConnectionLostError`, `ServiceError`, or what `requests`
         raises.
         """
-        method = getattr(self._stub(service), _METHODS[service])
+        method = getattr(self._stub(service), METHODS[service])
         call = method(timeout=timeout, metadata=_metadata(service, session_id, turn_id))
         sending = asyncio.create_task(_send(call, requests))
         try:

@@ -81,7 +81,7 @@ class ServiceThread:
 
     async def _start(self, application: str, name: str, port: int, settings: dict) -> int:
         spec = SPECS[application]
-        servicer = _load(spec.servicer)(_load(spec.settings)(**settings))
+        servicer = spec.load_servicer()(spec.load_settings().model_copy(update=settings))
         await servicer.start()
         server, port = await serve_plain(spec, servicer, f"127.0.0.1:{port}")
         self._servers[name] = [server, servicer]
@@ -99,13 +99,6 @@ class ServiceThread:
             self.kill(name)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
-
-
-def _load(path: str):
-    import importlib
-
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def _decided(path: Path, source: Path, state: int) -> Path:

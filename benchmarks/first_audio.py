@@ -1,0 +1,245 @@
+"""From the end of a spoken question about a picture to the first audio of the answer, at the client.
+
+    python -m benchmarks.first_audio [--checkpoint DIR] [--sessions 1 4 8] [--turns 20] [--json FILE]
+
+In one run, with the same weights, question and pictures:
+- `services`: the whole stack, started here (or `--address`), over gRPC. The question is sent as fast as it is spoken,
+  in chunks of 60 ms, and the picture when the user begins to speak;
+- `one process`: the same turns without services (see one_process.py); the difference is what the services cost;
+- `published`: encode after the question ends, the whole answer first, then speech, one request at a time
+  (see published_order.py); to the first clause, the earliest that this order allows, and to the whole.
+
+Every session asks again after a random pause, so that questions end at any time. `late` counts answers whose audio
+ran dry once it had begun to play.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import random
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+from PIL import Image
+
+from benchmarks.measuring import machine, percentile, table, write_json
+from benchmarks.one_process import DirectClient, DirectServices, MemoryStore
+from benchmarks.published_order import PublishedOrder
+from cli.client import Answer, Client, Question
+from cli.stack import memory
+from cli.stack.local import LocalStack
+from protos.parley.v1 import conversation_pb2 as wire
+from protos.parley.v1.language_pb2 import Sampling
+
+QUESTION = Path("examples/question.wav")
+PICTURE = Path("examples/scene.png")
+SAMPLE_RATE = 16_000
+MAX_PAUSE = 1.0  # seconds between the turns of a session
+PARTS = ("speech_encoder", "first_token", "first_clause", "speech_decoder")
+COLUMNS = (
+    *("order", "sessions", "first_audio_p50", "first_audio_p95", *PARTS, "rest"),
+    *("real_time_p95", "late", "turns", "failed"),
+)
+
+
+@dataclass
+class Turn:
+    answer: Answer
+    late: bool
+
+
+def pictures(seed: int):
+    """The bundled picture, each time with one pixel changed, so that no embedding is found ready."""
+    draw = random.Random(seed)
+    image = Image.open(PICTURE).convert("RGB")
+    while True:
+        image.putpixel((0, 0), tuple(draw.randrange(256) for _ in range(3)))
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        yield file.getvalue()
+
+
+async def converse(connect: Callable[[], Client], audio: bytes, asked: argparse.Namespace, seed: int) -> list[Turn]:
+    """One session after another, a turn each, as one user. The first is not counted: it warms up."""
+    draw, shown, done = random.Random(seed), pictures(seed), []
+    configure = wire.Configure(
+        turn_detection=wire.Configure.TURN_DETECTION_MANUAL, sampling=Sampling(max_tokens=asked.max_tokens)
+    )
+    for number in range(1 + asked.turns):
+        async with connect() as client:
+            await client.open(configure)
+            await asyncio.sleep(draw.uniform(0, MAX_PAUSE))
+            playing = Playing()
+            question = Question(audio=audio, images=[next(shown)], sample_rate=SAMPLE_RATE)
+            answer = await client.ask(question, playing.take)
+        if number:
+            done.append(Turn(answer, playing.late))
+    return done
+
+
+class Playing:
+    """A loudspeaker: plays from the first audio on, and notices when there is nothing more to play."""
+
+    def __init__(self) -> None:
+        self.late = False
+        self._began = 0.0
+
+    def take(self, event: wire.ServerEvent) -> None:
+        if event.HasField("audio"):
+            now = time.monotonic()
+            self._began = self._began or now
+            self.late |= now - self._began > event.audio.offset / event.audio.sample_rate
+
+
+async def together(sessions: int, one: Callable[[int], Awaitable[list[Turn]]]) -> list[Turn]:
+    return [turn for turns in await asyncio.gather(*map(one, range(sessions))) for turn in turns]
+
+
+def summary(order: str, sessions: int, turns: list[Turn]) -> dict[str, object]:
+    """A row: milliseconds, medians of the parts."""
+    good = [turn for turn in turns if turn.answer.audio]
+    first = [turn.answer.first_audio * 1000 for turn in good]
+    parts = {part: [getattr(turn.answer.latency, part) * 1000 for turn in good] for part in PARTS}
+    rest = [(turn.answer.first_audio - turn.answer.latency.first_audio) * 1000 for turn in good]
+    return {
+        "order": order,
+        "sessions": sessions,
+        "first_audio_p50": percentile(first, 0.5),
+        "first_audio_p95": percentile(first, 0.95),
+        **{part: percentile(values, 0.5) for part, values in parts.items()},
+        "rest": percentile(rest, 0.5),
+        "real_time_p95": percentile([turn.answer.total / turn.answer.audio_seconds for turn in good], 0.95),
+        "late": sum(turn.late for turn in good),
+        "turns": len(turns),
+        "failed": len(turns) - len(good),
+    }
+
+
+async def measure_services(asked: argparse.Namespace, audio: bytes, address: str) -> list[dict]:
+    rows = []
+    for sessions in asked.sessions:
+        taken = await together(sessions, lambda seed: converse(lambda: Client(address), audio, asked, seed))
+        rows.append(summary("services", sessions, taken))
+    return rows
+
+
+async def measure_one_process(asked: argparse.Namespace, audio: bytes) -> list[dict]:
+    direct, store, rows = DirectServices(asked.checkpoint), MemoryStore(), []
+    await direct.start()
+    for sessions in asked.sessions:
+        taken = await together(sessions, lambda seed: converse(lambda: DirectClient(direct, store), audio, asked, seed))
+        rows.append(summary("one process", sessions, taken))
+    await direct.stop()
+    return rows
+
+
+async def measure_published(asked: argparse.Namespace, audio: bytes) -> list[dict]:
+    model, rows = PublishedOrder(asked.checkpoint, asked.max_tokens), []
+    seconds = len(audio) / 2 / SAMPLE_RATE
+
+    async def session(seed: int) -> list:
+        draw, shown, done = random.Random(seed), pictures(seed), []
+        for number in range(1 + asked.turns):
+            await asyncio.sleep(draw.uniform(0, MAX_PAUSE) + seconds)  # the user speaks
+            turn = await model.ask(audio, next(shown))
+            if number:
+                done.append(turn)
+        return done
+
+    for sessions in asked.sessions:
+        taken = await together(sessions, session)
+        for name in ("first_clause", "whole"):
+            values = [getattr(turn, name) * 1000 for turn in taken]
+            rows.append(
+                {
+                    "order": f"published, {name.replace('_', ' ')}",
+                    "sessions": sessions,
+                    "first_audio_p50": percentile(values, 0.5),
+                    "first_audio_p95": percentile(values, 0.95),
+                    "turns": len(values),
+                    "failed": 0,
+                }
+            )
+    model.close()
+    return rows
+
+
+def services(asked: argparse.Namespace, audio: bytes, facts: dict) -> list[dict]:
+    """Rows of the stack; a stack of its own is started and ended, and its start-up and memory go into `facts`."""
+    if asked.address:
+        return asyncio.run(measure_services(asked, audio, asked.address))
+    with tempfile.TemporaryDirectory() as folder, LocalStack(asked.checkpoint, Path(folder), 0, 0) as stack:
+        rows = asyncio.run(measure_services(asked, audio, stack.state.gateway))
+        facts["startup_s"] = stack.state.startup_seconds
+        held = memory.by_process(stack.state.keeper_pid)
+        facts["memory_mb"] = {name: resident for name, (resident, _) in held.items()}
+    return rows
+
+
+def one_process(asked: argparse.Namespace, audio: bytes, facts: dict) -> list[dict]:
+    return asyncio.run(measure_one_process(asked, audio))
+
+
+def published(asked: argparse.Namespace, audio: bytes, facts: dict) -> list[dict]:
+    return asyncio.run(measure_published(asked, audio))
+
+
+ORDERS = {"services": services, "one-process": one_process, "published": published}
+
+
+def compare(rows: list[dict]) -> dict[str, float]:
+    """What the aims are about, at the smallest number of sessions: nothing for what was left out."""
+    fewest = min(row["sessions"] for row in rows)
+    of = {row["order"]: row for row in rows if row["sessions"] == fewest}
+    ratios = {}
+    if "services" in of and "one process" in of:
+        for share in ("p50", "p95"):
+            name = f"first_audio_{share}"
+            ratios[f"services_cost_{share}_ms"] = round(of["services"][name] - of["one process"][name], 1)
+    for order in ("published, first clause", "published, whole"):
+        if "services" in of and order in of:
+            sooner = of[order]["first_audio_p50"] / of["services"]["first_audio_p50"]
+            ratios[f"times sooner than {order}"] = round(sooner, 2)
+    return ratios
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/nano"))
+    parser.add_argument("--sessions", nargs="+", type=int, default=[1, 4, 8], help="sessions at once")
+    parser.add_argument("--turns", type=int, default=20, help="counted turns of each session")
+    parser.add_argument("--max-tokens", type=int, default=64, help="of an answer")
+    parser.add_argument("--address", help="a gateway that runs already, with the same checkpoint")
+    parser.add_argument("--only", nargs="+", choices=ORDERS, default=list(ORDERS), help="leave the others out")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    asked = parser.parse_args()
+
+    sound, rate = soundfile.read(QUESTION, dtype="int16")
+    assert rate == SAMPLE_RATE and sound.ndim == 1, f"{QUESTION} must be 16 kHz mono"
+    facts: dict[str, object] = {
+        "machine": machine(),
+        "checkpoint": str(asked.checkpoint),
+        "question_s": len(sound) / rate,
+    }
+    rows: list[dict] = []
+    for order in asked.only:
+        rows += ORDERS[order](asked, sound.tobytes(), facts)
+    facts["ratios"] = compare(rows)
+    print(table(rows, COLUMNS))
+    print(f"milliseconds; parts are medians; a turn's question lasts {facts['question_s']:.2f} s")
+    print(", ".join(f"{name} {value}" for name, value in facts["machine"].items()))
+    for name in ("startup_s", "memory_mb", "ratios"):
+        if name in facts:
+            print(f"{name}: {facts[name]}")
+    if asked.json:
+        write_json(asked.json, {**facts, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
