@@ -121,7 +121,7 @@ class Client:
             async for event in self.events():
                 if on_event is not None:
                     on_event(event)
-                if self._take(answer, event, asked.result() if asked.done() else time.monotonic()):
+                if self.take(answer, event, asked.result() if asked.done() else time.monotonic()):
                     break
             else:
                 raise ConnectionError("the gateway closed the conversation")
@@ -153,7 +153,7 @@ class Client:
         await self.send(**({"end_of_audio": wire.EndOfAudio()} if question.audio else {"respond": wire.Respond()}))
 
     @staticmethod
-    def _take(answer: Answer, event: wire.ServerEvent, asked: float) -> bool:
+    def take(answer: Answer, event: wire.ServerEvent, asked: float) -> bool:
         """Adds an event to the answer. True where it is over."""
         answer.turn_id = event.turn_id or answer.turn_id
         match event.WhichOneof("event"):

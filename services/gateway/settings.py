@@ -88,7 +88,7 @@ class GatewaySettings(BaseSettings):
     stall_seconds: float = Field(
         10.0, gt=0, description="A service that owes an answer and is silent this long is lost"
     )
-    recovery_seconds: float = Field(20.0, gt=0, description="A lost call is tried again for this long")
+    recovery_seconds: float = Field(30.0, gt=0, description="A lost call is tried again for this long")
     channels: int = Field(2, ge=1, description="Connections to each address; a proxy takes 100 streams on one")
     drain_seconds: float = Field(15.0, ge=0, description="Time that running turns have to end when the gateway stops")
 
