@@ -102,7 +102,7 @@ def evaluate(checkpoint: Path, count: int = 100) -> list[dict]:
     if {"speech_decoder", "codec_decoder"} <= has:
         rows.append(speaking_row(model, world, max(10, count * 6 // 10)))
     if "speech_adapter" in has and "vision_adapter" in has:
-        before = score_before_speech(checkpoint, manifest, world, count)
+        before = score_before_speech(checkpoint, manifest, count)
         if before is not None:
             mean = next(row for row in rows if row.name.startswith("picture questions, text in: mean"))
             rows.append(Row("vision score lost from stage 1.3 to 2.2", before - mean.value, mean.n, 1.0, at_most=True))
@@ -233,12 +233,16 @@ def speaking_row(model: Parley, world: World, count: int) -> Row:
     return Row("spoken answers: WER", 100 * jiwer.wer(said, heard), count, 6.0, at_most=True)
 
 
-def score_before_speech(checkpoint: Path, manifest: Manifest, world: World, count: int) -> float | None:
+def score_before_speech(checkpoint: Path, manifest: Manifest, count: int) -> float | None:
     """The mean over kinds of picture questions after stage 1.3: measured if the stage is at hand, else as recorded."""
     before = checkpoint.resolve().parent / "1.3"
-    if (before / MANIFEST).exists():
-        return picture_rows(Parley.load(before), world, count)[0].value
-    return manifest.metrics.get(BEFORE_SPEECH)
+    return picture_score(before, count) if (before / MANIFEST).exists() else manifest.metrics.get(BEFORE_SPEECH)
+
+
+def picture_score(checkpoint: Path, count: int) -> float:
+    """The mean over kinds of picture questions, percent."""
+    parts = ("vision_encoder", "vision_adapter", "language")
+    return picture_rows(Parley.load(checkpoint, parts), World(SEED, "heldout"), count)[0].value
 
 
 def table(rows: list[dict]) -> str:

@@ -86,15 +86,15 @@ STAGES = (
         name="1.1", title="vision alignment", objective="next_token",
         trains=("vision_adapter",), reads=("vision_encoder", "language"), after=("0.1", "0.2"),
         full=Schedule(lr=5e-4, batch=256, mixture={"captions": 100}),  # a fifth of the captions
-        nano=Schedule(lr=2e-3, steps=150, batch=16, row=384, mixture={"captions": 50, "questions": 50}),
+        nano=Schedule(lr=5e-4, steps=100, batch=16, row=384, mixture={"captions": 50, "questions": 50}),
     ),
     Stage(
         name="1.2", title="vision understanding", objective="next_token",
         trains=(*VISION, "language"), after=("1.1",),
         full=Schedule(lr=2e-5, batch=256, mixture={"captions": 100}),
         nano=Schedule(
-            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4}, steps=400, batch=16, row=384, save_every=100,
-            validate_every=100, mixture={"captions": 35, "questions": 45, "small_talk": 20},
+            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 4e-4}, steps=400, batch=8, row=384,
+            save_every=100, validate_every=200, mixture={"captions": 25, "questions": 55, "small_talk": 20},
         ),
     ),
     Stage(
@@ -102,8 +102,9 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4}, steps=1800, batch=16, row=384, save_every=100,
-            validate_every=200, mixture={"questions": 66, "captions": 4, "videos": 8, "small_talk": 14, "repeats": 8},
+            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 4e-4}, steps=2600, batch=8, row=384,
+            save_every=100, validate_every=200,
+            mixture={"questions": 66, "captions": 4, "videos": 8, "small_talk": 14, "repeats": 8},
         ),
     ),
     Stage(
@@ -111,7 +112,7 @@ STAGES = (
         trains=("speech_encoder", "ctc_head"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=2e-3, steps=2000, batch=16, save_every=100, validate_every=200,
+            lr=1.5e-3, muon=2e-3, steps=2600, batch=16, save_every=100, validate_every=200,
             mixture={"sentences": 50, "shuffled_words": 50},
         ),
     ),
@@ -119,7 +120,9 @@ STAGES = (
         name="2.1b", title="audio alignment, adapter", objective="next_token",
         trains=("speech_adapter", "speech_prompt"), reads=("speech_encoder", "language"), after=("1.3", "2.1a"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
-        nano=Schedule(lr=1.5e-3, steps=500, batch=16, row=384, mixture={"transcriptions": 100}),
+        nano=Schedule(
+            lr=8e-4, steps=300, batch=12, row=384, save_every=100, validate_every=100, mixture={"transcriptions": 100}
+        ),
     ),
     Stage(
         name="2.2", title="audio instruction tuning", objective="next_token", state=True,
@@ -129,11 +132,11 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=5e-4, lr_of={"vision_encoder": 5e-5, "speech_encoder": 1e-4, "speech_adapter": 1e-3},
-            steps=1500, batch=16, row=384,
+            lr=5e-4, muon=8e-4, steps=700, batch=8, row=512, save_every=100, validate_every=200,
+            lr_of={"vision_encoder": 3e-5, "vision_adapter": 1e-4, "speech_encoder": 1.5e-4, "state_head": 1e-3},
             mixture={
-                "questions": 25, "spoken_questions": 25, "small_talk": 12, "spoken_small_talk": 12,
-                "captions": 4, "videos": 6, "spoken_videos": 6, "negatives": 10,
+                "questions": 22, "spoken_questions": 30, "small_talk": 7, "spoken_small_talk": 16,
+                "captions": 3, "videos": 6, "spoken_videos": 4, "negatives": 12,
             },
         ),
     ),
@@ -141,13 +144,17 @@ STAGES = (
         name="3.1", title="codec", objective="codec",
         trains=("codec_encoder", "codec_decoder"),
         full=Schedule(lr=2e-4, batch=64, mixture={"speech": 100}),
-        nano=Schedule(lr=1.5e-3, steps=2400, batch=8, mixture={"speech": 100}),
+        nano=Schedule(
+            lr=1.5e-3, steps=2400, batch=8, save_every=200, validate_every=400, mixture={"speech": 100}
+        ),
     ),
     Stage(
         name="3.2", title="speech decoder", objective="speech_decoder",
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
-        nano=Schedule(lr=1e-3, steps=2500, batch=16, mixture={"speech": 100}),
+        nano=Schedule(
+            lr=1e-3, muon=2e-3, steps=1600, batch=16, save_every=200, validate_every=400, mixture={"speech": 100}
+        ),
     ),
 )  # fmt: skip
 

@@ -12,16 +12,19 @@ from training.recipe import Stage, recipe
 EVALUATION = "eval.json"  # rows of `training.evaluate`, beside the stages
 
 
-def write_report(run: Path) -> Path:
-    """Writes RUN/report.md from the stages that are done, and the evaluation if there is one. Returns its path."""
+def write_report(run: Path, path: Path | None = None) -> Path:
+    """Writes RUN/report.md, or `path`, from the stages that are done and the evaluation if there is one.
+
+    Returns where it is. Curves are linked from where they lie beside it.
+    """
     rows = [row for row in recipe("nano") if (run / row.name / "manifest.json").exists()]
     manifests = {row.name: read_manifest(run / row.name) for row in rows}
-    path = run / "report.md"
-    path.write_text("\n".join(report_lines(run, rows, manifests)) + "\n")
+    path = path or run / "report.md"
+    path.write_text("\n".join(report_lines(path.parent, run, rows, manifests)) + "\n")
     return path
 
 
-def report_lines(run: Path, rows: list[Stage], manifests: dict[str, Manifest]) -> list[str]:
+def report_lines(beside: Path, run: Path, rows: list[Stage], manifests: dict[str, Manifest]) -> list[str]:
     if not rows:
         return ["# No stage is done yet"]
     total = sum(manifest.metrics.get("seconds", 0.0) for manifest in manifests.values())
@@ -56,10 +59,9 @@ def report_lines(run: Path, rows: list[Stage], manifests: dict[str, Manifest]) -
         lines.append(f"| {row.name} | {samples} |")
     lines += ["", "## Curves", ""]
     for row in rows:
-        picture = Path("work") / row.name / "curves.png"
-        picture = picture if (run / picture).exists() else Path("curves") / f"{row.name}.png"
-        if (run / picture).exists():
-            lines += [f"![{row.name} {row.title}]({picture})", ""]
+        for picture in (Path("work") / row.name / "curves.png", Path("curves") / f"{row.name}.png"):
+            if (beside / picture).exists():
+                lines += [f"![{row.name} {row.title}]({picture})", ""]
     return lines
 
 

@@ -22,11 +22,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 from tokenizers import Tokenizer
+from torch import Tensor, nn
 
 from parley.checkpoint import MANIFEST, load_part, load_tokenizer, read_manifest, save_stage
 from parley.config import ParleyConfig, preset
 from parley.model import Parley, load_into
+from parley.vision import frames_to_pixels
 from training.curves import draw_curves
 from training.data.stage_data import StageData, answering_or_any, first_tokenizer
 from training.recipe import Schedule, Stage, recipe, schedule, stage
@@ -64,6 +67,26 @@ def build_model(row: Stage, config: ParleyConfig, run: Path, seed: int) -> Parle
                 f"stage {row.name} reads {part}, which none of {', '.join(row.after) or 'its parents'} has"
             )
     return model
+
+
+@torch.no_grad()
+def calm(model: Parley, row: Stage, run: Path, pictures: list[Image.Image]) -> None:
+    """Scales fresh adapters so that what they write is as large as a token's embedding: were it larger, the language
+    model's layers could add nothing to the vectors of a picture or of speech."""
+    fresh = [part for part in row.trains if not any(part in read_manifest(run / name).parts for name in row.after)]
+    if "vision_adapter" in fresh:
+        seen = model.vision_encoder(frames_to_pixels(pictures, model.config.vision))
+        scale(model.vision_adapter[-1], model, model.vision_adapter(seen))
+    if "speech_adapter" in fresh:
+        frames = torch.randn(4, 100, model.config.speech.hidden_size)
+        scale(model.speech_adapter.project, model, model.speech_adapter(frames, torch.full((4,), 100))[0])
+
+
+def scale(last: nn.Linear, model: Parley, made: Tensor) -> None:
+    """Scales an adapter's last layer by what its output `made` differs in size from the embeddings."""
+    size = model.language.get_input_embeddings().weight.square().mean().sqrt() / made.square().mean().sqrt()
+    last.weight.mul_(size)
+    last.bias.mul_(size)
 
 
 def build_objective(row: Stage, numbers: Schedule, model: Parley, data: StageData, seed: int):
@@ -127,6 +150,7 @@ def run_stage(
     tokenizer = _tokenizer(row, config, run, seed)
     model = build_model(row, config, run, seed)
     data = StageData(row, numbers, seed, tokenizer)
+    calm(model, row, run, [data.train.picture(i)[1] for i in range(16)])
     objective = build_objective(row, numbers, model, data, seed)
     trainer = Trainer(row, numbers, model, objective, folder, seed=seed, bar=bar)
     if resume:
