@@ -1,0 +1,156 @@
+"""Questions about pictures: right, unambiguous, and never the same in training and evaluation."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from training.data.world import World
+from training.data.world.questions import PICTURE_KINDS, answers_match, ask, chance, holds, words_of
+from training.data.world.scenes import Scene, Thing, scene_of
+from training.data.world.sentences import all_words, bigrams, corpus, question
+from training.data.world.smalltalk import SMALL_TALK_KINDS, small_talk
+from training.data.world.splits import belongs, generator, held_out
+from training.data.world.vocabulary import COLOURS, NUMBERS, PLACES, PLURALS, SHAPES, SIZES
+
+
+def meant(phrase: str, scene: Scene) -> list[Thing]:
+    """The shapes a phrase may mean, by its words alone: written apart from the code that makes the phrases."""
+    places = [place for place in PLACES if place in phrase]
+    found = [thing for thing in scene.shapes if not places or thing.place == max(places, key=len)]
+    for words, field in ((COLOURS, "colour"), (SHAPES, "shape"), (SIZES, "size")):
+        named = [word for word in words if word in words_of(phrase)]
+        found = [thing for thing in found if not named or getattr(thing, field) in named]
+    return found
+
+
+def asked(kind: str, split: str, count: int = 150):
+    for index in range(count):
+        rng = generator("test", kind, split, index)
+        scene = scene_of(rng, split)
+        if found := ask(scene, kind, split, rng):
+            yield scene, found
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+@pytest.mark.parametrize("kind", ["colour", "shape"])
+def test_colour_and_shape_mean_one_thing_and_tell_the_truth(kind, split):
+    for scene, found in asked(kind, split):
+        about = meant(found.text, scene)
+        assert len(about) == 1, (scene, found)
+        assert getattr(about[0], kind) in words_of(found.answer)
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_counts_are_counted(split):
+    for scene, found in asked("count", split):
+        words = words_of(found.text)
+        number = sum(
+            all(thing.shape == shape for shape, plural in PLURALS.items() if plural in words)
+            and all(thing.colour == colour for colour in COLOURS if colour in words)
+            for thing in scene.shapes
+        )
+        assert words_of(found.answer)[-1] == ("none" if number == 0 else NUMBERS[number]), (scene, found)
+
+
+def test_where_names_the_place():
+    for scene, found in asked("where", "train"):
+        about = [scene.word] if "word" in words_of(found.text) else meant(found.text, scene)
+        assert [f"it is {thing.place}." for thing in about] == [found.answer]
+
+
+def test_relations_compare_rows_and_columns():
+    pattern = re.compile(r"(the [a-z ]+?) (left of|right of|above|below) (the [a-z ]+)\?")
+    checked = 0
+    for scene, found in asked("relation", "train", 300):
+        match = pattern.search(found.text)
+        if match and " or " not in found.text:
+            (thing,), (other,) = meant(match[1], scene), meant(match[3], scene)
+            assert found.answer.startswith("yes") == holds(match[2], thing, other), (scene, found)
+            checked += 1
+    assert checked > 100
+
+
+def test_is_there_and_written():
+    for scene, found in asked("is_there", "train"):
+        there = scene.word is not None if "word" in words_of(found.text) else bool(meant(found.text, scene))
+        assert found.answer.startswith("yes") == there, (scene, found)
+    for scene, found in asked("written", "train"):
+        assert found.answer == f"the word is {scene.word.word}."
+
+
+@pytest.mark.parametrize("kind", PICTURE_KINDS)
+def test_no_answer_is_a_good_guess(kind):
+    best = chance(kind)
+    assert best < {"relation": 0.56, "is_there": 0.58, "count": 0.45}.get(kind, 0.26)
+    assert best >= 1 / 20
+
+
+def test_training_never_shows_a_held_out_scene_or_sentence():
+    scenes = {World(seed).scene(index) for seed in range(2) for index in range(1500)}
+    held = {World(9, "heldout").scene(index) for index in range(1500)}
+    assert not scenes & held
+    sentences = {question("train", generator("a", index)).text for index in range(4000)}
+    assert not any(held_out(text) and question_has_gap(text) for text in sentences)
+    strict = {question("heldout", generator("b", index), strict=True).text for index in range(1000)}
+    assert not strict & {text for text in sentences if belongs(text, "train")}
+    assert all(held_out(text) for text in strict)
+
+
+def question_has_gap(text: str) -> bool:
+    from training.data.world import captions, questions, smalltalk
+
+    fixed = {*captions.REQUESTS, *questions.COUNT_ALL, *questions.WRITTEN, *questions.IS_WORD}
+    fixed |= {wording for wordings, _ in smalltalk.GREETINGS + smalltalk.WHO for wording in wordings}
+    return text not in fixed
+
+
+@pytest.mark.parametrize("kind", SMALL_TALK_KINDS)
+def test_small_talk_of_every_kind_in_both_splits(kind):
+    for split in ("train", "heldout"):
+        found = [small_talk(split, generator("talk", split, index), kind) for index in range(200)]
+        assert len({turn.text for turn in found}) >= 5
+        assert all(turn.kind == kind and turn.answer for turn in found)
+
+
+def test_arithmetic_days_and_spelling_are_right():
+    for index in range(300):
+        words = words_of(small_talk("train", generator(index), "arithmetic").answer)
+        a, sign, b, _, result = words
+        a, b, result = NUMBERS.index(a), NUMBERS.index(b), NUMBERS.index(result)
+        assert result == (a + b if sign == "plus" else a - b)
+    spelled = small_talk("train", generator("spell"), "spelling")
+    assert "".join(words_of(spelled.answer)) in words_of(spelled.text)
+
+
+def test_the_world_has_few_words_and_the_recogniser_knows_them_all():
+    import pocketsphinx
+
+    known = set()
+    with open(pocketsphinx.get_model_path() + "/en-us/cmudict-en-us.dict") as file:
+        known.update(line.split(maxsplit=1)[0] for line in file)
+    words = set(all_words())
+    assert len(words) <= 260
+    assert words <= known
+    lines = corpus(3000)
+    assert {word for line in lines for word in words_of(line)} == words
+    assert {word for index in range(500) for word in words_of(question("heldout", generator(index)).text)} <= words
+    assert not re.search(r"[^a-z ,.?]", "".join(lines))
+
+
+def test_the_bigram_model_is_a_distribution():
+    model = bigrams(["the red circle", "the red square", "a circle"])
+    head, _, tail = model.partition("\\2-grams:")
+    ones = {line.split()[1]: 10 ** float(line.split()[0]) for line in head.splitlines() if len(line.split()) == 3}
+    assert abs(sum(ones.values()) - 1) < 1e-3
+    after = Counter()
+    for line in tail.splitlines():
+        if len(line.split()) == 3:
+            after[line.split()[1]] += 10 ** float(line.split()[0])
+    assert set(after) == {"<s>", "the", "red", "a", "circle", "square"} and max(after.values()) < 1
+
+
+def test_answers_match_by_their_words():
+    assert answers_match("the circle is red.", "The circle is red")
+    assert not answers_match("the circle is red.", "the circle is blue.")
+    assert not answers_match("yes, it is.", "yes, it is. no, it is not.")

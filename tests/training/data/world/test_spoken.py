@@ -1,0 +1,132 @@
+"""Speech of the world: real espeak-ng, real noise, the real recogniser."""
+
+import numpy as np
+import pytest
+
+from training.data.records import parts, turn_states
+from training.data.world import World, heldout
+from training.data.world.noise import SAMPLE_RATE, as_recorded, noise_clip
+from training.data.world.questions import words_of
+from training.data.world.recogniser import Recogniser
+from training.data.world.speech import speaker
+from training.data.world.splits import generator, held_out
+from training.data.world.unaddressed import unaddressed
+from training.data.world.voices import ANSWER, SEEN, SEEN_SPEEDS, UNSEEN, UNSEEN_SPEEDS, draw_voice
+
+TEXT = "what colour is the big red circle?"
+
+
+def test_every_voice_speaks_and_no_two_alike():
+    said = {voice: speaker().say(TEXT, voice) for voice in (*SEEN, *UNSEEN)}
+    assert len({samples.tobytes() for samples in said.values()}) == len(SEEN) + len(UNSEEN)
+    for voice, samples in said.items():
+        assert 0.8 < len(samples) / speaker().sample_rate < 4, voice
+        assert np.abs(samples).max() > 2000, voice
+
+
+def test_faster_is_shorter_and_rates_are_kept():
+    slow, fast = (speaker().speak(TEXT, "en-us", wpm) for wpm in (100, 220))
+    assert len(slow) > 1.6 * len(fast)
+    high = speaker().speak(TEXT, "en-us", 220, sample_rate=24_000)
+    assert abs(len(high) / len(fast) - 1.5) < 0.02
+    assert high.dtype == np.float32 and np.abs(high).max() <= 1
+
+
+def test_a_voice_that_is_not_there():
+    with pytest.raises(ValueError, match="no voice 'en-us\\+nobody'"):
+        speaker().say("hello", "en-us+nobody")
+
+
+def test_held_out_voices_and_speeds_are_apart_and_kept_from_training():
+    assert not set(SEEN) & set(UNSEEN)
+    seen = {draw_voice(generator(index)) for index in range(300)}
+    unseen = {draw_voice(generator(index), True, True) for index in range(300)}
+    assert {voice.name for voice in unseen} == set(UNSEEN)
+    assert all(any(low <= voice.wpm <= high for low, high in SEEN_SPEEDS) for voice in seen)
+    assert all(any(low <= voice.wpm <= high for low, high in UNSEEN_SPEEDS) for voice in unseen)
+    with pytest.raises(ValueError, match="held out"):
+        World().utterance(0, unseen_voice=True)
+
+
+def test_utterances_are_recorded_speech_of_their_split():
+    for index in range(8):
+        said = World(1, "heldout").utterance(index, words=0)
+        assert held_out(said.text)
+        assert said.audio.dtype == np.float32 and 0.5 < len(said.audio) / SAMPLE_RATE < 8
+        assert 0.01 < np.abs(said.audio).max() <= 0.901
+    assert World(1).utterance(3).text == World(1).utterance(3).text != World(2).utterance(3).text
+
+
+def test_recording_is_a_function_of_its_seed():
+    clean = speaker().speak(TEXT, "en-us")
+    one, same, other = (as_recorded(clean, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert (one == same).all()
+    assert len(one) != len(other) or (one != other).any()
+
+
+def test_noise_of_every_sort_is_loud_enough_and_some_is_held_out():
+    names = {}
+    for split in ("train", "heldout"):
+        clips = [noise_clip(split, np.random.default_rng(seed)) for seed in range(80)]
+        names[split] = {name for name, _ in clips}
+        assert all(1e-4 < np.abs(audio).max() <= 1 and np.isfinite(audio).all() for _, audio in clips)
+    assert names["train"] < names["heldout"]
+
+
+def test_questions_become_spoken_and_pictures_stay():
+    written = World(2).dialog(1)
+    spoken = World(2).spoken(written, 1, share=1.0)
+    assert turn_states(spoken.messages) == ["speech"] * (len(written.messages) // 2)
+    first = parts(spoken.messages[0]["content"])
+    assert [part["type"] for part in first] == ["image", "audio"]
+    for before, after in zip(written.messages, spoken.messages, strict=True):
+        if before["role"] == "user":
+            assert parts(before["content"])[-1]["text"] == parts(after["content"])[-1]["transcript"]
+        else:
+            assert before == after
+    half = [
+        state for index in range(12) for state in turn_states(World(2).spoken(World(2).dialog(index), index).messages)
+    ]
+    assert 0.3 < half.count("speech") / len(half) < 0.7
+
+
+def test_what_is_not_for_us_gets_no_answer():
+    mixed = World(2).spoken(World(2).dialog(1), 1, share=0.5, negatives=1.0)
+    states = turn_states(mixed.messages)
+    assert states.count("nothing") == len(states) // 2 and mixed.state == "nothing"
+    sounds = set()
+    for index in range(20):
+        sample = World(2).negative(index)
+        assert sample.state == "nothing" == turn_states(sample.messages)[-1]
+        assert sample.messages[-1]["content"] == ""
+        sounds.add(bool(sample.messages[-2]["content"][-1]["transcript"]))
+    assert sounds == {True, False}
+    lines = {unaddressed("train", generator(index)) for index in range(500)}
+    assert len(lines) > 200 and not any(held_out(line) for line in lines)
+
+
+def test_repeating_is_the_same_in_text_and_by_ear():
+    written, spoken = World(5).repeat(4), World(5).repeat(4, spoken=True)
+    assert written.messages[1] == spoken.messages[1]
+    assert spoken.messages[0]["content"][1]["transcript"] == written.messages[0]["content"][1]["text"]
+    assert (written.state, spoken.state) == ("text", "speech")
+
+
+def test_held_out_sets_are_the_same_twice_and_hold_what_they_say():
+    kinds = [sample.about["kind"] for sample in heldout.questions(count=2)]
+    assert len(kinds) == 14 and len(set(kinds)) == 7
+    assert [s.messages[1] for s in heldout.questions(count=2)] == [s.messages[1] for s in heldout.questions(count=2)]
+    spoken = list(heldout.questions(spoken=True, unseen_voice=True, count=1))
+    assert {sample.about["voice"] for sample in spoken} <= set(UNSEEN)
+    states = [sample.state for sample in heldout.states(count=4)]
+    assert states == ["text", "speech", "nothing"] * 4
+    assert all(held_out(said.text) for said in heldout.transcription(unseen_speed=True, count=5))
+    assert [text for text, _ in heldout.answer_speech(count=3)] == list(heldout.answers(count=3))
+
+
+def test_the_recogniser_hears_the_answer_voice():
+    recogniser = Recogniser()
+    for text in ("it is in the middle.", "five plus six is eleven.", "yes, there is."):
+        audio = speaker().speak(text, ANSWER.name, ANSWER.wpm, ANSWER.pitch)
+        assert recogniser.transcribe(audio) == " ".join(words_of(text))
+    assert recogniser.transcribe(np.zeros(0, np.float32)) == ""
