@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import soxr
 
@@ -45,8 +47,10 @@ class InputAudio:
                 f"audio chunk of {seconds:.1f} s is above the limit of {self.max_chunk_seconds:g} s; send shorter ones"
             )
         if self._first and chunk[:4] in _CONTAINERS:
-            kind = _CONTAINERS[chunk[:4]]
-            raise ValueError(f"audio begins as a {kind} file does; send its samples: raw, 16-bit little-endian, mono")
+            raise ValueError(
+                f"audio begins as a {_describe(chunk)} file does; send its samples: raw, 16-bit little-endian, mono, "
+                f"{self.sample_rate} Hz"
+            )
         self._first = False
         if self._resampler is None:
             return chunk
@@ -61,3 +65,13 @@ class InputAudio:
         rest = self._resampler.resample_chunk(np.zeros(0, dtype=np.int16), last=True)
         self._resampler = self._new_resampler()
         return rest.astype("<i2", copy=False).tobytes()
+
+
+def _describe(head: bytes) -> str:
+    """What kind of file begins so; of a plain WAV also what is in it."""
+    kind = _CONTAINERS[head[:4]]
+    if kind == "WAV" and len(head) >= 36 and head[12:16] == b"fmt ":
+        channels, rate = struct.unpack_from("<HI", head, 22)
+        (bits,) = struct.unpack_from("<H", head, 34)
+        return f"WAV ({channels} channels, {rate} Hz, {bits}-bit)"
+    return kind

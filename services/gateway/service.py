@@ -48,8 +48,7 @@ class ConversationService:
     @rpc
     async def Converse(self, request_iterator, context):
         if self.stopping:
-            message = "this gateway is stopping; connect again"
-            raise ServiceError(grpc.StatusCode.UNAVAILABLE, message, retry_after=1.0)
+            raise _stopping()
         if self.conversations >= self.settings.max_conversations:
             metrics.REFUSED.labels(self.service, "conversations").inc()
             raise ServiceError.at_capacity("conversations", self.settings.max_conversations, retry_after=5.0)
@@ -99,11 +98,13 @@ class ConversationService:
         return event.configure
 
     async def _guard(self, conversation: Conversation) -> None:
-        """Ends a stream on which nothing happens, or that has lasted too long."""
+        """Ends a stream on which nothing happens, that has lasted too long, or whose gateway stops."""
         settings, began = self.settings, time.monotonic()
         while True:
             await asyncio.sleep(min(1.0, settings.idle_seconds / 4, settings.conversation_seconds / 4))
             now = time.monotonic()
+            if self.stopping and not conversation.busy:
+                raise _stopping()
             if not conversation.busy and now - conversation.last_event > settings.idle_seconds:
                 message = (
                     f"nothing happened for {settings.idle_seconds:g} s; connect again with the session_id to go on"
@@ -115,6 +116,11 @@ class ConversationService:
                     "connect again with the session_id to go on"
                 )
                 raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message)
+
+
+def _stopping() -> ServiceError:
+    message = "this gateway is stopping; connect again with your session_id"
+    return ServiceError(grpc.StatusCode.UNAVAILABLE, message, retry_after=1.0)
 
 
 async def _drain(events, seconds: float = 0.1) -> None:

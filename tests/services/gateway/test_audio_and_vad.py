@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+import soundfile
 import soxr
 
 from services.gateway.audio import InputAudio
@@ -49,6 +52,13 @@ def test_after_a_question_the_resampler_begins_anew():
 def test_what_is_no_audio_is_refused_in_words(chunk, complaint):
     with pytest.raises(ValueError, match=complaint):
         InputAudio(16_000, max_chunk_seconds=1).feed(chunk)
+
+
+def test_a_wav_file_is_told_what_it_is():
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((100, 2)), 44_100, format="WAV", subtype="PCM_U8")
+    with pytest.raises(ValueError, match=r"WAV \(2 channels, 44100 Hz, 8-bit\).*16-bit little-endian, mono, 24000 Hz"):
+        InputAudio(24_000, max_chunk_seconds=1).feed(file.getvalue())
 
 
 def test_a_rate_that_is_not_served_names_those_that_are():
