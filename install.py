@@ -35,7 +35,7 @@ def torch_pin() -> str:
 
 def cuda_packages(index: list[str]) -> list[str]:
     """What of CUDA installing torch would bring."""
-    report = pip("install", "--dry-run", "--quiet", "--report", "-", *index, torch_pin(), capture=True)
+    report = pip("install", "--dry-run", "-qq", "--report", "-", *index, torch_pin(), capture=True)
     names = (item["metadata"]["name"].lower() for item in json.loads(report)["install"])
     return sorted(name for name in names if CUDA.match(name))
 
@@ -55,7 +55,8 @@ def main() -> None:
             "set TORCH_INDEX to an index with the CPU build, or GPU=1 to accept it"
         )
     extras = f"[{','.join(options.extras)}]" if options.extras else ""
-    pip("install", "--quiet", *index, "-c", str(LOCK), "-e", f"{ROOT}{extras}")
+    print("install: pinned packages, about 2 GB the first time; this takes minutes", flush=True)
+    pip("install", "-qq", *index, "-c", str(LOCK), "-e", f"{ROOT}{extras}")
 
 
 if __name__ == "__main__":

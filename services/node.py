@@ -32,11 +32,13 @@ START_ATTEMPTS = 3
 NODE_PORTS = 4  # of HAProxy's own pages and of the proxy it falls back on
 
 
-def environment(runtime_dir: Path, free_ports: list[int], ray_token: str) -> dict[str, str]:
+def environment(runtime_dir: Path, free_ports: list[int], replica_ports: range, ray_token: str) -> dict[str, str]:
     """What the environment of a local node must hold: HAProxy mode, and nothing shared with another Ray here.
 
     `runtime_dir`: an empty folder of a short path (sockets live in it). `free_ports`: `NODE_PORTS` of them.
+    `replica_ports`: a block that no other node on this machine uses; half is for gRPC, half for HTTP.
     """
+    middle = (replica_ports.start + replica_ports.stop) // 2
     return {
         **HAPROXY_MODE,
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(runtime_dir / "haproxy.cfg"),
@@ -49,6 +51,10 @@ def environment(runtime_dir: Path, free_ports: list[int], ray_token: str) -> dic
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_ports[1]),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_ports[2]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_ports[3]),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(replica_ports.start),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(middle - 1),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(middle),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_ports.stop - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # one machine: no proxy elsewhere still routes here
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_AUTH_MODE": "token",

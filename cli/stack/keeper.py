@@ -89,7 +89,7 @@ class Keeper:
             "PARLEY_GATEWAY_DRAIN_SECONDS": "3",
             "PYTHONUNBUFFERED": "1",
             **{f"PARLEY_{SERVICES[name]}_METRICS_PORT": str(port) for name, port in self.metrics_ports.items()},
-            **node_environment(self.runtime, rest[:NODE_PORTS], secrets.token_hex(16)),
+            **node_environment(self.runtime, rest[:NODE_PORTS], ports.free_block(), secrets.token_hex(16)),
         }
         state.write(self.directory, self.state)
 

@@ -6,7 +6,8 @@ import random
 import socket
 
 HOST = "127.0.0.1"
-RANGE = (15_000, 28_000)
+RANGE = (10_000, 20_000)
+BLOCKS = range(20_000, 32_000, 200)  # where each is a stack's for its replicas
 
 
 def free(count: int) -> list[int]:
@@ -18,6 +19,19 @@ def free(count: int) -> list[int]:
         if _is_free(port):
             found.add(port)
     return list(found)
+
+
+def free_block() -> range:
+    """Ports of which nothing uses one now: replicas take theirs from it, come and go.
+
+    Two stacks must not share a block: a proxy goes on for a while with the port of a replica that has died, and would
+    reach a stranger on it.
+    """
+    for start in random.sample(BLOCKS, len(BLOCKS)):
+        block = range(start, start + BLOCKS.step)
+        if all(_is_free(port) for port in block):
+            return block
+    raise OSError("no block of ports is free on this machine")
 
 
 def _is_free(port: int) -> bool:

@@ -29,7 +29,7 @@ def ray_serve():
     stack_id = secrets.token_hex(8)
     variables = {
         **os.environ,
-        **environment(runtime, rest, secrets.token_hex(16)),
+        **environment(runtime, rest, ports.free_block(), secrets.token_hex(16)),
         processes.MARKER: stack_id,
         "PYTHONPATH": f"{HERE}:{HERE.parents[2]}",
     }
