@@ -63,7 +63,7 @@ class SpeechService(rpcs.SpeechEncoderServicer):
                 async for response in responses:
                     yield response
         except Exception:
-            await drain(request_iterator)
+            await streams.drain(request_iterator)
             raise
 
     async def _listen(self, requests) -> AsyncIterator[pb.ListenResponse]:
@@ -103,17 +103,6 @@ class SpeechService(rpcs.SpeechEncoderServicer):
             utterance.close()
             reader.cancel()
             await asyncio.wait([reader])
-
-
-async def drain(requests: AsyncIterator, seconds: float = 0.1) -> None:
-    """Takes what a client still sends to a stream that is about to fail.
-
-    A client whose message meets a closed stream sees "internal error" in place of the status that says why.
-    """
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(seconds):
-            async for _ in requests:
-                pass
 
 
 class Hearing:
