@@ -46,7 +46,7 @@ def up(
         typer.echo(f"sessions  {state.redis_url}")
         typer.echo(f"logs      {stack.directory / 'logs'}")
         typer.echo(f"ready in {state.startup_seconds:.0f} s; stop with Ctrl-C or `parley down` (pid {os.getpid()})")
-        stack.wait()
+        stack.wait(lambda text: typer.echo(f"  {text} …"))
         typer.echo("stopped")
     except KeyboardInterrupt:
         typer.echo("\nstopping …")

@@ -185,6 +185,7 @@ class Keeper:
             self.restarts[name] = recent
             if name == "services" or len(recent) > RESTARTS:
                 raise StackError(f"{name} ended with status {child.returncode}: {self.last_line(name)}")
+            tell(f"{name} ended with status {child.returncode}; starting it again")
             time.sleep(0.2)
             self.start_valkey() if name == "valkey" else self.start_gateway()
 

@@ -86,13 +86,15 @@ class LocalStack:
             on_progress(event["text"])
         raise StackError("the keeper of the stack ended")
 
-    def wait(self) -> None:
+    def wait(self, on_progress: Callable[[str], None] = lambda text: None) -> None:
         """Returns when the stack has been stopped from elsewhere. Raises `StackError` if it failed."""
         failure = ""
         for line in self.keeper.stdout:
             event = json.loads(line)
             if event["event"] == "failed":
                 failure = event["text"]
+            else:
+                on_progress(event["text"])
         if self.keeper.wait() != 0:
             raise StackError(failure or "the keeper of the stack was killed")
 

@@ -96,8 +96,8 @@ def kill_all(find, seconds: float = 10.0) -> bool:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        reap_adopted(())
         time.sleep(0.05)
+        reap_adopted(())
     return True
 
 

@@ -1,0 +1,33 @@
+"""`parley --help` for newcomers."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.main import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+
+
+def parley(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "cli.main", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_help_lists_every_command():
+    done = parley("--help")
+    assert done.returncode == 0
+    for name in COMMANDS:
+        assert f"\n  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name):
+    done = parley(name, "--help")
+    assert done.returncode == 0 and "Usage: " in done.stdout and "Traceback" not in done.stderr, done.stderr
+
+
+def test_an_unknown_command_is_named():
+    done = parley("frobnicate")
+    assert done.returncode == 2 and "frobnicate" in done.stderr
