@@ -4,6 +4,7 @@ The method is written as for `grpc.aio` (`async def Encode(self, request, contex
 streamed answer) on a class with an attribute `service` (its name in metrics and logs). It raises to fail; it never
 sets codes itself. A class with `internal = False` serves clients from outside, who do not carry the services' token.
 It reads nothing of `context` but `invocation_metadata()`, so that it runs under `grpc.aio` and Ray Serve alike.
+Where its settings have `max_streams`, more calls than that at once are refused.
 """
 
 from __future__ import annotations
@@ -38,14 +39,26 @@ def authenticate(context) -> None:
 
 
 class _Call:
-    """One call: counted when it starts and when it ends."""
+    """One call of a servicer: counted when it starts and when it ends."""
 
-    def __init__(self, service: str, method: str):
-        self.labels = (service, method)
+    def __init__(self, servicer, method: str):
+        self.servicer = servicer
+        self.labels = (servicer.service, method)
         self.started = time.monotonic()
+        servicer.open_calls = getattr(servicer, "open_calls", 0) + 1
         metrics.IN_FLIGHT.labels(*self.labels).inc()
 
+    def admit(self, context) -> None:
+        """Raises UNAUTHENTICATED or, where the servicer has as many calls as it may, RESOURCE_EXHAUSTED."""
+        if getattr(self.servicer, "internal", True):
+            authenticate(context)
+        limit = getattr(getattr(self.servicer, "settings", None), "max_streams", None)
+        if limit is not None and self.servicer.open_calls > limit:
+            metrics.REFUSED.labels(self.servicer.service, "max_streams").inc()
+            raise ServiceError.at_capacity("calls", limit)
+
     def end(self, code: str) -> None:
+        self.servicer.open_calls -= 1
         metrics.IN_FLIGHT.labels(*self.labels).dec()
         metrics.REQUESTS.labels(*self.labels, code).inc()
         metrics.REQUEST_SECONDS.labels(*self.labels).observe(time.monotonic() - self.started)
@@ -78,11 +91,10 @@ def rpc(method: Callable) -> Callable:
         @functools.wraps(method)
         async def streamed(self, request, context):
             logs.bind_request(request)
-            call = _Call(self.service, name)
+            call = _Call(self, name)
             answers = method(self, request, context)
             try:
-                if getattr(self, "internal", True):
-                    authenticate(context)
+                call.admit(context)
                 async for answer in answers:
                     yield answer
             except (asyncio.CancelledError, GeneratorExit):
@@ -100,10 +112,9 @@ def rpc(method: Callable) -> Callable:
     @functools.wraps(method)
     async def single(self, request, context):
         logs.bind_request(request)
-        call = _Call(self.service, name)
+        call = _Call(self, name)
         try:
-            if getattr(self, "internal", True):
-                authenticate(context)
+            call.admit(context)
             answer = await method(self, request, context)
         except asyncio.CancelledError:
             call.end("CANCELLED")

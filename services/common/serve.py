@@ -127,7 +127,7 @@ def application(spec: ServiceSpec):
         replica,
         name=spec.application,
         num_replicas=settings.num_replicas,
-        max_ongoing_requests=settings.max_streams,  # a stream counts for its whole life
+        max_ongoing_requests=2 * settings.max_streams,  # `@rpc` refuses above max_streams; Serve would let calls wait
         max_queued_requests=-1,
         health_check_period_s=5,
         health_check_timeout_s=30,

@@ -22,6 +22,7 @@ class EchoVision:
     service = "echo_vision"
 
     def __init__(self, settings):
+        self.settings = settings
         self.cancelled = 0
 
     async def start(self):

@@ -1,5 +1,6 @@
 """What `@rpc` counts, logs and asks for, under `grpc.aio` in this process."""
 
+import asyncio
 import json
 import logging
 
@@ -12,6 +13,7 @@ from prometheus_client import REGISTRY
 from protos.parley.v1 import vision_pb2
 from protos.parley.v1.vision_pb2_grpc import VisionEncoderStub
 from services.common import health, logs, metrics
+from services.common.errors import retry_after
 from services.common.rpc import TOKEN_VARIABLE
 from services.common.serve import serve_plain
 
@@ -65,6 +67,23 @@ async def test_a_token_is_asked_for_where_one_is_set(stub, monkeypatch):
         vision_pb2.EncodeRequest(image=b"1"), metadata=(("authorization", "Bearer open sesame"),)
     )
     assert answer.pictures == 1
+
+
+async def test_more_calls_than_the_limit_are_refused_and_the_others_go_on():
+    server, port = await serve_plain(echo.VISION, echo.EchoVision(echo.EchoSettings(max_streams=2)))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = VisionEncoderStub(channel)
+        slow = [stub.Encode(vision_pb2.EncodeRequest(image=b"slow")) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.Encode(vision_pb2.EncodeRequest(image=b"1"))
+        assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after(raised.value) > 0
+        assert not any(call.done() for call in slow)
+        for call in slow:
+            call.cancel()
+        await asyncio.sleep(0.2)
+        assert (await stub.Encode(vision_pb2.EncodeRequest(image=b"1"))).pictures == 1
+    await server.stop(0)
 
 
 async def test_health_follows_the_process():
