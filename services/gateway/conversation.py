@@ -3,7 +3,8 @@
 Notable points:
 - What arrives before a question (pictures, text, camera frames) waits in a draft and belongs to the next one; pictures
   are encoded at once.
-- A new question, spoken or written, cancels the answer that is being given.
+- A new question, spoken or written, cancels the answer that is being given; of speech that was only overheard, the
+  state decides, and until then the answer is held.
 - A refused event is told with an `ErrorEvent`; the stream goes on.
 """
 
@@ -49,7 +50,6 @@ class Conversation:
         self._draft_pictures: list[asyncio.Task[Encoded]] = []
         self._draft_texts: list[str] = []
         self._frames: deque[bytes] = deque(maxlen=settings.max_frames)
-        self._reports: set[asyncio.Task] = set()
 
     async def configure(self, configure: wire.Configure) -> None:
         """Opens the session and says so. Raises `ServiceError`; the stream cannot go on then."""
@@ -74,12 +74,12 @@ class Conversation:
             items=self._session.items,
             output_sample_rate=self._settings.output_sample_rate,
         )
-        await self.outbox.put_now(wire.ServerEvent(session=ready))
+        self.outbox.put_now(wire.ServerEvent(session=ready))
 
     @property
     def busy(self) -> bool:
         """A turn runs."""
-        return self._turn is not None and not self._turn.task.done()
+        return bool(self._turns)
 
     async def handle(self, event: wire.ClientEvent) -> None:
         """One event of the client. A bad one is answered with an `ErrorEvent`; only a flood raises."""
@@ -96,25 +96,24 @@ class Conversation:
                 raise _refuse("configure comes first, and once")
             await getattr(self, f"_on_{kind}")(getattr(event, kind))
         except (ServiceError, ValueError) as error:
-            await self._tell_error(error)
+            self._tell_error(error)
 
     async def finish(self) -> None:
         """The client has closed its side: a question that is not over is given up, an answer is still given."""
         if self._turn is not None and not self._turn.asked:
-            self._turn.cancel()
+            self._turn.withdraw()
         if self._turns:
             await asyncio.wait(self._turns)
-        await self.outbox.close()
+        self.outbox.close()
 
     async def abandon(self) -> None:
         """The client is gone, or the stream must end: everything stops, what was heard is kept."""
-        if self._turn is not None:
-            self._turn.cancel()
-        for task in [*self._draft_pictures, *self._reports]:
-            task.cancel()
+        self._cancel_all()
+        for picture in self._draft_pictures:
+            picture.cancel()
         if self._turns:
             await asyncio.wait(self._turns)
-        await self.outbox.close()
+        self.outbox.close()
 
     # Events.
 
@@ -123,7 +122,8 @@ class Conversation:
         if self._vad is None:
             await self._hear(audio)
             return
-        answering = self._turn is not None and self._turn.asked and (self.busy or self._turn.being_played)
+        before = self._answered
+        answering = before is not None and before.asked and (not before.task.done() or before.being_played)
         for heard in self._vad.feed(audio, answering):
             if heard.kind == "start":
                 self._turn_over_if_unasked()
@@ -179,10 +179,8 @@ class Conversation:
         self._frames.append(data)
 
     async def _on_cancel(self, _: wire.CancelTurn) -> None:
-        if self._turn is not None:
-            self._turn.cancel()
-            if not self._turn.asked:
-                self._turn_over_if_unasked()
+        self._cancel_all()
+        self._turn_over_if_unasked()
         self._input.flush()
         if self._vad is not None:
             self._vad.finish()
@@ -202,6 +200,19 @@ class Conversation:
 
     # Turns.
 
+    @property
+    def _answered(self) -> Turn | None:
+        """The newest turn, or the answer that it turned out not to interrupt."""
+        turn = self._turn
+        while turn is not None and turn.over and turn.interrupted is not None:
+            turn = turn.interrupted
+        return turn
+
+    def _cancel_all(self) -> None:
+        for turn in (self._turn, self._answered):
+            if turn is not None:
+                turn.cancel()
+
     def _listening(self) -> bool:
         return self._turn is not None and not self._turn.asked and not self._turn.over
 
@@ -213,15 +224,29 @@ class Conversation:
             self._turn.add_audio(audio)
 
     async def _begin(self, spoken: bool) -> None:
-        """A new question, with what the draft holds. It interrupts the answer before it."""
-        before = self._turn
-        if before is not None:
+        """A new question, with what the draft holds. It interrupts the answer before it.
+
+        Of speech that the server heard by itself it is not known yet whether it is meant for us: the answer is held
+        until its state is known.
+        """
+        before = self._answered
+        contests = (
+            self._settings.interruption == "state"
+            and spoken
+            and self._vad is not None
+            and before is not None
+            and before.answering
+        )
+        if contests:
+            self.outbox.hold(before.id)
+        elif before is not None:
             before.cancel()
         self._turn = turn = Turn(
             self._session,
             self._config,
             spoken=spoken,
             previous=before,
+            contests=contests,
             store=self._store,
             upstream=self._upstream,
             settings=self._settings,
@@ -239,11 +264,11 @@ class Conversation:
             turn.add_text(text)
         self._draft_pictures, self._draft_texts = [], []
         if spoken:
-            await self.outbox.put_now(wire.ServerEvent(turn_id=turn.id, speech_started=wire.SpeechStarted()))
+            self.outbox.put_now(wire.ServerEvent(turn_id=turn.id, speech_started=wire.SpeechStarted()))
 
     async def _ask(self) -> None:
         if self._turn.spoken and not self._turn.over:
-            await self.outbox.put_now(wire.ServerEvent(turn_id=self._turn.id, speech_stopped=wire.SpeechStopped()))
+            self.outbox.put_now(wire.ServerEvent(turn_id=self._turn.id, speech_stopped=wire.SpeechStopped()))
         self._turn.ask()
 
     def _turn_ended(self, task: asyncio.Task) -> None:
@@ -279,9 +304,7 @@ class Conversation:
         if picture.cancelled() or picture.exception() is None or picture not in self._draft_pictures:
             return
         self._draft_pictures.remove(picture)
-        report = asyncio.create_task(self._tell_error(picture.exception()))
-        self._reports.add(report)
-        report.add_done_callback(self._reports.discard)
+        self._tell_error(picture.exception())
 
     def _drop_draft(self) -> None:
         for picture in self._draft_pictures:
@@ -289,5 +312,5 @@ class Conversation:
         self._draft_pictures, self._draft_texts = [], []
         self._frames.clear()
 
-    async def _tell_error(self, error: Exception) -> None:
-        await self.outbox.put_now(wire.ServerEvent(error=error_event(error)))
+    def _tell_error(self, error: Exception) -> None:
+        self.outbox.put_now(wire.ServerEvent(error=error_event(error)))

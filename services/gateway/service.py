@@ -80,7 +80,7 @@ class ConversationService:
             await _drain(events)
             raise error.exceptions[0] if isinstance(error, ExceptionGroup) else error from None
         finally:
-            await conversation.outbox.close()
+            conversation.outbox.close()
 
     async def _first(self, events):
         """The `Configure` that opens a stream."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -72,6 +74,11 @@ class GatewaySettings(BaseSettings):
     vad_start: float = Field(0.5, gt=0, lt=1, description="Probability of speech above which speech may start")
     vad_end: float = Field(0.35, gt=0, lt=1, description="Probability of speech below which it may end")
     vad_start_seconds: float = Field(0.096, gt=0, description="Speech this long starts a question")
+    interruption: Literal["state", "voice"] = Field(
+        "state",
+        description="What ends an answer: any `voice` at once; or speech whose `state` is a question, the answer being "
+        "held until that is known",
+    )
     barge_in_seconds: float = Field(0.256, gt=0, description="Speech this long interrupts an answer")
     vad_end_seconds: float = Field(0.55, gt=0, description="Silence this long ends a question")
     vad_preroll_seconds: float = Field(0.3, ge=0, description="Audio before the start that belongs to the question")

@@ -81,6 +81,7 @@ class Turn:
         *,
         spoken: bool,
         previous: Turn | None,
+        contests: bool = False,
         store: SessionStore,
         upstream: Upstream,
         settings: GatewaySettings,
@@ -91,6 +92,7 @@ class Turn:
         self.answer = Answer()
         self.clock = Clock()
         self.interrupted = previous  # the turn before, as long as this one waits for it
+        self.contested = previous if contests else None  # it is held until this turn's state is known
         self.kept = False  # written to the session
         self._store, self._upstream = store, upstream
         self._settings, self._outbox = settings, outbox
@@ -115,7 +117,7 @@ class Turn:
         self._state_known = asyncio.Event()
         self._transcript = ""
         self._history: list[KeptMessage] = []
-        self._played = asyncio.Event()  # the client said how far it played, after the turn was over
+        self._played = asyncio.Event()  # the client said how far it played, after the answer was interrupted
         self._settled = False
 
         self._lease: Lease | None = None
@@ -135,6 +137,10 @@ class Turn:
     @property
     def over(self) -> bool:
         return self.task.done() or self._cancelled or self._failure is not None
+
+    @property
+    def answering(self) -> bool:
+        return not self.over and self._state not in (None, State.STATE_NOTHING)
 
     @property
     def being_played(self) -> bool:
@@ -187,8 +193,7 @@ class Turn:
 
     def set_played(self, samples: int) -> None:
         self.answer.played = max(self.answer.played or 0, samples)
-        if self.over:
-            self._played.set()
+        self._played.set()
 
     async def settle(self) -> None:
         """The answer was interrupted: waits a moment for the client to say how far it had played."""
@@ -201,9 +206,20 @@ class Turn:
             await asyncio.wait_for(self._played.wait(), self._settings.played_grace_seconds)
 
     def cancel(self) -> None:
-        """Stops everything at once; nothing more of this turn is delivered but that it was cancelled."""
+        """Stops everything at once, also the answer that this turn may be interrupting.
+
+        Nothing more of them is delivered but that they were cancelled.
+        """
+        contested, self.contested = self.contested, None
+        if contested is not None:
+            contested.cancel()
+        self.withdraw()
+
+    def withdraw(self) -> None:
+        """As `cancel`, but an answer that it may have been interrupting goes on."""
         if not self.over:
             self._cancelled = True
+            self._played.clear()
             self._outbox.silence(self.id)
             self._work.cancel()
 
@@ -237,7 +253,7 @@ class Turn:
         logs.bind(self.session.id, self.id)
         async with asyncio.TaskGroup() as stages:
             watching = stages.create_task(self._watch())
-            working = [stages.create_task(self._think()), stages.create_task(self._speak())]
+            working = [stages.create_task(stage()) for stage in (self._think, self._speak, self._inherit)]
             if self.spoken:
                 working.append(stages.create_task(self._listen()))
             await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
@@ -272,7 +288,7 @@ class Turn:
         if not self._vector_count:
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "the audio is too short to hear anything in it")
         self._vectors.close()
-        await self._tell(heard=wire.Transcript(text=self._transcript, final=True))
+        self._tell(heard=wire.Transcript(text=self._transcript, final=True))
 
     async def _listen_once(self) -> None:
         skip = self._vector_count  # an earlier attempt had these
@@ -288,7 +304,7 @@ class Turn:
                 skip = max(0, skip - count)
                 if len(answer.chunk.transcript) > len(self._transcript):
                     self._transcript = answer.chunk.transcript
-                    await self._tell(heard=wire.Transcript(text=self._transcript))
+                    self._tell(heard=wire.Transcript(text=self._transcript))
         raise ConnectionLostError("speech: the stream ended early")
 
     async def _listen_requests(self) -> AsyncIterator[ListenRequest]:
@@ -322,15 +338,44 @@ class Turn:
                 await asyncio.wait({attempt})
 
     async def _admit(self) -> list:
-        """Waits for the turn before, takes the lease and reads the history, as it was heard."""
+        """Waits for the turn before, takes the lease and reads the history, as it was heard.
+
+        While it is not known whether this turn interrupts the one before, that keeps the lease and goes on.
+        """
+        contested = self.contested
+        if contested is None:
+            await self._take_lease()
+        else:
+            await contested.settle()
+        kept = await self._store.history(self.session.id)
+        if contested is not None and all(message.turn_id != contested.id for message in kept):
+            kept += await contested.as_heard()
+        messages = newest_within(kept, self._settings.history_tokens)
+        hashes = [part.hash for message in messages for part in message.parts if part.hash]
+        return to_wire(messages, self.session.config.instructions, await self._store.embeddings(hashes))
+
+    async def _take_lease(self) -> None:
         if self.interrupted is not None:
             await asyncio.wait({self.interrupted.task})
             await self.interrupted.settle()
             self.interrupted = None
         self._lease = await self._leases.enter_async_context(self._store.lease(self.session.id))
-        messages = newest_within(await self._store.history(self.session.id), self._settings.history_tokens)
-        hashes = [part.hash for message in messages for part in message.parts if part.hash]
-        return to_wire(messages, self.session.config.instructions, await self._store.embeddings(hashes))
+
+    async def _inherit(self) -> None:
+        """Takes the lease of the answer that this turn has turned out to interrupt."""
+        if self.contested is not None:
+            await self._state_known.wait()
+            if self._state != State.STATE_NOTHING:
+                await self._take_lease()
+
+    def _decide_contest(self) -> None:
+        """The state is known, or will never be: the answer before ends or goes on."""
+        contested, self.contested = self.contested, None
+        if contested is not None:
+            if self._state in (None, State.STATE_NOTHING):
+                self._outbox.release(contested.id)
+            else:
+                contested.cancel()
 
     async def _think_once(self, messages: list) -> None:
         replayed = 0
@@ -339,8 +384,9 @@ class Turn:
                 kind = answer.WhichOneof("message")
                 if kind == "state" and self._state is None:
                     self._state = answer.state.state
+                    self._decide_contest()
                     self._state_known.set()
-                    await self._tell(state=answer.state)
+                    self._tell(state=answer.state)
                 elif kind == "token":
                     if replayed < len(self._tokens.items):
                         if self._tokens.items[replayed].id != answer.token.id:
@@ -440,6 +486,7 @@ class Turn:
     # The end.
 
     async def _finish(self) -> None:
+        self._decide_contest()
         if self._cancelled:
             await self.settle()
         kept_text = ""
@@ -452,14 +499,14 @@ class Turn:
         if self._failure is not None:
             status = status_of(self._failure)
             log.warning("turn failed", code=status.code.name, message=status.message, exc_info=status.unexpected)
-            await self._tell(error=error_event(self._failure))
+            self._tell(error=error_event(self._failure))
         reason = self._reason()
         metrics.TURNS.labels(Reason.Name(reason).removeprefix("REASON_").lower()).inc()
         if self._state:
             metrics.STATES.labels(State.Name(self._state).removeprefix("STATE_").lower()).inc()
         latency = self.clock.latency()
         log.info("turn over", reason=Reason.Name(reason), first_audio=latency.first_audio, total=latency.total)
-        await self._tell(done=wire.TurnDone(reason=reason, text=kept_text, latency=latency))
+        self._tell(done=wire.TurnDone(reason=reason, text=kept_text, latency=latency))
 
     def _reason(self) -> int:
         if self._failure is not None:
@@ -470,28 +517,34 @@ class Turn:
 
     async def _keep(self) -> str:
         """Writes question and answer to the session. Returns the answer as it is kept: what was heard of it."""
-        answer = self.answer
-        whole = self._tokens.closed and not self._cancelled and self._failure is None
-        said = bool(answer.text) and (self.config.text_only or answer.samples > 0)
-        if (
-            self._lease is None
-            or self._state in (None, State.STATE_NOTHING)
-            or (self._failure is not None and not said)
-        ):
+        if self._lease is None or self._state in (None, State.STATE_NOTHING):
             return ""
-        messages = [KeptMessage(role="user", turn_id=self.id, parts=await self._kept_question())]
-        heard = None if self.config.text_only else answer.played
-        if heard is None and not whole and not self.config.text_only:
-            heard = self._estimated_played()
-        if said:
-            parts = [KeptPart(kind="text", text=answer.text)]
-            marks = [] if self.config.text_only else answer.marks
-            messages.append(KeptMessage(role="assistant", turn_id=self.id, parts=parts, marks=marks, heard=heard))
+        messages = await self.as_heard()
+        if self._failure is not None and len(messages) == 1:  # nothing was answered: the client asks again
+            return ""
         await self._store.append(self._lease, messages)
         self.kept = True
-        if not said:
+        if len(messages) == 1:
             return ""
-        return answer.text if whole else heard_text(answer.text, answer.marks, heard)
+        return self.answer.text if self._whole else heard_text(self.answer.text, messages[1].marks, messages[1].heard)
+
+    @property
+    def _whole(self) -> bool:
+        """The answer has come to its end, and will be heard unless the client says otherwise."""
+        return self._tokens.closed and not self._cancelled and self._failure is None
+
+    async def as_heard(self) -> list[KeptMessage]:
+        """The question and, if any of it was delivered, the answer with how far it was heard."""
+        answer, text_only = self.answer, self.config.text_only
+        messages = [KeptMessage(role="user", turn_id=self.id, parts=await self._kept_question())]
+        if answer.text and (text_only or answer.samples):
+            heard = None if text_only else answer.played
+            if heard is None and not self._whole and not text_only:
+                heard = self._estimated_played()
+            parts = [KeptPart(kind="text", text=answer.text)]
+            marks = [] if text_only else list(answer.marks)
+            messages.append(KeptMessage(role="assistant", turn_id=self.id, parts=parts, marks=marks, heard=heard))
+        return messages
 
     def _estimated_played(self) -> int:
         """Of a client that never says how far it has played: it plays from the first audio on."""
@@ -519,8 +572,8 @@ class Turn:
         parts.extend(KeptPart(kind="text", text=text) for text in self._texts)
         return parts
 
-    async def _tell(self, **event) -> None:
-        await self._outbox.put_now(wire.ServerEvent(turn_id=self.id, **event))
+    def _tell(self, **event) -> None:
+        self._outbox.put_now(wire.ServerEvent(turn_id=self.id, **event))
 
 
 def error_event(error: Exception) -> wire.ErrorEvent:

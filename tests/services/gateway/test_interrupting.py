@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import pytest
 
 from cli.client import Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_pb2 import Sampling
 from services.gateway.history import heard_text
 
+VAD = wire.Configure.TURN_DETECTION_SERVER_VAD
+STORY = Sampling(max_tokens=120, seed=3)
 LONG = {"sampling": Sampling(max_tokens=120)}  # an answer of many clauses
 
 
@@ -162,3 +165,77 @@ async def test_two_connections_do_not_answer_in_one_session_at_once(make_gateway
         if answer.reason == "complete":
             break
     assert answer.reason == "complete"
+
+
+async def hear(client: Client, samples: np.ndarray) -> None:
+    """The microphone: speech, then a second of quiet."""
+    quiet = np.random.default_rng(0).normal(0, 20, 20_000).astype("<i2").tobytes()
+    audio = samples.tobytes() + quiet
+    for at in range(0, len(audio), 3200):
+        await client.send(audio=audio[at : at + 3200])
+
+
+@pytest.fixture
+async def story_then_noise(make_gateway, connect, services):
+    """A function: a conversation in which a story is being told, and nothing after it seems worth an answer.
+
+    Calls go to the two LLM cores in turn, and the second of them finds nothing worth an answer in anything.
+    """
+
+    async def begin(**settings) -> tuple:
+        both = ",".join(f"127.0.0.1:{services.ports[name]}" for name in ("language", "silent"))
+        gateway = await make_gateway(language=both, outbox_events=4, **settings)
+        client = await connect(gateway, turn_detection=VAD, sampling=STORY)
+        await client.send(text="tell me a long story")
+        await client.send(respond=wire.Respond())
+        return gateway, client, (await first_audio(client)).turn_id
+
+    return begin
+
+
+async def test_speech_that_is_not_meant_for_us_does_not_end_an_answer(
+    make_gateway, connect, story_then_noise, spoken_question
+):
+    undisturbed = await connect(await make_gateway(), turn_detection=VAD, sampling=STORY)
+    whole = await undisturbed.ask(Question(text="tell me a long story"))
+    gateway, client, story = await story_then_noise()
+    await hear(client, spoken_question)
+    ended, noise = {}, ""
+    async for event in client.events():
+        if event.HasField("speech_started"):
+            noise = event.turn_id
+        if noise and noise not in ended and event.HasField("audio"):
+            assert event.turn_id == story
+        if event.HasField("done"):
+            ended[event.turn_id] = event.done
+        if len(ended) == 2:
+            break
+    assert ended[noise].reason == wire.TurnDone.REASON_NOTHING
+    assert ended[story].reason == wire.TurnDone.REASON_COMPLETE and ended[story].text == whole.text
+    messages = await gateway.service.store.history(client.session_id)
+    assert [message.turn_id for message in messages] == [story, story]
+
+
+async def test_with_interruption_by_voice_any_speech_ends_an_answer(story_then_noise, spoken_question):
+    _, client, story = await story_then_noise(interruption="voice")
+    await hear(client, spoken_question)
+    assert (await until_done(client, story))[-1].done.reason == wire.TurnDone.REASON_CANCELLED
+
+
+async def test_cancel_ends_an_answer_and_what_may_be_interrupting_it(story_then_noise, spoken_question):
+    _, client, story = await story_then_noise()
+    await client.send(audio=spoken_question.tobytes()[:32_000])
+    await client.send(audio=spoken_question.tobytes()[32_000:64_000])
+    noise = ""
+    async for event in client.events():
+        if event.HasField("speech_started"):
+            noise = event.turn_id
+            break
+    await client.send(cancel=wire.CancelTurn())
+    ended = {}
+    while len(ended) < 2:
+        event = await anext(client.events())
+        assert not event.HasField("audio")
+        if event.HasField("done"):
+            ended[event.turn_id] = event.done.reason
+    assert ended == dict.fromkeys((story, noise), wire.TurnDone.REASON_CANCELLED)

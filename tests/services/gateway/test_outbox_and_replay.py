@@ -18,9 +18,9 @@ async def test_nothing_of_a_silenced_turn_leaves_but_how_it_ended():
     await outbox.put(audio("old"))
     outbox.silence("old")
     await outbox.put(audio("old"))  # late
-    await outbox.put_now(wire.ServerEvent(turn_id="old", done=wire.TurnDone()))
+    outbox.put_now(wire.ServerEvent(turn_id="old", done=wire.TurnDone()))
     await outbox.put(audio("new"))
-    await outbox.close()
+    outbox.close()
     left = []
     while (event := await outbox.next()) is not None:
         left.append((event.turn_id, event.WhichOneof("event")))
@@ -35,7 +35,7 @@ async def test_a_slow_client_holds_the_turn_back_and_silence_frees_it():
     await asyncio.sleep(0.01)
     assert not waiting.done()
     outbox.silence("a")
-    await outbox.put_now(wire.ServerEvent(turn_id="a", done=wire.TurnDone()))
+    outbox.put_now(wire.ServerEvent(turn_id="a", done=wire.TurnDone()))
     assert (await outbox.next()).WhichOneof("event") == "done"
     await waiting
 
