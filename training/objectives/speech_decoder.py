@@ -74,6 +74,8 @@ class SpeechDecoderObjective:
             raise ValueError(
                 f"the codec speaks at {model.config.codec.sample_rate} Hz, the data are of {data.sample_rate} Hz"
             )
+        model.codec_encoder.eval()  # frozen: its running statistics stay as they are
+        model.codec_decoder.eval()
         self.table = model.language.get_input_embeddings().weight.detach()
         self.device = self.table.device
         self._clauses: dict[int, Clause] = {}
