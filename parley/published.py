@@ -200,6 +200,11 @@ def _speech_decoder(file: Path) -> SpeechDecoderConfig:
 
 def _codec(file: Path) -> HifiganCodecConfig:
     sizes = Settings(read_json(file), file)
+    voice = sizes.get("global_tokens", list)
+    if len(voice) != sizes.get("global_code_num", int):
+        raise CheckpointError(
+            f"{file}: the released voice has {len(voice)} tokens, not {sizes.values['global_code_num']}"
+        )
     return HifiganCodecConfig(
         sample_rate=sizes.get("sampling_rate", int, 24_000),
         num_codes=sizes.get("n_codes", int),
@@ -214,7 +219,7 @@ def _codec(file: Path) -> HifiganCodecConfig:
         num_voice_tokens=sizes.get("global_code_num", int),
         voice_codes=sizes.get("n_codes", int),
         global_feature_conv=sizes.get("global_feature_conv", list),
-        default_voice=sizes.get("global_tokens", list, ()),
+        default_voice=voice,
     )
 
 

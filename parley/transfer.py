@@ -27,7 +27,6 @@ from parley.checkpoint import CheckpointError, StageWriter
 from parley.config import ParleyConfig
 from parley.model import build_part
 
-
 NEVER = r"$^"  # the pattern that nothing matches
 
 
@@ -111,7 +110,7 @@ def load_pickle(file: Path) -> Any:
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}") from None
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{file} cannot be read: {str(error).strip().splitlines()[0]}") from None
+        raise CheckpointError(f"{file} cannot be read: {_first_line(error)}") from None
 
 
 class Transfer:
@@ -257,6 +256,11 @@ def _flatten(content: Mapping, prefix: str) -> Iterator[tuple[str, Tensor]]:
             yield from _flatten(value, f"{prefix}{key}.")
         elif isinstance(value, Tensor):
             yield f"{prefix}{key}", value
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 _DTYPES = {
