@@ -123,7 +123,7 @@ class Conversation:
             await self._hear(audio)
             return
         before = self._answered
-        answering = before is not None and before.asked and (not before.task.done() or before.being_played)
+        answering = before is not None and before.asked and (not before.task.done() or before.answer.being_played)
         for heard in self._vad.feed(audio, answering):
             if heard.kind == "start":
                 self._turn_over_if_unasked()
@@ -161,12 +161,12 @@ class Conversation:
         if not text.strip():
             raise _refuse("text is empty")
         listening = self._listening()
-        held = self._turn.text_characters if listening else sum(map(len, self._draft_texts))
+        held = self._turn.question.characters if listening else sum(map(len, self._draft_texts))
         if held + len(text) > self._settings.max_text_chars:
             raise _refuse(
                 f"text of {held + len(text)} characters is above the limit of {self._settings.max_text_chars}"
             )
-        self._turn.add_text(text) if listening else self._draft_texts.append(text)
+        self._turn.question.texts.append(text) if listening else self._draft_texts.append(text)
 
     async def _on_image(self, data: bytes) -> None:
         self._add_picture("image", data)
@@ -261,13 +261,13 @@ class Conversation:
         for picture in self._draft_pictures:
             turn.add_picture(picture)
         for text in self._draft_texts:
-            turn.add_text(text)
+            turn.question.texts.append(text)
         self._draft_pictures, self._draft_texts = [], []
         if spoken:
             self.outbox.put_now(wire.ServerEvent(turn_id=turn.id, speech_started=wire.SpeechStarted()))
 
     async def _ask(self) -> None:
-        if self._turn.spoken and not self._turn.over:
+        if self._turn.question.spoken and not self._turn.over:
             self.outbox.put_now(wire.ServerEvent(turn_id=self._turn.id, speech_stopped=wire.SpeechStopped()))
         self._turn.ask()
 
@@ -288,7 +288,7 @@ class Conversation:
     def _add_picture(self, kind: str, data: bytes) -> None:
         self._pictures.check(kind, data)
         listening = self._listening()
-        held = self._turn.pictures if listening else len(self._draft_pictures)
+        held = len(self._turn.question.pictures) if listening else len(self._draft_pictures)
         if held >= self._settings.max_pictures:
             raise _refuse(f"a question may have {self._settings.max_pictures} pictures; this one is too many")
         picture = self._encode(kind, [data])

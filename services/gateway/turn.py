@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import secrets
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import grpc
 
@@ -33,15 +32,16 @@ from protos.parley.v1.language_pb2 import (
     Token,
 )
 from protos.parley.v1.speech_pb2 import ListenEnd, ListenOpen, ListenRequest
-from protos.parley.v1.tensor_pb2 import Tensor
 from protos.parley.v1.voice_pb2 import SpeakEnd, SpeakOpen, SpeakRequest, SpeakToken
 from services.common import logs, metrics, streams
 from services.common.errors import ServiceError, status_of
-from services.gateway.audio import BYTES_PER_SECOND, SAMPLE_RATE
+from services.gateway.answer import Answer
+from services.gateway.audio import SAMPLE_RATE
 from services.gateway.clock import Clock
-from services.gateway.history import KeptMessage, KeptPart, heard_text, newest_within, to_wire
+from services.gateway.history import KeptMessage, heard_text, newest_within, to_wire
 from services.gateway.outbox import Outbox
 from services.gateway.pictures import Encoded
+from services.gateway.question import Question
 from services.gateway.replay import Log
 from services.gateway.session import Lease, Session, SessionStore
 from services.gateway.settings import GatewaySettings
@@ -58,17 +58,6 @@ class TurnConfig:
 
     sampling: Sampling
     text_only: bool = False
-
-
-@dataclass
-class Answer:
-    """What has been said so far, and how much of it was heard."""
-
-    text: str = ""
-    samples: int = 0  # of audio, delivered
-    sample_rate: int = 0
-    marks: list[tuple[int, int]] = field(default_factory=list)  # (samples, characters heard by then)
-    played: int | None = None  # samples, as the client said
 
 
 class Turn:
@@ -88,8 +77,9 @@ class Turn:
         outbox: Outbox,
     ):
         self.id = secrets.token_urlsafe(9)
-        self.session, self.config, self.spoken = session, config, spoken
-        self.answer = Answer()
+        self.session, self.config = session, config
+        self.question = Question(spoken, settings)
+        self.answer = Answer(spoken=not config.text_only)
         self.clock = Clock()
         self.interrupted = previous  # the turn before, as long as this one waits for it
         self.contested = previous if contests else None  # it is held until this turn's state is known
@@ -102,21 +92,11 @@ class Turn:
         if not self._sampling.seed:
             self._sampling.seed = secrets.randbits(31) + 1  # a retry must sample the same answer again
 
-        self._audio: Log[bytes] = Log()
-        self._audio_bytes = 0
-        self._last_audio = time.monotonic()
-        self._vectors: Log[Tensor] = Log()
-        self._vector_count = 0
-        self._pictures: list[asyncio.Task[Encoded]] = []
-        self._texts: list[str] = []
-        self._asked = asyncio.Event()
         self._prompt_has_speech = False
         self._prompt_changed = asyncio.Event()
         self._tokens: Log[Token] = Log()
         self._state: int | None = None
         self._state_known = asyncio.Event()
-        self._transcript = ""
-        self._history: list[KeptMessage] = []
         self._played = asyncio.Event()  # the client said how far it played, after the answer was interrupted
         self._settled = False
 
@@ -132,7 +112,7 @@ class Turn:
     @property
     def asked(self) -> bool:
         """The question is over."""
-        return self._asked.is_set()
+        return self.question.ended.is_set()
 
     @property
     def over(self) -> bool:
@@ -142,54 +122,30 @@ class Turn:
     def answering(self) -> bool:
         return not self.over and self._state not in (None, State.STATE_NOTHING)
 
-    @property
-    def being_played(self) -> bool:
-        """Audio was delivered that the client has not said to have played; only of clients that do say."""
-        return self.answer.played is not None and self.answer.played < self.answer.samples
-
     def add_audio(self, audio: bytes) -> None:
         """16 kHz, 16-bit. A question above the limit fails the turn."""
-        assert self.spoken and not self.asked
-        self._last_audio = time.monotonic()
-        self._audio_bytes += len(audio)
-        if self._audio_bytes > self._settings.max_audio_seconds * BYTES_PER_SECOND:
-            message = f"the question is above the limit of {self._settings.max_audio_seconds:g} s of audio; ask shorter"
-            self.fail(ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message))
-        elif audio:
-            self._audio.append(audio)
+        try:
+            self.question.add_audio(audio)
+        except ServiceError as error:
+            self.fail(error)
 
     def add_picture(self, picture: asyncio.Task[Encoded]) -> None:
-        self._pictures.append(picture)
+        self.question.pictures.append(picture)
         if self._prompt_has_speech:
             self._prompt_changed.set()
-
-    @property
-    def pictures(self) -> int:
-        return len(self._pictures)
-
-    def add_text(self, text: str) -> None:
-        self._texts.append(text)
-
-    @property
-    def text_characters(self) -> int:
-        return sum(map(len, self._texts))
 
     def ask(self) -> None:
         """The question is over: answer it. Too short a spoken one fails the turn."""
         self.clock.asked = time.monotonic()
-        self._audio.close()
-        self._asked.set()
-        if self.spoken and self._audio_bytes < self._settings.min_audio_seconds * BYTES_PER_SECOND:
-            message = (
-                f"audio of {self._audio_bytes / BYTES_PER_SECOND:.3f} s is too short to be a question; "
-                f"send at least {self._settings.min_audio_seconds:g} s"
-            )
-            self.fail(ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message))
+        try:
+            self.question.end()
+        except ServiceError as error:
+            self.fail(error)
 
     def ask_nothing(self) -> None:
         """The question ended after the turn had failed or been cancelled."""
         assert self.over
-        self._asked.set()
+        self.question.ended.set()
 
     def set_played(self, samples: int) -> None:
         self.answer.played = max(self.answer.played or 0, samples)
@@ -197,7 +153,7 @@ class Turn:
 
     async def settle(self) -> None:
         """The answer was interrupted: waits a moment for the client to say how far it had played."""
-        if self._settled or not self.being_played:
+        if self._settled or not self.answer.being_played:
             return
         self._settled = True
         if not self._cancelled:
@@ -245,7 +201,7 @@ class Turn:
         if not self._work.cancelled() and self._work.exception() is not None and not self._cancelled:
             self._failure = self._failure or _first_of(self._work.exception())
             self._outbox.silence(self.id)
-        for picture in self._pictures:
+        for picture in self.question.pictures:
             picture.cancel()
         await self._finish()
 
@@ -254,7 +210,7 @@ class Turn:
         async with asyncio.TaskGroup() as stages:
             watching = stages.create_task(self._watch())
             working = [stages.create_task(stage()) for stage in (self._think, self._speak, self._inherit)]
-            if self.spoken:
+            if self.question.spoken:
                 working.append(stages.create_task(self._listen()))
             await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
             watching.cancel()
@@ -266,8 +222,8 @@ class Turn:
             if self._lease is not None and self._lease.lost.is_set():
                 message = "another connection took over this session while the turn ran"
                 raise ServiceError(grpc.StatusCode.ABORTED, message)
-            idle = time.monotonic() - self._last_audio
-            if self.spoken and not self.asked and idle > self._settings.question_idle_seconds:
+            idle = self.question.idle_seconds
+            if idle > self._settings.question_idle_seconds:
                 message = f"no audio came for {idle:.0f} s and the question was not ended; it was given up"
                 raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message)
 
@@ -285,26 +241,26 @@ class Turn:
     async def _listen(self) -> None:
         await self._upstream.until_done("speech", self._listen_once)
         self.clock.vectors = time.monotonic()
-        if not self._vector_count:
+        if not self.question.vector_count:
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "the audio is too short to hear anything in it")
-        self._vectors.close()
-        self._tell(heard=wire.Transcript(text=self._transcript, final=True))
+        self.question.vectors.close()
+        self._tell(heard=wire.Transcript(text=self.question.transcript, final=True))
 
     async def _listen_once(self) -> None:
-        skip = self._vector_count  # an earlier attempt had these
+        question = self.question
+        skip = question.vector_count  # an earlier attempt had these
         async with self._stream("speech", self._listen_requests()) as answers:
             async for answer in answers:
                 if answer.WhichOneof("message") == "done":
-                    self._transcript = answer.done.transcript or self._transcript
+                    question.transcript = answer.done.transcript or question.transcript
                     return
                 count = answer.chunk.embeddings.shape[0] if answer.chunk.embeddings.shape else 0
                 if count > skip:
-                    self._vectors.append(_rows(answer.chunk.embeddings, skip))
-                    self._vector_count += count - skip
+                    question.add_vectors(answer.chunk.embeddings, skip)
                 skip = max(0, skip - count)
-                if len(answer.chunk.transcript) > len(self._transcript):
-                    self._transcript = answer.chunk.transcript
-                    self._tell(heard=wire.Transcript(text=self._transcript))
+                if len(answer.chunk.transcript) > len(question.transcript):
+                    question.transcript = answer.chunk.transcript
+                    self._tell(heard=wire.Transcript(text=question.transcript))
         raise ConnectionLostError("speech: the stream ended early")
 
     async def _listen_requests(self) -> AsyncIterator[ListenRequest]:
@@ -313,7 +269,7 @@ class Turn:
                 session_id=self.session.id, turn_id=self.id, deadline_ms=self._deadline_ms, sample_rate=SAMPLE_RATE
             )
         )
-        async for audio in self._audio.read():
+        async for audio in self.question.audio.read():
             yield ListenRequest(audio=audio)
         yield ListenRequest(end=ListenEnd())
 
@@ -422,17 +378,17 @@ class Turn:
         )
         self._prompt_has_speech = False
         sent = 0
-        while sent < len(self._pictures):
-            encoded = await self._pictures[sent]
+        while sent < len(self.question.pictures):
+            encoded = await self.question.pictures[sent]
             self.clock.vision = max(self.clock.vision, encoded.seconds)
             yield GenerateRequest(part=Part(image=encoded.embeddings))
             sent += 1
         self._prompt_has_speech = True  # from here on, another picture begins the prompt again
-        if self.spoken:
-            async for vectors in self._vectors.read():
+        if self.question.spoken:
+            async for vectors in self.question.vectors.read():
                 yield GenerateRequest(part=Part(speech=vectors))
-        await self._asked.wait()
-        for text in self._texts:
+        await self.question.ended.wait()
+        for text in self.question.texts:
             yield GenerateRequest(part=Part(text=text))
         yield GenerateRequest(respond=GenerateRespond())
 
@@ -463,10 +419,9 @@ class Turn:
             self.clock.audio = time.monotonic()
             metrics.FIRST_AUDIO_SECONDS.labels("gateway").observe(self.clock.audio - self.clock.asked)
         delta = wire.AudioDelta(audio=chunk.audio[skip * 2 :], sample_rate=chunk.sample_rate, offset=answer.samples)
-        answer.sample_rate = chunk.sample_rate
-        answer.samples += len(chunk.audio) // 2 - skip
-        answer.marks.append((answer.samples, min(len(chunk.text), len(answer.text))))
-        metrics.AUDIO_SECONDS.labels("gateway", "out").inc(len(delta.audio) / 2 / max(1, chunk.sample_rate))
+        samples = len(delta.audio) // 2
+        answer.add_audio(samples, chunk.sample_rate, chunk.text)
+        metrics.AUDIO_SECONDS.labels("gateway", "out").inc(samples / max(1, chunk.sample_rate))
         await self._outbox.put(wire.ServerEvent(turn_id=self.id, audio=delta))
 
     async def _speak_requests(self) -> AsyncIterator[SpeakRequest]:
@@ -535,42 +490,9 @@ class Turn:
 
     async def as_heard(self) -> list[KeptMessage]:
         """The question and, if any of it was delivered, the answer with how far it was heard."""
-        answer, text_only = self.answer, self.config.text_only
-        messages = [KeptMessage(role="user", turn_id=self.id, parts=await self._kept_question())]
-        if answer.text and (text_only or answer.samples):
-            heard = None if text_only else answer.played
-            if heard is None and not self._whole and not text_only:
-                heard = self._estimated_played()
-            parts = [KeptPart(kind="text", text=answer.text)]
-            marks = [] if text_only else list(answer.marks)
-            messages.append(KeptMessage(role="assistant", turn_id=self.id, parts=parts, marks=marks, heard=heard))
-        return messages
-
-    def _estimated_played(self) -> int:
-        """Of a client that never says how far it has played: it plays from the first audio on."""
-        elapsed = time.monotonic() - self.clock.audio if self.clock.audio else 0.0
-        return min(self.answer.samples, round(elapsed * self.answer.sample_rate))
-
-    async def _kept_question(self) -> list[KeptPart]:
-        parts = []
-        for picture in self._pictures:
-            if picture.done() and not picture.cancelled() and picture.exception() is None:
-                encoded = picture.result()
-                vectors = encoded.embeddings.shape[0]
-                parts.append(KeptPart(kind="image", hash=encoded.hash, vectors=vectors))
-        if self._vectors.items:
-            content = hashlib.sha256(b"speech")
-            for audio in self._audio.items:
-                content.update(audio)
-            first = self._vectors.items[0]
-            data = b"".join(tensor.data for tensor in self._vectors.items)
-            joined = Tensor(dtype=first.dtype, shape=[self._vector_count, *first.shape[1:]], data=data)
-            await self._store.put_embedding(content.hexdigest(), joined.SerializeToString())
-            parts.append(
-                KeptPart(kind="speech", hash=content.hexdigest(), vectors=self._vector_count, text=self._transcript)
-            )
-        parts.extend(KeptPart(kind="text", text=text) for text in self._texts)
-        return parts
+        question = KeptMessage(role="user", turn_id=self.id, parts=await self.question.keep(self._store))
+        answer = self.answer.kept(self.id, self._whole)
+        return [question] if answer is None else [question, answer]
 
     def _tell(self, **event) -> None:
         self._outbox.put_now(wire.ServerEvent(turn_id=self.id, **event))
@@ -579,16 +501,6 @@ class Turn:
 def error_event(error: Exception) -> wire.ErrorEvent:
     status = status_of(error)
     return wire.ErrorEvent(code=status.code.name, message=status.message, retry_after=status.retry_after)
-
-
-def _rows(tensor: Tensor, skip: int) -> Tensor:
-    """The rows of a wire tensor [rows, …] from `skip` on."""
-    if skip == 0:
-        return tensor
-    size = len(tensor.data) // tensor.shape[0]
-    return Tensor(
-        dtype=tensor.dtype, shape=[tensor.shape[0] - skip, *tensor.shape[1:]], data=tensor.data[skip * size :]
-    )
 
 
 def _first_of(error: BaseException) -> Exception:

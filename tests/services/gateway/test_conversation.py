@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cli.client import Question
 from protos.parley.v1 import conversation_pb2 as wire
+
+VIDEO = Path(__file__).parents[3] / "examples" / "moving.mp4"
 
 
 def spoken(samples: np.ndarray, **more) -> Question:
@@ -73,14 +76,19 @@ async def test_the_session_says_what_it_holds(make_gateway, connect):
     assert ready.resumed and ready.items == 2 and ready.session_id == client.session_id
 
 
-async def test_a_video_and_camera_frames_are_seen(make_gateway, connect, picture):
-    client = await connect(await make_gateway(), text_only=True)
-    plain = await client.ask(Question(text="what is it?"))
-    other = await connect(await make_gateway(), text_only=True)
-    for _ in range(6):
-        await other.send(frame=picture)
-    seen = await other.ask(Question(text="what is it?"))
+@pytest.mark.parametrize("kind", ["video", "camera frames"])
+async def test_moving_pictures_are_seen(make_gateway, connect, picture, kind):
+    gateway = await make_gateway()
+    plain = await (await connect(gateway, text_only=True)).ask(Question(text="what is it?"))
+    client = await connect(gateway, text_only=True)
+    if kind == "video":
+        await client.send(video=VIDEO.read_bytes())
+    else:
+        for _ in range(6):
+            await client.send(frame=picture)
+    seen = await client.ask(Question(text="what is it?"))
     assert seen.reason == plain.reason == "complete" and seen.text != plain.text
+    assert seen.latency.vision_encoder > 0
 
 
 async def test_nothing_to_answer_stays_silent_and_leaves_no_trace(make_gateway, connect, services, spoken_question):
