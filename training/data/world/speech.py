@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from functools import cache
+from pathlib import Path
 
 import espeakng_loader
 import numpy as np
@@ -33,6 +34,7 @@ class Speaker:
         self.sample_rate = self.library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, path, 0)
         if self.sample_rate <= 0:
             raise RuntimeError(f"espeak-ng found no voices in {path.decode()}")
+        self.variants = {file.name for file in (Path(path.decode()) / "voices" / "!v").iterdir()}
         self.chunks: list[np.ndarray] = []
         self.callback = CALLBACK(self.collect)  # kept: the library holds only its address
         self.library.espeak_SetSynthCallback(self.callback)
@@ -50,7 +52,10 @@ class Speaker:
     def say(self, text: str, voice: str, wpm: int = 160, pitch: int = 50) -> np.ndarray:
         """Speech, int16 at `sample_rate`. Raises `ValueError` for a voice it does not have."""
         with self.lock:
-            if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
+            variant = voice.partition("+")[2]
+            # The library takes an unknown variant for none.
+            known = not variant or variant in self.variants
+            if not known or self.library.espeak_SetVoiceByName(voice.encode()) != 0:
                 raise ValueError(f"espeak-ng has no voice {voice!r}")
             self.library.espeak_SetParameter(RATE, wpm, 0)
             self.library.espeak_SetParameter(PITCH, pitch, 0)
