@@ -447,7 +447,7 @@ class Turn:
         kept_text = ""
         try:
             kept_text = await self._keep()
-        except ServiceError as error:
+        except Exception as error:
             self._failure = self._failure or error
         finally:
             await self._leases.aclose()  # before the client hears that the turn is over and asks again elsewhere
