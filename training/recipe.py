@@ -121,7 +121,7 @@ STAGES = (
         trains=("speech_adapter", "speech_prompt"), reads=("speech_encoder", "language"), after=("1.3", "2.1a"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
         nano=Schedule(
-            lr=8e-4, steps=300, batch=12, row=384, save_every=100, validate_every=100, mixture={"transcriptions": 100}
+            lr=1e-3, steps=200, batch=12, row=384, save_every=100, validate_every=100, mixture={"transcriptions": 100}
         ),
     ),
     Stage(
@@ -132,11 +132,11 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=5e-4, muon=8e-4, steps=700, batch=8, row=512, save_every=100, validate_every=200,
-            lr_of={"vision_encoder": 3e-5, "vision_adapter": 1e-4, "speech_encoder": 1.5e-4, "state_head": 1e-3},
+            lr=8e-4, muon=1.2e-3, steps=1100, batch=8, row=512, save_every=100, validate_every=200,
+            lr_of={"vision_encoder": 2e-4, "vision_adapter": 4e-4, "speech_encoder": 2e-4, "state_head": 1e-3},
             mixture={
-                "questions": 22, "spoken_questions": 30, "small_talk": 7, "spoken_small_talk": 16,
-                "captions": 3, "videos": 6, "spoken_videos": 4, "negatives": 12,
+                "questions": 26, "spoken_questions": 30, "small_talk": 5, "spoken_small_talk": 14,
+                "captions": 2, "videos": 7, "spoken_videos": 4, "negatives": 12,
             },
         ),
     ),
@@ -145,7 +145,7 @@ STAGES = (
         trains=("codec_encoder", "codec_decoder"),
         full=Schedule(lr=2e-4, batch=64, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1.5e-3, steps=2400, batch=8, save_every=200, validate_every=400, mixture={"speech": 100}
+            lr=1.5e-3, steps=1300, batch=8, save_every=200, validate_every=400, mixture={"speech": 100}
         ),
     ),
     Stage(
@@ -153,7 +153,7 @@ STAGES = (
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1e-3, muon=2e-3, steps=1600, batch=16, save_every=200, validate_every=400, mixture={"speech": 100}
+            lr=1e-3, muon=2e-3, steps=1200, batch=16, save_every=200, validate_every=400, mixture={"speech": 100}
         ),
     ),
 )  # fmt: skip

@@ -47,7 +47,8 @@ class StageData:
     @cached_property
     def probe(self) -> list[Sample]:
         """A few held-out samples of every kind the stage's mixture teaches."""
-        return [sample for name in self.schedule.mixture for sample in probe(name, self.heldout)]
+        size = min(PROBE_SIZE, self.schedule.steps)  # a quick trial is measured quickly too
+        return [sample for name in self.schedule.mixture for sample in probe(name, self.heldout, size)]
 
 
 def sources(world: World) -> dict[str, Callable[[int], Sample]]:
@@ -104,20 +105,20 @@ def spoken(world: World, index: int, sample: Sample, **how) -> Sample:
     return speak_questions(sample, world.split, world.rng("spoken", sample.task, index), **how)
 
 
-def probe(source: str, world: World) -> list[Sample]:
+def probe(source: str, world: World, size: int = PROBE_SIZE) -> list[Sample]:
     """Held-out samples of one source, one question each, so that every kind is measured alone."""
     if source in ("questions", "text_questions"):
-        asked = [world.question(i, kind) for kind in PICTURE_KINDS for i in range(PROBE_SIZE)]
+        asked = [world.question(i, kind) for kind in PICTURE_KINDS for i in range(size)]
         return asked if source == "questions" else [told(sample) for sample in asked]
     if source == "small_talk":
-        return [named("small_talk", world.small_talk(i)) for i in range(2 * PROBE_SIZE)]
+        return [named("small_talk", world.small_talk(i)) for i in range(2 * size)]
     if source == "spoken_questions":
-        asked = [world.question(1000 + i) for i in range(3 * PROBE_SIZE)]
+        asked = [world.question(1000 + i) for i in range(3 * size)]
         return [named("spoken", spoken(world, i, sample, share=1.0)) for i, sample in enumerate(asked)]
     if source == "spoken_small_talk":
-        asked = [world.small_talk(1000 + i) for i in range(2 * PROBE_SIZE)]
+        asked = [world.small_talk(1000 + i) for i in range(2 * size)]
         return [named("spoken_small_talk", spoken(world, i, sample, share=1.0)) for i, sample in enumerate(asked)]
-    return [named(source, sources(world)[source](i)) for i in range(PROBE_SIZE)]
+    return [named(source, sources(world)[source](i)) for i in range(size)]
 
 
 def named(kind: str, sample: Sample) -> Sample:

@@ -21,7 +21,7 @@ from training.data.world.voices import draw_voice
 
 REPEAT = "repeat after me,"
 # How often a kind is asked in a dialogue: what is hard to learn comes up more often.
-KIND_WEIGHTS = {"colour": 3, "shape": 2, "count": 3, "where": 3, "relation": 3, "is_there": 3, "written": 4}
+KIND_WEIGHTS = {"colour": 3, "shape": 3, "count": 2, "where": 6, "relation": 5, "is_there": 3, "written": 5}
 
 
 @dataclass(frozen=True)
