@@ -57,11 +57,15 @@ def environment(runtime_dir: Path, free_ports: list[int], replica_ports: range, 
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_ports.stop - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # one machine: no proxy elsewhere still routes here
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",  # slow is not dead, on a machine at its limit
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a node that never leaves the machine has the address 127.0.0.1
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": ray_token,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # replicas see the accelerator without asking Ray for a share
+        "RAY_worker_niceness": "0",  # Ray's 15 would have services wait for whatever else runs on the machine
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",
         "OMP_NUM_THREADS": "1",
