@@ -42,7 +42,7 @@ def test_import_checks_every_tensor_and_tells_the_licence(parley, tmp_path: Path
 
 
 def test_a_tensor_beyond_the_tolerance_ends_with_status_1(parley, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(FIXTURE, tmp_path / "vita15", copy_function=os.link))
+    folder = Path(shutil.copytree(FIXTURE, tmp_path / "vita15", copy_function=os.symlink))
     expected = load_file(folder / "expected.safetensors")
     expected["vision.adapter_out"] += 0.5
     (folder / "expected.safetensors").unlink()
@@ -69,7 +69,7 @@ def test_bad_folders_end_with_status_2_and_one_line(parley, tmp_path: Path) -> N
 
 
 def test_code_in_a_file_never_runs(parley, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(FIXTURE, tmp_path / "vita15", copy_function=os.link))
+    folder = Path(shutil.copytree(FIXTURE, tmp_path / "vita15", copy_function=os.symlink))
     trace = tmp_path / "it-ran"
 
     class Code:

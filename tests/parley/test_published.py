@@ -56,11 +56,11 @@ def imported(tmp_path_factory) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A copy of the fixture to damage."""
-    return Path(shutil.copytree(FIXTURE, tmp_path / "vita15", copy_function=os.link))
+    return Path(shutil.copytree(FIXTURE, tmp_path / "vita15", copy_function=os.symlink))
 
 
 def rewrite(file: Path, data: bytes | str) -> None:
-    """New content in a new file: the copy's are links to the fixture's."""
+    """New content in a new file: those of the copy are links to the fixture's."""
     file.unlink()
     file.write_bytes(data if isinstance(data, bytes) else data.encode())
 
@@ -492,11 +492,10 @@ def test_what_is_no_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_memory_stays_small_however_large_the_model(other: tuple[Parley, Path], tmp_path: Path) -> None:
-    """Twelve shards of 13 MB pass through a process that grows by less than three of them."""
+    """Twelve shards of 12 MB pass through a process that grows by less than three of them."""
     folder = Path(shutil.copytree(other[1], tmp_path / "large"))
     sizes = {"hidden_size": 480, "intermediate_size": 1600, "num_hidden_layers": 12, "tie_word_embeddings": False}
     edit_json(folder / "config.json", lambda config: config.update(sizes))
-    edit_json(folder / "vita_tts_ckpt/decoder/model.json", lambda content: None)
     config = variant().language.model_copy(
         update={"hidden_size": 480, "intermediate_size": 1600, "num_layers": 12, "tie_word_embeddings": False}
     )
@@ -522,7 +521,7 @@ def test_memory_stays_small_however_large_the_model(other: tuple[Parley, Path], 
         save_file({key: weights[key] for key, name in where.items() if name == file}, folder / file)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
     shards = [file.stat().st_size for file in folder.glob("*.safetensors")]
-    assert len(shards) == 12 and sum(shards) > 150e6
+    assert len(shards) == 12 and sum(shards) > 140e6
     code = (
         "import re, sys; from parley.published import import_published\n"
         "def memory(name): return int(re.search(name + r':\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024\n"
