@@ -9,7 +9,7 @@ from services.common.errors import ServiceError
 from services.common.rpc import rpc
 from services.common.serve import ServiceSpec
 from services.common.settings import ServiceSettings
-from services.common.streams import read, within
+from services.common.streams import drain, read, within
 
 
 class EchoSettings(ServiceSettings):
@@ -72,13 +72,17 @@ class EchoSpeech:
     @rpc
     async def Listen(self, request_iterator, context):
         sequence = 0
-        async for kind, field in read(request_iterator, last="end", idle=1.0):
-            if kind == "audio":
-                if field == b"full":
-                    raise ServiceError(grpc.StatusCode.RESOURCE_EXHAUSTED, "no more", retry_after=2)
-                chunk = speech_pb2.SpeechChunk(transcript=str(len(field)))
-                yield speech_pb2.ListenResponse(sequence=sequence, chunk=chunk)
-                sequence += 1
+        try:
+            async for kind, field in read(request_iterator, last="end", idle=1.0):
+                if kind == "audio":
+                    if field == b"full":
+                        raise ServiceError(grpc.StatusCode.RESOURCE_EXHAUSTED, "no more", retry_after=2)
+                    chunk = speech_pb2.SpeechChunk(transcript=str(len(field)))
+                    yield speech_pb2.ListenResponse(sequence=sequence, chunk=chunk)
+                    sequence += 1
+        except Exception:
+            await drain(request_iterator)
+            raise
         yield speech_pb2.ListenResponse(sequence=sequence, done=speech_pb2.ListenDone(vectors=sequence))
 
 
