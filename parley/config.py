@@ -91,6 +91,7 @@ class SpeechConfig(Config):
     adapter_activation: Literal["relu", "gelu"] = "relu"
     num_prompt_vectors: int = 5
     ctc_alphabet: str = ""  # characters the CTC head writes, blank is id 0 in front of them; "" means no head
+    ctc_upsample: int = 1  # characters it can write in an encoder frame: fast speech has more than 25 a second
 
     @property
     def frames_per_second(self) -> float:

@@ -282,18 +282,23 @@ class SpeechPrompt(nn.Module):
 
 
 class CtcHead(nn.Module):
-    """Encoder frames → characters; id 0 is the blank, the alphabet follows."""
+    """Encoder frames → characters, `upsample` slots for them a frame; id 0 is the blank, the alphabet follows."""
 
     def __init__(self, config: SpeechConfig):
         super().__init__()
         if not config.ctc_alphabet:
             raise ValueError("a CTC head needs a ctc_alphabet; this config has none")
-        self.alphabet = config.ctc_alphabet
-        self.project = nn.Linear(config.hidden_size, 1 + len(self.alphabet))
+        self.alphabet, self.upsample = config.ctc_alphabet, config.ctc_upsample
+        self.project = nn.Linear(config.hidden_size, self.upsample * (1 + len(self.alphabet)))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[b, t, d] → log-probabilities [b, t, 1 + len(alphabet)]"""
-        return F.log_softmax(self.project(frames), dim=-1)
+        """[b, t, d] → log-probabilities [b, t × upsample, 1 + len(alphabet)]"""
+        slots = self.project(frames).unflatten(-1, (self.upsample, -1)).flatten(1, 2)
+        return F.log_softmax(slots, dim=-1)
+
+    def slots(self, lengths: Tensor) -> Tensor:
+        """Encoder frames → the lengths of what `forward` makes of them."""
+        return lengths * self.upsample
 
     def normalise(self, text: str) -> str:
         """`text` in the head's own characters: lower case where it has no capitals, anything unknown a space."""

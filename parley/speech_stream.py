@@ -214,8 +214,9 @@ class SpeechStream:
             state.frames += count
             state.features = state.features[count * SUBSAMPLING :].clone()
             if best is not None:
-                state.text += self.head.collapse(best[i][:count], state.last_id)
-                state.last_id = best[i][count - 1]
+                written = best[i][: count * self.head.upsample]
+                state.text += self.head.collapse(written, state.last_id)
+                state.last_id = written[-1]
 
     def _adapt(self, rows: list[int]) -> dict[int, Tensor]:
         """The vectors that the waiting frames of `rows` complete; at an end the adapter's right padding does."""

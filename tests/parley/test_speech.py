@@ -190,6 +190,18 @@ def test_ctc_head_reads_and_writes():
         CtcHead(PUBLISHED)
 
 
+@torch.no_grad()
+def test_a_head_with_two_slots_a_frame_can_hold_one_with_one():
+    config = preset("nano").speech
+    one = CtcHead(config.model_copy(update={"ctc_upsample": 1}))
+    two = CtcHead(config.model_copy(update={"ctc_upsample": 2}))
+    two.project.weight.copy_(one.project.weight.repeat(2, 1))
+    two.project.bias.copy_(one.project.bias.repeat(2))
+    frames = 3 * torch.randn(1, 40, config.hidden_size)
+    assert two(frames).shape == (1, 80, 29) and two.slots(torch.tensor([40])).tolist() == [80]
+    assert two.decode(two(frames)[0]) == one.decode(one(frames)[0]) != ""
+
+
 def test_too_short_and_wrong_sizes_are_named():
     with pytest.raises(ValueError, match="6 mel frames"):
         nano()(torch.zeros(1, 6, 80), torch.tensor([6]))

@@ -67,7 +67,7 @@ class CtcObjective:
             waveform, text = self.data.utterance(index)
             ids = self.head.encode(text)
             mel = fbank(waveform, self.config).numpy()
-            changed = augment(mel, self.fill, rng, fewest=mel_frames_for(ids), strength=min(1.0, step / RAMP))
+            changed = augment(mel, self.fill, rng, fewest=self._fewest(ids), strength=min(1.0, step / RAMP))
             features.append(torch.from_numpy(changed))
             targets.append(torch.tensor(ids))
         return CtcBatch(
@@ -75,8 +75,11 @@ class CtcObjective:
             torch.tensor([len(f) for f in features], device=self.device),
             torch.cat(targets).to(self.device),
             torch.tensor([len(t) for t in targets], device=self.device),
-            sum(len(f) < mel_frames_for(t.tolist()) for f, t in zip(features, targets, strict=True)),
+            sum(len(f) < self._fewest(t.tolist()) for f, t in zip(features, targets, strict=True)),
         )
+
+    def _fewest(self, ids: list[int]) -> int:
+        return mel_frames_for(ids, self.head.upsample)
 
     def _indices(self, step: int) -> list[int]:
         """The utterances of a step. Within a group they are sorted by length, and the batches come in any order."""
@@ -90,6 +93,7 @@ class CtcObjective:
     def loss(self, batch: CtcBatch) -> tuple[Tensor, dict[str, float]]:
         frames, lengths = self.encoder(batch.features, batch.lengths)
         log_probs = self.head(frames).float().transpose(0, 1)
+        lengths = self.head.slots(lengths)
         losses = F.ctc_loss(
             log_probs, batch.targets, lengths, batch.target_lengths, reduction="none", zero_infinity=True
         )
@@ -113,9 +117,10 @@ class CtcObjective:
         return self.head.decode(self.head(frames)[0])
 
 
-def mel_frames_for(ids: list[int]) -> int:
-    """Mel frames that CTC needs to write `ids`: an encoder frame a letter, and one between equal neighbours."""
-    frames = len(ids) + sum(a == b for a, b in pairwise(ids))
+def mel_frames_for(ids: list[int], upsample: int = 1) -> int:
+    """Mel frames that CTC needs to write `ids`: a slot a letter and one between equals, `upsample` slots a frame."""
+    slots = len(ids) + sum(a == b for a, b in pairwise(ids))
+    frames = -(-slots // upsample)
     needed = SUBSAMPLING * frames + SUBSAMPLING - 1
     assert subsampled(needed) >= frames
     return needed

@@ -27,7 +27,7 @@ from training.data.packing import IGNORED, Rows, pack
 from training.data.records import Sample, parts, turn_states
 
 STATE_WEIGHT = 0.2
-CTC_WEIGHT = 0.1
+CTC_WEIGHT = 1.0
 
 
 @dataclass
@@ -179,7 +179,8 @@ class NextTokenObjective:
         targets = [torch.tensor(self.model.ctc_head.encode(transcripts[i])) for i in known]
         log_probs = self.model.ctc_head(frames[known]).float().transpose(0, 1)
         sizes = torch.tensor([len(target) for target in targets])
-        return F.ctc_loss(log_probs, torch.cat(targets), lengths[known].cpu(), sizes, zero_infinity=True)
+        slots = self.model.ctc_head.slots(lengths[known]).cpu()
+        return F.ctc_loss(log_probs, torch.cat(targets), slots, sizes, zero_infinity=True)
 
     @torch.no_grad()
     def score(self, samples: list[Sample], size: int = 32) -> list[tuple[str, bool, str, str]]:
