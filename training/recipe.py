@@ -132,8 +132,8 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=8e-4, muon=1.2e-3, steps=1100, batch=8, row=512, save_every=100, validate_every=200,
-            lr_of={"vision_encoder": 2e-4, "vision_adapter": 4e-4, "speech_encoder": 2e-4, "state_head": 1e-3},
+            lr=8e-4, muon=1.2e-3, steps=800, batch=8, row=512, save_every=100, validate_every=200,
+            lr_of={"vision_encoder": 2e-4, "vision_adapter": 4e-4, "speech_encoder": 1.5e-4, "state_head": 1e-3},
             mixture={
                 "questions": 26, "spoken_questions": 30, "small_talk": 5, "spoken_small_talk": 14,
                 "captions": 2, "videos": 7, "spoken_videos": 4, "negatives": 12,
@@ -145,7 +145,7 @@ STAGES = (
         trains=("codec_encoder", "codec_decoder"),
         full=Schedule(lr=2e-4, batch=64, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1.5e-3, steps=1300, batch=8, save_every=200, validate_every=400, mixture={"speech": 100}
+            lr=1.5e-3, steps=2200, batch=8, save_every=200, validate_every=400, mixture={"speech": 100}
         ),
     ),
     Stage(
