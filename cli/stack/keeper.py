@@ -205,6 +205,7 @@ class Keeper:
             if name in self.children:
                 processes.end(self.children[name], seconds)
         processes.kill_all(lambda: processes.descendants(os.getpid()))
+        processes.reap_adopted(())
         shutil.rmtree(self.runtime, ignore_errors=True)
         state.path(self.directory).unlink(missing_ok=True)
 

@@ -97,7 +97,6 @@ def kill_all(find, seconds: float = 10.0) -> bool:
             except ProcessLookupError:
                 continue
         time.sleep(0.05)
-        reap_adopted(())
     return True
 
 
