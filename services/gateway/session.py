@@ -208,12 +208,14 @@ class SessionStore:
         Raises ABORTED where a living gateway holds it; where its gateway has died, waits until that lease runs out.
         """
         lease = Lease(session_id, secrets.token_hex(8), asyncio.Event())
-        renewing = asyncio.create_task(self._keep(lease))
+        renewing = None
         try:
             await self._acquire(lease)
+            renewing = asyncio.create_task(self._keep(lease))  # not earlier: what is not held yet would count as lost
             yield lease
         finally:
-            renewing.cancel()
+            if renewing is not None:
+                renewing.cancel()
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 await self._release(keys=[_key(session_id, "turn")], args=[lease.token])
 
