@@ -166,9 +166,9 @@ class Turn:
 
         Nothing more of them is delivered but that they were cancelled.
         """
-        contested, self.contested = self.contested, None
-        if contested is not None:
-            contested.cancel()
+        self.contested = None
+        if self.interrupted is not None:  # also where this turn has just found nothing to answer and let it go on
+            self.interrupted.cancel()
         self.withdraw()
 
     def withdraw(self) -> None:
@@ -379,7 +379,7 @@ class Turn:
         self._prompt_has_speech = False
         sent = 0
         while sent < len(self.question.pictures):
-            encoded = await self.question.pictures[sent]
+            encoded = await asyncio.shield(self.question.pictures[sent])  # it outlives an attempt that is given up
             self.clock.vision = max(self.clock.vision, encoded.seconds)
             yield GenerateRequest(part=Part(image=encoded.embeddings))
             sent += 1

@@ -63,6 +63,32 @@ async def test_a_service_that_dies_mid_turn_costs_a_pause_and_nothing_else(
     assert answer.audio == undisturbed.audio
 
 
+async def test_an_llm_core_that_dies_while_a_picture_is_encoded_costs_a_pause(
+    make_gateway, connect, services, picture, answering_checkpoint, monkeypatch
+):
+    await asyncio.to_thread(services.start, "language", "doomed", checkpoint=answering_checkpoint)
+    both = ",".join(f"127.0.0.1:{services.ports[name]}" for name in ("doomed", "language"))
+    gateway = await make_gateway(language=both, model="slow to see", turn_seconds=30)
+    encode, lost = gateway.service.upstream.encode, asyncio.Event()
+
+    async def encode_once_lost(request, timeout):
+        await lost.wait()
+        return await encode(request, timeout)
+
+    monkeypatch.setattr(gateway.service.upstream, "encode", encode_once_lost)
+    client = await connect(gateway, text_only=True)
+    asking = asyncio.create_task(client.ask(Question(text="what is it?", images=[picture])))
+    before = reconnects("language")
+    while not metrics.SESSIONS.labels("llm_core")._value.get():  # the prompt has begun and waits for the picture
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(services.kill, "doomed")
+    while reconnects("language") == before:
+        await asyncio.sleep(0.01)
+    lost.set()
+    answer = await asking
+    assert answer.reason == "complete", answer.error
+
+
 async def test_a_picture_is_seen_although_a_vision_encoder_is_gone(make_gateway, connect, services, picture):
     nobody, vision = "127.0.0.1:9", f"127.0.0.1:{services.ports['vision']}"
     client = await connect(await make_gateway(vision=f"{nobody},{vision}", model="another"), text_only=True)
