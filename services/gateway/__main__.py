@@ -32,6 +32,7 @@ class Gateway:
             options=[
                 ("grpc.max_receive_message_length", largest),
                 ("grpc.max_send_message_length", largest),
+                ("grpc.so_reuseport", 0),  # a port that another gateway has is taken, not shared
                 ("grpc.keepalive_time_ms", 20_000),  # a client whose link is cut is noticed
                 ("grpc.keepalive_timeout_ms", 10_000),
             ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 
 import grpc
 
-from services.common import logs, metrics
+from services.common import logs, metrics, streams
 from services.common.errors import ServiceError
 from services.common.rpc import rpc
 from services.gateway.conversation import Conversation
@@ -77,7 +76,7 @@ class ConversationService:
                 guarding.cancel()
             await conversation.finish()
         except Exception as error:
-            await _drain(events)
+            await streams.drain(events)
             raise error.exceptions[0] if isinstance(error, ExceptionGroup) else error from None
         finally:
             conversation.outbox.close()
@@ -121,14 +120,3 @@ class ConversationService:
 def _stopping() -> ServiceError:
     message = "this gateway is stopping; connect again with your session_id"
     return ServiceError(grpc.StatusCode.UNAVAILABLE, message, retry_after=1.0)
-
-
-async def _drain(events, seconds: float = 0.1) -> None:
-    """Takes what a client still sends to a stream that is about to be refused.
-
-    gRPC tells a client whose message meets a closed stream of an "internal error", not of the status that says why.
-    """
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(seconds):
-            async for _ in events:
-                pass

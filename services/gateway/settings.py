@@ -19,7 +19,7 @@ class GatewaySettings(BaseSettings):
     http_port: int = Field(8080, ge=0, description="Port of /healthz, /readyz and /metrics; 0: a free one")
     services: str = Field(
         "127.0.0.1:9000",
-        validation_alias=AliasChoices("services", "PARLEY_SERVICES"),
+        validation_alias=AliasChoices("PARLEY_SERVICES", "PARLEY_GATEWAY_SERVICES"),
         description="host:port[,host:port] of the proxies that serve all four services",
     )
     vision: str = Field("", description="host:port[,host:port] of the vision encoder alone; empty: as `services`")
@@ -28,7 +28,7 @@ class GatewaySettings(BaseSettings):
     voice: str = Field("", description="the same for the speech decoder")
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        validation_alias=AliasChoices("redis_url", "PARLEY_REDIS_URL", "REDIS_URL"),
+        validation_alias=AliasChoices("PARLEY_REDIS_URL", "REDIS_URL"),
         description="Redis that holds the sessions",
     )
     model: str = Field(
