@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def from_terminal(media: list[tuple[bytes, str]], at_once: bool):
     if sys.stdin.isatty():
         typer.echo("ask in writing, or name a sound file; an empty line ends")
     for line in iter(lambda: sys.stdin.readline().strip(), ""):
-        is_file = "\n" not in line and Path(line).is_file()
+        is_file = os.path.isfile(line)  # of a line too long to be a name, `Path.is_file` raises
         question = Question(audio=read_question(Path(line)), paced=not at_once) if is_file else Question(text=line)
         question.images = [data for data, kind in media if kind == "image"]
         question.videos = [data for data, kind in media if kind == "video"]

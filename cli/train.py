@@ -27,7 +27,6 @@ def train(
     The run's folder holds a checkpoint a stage, curves, and report.md. Ctrl-C saves first; --resume goes on from there.
     """
     from training.report import write_report
-
     from training.run import run_stage
     from training.run import train as train_all
     from training.trainer import StageInterruptionError
