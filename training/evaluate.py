@@ -73,13 +73,13 @@ def find_checkpoint(run: Path | None) -> Path:
     return last_stage(path)
 
 
+@torch.no_grad()
 def evaluate(checkpoint: Path, count: int = 100) -> list[dict]:
     """All rows that the checkpoint's parts allow, as `{"name", "value", "bar", "n", "ok", "chance"}`.
 
     Args:
         count: held-out samples of each kind of question; other measures scale with it.
     """
-    torch.set_grad_enabled(False)
     manifest = read_manifest(checkpoint)
     model = Parley.load(checkpoint)
     has = set(manifest.parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from parley.checkpoint import save_stage
 from training.evaluate import Row, evaluate, find_checkpoint, table
@@ -49,6 +50,10 @@ def test_chance_is_given_where_guessing_is_possible(rows):
 def test_rows_are_json_and_a_table(rows):
     assert json.loads(json.dumps(rows)) == rows
     assert all(row["name"] in table(rows) for row in rows)
+
+
+def test_an_evaluation_leaves_gradients_on(rows):
+    assert rows and torch.is_grad_enabled()
 
 
 def test_a_bar_is_met_from_its_own_side():
