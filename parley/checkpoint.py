@@ -230,8 +230,10 @@ class StageWriter:
         parts, tokenizer, parent = dict(self.parts), self.tokenizer, None
         if self.inherited:
             lineage: list[str] = []
+            licences: list[str] = []
             for folder in (self.parent, *self.others):
                 manifest = read_manifest(folder)
+                licences.append(manifest.licence)
                 new = manifest.parts.keys() - parts.keys()
                 parts |= {name: self._from(folder, manifest.parts[name]) for name in new}
                 if tokenizer is None and manifest.tokenizer:
@@ -239,7 +241,8 @@ class StageWriter:
                 lineage += [name for name in manifest.lineage if name not in lineage]
             facts.setdefault("lineage", [*lineage, stage])
             parent = os.path.relpath(self.parent, self.path)
-            facts.setdefault("licence", self.inherited.licence)
+            # Whatever came from weights with terms of their own stays under them.
+            facts.setdefault("licence", "; ".join(dict.fromkeys(filter(None, licences))))
         facts.setdefault("lineage", [stage])
         manifest = Manifest(
             stage=stage, parent=parent, config=config, tokenizer=tokenizer, **facts,
@@ -278,7 +281,7 @@ def save_stage(
         path: the folder; one that is there already is replaced, at once.
         parts: state dicts by part. A tied output table is left out.
         parent: the checkpoint the stage started from; its other parts, tokenizer and licence carry over.
-        others: further checkpoints it started from; parts the parent lacks carry over.
+        others: further checkpoints it started from; parts the parent lacks and licences carry over.
         dtype: of floating-point tensors in the files, None for as they are. A tensor whose values it cannot hold
             keeps its own.
     """

@@ -60,6 +60,15 @@ def test_a_run_can_be_moved_as_a_whole(run: Path) -> None:
     assert load_part(run.with_name("elsewhere") / "1.2", "state_head")["w"].shape == (4,)
 
 
+def test_terms_of_every_source_carry_over(run: Path, tiny_config) -> None:
+    """Research-only weights stay so, whichever of a stage's sources they come from."""
+    head = {"state_head": {"w": torch.ones(1)}}
+    save_stage(run / "foreign", stage="foreign", config=tiny_config, parts=head, licence="research only")
+    save_stage(run / "a", stage="a", config=tiny_config, parts={}, parent=run / "1.2", others=[run / "foreign"])
+    save_stage(run / "b", stage="b", config=tiny_config, parts={}, parent=run / "foreign", others=[run / "1.2"])
+    assert [read_manifest(run / name).licence for name in ("1.2", "a", "b")] == ["", "research only", "research only"]
+
+
 def test_export_stands_alone_in_half_precision(run: Path) -> None:
     export(run / "1.2", run / "alone")
     shutil.rmtree(run / "1.1")
