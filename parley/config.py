@@ -93,19 +93,9 @@ class SpeechConfig(Config):
     ctc_alphabet: str = ""  # characters the CTC head writes, blank is id 0 in front of them; "" means no head
     ctc_upsample: int = 1  # characters it can write in an encoder frame: fast speech has more than 25 a second
 
-    @property
-    def frames_per_second(self) -> float:
-        """Encoder frames a second of audio (25 at full size)."""
-        return 1000 / self.frame_shift_ms / 4
-
-    @property
-    def vectors_per_second(self) -> float:
-        """Vectors a second that reach the language model (12.5 at full size)."""
-        return self.frames_per_second / 2
-
 
 class ChatFormat(Config):
-    """The strings around a message; special tokens of the checkpoint's tokenizer. The defaults are ChatML, as Qwen2.5 has it."""
+    """The strings around a message; special tokens of the checkpoint's tokenizer. The defaults are Qwen2.5's ChatML."""
 
     system_open: str = "<|im_start|>system\n"
     user_open: str = "<|im_start|>user\n"
@@ -129,7 +119,7 @@ class LanguageConfig(Config):
     rms_norm_eps: float = 1e-6
     tie_word_embeddings: bool = False
     chat: ChatFormat = ChatFormat()
-    # `head`: a classifier on the output at the position that opens the answer. `tokens`: the first token says the state.
+    # `head`: a classifier on the output where an answer opens. `tokens`: the answer's first token says the state.
     state: Literal["head", "tokens"] = "head"
     state_tokens: tuple[str, str, str] = ("☞", "☜", "☟")  # speech, text, nothing; used with `tokens`
 
@@ -238,19 +228,20 @@ def preset(name: str) -> ParleyConfig:
     return PRESETS[name]
 
 
+# fmt: off
 NANO = ParleyConfig(
     name="nano",
     # 96 px and 16-px patches: the pixel shuffle makes each of the 9 tokens exactly one cell of the world's 3×3 grid.
     vision=VisionConfig(
         image_size=96, patch_size=16, hidden_size=128, num_layers=4, num_heads=4, intermediate_size=512,
         max_tiles=1, image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5),
-    ),  # fmt: skip
+    ),
     speech=SpeechConfig(
         conv_channels=48, hidden_size=192, num_layers=4, num_heads=4, intermediate_size=768,
         position="rotary", conv_kernel=15, dropout=0.0, chunk_size=8, left_chunks=16, dynamic_chunks=True,
         adapter_kernel=3, adapter_norm="layer", adapter_activation="gelu", num_prompt_vectors=2,
         ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'",
-    ),  # fmt: skip
+    ),
     language=LanguageConfig(
         vocab_size=512, hidden_size=192, intermediate_size=512, num_layers=6, num_heads=6, num_kv_heads=2,
         max_position_embeddings=1024, rope_theta=10_000.0, tie_word_embeddings=True,
@@ -258,11 +249,11 @@ NANO = ParleyConfig(
             system_open="<|system|>", user_open="<|user|>", assistant_open="<|assistant|>", close="<|end|>",
             stop=("<|end|>",),
         ),
-    ),  # fmt: skip
+    ),
     speech_decoder=SpeechDecoderConfig(
         hidden_size=192, intermediate_size=512, num_heads=6, nar_layers=4, ar_layers=4,
         position="expected_time", top_k=1, chunk_tokens=16, overlap_tokens=14,
-    ),  # fmt: skip
+    ),
     codec=IstftCodecConfig(),
 )
 
@@ -270,18 +261,19 @@ VITA_7B = ParleyConfig(
     name="vita-7b",
     vision=VisionConfig(
         image_size=448, patch_size=14, hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096,
-    ),  # fmt: skip
+    ),
     speech=SpeechConfig(
         conv_channels=1024, hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096,
         chunk_size=16, left_chunks=16, dynamic_chunks=True, ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'",
-    ),  # fmt: skip
+    ),
     language=LanguageConfig(
         vocab_size=152_064, hidden_size=3584, intermediate_size=18_944, num_layers=28, num_heads=28, num_kv_heads=4,
-    ),  # fmt: skip
+    ),
     speech_decoder=SpeechDecoderConfig(
         hidden_size=896, intermediate_size=4480, num_heads=14, nar_layers=4, ar_layers=4,
-    ),  # fmt: skip
+    ),
     codec=HifiganCodecConfig(),
 )
+# fmt: on
 
 PRESETS = {config.name: config for config in (NANO, VITA_7B)}

@@ -26,6 +26,7 @@ from torch import Tensor
 from parley.checkpoint import CheckpointError, StageWriter
 from parley.config import ParleyConfig
 from parley.model import build_part
+from parley.tensor_file import DTYPES
 
 NEVER = r"$^"  # the pattern that nothing matches
 
@@ -263,15 +264,4 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+_DTYPES = {name: dtype for dtype, name in DTYPES.items()}

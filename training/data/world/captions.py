@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 from training.data.world.scenes import Scene
 
 REQUESTS = (
@@ -19,7 +17,3 @@ REQUESTS = (
 def caption(scene: Scene) -> str:
     """For example: "a small red circle at the top left, the word stop in the middle."."""
     return f"{scene}."
-
-
-def request(rng: random.Random) -> str:
-    return rng.choice(REQUESTS)
