@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +51,17 @@ def is_done(run: Path, name: str) -> bool:
 def shortened(numbers: Schedule, steps: int | None) -> Schedule:
     """The schedule with at most `steps` steps: for a trial of the whole recipe."""
     return numbers if steps is None else replace(numbers, steps=min(steps, numbers.steps))
+
+
+def check_trainable(preset_name: str, rows: Sequence[Stage]) -> None:
+    """Raises `ValueError` for an unknown preset, or one with a stage whose length the recipe does not say: it would end
+    at once, untrained."""
+    preset(preset_name)
+    if endless := [row.name for row in rows if not schedule(row, preset_name).steps]:
+        raise ValueError(
+            f"{preset_name} cannot be trained yet: the recipe gives no steps for stage {', '.join(endless)}, and only "
+            "nano's world can be learned from; `parley train nano` works"
+        )
 
 
 def build_model(row: Stage, config: ParleyConfig, run: Path, seed: int) -> Parley:
@@ -141,6 +154,7 @@ def run_stage(
     Raises `ValueError` if a stage it builds on is missing, or if it was begun before and `resume` is not asked for.
     """
     row, config = stage(name), preset(preset_name)
+    check_trainable(preset_name, [row])
     numbers = shortened(schedule(row, preset_name), steps)
     if missing := [parent for parent in row.after if not is_done(run, parent)]:
         raise ValueError(f"stage {name} builds on {', '.join(missing)}, which {run} does not have yet")
@@ -178,12 +192,14 @@ def train(
     stage stopped before its end.
     """
     rows = recipe(preset_name)
+    check_trainable(preset_name, rows)
     if not resume and run.exists() and any(run.iterdir()):
         raise ValueError(f"{run} holds a run already; --resume continues it, another --run starts anew")
     run.mkdir(parents=True, exist_ok=True)
     waiting = [row for row in rows if not is_done(run, row.name)]
     running: dict[str, subprocess.Popen] = {}
     failed: dict[str, int] = {}
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
     try:
         while (waiting and not failed) or running:
             for row in list(waiting):
@@ -202,11 +218,13 @@ def train(
                         for other in running.values():
                             other.terminate()
     except KeyboardInterrupt:
+        raise StageInterruptionError(f"stopped; `parley train {preset_name} --run {run} --resume` goes on") from None
+    finally:  # whatever ends the run, no stage goes on alone
         for process in running.values():
             process.terminate()
         for process in running.values():
             process.wait()
-        raise StageInterruptionError(f"stopped; `parley train {preset_name} --run {run} --resume` goes on") from None
+        signal.signal(signal.SIGTERM, before)
     if failed:
         which = ", ".join(f"{name} (exit code {code})" for name, code in failed.items())
         raise StageInterruptionError(

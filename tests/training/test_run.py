@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -119,6 +121,37 @@ def test_a_fresh_adapter_is_as_large_as_the_embeddings(tmp_path, tiny_config):
         made = model.vision_adapter(model.vision_encoder(frames_to_pixels(pictures, tiny_config.vision)))
     size = model.language.get_input_embeddings().weight.square().mean().sqrt()
     torch.testing.assert_close(made.square().mean().sqrt(), size, rtol=1e-3, atol=0)
+
+
+def test_a_preset_that_cannot_be_trained_is_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match=r"vita-7b cannot be trained yet: the recipe gives no steps for stage 1\.1, "):
+        runs.train("vita-7b", tmp_path / "run")
+    with pytest.raises(ValueError, match=r"no steps for stage 3\.1, "):
+        runs.run_stage("3.1", tmp_path / "run", "vita-7b", steps=1)
+    with pytest.raises(ValueError, match="no preset 'huge'; there are: nano, vita-7b"):
+        runs.train("huge", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_told_to_stop_leaves_no_stage_behind(tmp_path, monkeypatch):
+    """SIGTERM to the run itself: its stages end with it."""
+    begun = []
+
+    def start(*_, **__):
+        begun.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
+        if len(begun) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return begun[-1]
+
+    monkeypatch.setattr(runs, "_start", start)
+    with pytest.raises(StageInterruptionError, match="--resume` goes on"):
+        runs.train("nano", tmp_path / "run", jobs=3)
+    try:
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert begun[0].returncode == -signal.SIGTERM
+    finally:
+        for process in begun:
+            process.kill()
 
 
 def test_full_size_leaves_out_the_pretrainings():
