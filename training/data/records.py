@@ -143,7 +143,7 @@ def read_raw(path: str | Path) -> Iterator[tuple[str, Any]]:
 def media_of(record: dict) -> dict[str, list[str]]:
     """The files a record names: kind → paths as written."""
     files: dict[str, list[str]] = {"image": [], "audio": [], "video": []}
-    for name in FIELDS & record.keys():
+    for name in sorted(FIELDS & record.keys()):
         value = record[name]
         value = [] if value is None else [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
