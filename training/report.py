@@ -40,7 +40,7 @@ def report_lines(beside: Path, run: Path, rows: list[Stage], manifests: dict[str
         f"- Seed {first.data.get('seed', 0)}, code {', '.join(sorted({m.commit[:10] for m in manifests.values()}))}.",
         "",
         *evaluation_lines(run / EVALUATION),
-        *((run / NOTES).read_text().splitlines() + [""] if (run / NOTES).exists() else []),
+        *([*(run / NOTES).read_text().splitlines(), ""] if (run / NOTES).exists() else []),
         "## Stages",
         "",
         "| stage | trains | builds on | steps | minutes | held-out figures at its end |",
