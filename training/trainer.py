@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import sys
 import time
@@ -83,7 +84,7 @@ class Trainer:
         """Trains to the schedule's end. Returns the last validation. Raises `StageInterruptionError` when stopped."""
         self.folder.mkdir(parents=True, exist_ok=True)
         total, smooth, started, valid = self.schedule.steps, None, time.monotonic(), {}
-        log = (self.folder / METRICS_FILE).open("a")
+        log = (self.folder / METRICS_FILE).open("a" if self.step else "w")  # a new start leaves no old curve
 
         def record(metrics: dict[str, float]) -> None:
             log.write(json.dumps({"step": self.step, **{k: round(float(v), 5) for k, v in metrics.items()}}) + "\n")
@@ -195,6 +196,8 @@ class Trainer:
         }
         temporary = self.folder / (RESUME_FILE + ".part")
         save_file({key: value.detach().clone().contiguous() for key, value in tensors.items()}, temporary, metadata)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # else a power cut could leave an empty file in place of the last good one
         temporary.replace(self.folder / RESUME_FILE)
 
     def resume(self) -> bool:
@@ -241,8 +244,10 @@ class Trainer:
         """Drops the metrics of steps that will be done again."""
         path = self.folder / METRICS_FILE
         if path.exists():
-            lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= step]
-            path.write_text("".join(line + "\n" for line in lines))
+            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+            temporary = path.with_suffix(".part")
+            temporary.write_text("".join(line + "\n" for line in lines))
+            temporary.replace(path)
 
     @contextmanager
     def _signals(self):
@@ -255,6 +260,14 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of metrics; infinite for a last line that a kill cut short."""
+    try:
+        return json.loads(line)["step"]
+    except json.JSONDecodeError:
+        return math.inf
 
 
 def freeze(model: nn.Module, stage: Stage) -> list[nn.Parameter]:

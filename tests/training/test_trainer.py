@@ -134,10 +134,19 @@ def test_metrics_of_steps_done_again_are_not_there_twice(make_trainer):
     trainer.run()
     trainer.step = 4
     trainer.save()
+    with (trainer.folder / METRICS_FILE).open("a") as metrics:
+        metrics.write('{"step": 6, "lo')  # cut short by a kill
     again = make_trainer(stage("0.1"), TALK)
     again.resume()
     steps = [json.loads(line)["step"] for line in (again.folder / METRICS_FILE).read_text().splitlines()]
     assert all(step <= 4 for step in steps)
+
+
+def test_a_stage_killed_before_its_first_save_starts_its_curves_anew(make_trainer):
+    for _ in range(2):
+        make_trainer(stage("0.1"), replace(TALK, steps=1)).run()
+    lines = (make_trainer(stage("0.1"), TALK).folder / METRICS_FILE).read_text().splitlines()
+    assert len([line for line in lines if "loss_smooth" in line]) == 1
 
 
 def test_a_resume_file_of_another_stage_is_refused(make_trainer):
