@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -261,9 +262,10 @@ def read_records(
         name = str(record.get("id", "")) if isinstance(record, dict) else ""
         try:
             sample = to_sample(record, folder, need_files)
-            key = (sample.task, name)
-            if name and seen.setdefault(key, where) != where:
-                raise RecordError("id seen before", f"id {name!r} of set {sample.task!r} is already at {seen[key]}")
+            # By what it says, not by its id: in LLaVA's own files several records of one picture share its id.
+            key = blake2b(json.dumps(record, sort_keys=True).encode(), digest_size=16).digest()
+            if seen.setdefault(key, where) != where:
+                raise RecordError("record seen before", f"the same record is already at {seen[key]}")
         except RecordError as error:
             report.bad.append(Bad(where, name, error.reason, str(error)))
             continue

@@ -108,11 +108,17 @@ def test_every_bad_record_of_a_file_is_counted_and_shown(folder, as_lines):
     file.write_text(text, encoding="utf-8")
     samples, report = read_records(file)
     assert [sample.about["id"] for sample in samples] == ["a", "b", "c"]
-    assert report.reasons == {"id seen before": 1, "missing file": 1, "not a record": 1}
+    assert report.reasons == {"record seen before": 1, "missing file": 1, "not a record": 1}
     assert report.media == {"image": 3}
     shown = str(report)
     assert "6 records, 3 good, 3 bad" in shown
     assert "gone.jpg" in shown and ("records.json:9" if as_lines else "records.json[4]") in shown
+
+
+def test_records_of_one_picture_may_share_its_id(folder):
+    file = folder / "records.json"
+    file.write_text(json.dumps([record(), record(conversations=turns("<image> what is it doing?", "it sleeps."))]))
+    assert len(read_records(file)[0]) == 2
 
 
 def test_a_broken_line_is_a_bad_record_and_the_rest_is_read(folder):
