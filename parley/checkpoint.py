@@ -140,8 +140,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise CheckpointError(f"tokenizer: {file} cannot be read: {error}") from None
 
 
-def check_fit(part: str, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises one `CheckpointError` that names every missing, every unexpected and every wrongly shaped tensor."""
+def misfits(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Every missing, every unexpected and every wrongly shaped tensor, in words; shapes by name."""
     wrong = [f"missing {key}" for key in sorted(set(expected) - set(found))]
     wrong += [f"unexpected {key}" for key in sorted(set(found) - set(expected))]
     wrong += [
@@ -149,7 +149,12 @@ def check_fit(part: str, expected: Mapping[str, tuple[int, ...]], found: Mapping
         for key in sorted(set(expected) & set(found))
         if tuple(found[key]) != tuple(expected[key])
     ]
-    if wrong:
+    return wrong
+
+
+def check_fit(part: str, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises one `CheckpointError` that names every tensor that does not fit."""
+    if wrong := misfits(expected, found):
         raise CheckpointError(f"{part} does not fit the config: {'; '.join(wrong)}")
 
 

@@ -13,6 +13,7 @@ import contextlib
 import json
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from parley.checkpoint import CheckpointError, StageWriter
+from parley.checkpoint import CheckpointError, StageWriter, misfits
 from parley.config import ParleyConfig
 from parley.model import build_part
 from parley.tensor_file import DTYPES
@@ -97,20 +98,23 @@ def pickle_shard(file: Path, prefix: str = "") -> Shard:
 def load_pickle(file: Path) -> Any:
     """What a `.pt` file holds, if that is tensors and plain containers. Raises `CheckpointError`."""
     try:
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            # Files from before PyTorch 1.6 cannot be mapped.
-            return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong with the file is told by the error
+            try:
+                return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            except RuntimeError as error:
+                if "mmap" not in str(error):
+                    raise
+                # Files from before PyTorch 1.6 cannot be mapped.
+                return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = f"it carries code, {code[1]}" if code else "it is not a file of tensors alone"
         raise CheckpointError(f"{file} is refused: {reason}") from None
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError) as error:
+        # Bytes that only look like a pickle break the reader anywhere.
         raise CheckpointError(f"{file} cannot be read: {_first_line(error)}") from None
 
 
@@ -182,15 +186,8 @@ def check_keys(
     expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], ignored: str = NEVER
 ) -> None:
     """Raises one `CheckpointError` that names all foreign tensors that are missing, unexpected or of another shape."""
-    unexpected = [key for key in found if key not in expected and not re.search(ignored, key)]
-    wrong = [f"missing {key}" for key in sorted(set(expected) - set(found))]
-    wrong += [f"unexpected {key}" for key in sorted(unexpected)]
-    wrong += [
-        f"{key} is {list(found[key])}, not {list(expected[key])}"
-        for key in sorted(set(expected) & set(found))
-        if found[key] != expected[key]
-    ]
-    if wrong:
+    known = {key: shape for key, shape in found.items() if key in expected or not re.search(ignored, key)}
+    if wrong := misfits(expected, known):
         raise CheckpointError(f"{len(wrong)} tensors do not fit: {'; '.join(wrong)}")
 
 
