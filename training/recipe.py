@@ -153,7 +153,7 @@ STAGES = (
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1e-3, muon=2e-3, steps=1200, batch=16, save_every=200, validate_every=400, mixture={"speech": 100}
+            lr=1e-3, muon=2e-3, steps=2500, batch=16, save_every=200, validate_every=400, mixture={"speech": 100}
         ),
     ),
 )  # fmt: skip
