@@ -40,16 +40,6 @@ from training.trainer import METRICS_FILE, RESUME_FILE, StageInterruptionError, 
 FACTS = "facts.json"  # of a stage that is done: how long it took, on what
 
 
-def check_data(preset_name: str) -> None:
-    """Raises `ValueError` for a model whose data are not part of the repository."""
-    preset(preset_name)
-    if preset_name != "nano":
-        raise ValueError(
-            f"only nano's data, its world, are part of the repository; "
-            f"the stages of {preset_name} are in training/recipe.py, its data are yours to bring"
-        )
-
-
 def work_folder(run: Path, name: str) -> Path:
     return run / "work" / name
 
@@ -163,7 +153,6 @@ def run_stage(
 
     Raises `ValueError` if a stage it builds on is missing, or if it was begun before and `resume` is not asked for.
     """
-    check_data(preset_name)
     row, config = stage(name), preset(preset_name)
     check_trainable(preset_name, [row])
     numbers = shortened(schedule(row, preset_name), steps)

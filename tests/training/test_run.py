@@ -160,13 +160,6 @@ def test_full_size_leaves_out_the_pretrainings():
         schedule(stage("0.1"), "vita-7b")
 
 
-def test_full_size_is_not_trained_on_the_small_world(tmp_path):
-    with pytest.raises(ValueError, match="only nano's data"):
-        runs.train("vita-7b", tmp_path / "run")
-    with pytest.raises(ValueError, match="only nano's data"):
-        runs.run_stage("1.1", tmp_path, "vita-7b")
-
-
 def test_an_unknown_stage_is_named_with_the_others():
     with pytest.raises(ValueError, match=r"no stage '7'; there are: 0\.1, 0\.2, 1\.1"):
         stage("7")
