@@ -408,7 +408,7 @@ def test_a_file_that_is_missing_or_broken_is_named(folder: Path, tmp_path: Path,
     data = (folder / name).read_bytes()
     (folder / name).unlink()
     assert Path(name).name in refused(folder, tmp_path)
-    for broken in (data[: len(data) // 2], b"", b"\x80\x00"):
+    for broken in (data[: len(data) // 2], b"", b"\x80\x00", b"\x80\x02."):
         (folder / name).write_bytes(broken)
         assert Path(name).name in refused(folder, tmp_path)
         (folder / name).unlink()
