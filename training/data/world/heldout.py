@@ -11,13 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from training.data.records import Sample
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.smalltalk import SMALL_TALK_KINDS
-from training.data.world.spoken import Utterance, say, speak_questions
-from training.data.world.voices import ANSWER
+from training.data.world.spoken import Utterance, speak_questions
 from training.data.world.world import World
 
 SEED = 2026
@@ -83,9 +80,3 @@ def answers(count: int = SIZES["answer"]) -> Iterator[str]:
     """What the model should be able to say aloud."""
     for index in range(count):
         yield world().answer_text(index)
-
-
-def answer_speech(count: int = SIZES["answer"]) -> Iterator[tuple[str, np.ndarray]]:
-    """The same answers, spoken clean by espeak-ng in the answer voice, 16 kHz: what the codec must keep."""
-    for index, text in enumerate(answers(count)):
-        yield text, say(text, ANSWER, world().rng("answer speech", index), recorded=False).audio

@@ -15,11 +15,10 @@ from training.data.world.scenes import Scene, scene_of
 from training.data.world.sentences import answer, question, shuffled_words
 from training.data.world.smalltalk import small_talk
 from training.data.world.splits import check_split, generator
-from training.data.world.spoken import Utterance, audio_part, not_for_us, say, speak_questions
+from training.data.world.spoken import Utterance, not_for_us, say, speak_questions
 from training.data.world.videos import draw_frames, draw_motion
 from training.data.world.voices import draw_voice
 
-REPEAT = "repeat after me,"
 # How often a kind is asked in a dialogue: what is hard to learn comes up more often.
 KIND_WEIGHTS = {"colour": 3, "shape": 3, "count": 2, "where": 6, "relation": 5, "is_there": 3, "written": 5}
 
@@ -110,15 +109,6 @@ class World:
             (question.text, question.answer) for question in (small_talk(self.split, rng, kind) for _ in range(turns))
         ]
         return Sample(converse(list(dict.fromkeys(pairs))), "small_talk")
-
-    def repeat(self, index: int, spoken: bool = False) -> Sample:
-        """Say again what was said: how the language model learns to transcribe, first in text, then by ear."""
-        rng = self.rng("repeat", index)
-        text = self.text(rng, words=0.5)
-        said = audio_part(say(text, draw_voice(rng), rng)) if spoken else {"type": "text", "text": text}
-        content = [{"type": "text", "text": REPEAT}, said]
-        messages = [{"role": "user", "content": content}, {"role": "assistant", "content": text}]
-        return Sample(messages, "repeat", "speech" if spoken else "text")
 
     # Speech
 
