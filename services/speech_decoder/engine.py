@@ -159,7 +159,12 @@ class Engine:
             self._thread.join()
 
     def open(self, voice: list[int], seed: int) -> Answer:
-        """A new answer. Raises RESOURCE_EXHAUSTED when `max_sessions` are live. On the event loop."""
+        """A new answer. Raises RESOURCE_EXHAUSTED when `max_sessions` are live, UNAVAILABLE once the engine stops.
+
+        On the event loop.
+        """
+        if self._stopping:
+            raise _stopping()
         if len(self.live) >= self.settings.max_sessions:
             metrics.REFUSED.labels(SERVICE, "max_sessions").inc()
             raise ServiceError.at_capacity("answers", self.settings.max_sessions)
@@ -187,11 +192,8 @@ class Engine:
             for command in commands:
                 self._apply(*command)
             self._work()
-        stopped = ServiceError(
-            grpc.StatusCode.UNAVAILABLE, "the speech decoder is stopping; try again", retry_after=1.0
-        )
-        for answer in {*self._rows, *self._waiting}:
-            answer.deliver(stopped)
+        for answer in list(self.live):
+            answer.deliver(_stopping())
 
     def _apply(self, kind: str, answer: Answer, clause: Clause | None = None) -> None:
         """Runs a command. Commands of an answer that failed or was closed come to nothing."""
@@ -261,10 +263,10 @@ class Engine:
         while self._waiting and len(self._rows) < self.cache.rows:
             answer = self._waiting.popleft()
             clause = answer.waiting.popleft()
+            self._rows.append(answer)  # before anything can fail: who is in a row is told
+            self._last.append(self.decoder.config.sos)
             limit = min(self.decoder.frame_limit(clause.ids), self.max_frames)
             answer.saying = Saying(clause, Alignment(clause, self.decoder), limit)
-            self._rows.append(answer)
-            self._last.append(self.decoder.config.sos)
             joining.append(answer)
         if joining:
             started = time.perf_counter()
@@ -335,6 +337,11 @@ class Engine:
         share = (time.perf_counter() - started) / len(answers)
         for answer in answers:
             answer.compute_seconds += share
+
+
+def _stopping() -> ServiceError:
+    message = "the speech decoder is stopping; try again"
+    return ServiceError(grpc.StatusCode.UNAVAILABLE, message, retry_after=1.0)
 
 
 @torch.inference_mode()

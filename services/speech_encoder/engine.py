@@ -122,7 +122,12 @@ class Engine:
         self._thread.join()
 
     def open(self) -> Utterance:
-        """A new utterance. Raises RESOURCE_EXHAUSTED when `max_sessions` are live. On the event loop."""
+        """A new utterance. Raises RESOURCE_EXHAUSTED when `max_sessions` are live, UNAVAILABLE once the engine stops.
+
+        On the event loop.
+        """
+        if self._stopping:
+            raise _stopping()
         if len(self.live) >= self.settings.max_sessions:
             metrics.REFUSED.labels(SERVICE, "max_sessions").inc()
             raise ServiceError.at_capacity("utterances", self.settings.max_sessions)
@@ -155,11 +160,8 @@ class Engine:
                 metrics.SESSIONS.labels(SERVICE).set(len(self._rows))
                 metrics.CACHE_BYTES.labels(SERVICE).set(len(self._rows) * self.stream.row_bytes)
             self._step()
-        stopped = ServiceError(
-            grpc.StatusCode.UNAVAILABLE, "the speech encoder is stopping; try again", retry_after=1.0
-        )
-        for utterance in self._rows.values():
-            utterance.deliver(stopped)
+        for utterance in list(self.live):
+            utterance.deliver(_stopping())
 
     def _apply(self, kind: str, utterance: Utterance, samples: np.ndarray | None = None) -> None:
         """Runs a command. Commands of an utterance that failed or was closed come to nothing."""
@@ -211,6 +213,11 @@ class Engine:
         self.stream.close(utterance.row)
         del self._rows[utterance.row]
         utterance.row = -1
+
+
+def _stopping() -> ServiceError:
+    message = "the speech encoder is stopping; try again"
+    return ServiceError(grpc.StatusCode.UNAVAILABLE, message, retry_after=1.0)
 
 
 def warm_up(engine: Engine) -> None:

@@ -261,6 +261,19 @@ async def test_graceful_stop_lets_answers_end(start):
         client.service.check_health()
 
 
+async def test_an_answer_that_waits_for_its_text_is_told_of_the_stop(start):
+    client = await start()
+    call = client.stub.Speak()
+    await call.write(pb.SpeakRequest(open=pb.SpeakOpen()))
+    while not client.service._engine.live:
+        await asyncio.sleep(0.01)
+    await client.service.stop()
+    with pytest.raises(grpc.aio.AioRpcError, match="is stopping") as caught:
+        await call.read()
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert (await client.refused(answer())).code() == grpc.StatusCode.UNAVAILABLE
+
+
 def test_alignment_gives_whole_words(tiny_checkpoint):
     model = Parley.load(tiny_checkpoint, ("speech_decoder",))
     clause = split(IDS[7:], WORDS[7:])[0]
