@@ -1,10 +1,12 @@
 """The head of the family: starts the processes of a stack in order, watches them, and ends them all.
 
-    python -m cli.stack.keeper '<options as JSON>'
+    python -m cli.stack.keeper
 
-It runs in a session of its own and ends the stack when its standard input closes (whoever started it is gone, however
-that happened) or on SIGTERM. It tells its progress in JSON lines on standard output. It adopts the orphans below it, so
-at its end nothing of the stack is left; and should it be killed itself, its children die with it.
+Its options are one line of JSON on standard input: a Redis URL may hold a password, and arguments can be read by
+everyone on the machine. It runs in a session of its own and ends the stack when its standard input closes (whoever
+started it is gone, however that happened) or on SIGTERM. It tells its progress in JSON lines on standard output. It
+adopts the orphans below it, so at its end nothing of the stack is left; and should it be killed itself, its children
+die with it.
 """
 
 from __future__ import annotations
@@ -118,6 +120,7 @@ class Keeper:
             self.environment,
             self.logs / "services.log",
             stdout=subprocess.PIPE,
+            bufsize=0,  # `select` sees nothing of what a buffer holds
         )
         self.start_gateway()
         self.wait_for("the services", self.services_are_ready)
@@ -233,7 +236,7 @@ def tell(text: str, event: str = "progress") -> None:
 
 
 def main() -> None:
-    options = Options(**json.loads(sys.argv[1]))
+    options = Options(**json.loads(sys.stdin.readline()))
     processes.adopt_orphans()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _on_stop)

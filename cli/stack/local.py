@@ -63,12 +63,14 @@ class LocalStack:
             redis_url=self.redis_url,
         )
         self.keeper = subprocess.Popen(
-            [sys.executable, "-m", "cli.stack.keeper", json.dumps(asdict(options))],
+            [sys.executable, "-m", "cli.stack.keeper"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches the front, which asks the keeper
         )
         try:
+            self.keeper.stdin.write(json.dumps(asdict(options)).encode() + b"\n")
+            self.keeper.stdin.flush()  # and it stays open: its end is the keeper's
             self._wait(on_progress)
         except BaseException:
             self.stop()
