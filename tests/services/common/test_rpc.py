@@ -114,13 +114,14 @@ async def test_a_silent_stream_is_ended(channel):
 
 async def test_cancelling_reaches_the_handler(channel):
     before = (await encode(channel, b"count")).pictures
-    call = VisionEncoderStub(channel).Encode(vision_pb2.EncodeRequest(image=b"slow"), metadata=TO_VISION)
-    await asyncio.sleep(0.3)
-    call.cancel()
-    for _ in range(100):
-        if (await encode(channel, b"count")).pictures > before:
-            return
-        await asyncio.sleep(0.05)
+    for seconds in (0.3, 1, 3, 10):  # a call that is cancelled before it arrives has no handler
+        call = VisionEncoderStub(channel).Encode(vision_pb2.EncodeRequest(image=b"slow"), metadata=TO_VISION)
+        await asyncio.sleep(seconds)
+        call.cancel()
+        for _ in range(50):
+            if (await encode(channel, b"count")).pictures > before:
+                return
+            await asyncio.sleep(0.05)
     raise AssertionError("the handler was never cancelled")
 
 

@@ -70,18 +70,22 @@ async def test_a_token_is_asked_for_where_one_is_set(stub, monkeypatch):
 
 
 async def test_more_calls_than_the_limit_are_refused_and_the_others_go_on():
-    server, port = await serve_plain(echo.VISION, echo.EchoVision(echo.EchoSettings(max_streams=2)))
+    servicer = echo.EchoVision(echo.EchoSettings(max_streams=2))
+    servicer.open_calls = 0
+    server, port = await serve_plain(echo.VISION, servicer)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = VisionEncoderStub(channel)
         slow = [stub.Encode(vision_pb2.EncodeRequest(image=b"slow")) for _ in range(2)]
-        await asyncio.sleep(0.2)
+        while servicer.open_calls < 2:
+            await asyncio.sleep(0.01)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.Encode(vision_pb2.EncodeRequest(image=b"1"))
         assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after(raised.value) > 0
         assert not any(call.done() for call in slow)
         for call in slow:
             call.cancel()
-        await asyncio.sleep(0.2)
+        while servicer.open_calls:
+            await asyncio.sleep(0.01)
         assert (await stub.Encode(vision_pb2.EncodeRequest(image=b"1"))).pictures == 1
     await server.stop(0)
 

@@ -156,7 +156,8 @@ async def test_two_connections_do_not_answer_in_one_session_at_once(make_gateway
     one = await connect(gateway, sampling=Sampling(max_tokens=200))
     two = await connect(gateway, session_id=one.session_id, text_only=True)
     await one.send(audio=bytes(3200))  # a question that is still being asked
-    await asyncio.sleep(0.1)
+    while not await gateway.service.store._redis.exists(f"parley:{{{one.session_id}}}:turn"):
+        await asyncio.sleep(0.01)
     answer = await two.ask(Question(text="hello"))
     assert (answer.reason, answer.error.code) == ("failed", "ABORTED") and answer.error.retry_after > 0
     await one.send(cancel=wire.CancelTurn())
