@@ -20,9 +20,15 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped or killed")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Stages that may run side by side")] = 2,
     steps: Annotated[int | None, typer.Option(min=1, help="At most so many steps a stage: a quick trial")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="A checkpoint to train on from; needs --stage and --run")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="With --from: a file of LLaVA records to learn from instead of nano's world")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the data and of fresh weights")] = 0,
 ) -> None:
-    """Train a model: all stages of the recipe, or one.
+    """Train a model: all stages of the recipe, or one; from nothing, or from a checkpoint.
 
     The run's folder holds a checkpoint a stage, curves, and report.md. Ctrl-C saves first; --resume goes on from there.
     """
@@ -31,9 +37,17 @@ def train(
     from training.run import train as train_all
     from training.trainer import StageInterruptionError
 
+    if start is not None and (stage is None or run is None):
+        raise ValueError("--from trains one stage: name it with --stage, and where it goes with --run")
+    if data is not None and start is None:
+        raise ValueError("--data goes with --from; a model from nothing learns from nano's world")
     folder = run or Path("runs") / model
     try:
-        if stage is not None:
+        if start is not None:
+            from training.onward import train_on
+
+            train_on(stage, start, folder, records=data, seed=seed, resume=resume, steps=steps)
+        elif stage is not None:
             run_stage(stage, folder, model, seed=seed, resume=resume, steps=steps)
         else:
             train_all(model, folder, seed=seed, resume=resume, jobs=jobs, steps=steps)

@@ -82,11 +82,18 @@ def build_model(row: Stage, config: ParleyConfig, run: Path, seed: int) -> Parle
     return model
 
 
-@torch.no_grad()
 def calm(model: Parley, row: Stage, run: Path, pictures: list[Image.Image]) -> None:
     """Scales fresh adapters so that what they write is as large as a token's embedding: were it larger, the language
     model's layers could add nothing to the vectors of a picture or of speech."""
-    fresh = [part for part in row.trains if not any(part in read_manifest(run / name).parts for name in row.after)]
+    calm_parts(
+        model, [part for part in row.trains if not any(part in read_manifest(run / name).parts for name in row.after)],
+        pictures,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def calm_parts(model: Parley, fresh: Sequence[str], pictures: list[Image.Image]) -> None:
+    """`calm` for the adapters among the parts `fresh`."""
     if "vision_adapter" in fresh:
         seen = model.vision_encoder(frames_to_pixels(pictures, model.config.vision))
         scale(model.vision_adapter[-1], model, model.vision_adapter(seen))
@@ -166,17 +173,29 @@ def run_stage(
     data = StageData(row, numbers, seed, tokenizer)
     calm(model, row, run, [data.train.picture(i)[1] for i in range(16)])
     objective = build_objective(row, numbers, model, data, seed)
+    complete(
+        row, numbers, model, objective, run, data=data, tokenizer=tokenizer, seed=seed, resume=resume, bar=bar,
+        parents=[run / parent for parent in row.after],
+    )  # fmt: skip
+
+
+def complete(
+    row: Stage, numbers: Schedule, model: Parley, objective, run: Path, *, data, tokenizer: Tokenizer | None,
+    parents: Sequence[Path], seed: int, resume: bool, bar: int = 0,
+) -> None:  # fmt: skip
+    """Trains a stage that is ready to the end of its schedule, and writes its checkpoint, made from `parents`'."""
+    folder = work_folder(run, row.name)
     trainer = Trainer(row, numbers, model, objective, folder, seed=seed, bar=bar)
     if resume:
         trainer.resume()
-    with _Board(run / "tensorboard" / name) as board:
+    with _Board(run / "tensorboard" / row.name) as board:
         measured = trainer.run(board.write)
     draw_curves(folder / METRICS_FILE, folder / "curves.png", f"{row.name} {row.title}")
     facts = {"seconds": round(trainer.seconds, 1), "steps": numbers.steps, "device": _device_name(trainer.device)}
     save_stage(
-        run / name, stage=name, config=model.config, tokenizer=tokenizer,
+        run / row.name, stage=row.name, config=model.config, tokenizer=tokenizer,
         parts={part: getattr(model, part).state_dict() for part in row.trains},
-        parent=run / row.after[0] if row.after else None, others=[run / other for other in row.after[1:]],
+        parent=parents[0] if parents else None, others=parents[1:],
         data={"mixture": numbers.mixture, "samples": _samples(row, numbers, data), "seed": seed},
         metrics=measured | facts, commit=commit(),
     )  # fmt: skip
@@ -213,7 +232,7 @@ def train(
             for name, process in list(running.items()):
                 if process.poll() is not None:
                     del running[name]
-                    if process.returncode != 0:
+                    if process.returncode != 0 and not failed:  # after the first, the others were told to stop
                         failed[name] = process.returncode
                         for other in running.values():
                             other.terminate()
