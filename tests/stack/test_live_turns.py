@@ -16,6 +16,7 @@ import pytest
 
 from cli.client import Answer, Client, Question
 from cli.stack import processes
+from cli.stack.keeper import fingerprint
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_pb2 import Sampling
 
@@ -33,6 +34,7 @@ def second_gateway(stack):
         "PARLEY_SERVICES": stack.state.services,
         "PARLEY_SERVICE_TOKEN": stack.state.service_token,
         "REDIS_URL": stack.state.redis_url,
+        "PARLEY_GATEWAY_MODEL": fingerprint(stack.state.checkpoint),  # kept embeddings are of one set of weights
         "PARLEY_GATEWAY_PORT": "0",
         "PARLEY_GATEWAY_HTTP_PORT": "0",
         "PARLEY_GATEWAY_RECOVERY_SECONDS": "150",

@@ -22,6 +22,8 @@ def start(folder: Path, checkpoint: Path) -> tuple[subprocess.Popen, state.Stack
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A shell that starts a job in the background has it ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     lines = []
     for line in process.stdout:

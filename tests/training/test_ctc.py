@@ -121,7 +121,7 @@ def test_it_learns_to_hear(build):
     objective = build()
     parameters = [*objective.encoder.parameters(), *objective.head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=4e-3, betas=(0.9, 0.98))
-    for step in range(120):
+    for step in range(300):
         loss, _ = objective.loss(objective.batch(step))
         optimizer.zero_grad()
         loss.backward()
