@@ -114,6 +114,8 @@ class LanguageService(rpcs.LanguageModelServicer):
         config = read_manifest(settings.checkpoint).config
         parts = [part for part in ("language", "speech_prompt", "state_head") if part in parts_of(config)]
         model = Parley.load(settings.checkpoint, parts, settings.device, dtype)
+        if model.tokenizer is None:
+            raise ValueError(f"{settings.checkpoint} has no tokenizer; the language service reads and writes words")
         self._reader = PromptReader(config.language, model.tokenizer, model.speech_prompt.vectors, dtype)
         writer = self._reader.writer
         self._engine = Engine(

@@ -31,6 +31,8 @@ from protos.parley.v1.voice_pb2_grpc import SpeechDecoderStub
 from services.apps import SPECS
 from services.common import tensors
 from services.common.serve import serve_plain
+from services.llm_core.service import LanguageService
+from services.llm_core.settings import LanguageSettings
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "vita15-tiny"
 STUBS = {
@@ -178,3 +180,9 @@ async def test_a_turn_with_picture_and_speech_goes_through_all_four_services(ori
     assert sample_rate == config.codec.sample_rate
     assert len(audio) // 2 == round(spoken.audio_seconds * sample_rate) > 0
     assert np.frombuffer(audio, "<i2").std() > 0
+
+
+async def test_a_model_without_a_tokenizer_is_refused_in_one_line(tmp_path: Path) -> None:
+    import_published(FIXTURE, tmp_path / "out")
+    with pytest.raises(ValueError, match="out has no tokenizer"):
+        await LanguageService(LanguageSettings(checkpoint=tmp_path / "out")).start()
