@@ -39,6 +39,21 @@ async def converse(channel, *messages, close: bool = True) -> list:
     return [answer async for answer in call]
 
 
+async def refused_stream(channel, *messages, **options) -> grpc.aio.AioRpcError:
+    """What a stream is refused with.
+
+    Once in hundreds of streams on a busy machine, Ray Serve 2.60 ends a failed one without its status: OK, but no
+    `done`. Clients take that as a lost connection and try again, and so does this.
+    """
+    for _ in range(3):
+        try:
+            answers = await converse(channel, *messages, **options)
+        except grpc.aio.AioRpcError as error:
+            return error
+        assert not any(answer.HasField("done") for answer in answers), "a refused stream was answered to its end"
+    raise AssertionError("a stream was refused without a status three times in a row")
+
+
 def listen(sequence: int, **field):
     return speech_pb2.ListenRequest(sequence=sequence, **field)
 
@@ -67,7 +82,7 @@ async def test_failures_have_a_code_and_a_clear_line(channel, image, code, says)
 
 async def test_a_full_service_says_when_to_come_back(channel):
     assert retry_after(await refused(encode(channel, b"full"))) == 0.5
-    error = await refused(converse(channel, listen(0, open={}), listen(1, audio=b"full")))
+    error = await refused_stream(channel, listen(0, open={}), listen(1, audio=b"full"))
     assert (error.code(), retry_after(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 2.0)
 
 
@@ -103,12 +118,12 @@ async def test_a_stream_is_answered_message_by_message(channel):
     ],
 )
 async def test_bad_manners_of_a_stream_are_named(channel, messages, code, says):
-    error = await refused(converse(channel, *messages))
+    error = await refused_stream(channel, *messages)
     assert error.code() == code and says in error.details()
 
 
 async def test_a_silent_stream_is_ended(channel):
-    error = await refused(converse(channel, listen(0, open={}), close=False))
+    error = await refused_stream(channel, listen(0, open={}), close=False)
     assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and "nothing arrived for 1 s" in error.details()
 
 
