@@ -42,8 +42,8 @@ async def converse(channel, *messages, close: bool = True) -> list:
 async def refused_stream(channel, *messages, **options) -> grpc.aio.AioRpcError:
     """What a stream is refused with.
 
-    Once in hundreds of streams on a busy machine, Ray Serve 2.60 ends a failed one without its status: OK, but no
-    `done`. Clients take that as a lost connection and try again, and so does this.
+    Seen twice under Ray Serve on a busy machine, cause unknown: a failed stream ended as OK, without its status and
+    without `done`. Clients take that as a lost connection and try again, and so does this. See docs/serving.md.
     """
     for _ in range(3):
         try:
