@@ -240,7 +240,7 @@ NANO = ParleyConfig(
         conv_channels=48, hidden_size=192, num_layers=4, num_heads=4, intermediate_size=768,
         position="rotary", conv_kernel=15, dropout=0.0, chunk_size=8, left_chunks=16, dynamic_chunks=True,
         adapter_kernel=3, adapter_norm="layer", adapter_activation="gelu", num_prompt_vectors=2,
-        ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'",
+        ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'", ctc_upsample=2,
     ),
     language=LanguageConfig(
         vocab_size=512, hidden_size=192, intermediate_size=512, num_layers=6, num_heads=6, num_kv_heads=2,

@@ -54,6 +54,7 @@ class Stage:
     reads: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     state: bool = False  # add the loss of the state head
+    mixed_precision: bool = True  # bf16 where the device is faster with it (`training.precision`)
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -73,8 +74,8 @@ STAGES = (
         name="0.1", title="language pretraining", objective="next_token",
         trains=("language",),
         nano=Schedule(
-            lr=2e-3, muon=3e-3, steps=700, batch=16, row=384, validate_every=100, save_every=100,
-            mixture={"small_talk": 45, "text_questions": 45, "text_captions": 10},
+            lr=2e-3, muon=3e-3, steps=800, batch=16, row=384, validate_every=200, save_every=200,
+            mixture={"small_talk": 35, "text_questions": 40, "text_captions": 25},
         ),
     ),
     Stage(
@@ -86,15 +87,17 @@ STAGES = (
         name="1.1", title="vision alignment", objective="next_token",
         trains=("vision_adapter",), reads=("vision_encoder", "language"), after=("0.1", "0.2"),
         full=Schedule(lr=5e-4, batch=256, mixture={"captions": 100}),  # a fifth of the captions
-        nano=Schedule(lr=5e-4, steps=100, batch=16, row=384, mixture={"captions": 50, "questions": 50}),
+        nano=Schedule(
+            lr=5e-4, steps=300, batch=8, row=384, validate_every=100, mixture={"captions": 70, "questions": 30}
+        ),
     ),
     Stage(
         name="1.2", title="vision understanding", objective="next_token",
         trains=(*VISION, "language"), after=("1.1",),
         full=Schedule(lr=2e-5, batch=256, mixture={"captions": 100}),
         nano=Schedule(
-            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 4e-4}, steps=400, batch=8, row=384,
-            save_every=100, validate_every=200, mixture={"captions": 25, "questions": 55, "small_talk": 20},
+            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 4e-4}, steps=800, batch=8, row=384,
+            save_every=200, validate_every=200, mixture={"captions": 55, "questions": 30, "small_talk": 15},
         ),
     ),
     Stage(
@@ -102,9 +105,9 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 4e-4}, steps=2600, batch=8, row=384,
-            save_every=100, validate_every=200,
-            mixture={"questions": 66, "captions": 4, "videos": 8, "small_talk": 14, "repeats": 8},
+            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 4e-4}, steps=5000, batch=8, row=384,
+            save_every=200, validate_every=250,
+            mixture={"questions": 68, "captions": 8, "videos": 8, "small_talk": 9, "repeats": 7},
         ),
     ),
     Stage(
@@ -112,7 +115,7 @@ STAGES = (
         trains=("speech_encoder", "ctc_head"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=2e-3, steps=2600, batch=16, save_every=100, validate_every=200,
+            lr=1.5e-3, muon=2e-3, steps=6000, batch=16, save_every=200, validate_every=500,
             mixture={"sentences": 50, "shuffled_words": 50},
         ),
     ),
@@ -132,7 +135,7 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=8e-4, muon=1.2e-3, steps=800, batch=8, row=512, save_every=100, validate_every=200,
+            lr=8e-4, muon=1.2e-3, steps=1500, batch=8, row=512, save_every=200, validate_every=250,
             lr_of={"vision_encoder": 2e-4, "vision_adapter": 4e-4, "speech_encoder": 1.5e-4, "state_head": 1e-3},
             mixture={
                 "questions": 26, "spoken_questions": 30, "small_talk": 5, "spoken_small_talk": 14,
@@ -141,11 +144,11 @@ STAGES = (
         ),
     ),
     Stage(
-        name="3.1", title="codec", objective="codec",
+        name="3.1", title="codec", objective="codec", mixed_precision=False,  # phases need more than 8 bits
         trains=("codec_encoder", "codec_decoder"),
         full=Schedule(lr=2e-4, batch=64, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1.5e-3, steps=2200, batch=8, save_every=200, validate_every=400, mixture={"speech": 100}
+            lr=1.5e-3, steps=2400, batch=8, save_every=200, validate_every=400, mixture={"speech": 100}
         ),
     ),
     Stage(
@@ -153,7 +156,7 @@ STAGES = (
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1e-3, muon=2e-3, steps=2500, batch=16, save_every=200, validate_every=400, mixture={"speech": 100}
+            lr=1e-3, muon=2e-3, steps=3000, batch=16, save_every=200, validate_every=500, mixture={"speech": 100}
         ),
     ),
 )  # fmt: skip

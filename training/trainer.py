@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from training.precision import fastest
 from training.recipe import Schedule, Stage
 
 RESUME_FILE = "resume.safetensors"
@@ -77,8 +79,7 @@ class Trainer:
             self.adversary_optimizer = torch.optim.AdamW(
                 self.adversary.parameters(), lr=schedule.lr, betas=(0.8, 0.99), weight_decay=0.0, fused=True
             )
-        # bf16 only where the device is built for it: on a CPU without it, it is many times slower than fp32.
-        self.autocast = (lambda: torch.autocast("cuda", torch.bfloat16)) if self.device.type == "cuda" else nullcontext
+        self.autocast = partial(fastest, self.device) if stage.mixed_precision else nullcontext
 
     def run(self, on_metrics: Callable[[int, dict], None] = lambda step, metrics: None) -> dict[str, float]:
         """Trains to the schedule's end. Returns the last validation. Raises `StageInterruptionError` when stopped."""
@@ -167,10 +168,10 @@ class Trainer:
         return self.objective.batch(step * ranks + rank)
 
     def validate(self) -> dict[str, float]:
-        """The objective's own measures, with the model in inference mode and the random state left as it was."""
+        """The objective's own measures, in fp32 and inference mode, as the model serves; the random state stays."""
         state = torch.get_rng_state()
         self.model.eval()
-        with torch.no_grad(), self.autocast():
+        with torch.no_grad():
             metrics = self.objective.validate()
         set_modes(self.model, self.stage)
         torch.set_rng_state(state)

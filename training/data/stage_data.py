@@ -55,12 +55,12 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
     """The world's samples by the names the recipe uses."""
     return {
         "questions": lambda i: world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0),
-        "captions": world.caption,
+        "captions": world.telling,
         "videos": lambda i: world.video(i, turns=3),
         "small_talk": lambda i: world.small_talk(i, turns=6),
         "repeats": lambda i: repeats(world, i),
         "text_questions": lambda i: told(world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0)),
-        "text_captions": lambda i: told(world.caption(i)),
+        "text_captions": lambda i: told(world.telling(i)),
         "transcriptions": lambda i: transcription(world, i),
         # Half of the questions are spoken, so that one dialogue goes from writing to speaking and back.
         "spoken_questions": lambda i: spoken(
@@ -68,8 +68,15 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
         ),
         "spoken_small_talk": lambda i: spoken(world, i, world.small_talk(i, turns=4), share=0.75),
         "spoken_videos": lambda i: spoken(world, i, world.video(i, turns=2), share=0.75),
-        "negatives": lambda i: spoken(world, i, world.small_talk(i, turns=2), share=0.75, negatives=0.6),
+        "negatives": lambda i: negative(world, i),
     }
+
+
+def negative(world: World, index: int) -> Sample:
+    """A talk with turns that are not for us among those that are, or such a turn after a single question."""
+    if index % 2:
+        return world.negative(index)
+    return spoken(world, index, world.small_talk(index, turns=2), share=0.75, negatives=0.6)
 
 
 def told(sample: Sample) -> Sample:
@@ -118,6 +125,9 @@ def probe(source: str, world: World, size: int = PROBE_SIZE) -> list[Sample]:
     if source == "spoken_small_talk":
         asked = [world.small_talk(1000 + i) for i in range(2 * size)]
         return [named("spoken_small_talk", spoken(world, i, sample, share=1.0)) for i, sample in enumerate(asked)]
+    if source in ("captions", "text_captions"):
+        shown = [named(source, world.caption(i)) for i in range(size)]
+        return shown if source == "captions" else [told(sample) for sample in shown]
     return [named(source, sources(world)[source](i)) for i in range(size)]
 
 

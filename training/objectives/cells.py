@@ -1,7 +1,9 @@
 """Stage 0.2: the vision encoder learns to see before it is shown to a language model.
 
 Each token after the pixel shuffle is one cell of the world's grid. It must tell what the cell holds: nothing, a shape
-of some colour and size, or a written word. The linear heads that read it are trained beside it and never kept.
+of some colour and size, or a written word; and where it is. The linear heads that read it are trained beside it and
+never kept. They read it through noise: what is told must be as large as the rest of the token, or the language model
+would have to find a whisper in it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from torch import Tensor, nn
 
 from parley.vision import frames_to_pixels
 from training.data.world.pictures import LABEL_SIZES
+
+NOISE = 0.5  # of the tokens' own size, on what the heads read
 
 
 @dataclass
@@ -39,6 +43,7 @@ class CellsObjective:
 
     def loss(self, batch: CellBatch) -> tuple[Tensor, dict[str, float]]:
         tokens = self.encoder(batch.pixels)
+        tokens = tokens + NOISE * tokens.detach().square().mean().sqrt() * torch.randn_like(tokens)
         losses = {}
         for name, labels in batch.labels.items():
             logits = self.extra[name](tokens).flatten(0, 1)

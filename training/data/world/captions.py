@@ -1,8 +1,15 @@
-"""The caption of a picture: every thing in reading order, with size, colour, shape and place."""
+"""What a picture shows, told whole: thing by thing in reading order, thing by thing as it comes, place by place.
+
+In no order, the next thing cannot be guessed from the last: each must be looked up, its place by what it is, and what
+it is by its place.
+"""
 
 from __future__ import annotations
 
+import random
+
 from training.data.world.scenes import Scene
+from training.data.world.vocabulary import PLACES
 
 REQUESTS = (
     "describe the picture.",
@@ -12,8 +19,32 @@ REQUESTS = (
     "say what is in the picture.",
     "can you describe the picture?",
 )
+THINGS = ("where is what?", "tell me where you see what.", "say where you see what.")
+IN_PLACES = ("what is where?", "tell me what is where.", "say what is where.")
 
 
 def caption(scene: Scene) -> str:
     """For example: "a small red circle at the top left, the word stop in the middle."."""
     return f"{scene}."
+
+
+def by_thing(scene: Scene, rng: random.Random) -> str:
+    """The caption, its things in any order."""
+    return ", ".join(map(str, rng.sample(scene.things, len(scene.things)))) + "."
+
+
+def by_place(scene: Scene, rng: random.Random) -> str:
+    """For example: "in the middle the word stop, at the top nothing." Some empty places are told too."""
+    held = {thing.place: str(thing).removesuffix(f" {thing.place}") for thing in scene.things}
+    empty = rng.sample([place for place in PLACES if place not in held], rng.randint(1, 2))
+    places = rng.sample([*held, *empty], len(held) + len(empty))
+    return ", ".join(f"{place} {held.get(place, 'nothing')}" for place in places) + "."
+
+
+def tell(scene: Scene, rng: random.Random) -> list[tuple[str, str]]:
+    """A request for each way of telling, and what is told."""
+    return [
+        (rng.choice(REQUESTS), caption(scene)),
+        (rng.choice(THINGS), by_thing(scene, rng)),
+        (rng.choice(IN_PLACES), by_place(scene, rng)),
+    ]

@@ -137,13 +137,15 @@ def draw(
 
 
 def cell_labels(scene: Scene) -> dict[str, np.ndarray]:
-    """What each cell holds, int64 [9] by name: occupied (0 empty, 1 a shape, 2 a word), colour, shape, size, word.
+    """What each cell holds and where it is, int64 [9] by name: occupied (0 empty, 1 a shape, 2 a word), colour, shape,
+    size, word, row, column.
 
-    The last four are indices into the vocabulary, -1 where they do not apply.
+    Colour, shape, size and word are indices into the vocabulary, -1 where they do not apply.
     Supervised classification of the cells stands in for InternViT's own pretraining.
     """
     labels = {name: np.full(GRID * GRID, -1, np.int64) for name in ("colour", "shape", "size", "word")}
     labels["occupied"] = np.zeros(GRID * GRID, np.int64)
+    labels["row"], labels["column"] = np.divmod(np.arange(GRID * GRID), GRID)
     for thing in scene.things:
         if thing.word:
             labels["occupied"][thing.cell] = 2
@@ -156,4 +158,7 @@ def cell_labels(scene: Scene) -> dict[str, np.ndarray]:
     return labels
 
 
-LABEL_SIZES = {"occupied": 3, "colour": len(COLOURS), "shape": len(SHAPES), "size": len(SIZES), "word": len(WRITTEN)}
+LABEL_SIZES = {
+    "occupied": 3, "colour": len(COLOURS), "shape": len(SHAPES), "size": len(SIZES), "word": len(WRITTEN),
+    "row": GRID, "column": GRID,
+}  # fmt: skip

@@ -30,7 +30,8 @@ def strings_in(value: object) -> list[str]:
 
 # What only the code of questions and answers writes.
 OTHER_WORDS = (
-    "there is none are yes it no not the word of opposite after before plus minus moves a one thing shape shapes"
+    "there is none are yes it no not the word of opposite after before plus minus moves a one thing shape shapes "
+    "nothing"
 )
 KEYS = {"PLANS", "KINDS", "PICTURE_KINDS", "SMALL_TALK_KINDS"}  # names for kinds of questions, which nobody says
 
@@ -86,7 +87,7 @@ def corpus(count: int = 20_000, seed: int = 0) -> list[str]:
         asked = question("train", rng)
         lines += [asked.text, asked.answer] if asked.answer else [asked.text]
         if index % 10 == 0:
-            lines.append(captions.caption(scene_of(rng, "train")))
+            lines += [text for pair in captions.tell(scene_of(rng, "train"), rng) for text in pair]
     return lines
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from training.data.records import Sample
-from training.data.world.captions import REQUESTS, caption
+from training.data.world.captions import REQUESTS, caption, tell
 from training.data.world.pictures import cell_labels, draw
 from training.data.world.questions import PICTURE_KINDS, Question, ask, ask_moves
 from training.data.world.scenes import Scene, scene_of
@@ -20,7 +20,7 @@ from training.data.world.videos import draw_frames, draw_motion
 from training.data.world.voices import draw_voice
 
 # How often a kind is asked in a dialogue: what is hard to learn comes up more often.
-KIND_WEIGHTS = {"colour": 3, "shape": 3, "count": 2, "where": 6, "relation": 5, "is_there": 3, "written": 5}
+KIND_WEIGHTS = {"colour": 3, "shape": 3, "count": 3, "where": 5, "relation": 6, "is_there": 3, "written": 4}
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,12 @@ class World:
         scene, image = self.picture(index)
         request = rng.choice(REQUESTS) if rng.random() < share else ""
         return Sample(converse([(request, caption(scene))], image=image), "caption", "text", {"scene": str(scene)})
+
+    def telling(self, index: int) -> Sample:
+        """A picture told twice, in different ways (`captions.tell`)."""
+        rng = self.rng("telling", index)
+        scene, image = self.picture(index)
+        return Sample(converse(rng.sample(tell(scene, rng), 2), image=image), "caption", "text", {"scene": str(scene)})
 
     def video(self, index: int, turns: int = 1) -> Sample:
         """Four frames and which way the shape in them moves, asked `turns` times in different words."""

@@ -1,0 +1,47 @@
+"""How a device computes fastest without a loss: bf16 where it is built for it, found by measuring.
+
+Notable points:
+- A GPU has bf16. A CPU may have it (AVX-512 BF16, AMX: twice as fast as fp32) or imitate it (fifty times slower).
+- On a CPU attention's fused kernel is slow backwards; in bf16 plain matrix products are faster.
+- Weights, their gradients and the optimizer stay in fp32: only the matrix products are done in bf16.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, contextmanager
+from functools import cache
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+GAIN = 1.4  # how much faster bf16 must be to be chosen
+SIDE = 512  # of the matrices it is measured with
+
+
+@cache
+def cpu_likes_bf16() -> bool:
+    """Whether this CPU multiplies matrices in bf16 clearly faster than in fp32. Takes some milliseconds."""
+    return seconds(torch.float32) > GAIN * seconds(torch.bfloat16)
+
+
+def seconds(dtype: torch.dtype, tries: int = 10) -> float:
+    """The quickest of some products of two matrices: what else runs on the machine can only make one slower."""
+    a, taken = torch.ones(SIDE, SIDE, dtype=dtype), []
+    for _ in range(tries):
+        start = time.perf_counter()
+        a @ a
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+@contextmanager
+def fastest(device: torch.device):
+    """Inside, networks compute as fast as `device` can: mixed precision, or fp32 as it is."""
+    with ExitStack() as stack:
+        if device.type == "cuda":
+            stack.enter_context(torch.autocast("cuda", torch.bfloat16))
+        elif cpu_likes_bf16():
+            stack.enter_context(torch.autocast("cpu", torch.bfloat16))
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield
