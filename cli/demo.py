@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from pathlib import Path
+from typing import Annotated
 
 import grpc
 import typer
@@ -14,7 +14,7 @@ from cli.client import Question
 from cli.errors import CommandError
 from cli.stack import memory, state
 from cli.stack.keeper import StackError
-from cli.stack.local import LocalStack
+from cli.stack.local import LocalStack, foreground
 from cli.up import DEFAULT_CHECKPOINT, Checkpoint
 from protos.parley.v1 import conversation_pb2 as wire
 
@@ -25,29 +25,31 @@ PICTURE = Path("examples/scene.png")
 
 
 @app.command()
-def demo(checkpoint: Checkpoint = Path(DEFAULT_CHECKPOINT), out: Path = Path("answer.wav")) -> None:
+def demo(
+    checkpoint: Checkpoint = Path(DEFAULT_CHECKPOINT),
+    out: Annotated[Path, typer.Option(help="Write the spoken answer here")] = Path("answer.wav"),
+) -> None:
     """Start the four services and the gateway on free ports, ask aloud about a picture, write the spoken answer, stop.
 
     Shows what was heard, the answer, whether it was a question at all, and where the time went.
     """
+    if not QUESTION.is_file():
+        raise ValueError(f"there is no {QUESTION} here: `parley demo` runs in the folder of the repository")
     question = Question(audio=ask.read_question(QUESTION), images=[ask.read_file(PICTURE, "picture")])
     configure = wire.Configure(turn_detection=wire.Configure.TURN_DETECTION_MANUAL, input_sample_rate=ask.SAMPLE_RATE)
     stack = LocalStack(checkpoint, directory=state.DIRECTORY / "demo", port=0, http_port=0)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C
-        signal.signal(number, signal.default_int_handler)
-    try:
-        typer.echo(f"starting Parley with {checkpoint}")
-        running = stack.start(lambda text: typer.echo(f"  {text} …"))
-        resident, share = memory.by_process(running.keeper_pid)["total"]
-        typer.echo(
-            f"ready in {running.startup_seconds:.0f} s; {resident / 1000:.1f} GB resident, {share / 1000:.1f} own"
-        )
-        typer.echo(f"\nasking {QUESTION} about {PICTURE}")
-        asyncio.run(ask.converse(running.gateway, configure, [question], out, play=False))
-        typer.echo("\nstopping …")
-    except (StackError, ConnectionError) as error:
-        raise CommandError(str(error)) from None
-    except grpc.RpcError as error:
-        raise CommandError(f"{error.code().name}: {error.details()}") from None
-    finally:
-        stack.stop()
+    with foreground(stack):
+        try:
+            typer.echo(f"starting Parley with {checkpoint}")
+            running = stack.start(lambda text: typer.echo(f"  {text} …"))
+            resident, share = memory.by_process(running.keeper_pid)["total"]
+            typer.echo(
+                f"ready in {running.startup_seconds:.0f} s; {resident / 1000:.1f} GB resident, {share / 1000:.1f} own"
+            )
+            typer.echo(f"\nasking {QUESTION} about {PICTURE}")
+            asyncio.run(ask.converse(running.gateway, configure, [question], out, play=False))
+            typer.echo("\nstopping …")
+        except (StackError, ConnectionError) as error:
+            raise CommandError(str(error)) from None
+        except grpc.RpcError as error:
+            raise CommandError(f"{error.code().name}: {error.details()}") from None

@@ -20,7 +20,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -57,17 +56,18 @@ class StackError(Exception):
 
 
 class Keeper:
+    """A stack, from `start_all` to `stop`. Made, it has only chosen ports and names: there is nothing to undo yet."""
+
     def __init__(self, options: Options):
         self.options = options
         self.directory = Path(options.directory)
         self.logs = self.directory / "logs"
-        shutil.rmtree(self.logs, ignore_errors=True)
-        self.logs.mkdir(parents=True)
-        self.runtime = Path(tempfile.mkdtemp(prefix="parley-", dir="/tmp"))  # short: sockets live in it
+        self.runtime = Path(f"/tmp/parley-{secrets.token_hex(4)}")  # short: sockets live in it
         self.began = time.monotonic()
         self.children: dict[str, subprocess.Popen] = {}
         self.restarts: dict[str, list[float]] = {}  # when each child was started again
-        grpc_port, serve_http_port, *rest = ports.free(2 + NODE_PORTS + len(SERVICES))
+        of_the_gateway = {options.port, options.http_port}
+        grpc_port, serve_http_port, *rest = ports.free(2 + NODE_PORTS + len(SERVICES), besides=of_the_gateway)
         self.metrics_ports = dict(zip(SERVICES, rest[NODE_PORTS:], strict=True))
         self.state = state.StackState(
             stack_id=secrets.token_hex(8),
@@ -100,28 +100,24 @@ class Keeper:
             **{f"PARLEY_{SERVICES[name]}_METRICS_PORT": str(port) for name, port in self.metrics_ports.items()},
             **node_environment(self.runtime, rest[:NODE_PORTS], ports.free_block(), secrets.token_hex(16)),
         }
-        state.write(self.directory, self.state)
 
     # Starting.
 
+    def make_folders(self) -> None:
+        """The logs' folder, empty, the runtime folder, and the state that tells of them."""
+        shutil.rmtree(self.logs, ignore_errors=True)
+        self.logs.mkdir(parents=True)
+        self.runtime.mkdir(mode=0o700)
+        state.write(self.directory, self.state)
+
     def start_all(self) -> None:
         """Raises `StackError` if a process ends early or the stack is not ready in time."""
+        self.make_folders()
         if not self.options.redis_url:
             tell("starting Valkey")
             self.start_valkey()
         tell("starting Ray Serve and the four services")
-        self.children["services"] = processes.start(
-            [
-                *(sys.executable, "-m", "services.node"),
-                *("--grpc-port", self.state.services.rpartition(":")[2]),
-                *("--http-port", self.state.serve_http.rpartition(":")[2]),
-                *("--runtime-dir", str(self.runtime)),
-            ],
-            self.environment,
-            self.logs / "services.log",
-            stdout=subprocess.PIPE,
-            bufsize=0,  # `select` sees nothing of what a buffer holds
-        )
+        self.start_services()
         self.start_gateway()
         self.wait_for("the services", self.services_are_ready)
         tell("waiting for the gateway")
@@ -141,23 +137,29 @@ class Keeper:
                 *("--maxmemory", "256mb", "--maxmemory-policy", "volatile-lru"),
             ],
             self.environment,
-            self.logs / "valkey.log",
+            self.log("valkey"),
+        )
+
+    def start_services(self) -> None:
+        self.children["services"] = processes.start(
+            [
+                *(sys.executable, "-m", "services.node"),
+                *("--grpc-port", self.state.services.rpartition(":")[2]),
+                *("--http-port", self.state.serve_http.rpartition(":")[2]),
+                *("--runtime-dir", str(self.runtime)),
+            ],
+            self.environment,
+            self.log("services"),
         )
 
     def start_gateway(self) -> None:
         self.children["gateway"] = processes.start(
-            [sys.executable, "-m", "services.gateway"], self.environment, self.logs / "gateway.log"
+            [sys.executable, "-m", "services.gateway"], self.environment, self.log("gateway")
         )
 
     def services_are_ready(self) -> bool:
-        output = self.children["services"].stdout
-        while select.select([output], [], [], 0)[0]:
-            line = output.readline()
-            if b'"ready"' in line:
-                return True
-            if not line:
-                break
-        return False
+        """Whether the node has said so, in its log: of a pipe that nobody empties it would one day be stuck."""
+        return any(line.startswith(b'{"ready"') for line in self.log("services").read_bytes().splitlines())
 
     def gateway_is_ready(self) -> bool:
         try:
@@ -192,9 +194,13 @@ class Keeper:
             time.sleep(0.2)
             self.start_valkey() if name == "valkey" else self.start_gateway()
 
+    def log(self, name: str) -> Path:
+        """What a child writes on its standard output and error."""
+        return self.logs / f"{name}.log"
+
     def last_line(self, name: str) -> str:
-        lines = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
-        return f"{lines[-1] if lines else 'no output'} (all of it: {self.logs / name}.log)"
+        lines = self.log(name).read_text(errors="replace").strip().splitlines()
+        return f"{lines[-1] if lines else 'no output'} (all of it: {self.log(name)})"
 
     def run(self) -> None:
         while not asked_to_stop(0.5):
@@ -240,9 +246,9 @@ def main() -> None:
     processes.adopt_orphans()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _on_stop)
-    keeper = Keeper(options)
-    failure = None
+    keeper = failure = None
     try:
+        keeper = Keeper(options)
         keeper.start_all()
         tell("", "ready")
         keeper.run()
@@ -252,8 +258,9 @@ def main() -> None:
         failure = str(error)
     except Exception as error:  # whatever it is, the stack must end
         failure = f"{type(error).__name__}: {error}"
-    tell("stopping")
-    keeper.stop()
+    if keeper is not None:
+        tell("stopping")
+        keeper.stop()
     if failure:
         tell(failure, "failed")
         sys.exit(1)

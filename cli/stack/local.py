@@ -5,13 +5,14 @@ The stack lives as long as the process that started it: a keeper holds the other
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -55,11 +56,12 @@ class LocalStack:
             raise ValueError(f"a stack already runs here (gateway at {running.gateway}); stop it with `parley down`")
         if running is not None:
             state.sweep(self.directory, running)
+        port = ports.choose(self.port, "--port", besides=[self.http_port])
         options = Options(
             directory=str(self.directory.resolve()),
             checkpoint=str(self.checkpoint.resolve()),
-            port=ports.choose(self.port, "--port"),
-            http_port=ports.choose(self.http_port, "--http-port"),
+            port=port,
+            http_port=ports.choose(self.http_port, "--http-port", besides=[port]),
             redis_url=self.redis_url,
         )
         self.keeper = subprocess.Popen(
@@ -123,6 +125,23 @@ class LocalStack:
 
     def __exit__(self, *_) -> None:
         self.stop()
+
+
+@contextlib.contextmanager
+def foreground(stack: LocalStack) -> Iterator[None]:
+    """For a command whose stack ends with it. SIGTERM and a closed terminal are as Ctrl-C, a `KeyboardInterrupt`; at
+    the end the stack is stopped, which takes seconds and is not cut short by any of the three."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        stack.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def stop_running(directory: Path, seconds: float = 30.0) -> bool:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import socket
+from collections.abc import Collection
 
 HOST = "127.0.0.1"
-RANGE = (10_000, 20_000)
+RANGE = range(10_000, 20_000)
 BLOCKS = range(20_000, 32_000, 200)  # where each is a stack's for its replicas
 
 
-def free(count: int) -> list[int]:
-    """`count` different ports that nothing uses now, outside the range from which the system and Ray take theirs."""
-    found: set[int] = set()
-    for port in random.sample(range(*RANGE), k=RANGE[1] - RANGE[0]):
-        if len(found) == count:
-            break
-        if _is_free(port):
-            found.add(port)
-    return list(found)
+def free(count: int, besides: Collection[int] = ()) -> list[int]:
+    """`count` different ports that nothing uses now, outside the range from which the system and Ray take theirs.
+
+    `besides`: ports that are promised to others, who may not use them yet.
+    """
+    ports = (port for port in random.sample(RANGE, len(RANGE)) if port not in besides and _is_free(port))
+    found = list(itertools.islice(ports, count))
+    if len(found) < count:
+        raise OSError(f"only {len(found)} of {count} ports are free on this machine")
+    return found
 
 
 def free_block() -> range:
@@ -44,10 +47,10 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def choose(port: int, flag: str) -> int:
+def choose(port: int, flag: str, besides: Collection[int] = ()) -> int:
     """`port` if it is free, any free one for 0. Raises `ValueError` naming the flag that chooses another."""
     if port == 0:
-        return free(1)[0]
-    if not _is_free(port):
+        return free(1, besides)[0]
+    if port in besides or not _is_free(port):
         raise ValueError(f"port {port} is taken; choose another with {flag} (0: any free one)")
     return port
