@@ -1,6 +1,7 @@
 # make demo   ask a spoken question about a picture and hear the answer
 # make up     start everything and stay; Ctrl-C or `make down` stops it
 # make test   install what the tests need and run them all
+# make clean  stop what runs and remove what the others made
 #
 # TORCH_INDEX=URL   an index that carries the CPU build of torch, where the default one has the CUDA build
 # GPU=1             accept the CUDA build (several GB)
@@ -22,11 +23,12 @@ demo: $(VENV)/.installed-serve
 up: $(VENV)/.installed-serve
 	@exec $(BIN)/parley up
 
-down: $(VENV)/.installed-serve
-	@$(BIN)/parley down
+# What is not installed does not run.
+down:
+	@if [ -x $(BIN)/parley ]; then $(BIN)/parley down; else echo "nothing runs here"; fi
 
-status: $(VENV)/.installed-serve
-	@$(BIN)/parley status
+status:
+	@if [ -x $(BIN)/parley ]; then $(BIN)/parley status; else echo "nothing runs here"; exit 1; fi
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -q
@@ -50,5 +52,5 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-clean:
-	rm -rf $(VENV) .parley answer.wav
+clean: down
+	rm -rf $(VENV) .parley parley.egg-info answer.wav
