@@ -56,10 +56,6 @@ class VisionConfig(Config):
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     @property
-    def tokens_per_tile(self) -> int:
-        return (self.image_size // self.patch_size // self.downsample) ** 2
-
-    @property
     def token_size(self) -> int:
         """Width of a token after the pixel shuffle, before the adapter."""
         return self.hidden_size * self.downsample**2

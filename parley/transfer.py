@@ -14,7 +14,7 @@ import json
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,7 +135,8 @@ class Transfer:
             given: tensors of a part that come from elsewhere.
             ignored: pattern of foreign keys that no part needs.
 
-        Raises one `CheckpointError` that names all foreign tensors that are missing, unexpected or of another shape.
+        Raises one `CheckpointError` that names all foreign tensors that are missing, unexpected or of another shape,
+        or all that are in more than one file.
         """
         self.shards = shards
         self.given = {part: dict((given or {}).get(part, {})) for part in parts}
@@ -150,6 +151,7 @@ class Transfer:
                 self.goals.setdefault(place.key, []).append((part, name, place.third))
                 expected[place.key] = shape if place.third is None else (3 * shape[0], *shape[1:])
         check_keys(expected, {key: shape for key, (_, shape) in found.items()}, ignored)
+        check_once(expected, shards)
 
         self.specs: dict[str, dict[str, tuple[torch.dtype, tuple[int, ...]]]] = {
             part: {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
@@ -189,6 +191,16 @@ def check_keys(
     known = {key: shape for key, shape in found.items() if key in expected or not re.search(ignored, key)}
     if wrong := misfits(expected, known):
         raise CheckpointError(f"{len(wrong)} tensors do not fit: {'; '.join(wrong)}")
+
+
+def check_once(expected: Collection[str], shards: list[Shard]) -> None:
+    """Raises one `CheckpointError` that names all tensors that several files hold: nothing says which is meant."""
+    files: dict[str, list[str]] = {}
+    for shard in shards:
+        for key in shard.tensors.keys() & expected:
+            files.setdefault(key, []).append(shard.path.name)
+    if twice := [f"{key} in {', '.join(names)}" for key, names in sorted(files.items()) if len(names) > 1]:
+        raise CheckpointError(f"{len(twice)} tensors are in more than one file: {'; '.join(twice)}")
 
 
 def read_json(file: Path) -> Any:

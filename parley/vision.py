@@ -61,7 +61,10 @@ class VisionEncoder(nn.Module):
         nn.init.trunc_normal_(self.tower.embeddings.cls_token, std=0.02)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """`[tiles, 3, image_size, image_size]` normalised pixels → `[tiles, tokens_per_tile, token_size]`."""
+        """`[tiles, 3, image_size, image_size]` normalised pixels → `[tiles, n, token_size]`.
+
+        n = (image_size / patch_size / downsample)² tokens a tile.
+        """
         hidden = self.tower(pixels).last_hidden_state[:, 1:]
         return pixel_shuffle(hidden * self.config.feature_scale, self.config.downsample)
 

@@ -116,7 +116,7 @@ def test_segments_are_spliced_in_order(model: Parley) -> None:
     table = model.language.get_input_embeddings().weight
     expected = torch.cat([table[before], picture, model.speech_prompt.vectors, speech, table[after]])
     assert torch.allclose(rows, expected, atol=1e-6)
-    assert picture.shape == (model.config.vision.tokens_per_tile, 48) and len(speech) == 12
+    assert picture.shape == (4, 48) and len(speech) == 12
 
 
 def test_content_may_be_a_file_or_ready_vectors(model: Parley, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_content_may_be_a_file_or_ready_vectors(model: Parley, tmp_path: Path) -
     rows = [model.embed(user(("image", x))) for x in (tmp_path / "a.png", vectors)]
     assert torch.equal(*rows)
     assert torch.equal(*(model.embed(user(("audio", x))) for x in (SPEECH, model.hear(SPEECH))))
-    assert model.embed(user(("video", [PICTURE] * 3))).shape[0] == 3 * model.config.vision.tokens_per_tile + 3
+    assert model.embed(user(("video", [PICTURE] * 3))).shape[0] == 3 * 4 + 3
 
 
 def test_a_reply_is_words_and_sound_and_the_same_again(model: Parley) -> None:

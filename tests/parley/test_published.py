@@ -396,6 +396,13 @@ def test_wrong_keys_are_named_all_in_one_error(folder: Path, tmp_path: Path) -> 
     )
 
 
+def test_a_tensor_in_two_shards_is_named_with_both(folder: Path, tmp_path: Path) -> None:
+    norm = load_file(folder / SHARD)["model.norm.weight"]
+    first = "model-00001-of-00002.safetensors"
+    edit_shard(folder / first, lambda tensors: tensors.update({"model.norm.weight": norm}))
+    assert refused(folder, tmp_path) == (f"1 tensors are in more than one file: model.norm.weight in {first}, {SHARD}")
+
+
 @pytest.mark.parametrize(
     "name",
     [
