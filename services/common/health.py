@@ -13,14 +13,22 @@ SERVICE_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """Answers NOT_SERVING until `ready` is set to True, and again once it is set to False for a graceful stop."""
+    """Answers NOT_SERVING until `ready` is set to True, and again once it is set to False for a graceful stop.
 
-    def __init__(self) -> None:
+    `servicer`: where it has an attribute `alive`, that must be True as well.
+    """
+
+    def __init__(self, servicer: object = None) -> None:
         self.ready = False
+        self.servicer = servicer
+
+    @property
+    def serving(self) -> bool:
+        return self.ready and getattr(self.servicer, "alive", True)
 
     def _answer(self) -> health_pb2.HealthCheckResponse:
         answer = health_pb2.HealthCheckResponse
-        return answer(status=answer.SERVING if self.ready else answer.NOT_SERVING)
+        return answer(status=answer.SERVING if self.serving else answer.NOT_SERVING)
 
     async def Check(self, request, context):
         return self._answer()
@@ -28,8 +36,8 @@ class Health(health_pb2_grpc.HealthServicer):
     async def Watch(self, request, context):
         told = None
         while True:
-            if self.ready != told:
-                told = self.ready
+            if self.serving != told:
+                told = self.serving
                 yield self._answer()
             await asyncio.sleep(0.5)
 
@@ -37,11 +45,11 @@ class Health(health_pb2_grpc.HealthServicer):
 process_health = Health()  # of this process
 
 
-def add_to_server(server) -> None:
-    """Registers this process's health with a `grpc.aio` server or a replica's Ray Serve server."""
+def add_to_server(server, health: Health = process_health) -> None:
+    """Registers a health, by default this process's, with a `grpc.aio` server or a replica's Ray Serve server."""
     if hasattr(server, "add_passthrough_service"):  # Ray Serve: answer here, do not route to the deployment
         server.add_passthrough_service(SERVICE_NAME)
-    health_pb2_grpc.add_HealthServicer_to_server(process_health, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
 
 
 def register(_servicer, server) -> None:

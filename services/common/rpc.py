@@ -20,7 +20,7 @@ from collections.abc import Callable
 import grpc
 from google.protobuf.empty_pb2 import Empty
 
-from services.common import logs, metrics
+from services.common import logs, metrics, streams
 from services.common.errors import ServiceError, status_of
 
 TOKEN_VARIABLE = "PARLEY_SERVICE_TOKEN"  # set on services and gateway: calls must carry it as a bearer token
@@ -101,7 +101,12 @@ def rpc(method: Callable) -> Callable:
                 call.end("CANCELLED")
                 raise
             except Exception as error:
+                if hasattr(request, "__aiter__"):
+                    await streams.drain(request)
                 await call.fail(context, error)
+                # Under Serve only. Its own proxy, which stands in while HAProxy has no replica, takes the status from
+                # messages alone: without one more, the call would end there as OK. Callers pass over an empty one.
+                yield Empty()
             else:
                 call.end("OK")
             finally:

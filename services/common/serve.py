@@ -7,7 +7,7 @@ What a service provides, in `services/<folder>/service.py`:
         def __init__(self, settings): …    # cheap: nothing is loaded yet
         async def start(self): …           # loads the parts, starts the engine, answers a warm-up; then it is ready
         async def stop(self): …            # lets running work end, stops the engine
-        def check_health(self): …          # optional: raises when the engine is dead, and Serve replaces the replica
+        alive: bool                        # optional: False when the engine is dead, and Serve replaces the replica
         async def Generate(self, request_iterator, context): …
 
 The same class runs under `grpc.aio` (`serve_plain` below; tests) and under Ray Serve (`application`). Each replica is a
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
@@ -63,6 +62,7 @@ class Replica:
 
     async def __init__(self) -> None:
         settings = self.spec.load_settings()
+        self.health = health.process_health
         _limit_threads(settings.threads)
         servicer_class = self.spec.load_servicer()
         logs.configure(servicer_class.service)
@@ -70,18 +70,18 @@ class Replica:
         self.servicer = servicer_class(settings)
         await self.servicer.start()
         port = metrics.serve(settings.metrics_port)
-        health.process_health.ready = True
+        self.health.servicer = self.servicer
+        self.health.ready = True
         log.info("ready", checkpoint=str(settings.checkpoint), metrics_port=port)
 
     def check_health(self) -> None:
-        """Called by Serve; an exception has the replica replaced."""
-        check: Callable[[], None] | None = getattr(self.servicer, "check_health", None)
-        if check is not None:
-            check()
+        """Called by Serve; after three exceptions the replica is replaced."""
+        if not self.health.serving:
+            raise RuntimeError(f"the {self.servicer.service} of this replica can no longer answer")
 
     async def __del__(self) -> None:
         """Called by Serve once the replica has no calls left."""
-        health.process_health.ready = False
+        self.health.ready = False
         await self.servicer.stop()
 
 
@@ -129,7 +129,7 @@ def application(spec: ServiceSpec):
         num_replicas=settings.num_replicas,
         max_ongoing_requests=2 * settings.max_streams,  # `@rpc` refuses above max_streams; Serve would let calls wait
         max_queued_requests=-1,
-        health_check_period_s=5,
+        health_check_period_s=2,  # three failures replace a replica
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=20,
         ray_actor_options={"num_cpus": 0},  # engines are limited by their threads, not by Ray's bookkeeping
@@ -141,10 +141,11 @@ async def serve_plain(spec: ServiceSpec, servicer, address: str = "127.0.0.1:0")
     """A started `grpc.aio` server of one service, without Ray, and its port. The servicer must have been started."""
     server = grpc.aio.server(options=MESSAGE_LIMITS)
     add_to_server(spec, servicer, server)
-    health.add_to_server(server)
+    own = health.Health(servicer)
+    health.add_to_server(server, own)
     port = server.add_insecure_port(address)
     await server.start()
-    health.process_health.ready = True
+    own.ready = True
     return server, port
 
 

@@ -23,6 +23,7 @@ class ServiceSettings(BaseSettings):
     num_replicas: int = Field(1, ge=1, description="Processes that serve this service")
     max_streams: int = Field(256, ge=1, description="Calls a replica holds open at once; more get RESOURCE_EXHAUSTED")
     idle_seconds: float = Field(30.0, gt=0, description="Silence after which an open stream is ended")
+    stop_seconds: float = Field(10.0, ge=0, description="Seconds that running work gets to end in a graceful stop")
     metrics_port: int = Field(0, ge=0, description="Port of the Prometheus page; 0: a free one")
 
     @classmethod

@@ -1,7 +1,7 @@
 """The loop that answers: continuous batching over the turns of many sessions.
 
 Notable points:
-- One thread owns the model and the KV cache. Callers post to it and read events on their own loop; see `turns.py`.
+- The thread owns the model and the KV cache. Callers post to it and read events on their own loop; see `turns.py`.
 - Each step is one forward pass: a token for every answering row, and as much of waiting prompts as the budget allows.
 - Rows join and leave between steps, so a turn that is cancelled is gone within one.
 - A prompt is computed as its pieces arrive, long before the question ends.
@@ -11,7 +11,6 @@ Notable points:
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -23,7 +22,8 @@ from torch import nn
 from transformers import Qwen2ForCausalLM
 
 from parley.config import LanguageConfig
-from services.common import logs, metrics
+from services.common import metrics
+from services.common.engine_thread import EngineThread
 from services.common.errors import ServiceError
 from services.llm_core.batch import Chunk, build_batch
 from services.llm_core.detokenizer import Detokenizer
@@ -38,13 +38,13 @@ from services.llm_core.state import Decision, TokenWalk, decide
 from services.llm_core.turns import Done, Event, Token, Turn
 
 SERVICE = "llm_core"
-MAX_FAILURES = 3  # steps in a row that may fail before the engine calls itself dead
-
-log = logs.get_logger(__name__)
 
 
-class Engine:
+class Engine(EngineThread):
     """`start`, then any number of `open`s from any event loop, then `stop`."""
+
+    service = SERVICE
+    settings: LanguageSettings
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class Engine:
 
         Raises `ValueError` where the limits do not fit the model or the memory.
         """
+        super().__init__(settings)
         assert (state_head is None) != (state_ids is None)
         context = config.max_position_embeddings
         self.max_length = settings.max_length or context
         if self.max_length > context:
             raise ValueError(f"max_length is {self.max_length}, but the model's context is {context} tokens")
-        self.settings = settings
         self._language = language.eval()
         self._language.set_attn_implementation(ATTENTION)
         self._state_head = state_head
@@ -82,38 +82,9 @@ class Engine:
         # of the engine's thread
         self._rows: dict[Turn, Row] = {}
         self._waiting: deque[Row] = deque()  # for a slot
-        self._outgoing: dict = {}  # event loop → [(turn, event)]
         self._turn_seconds = 1.0  # of a usual turn, for the hint when to try again
 
-        # shared
-        self._lock = threading.Lock()
-        self._live: dict[str, Turn] = {}  # by session, or by turn where there is none
-        self._inbox: deque[tuple[str, Turn, object, float]] = deque()
-        self._wake = threading.Event()
-        self._accepting = False
-        self._running = False
-        self._failures = 0
-        self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
-
     # Called from event loops.
-
-    def start(self) -> None:
-        self._running = self._accepting = True
-        self._thread.start()
-
-    def stop(self, grace: float = 10.0) -> None:
-        """Takes no new turns, lets running ones end for `grace` seconds, then ends them. Blocks until done."""
-        self._accepting = False
-        end = time.monotonic() + grace
-        while self._live and time.monotonic() < end:
-            time.sleep(0.02)
-        self._running = False
-        self._wake.set()
-        self._thread.join()
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive() and self._failures < MAX_FAILURES
 
     def open(
         self,
@@ -130,75 +101,44 @@ class Engine:
         """
         turn = Turn(self, session_id, turn_id, deadline, sampling)
         turn.check(prompt)
-        with self._lock:
-            if not self._accepting:
-                raise ServiceError(grpc.StatusCode.UNAVAILABLE, "the service is stopping", retry_after=1.0)
-            old = self._live.get(turn.key)
-            limit = self.settings.max_sessions + self.settings.max_queued
-            if old is None and len(self._live) >= limit:
-                metrics.REFUSED.labels(SERVICE, "turns").inc()
-                wait = self._turn_seconds * (1 + self.settings.max_queued / self.settings.max_sessions)
-                raise ServiceError.at_capacity("turns", limit, retry_after=round(min(max(wait, 0.1), 30.0), 2))
-            self._live[turn.key] = turn
-            if old is not None:
-                self.post("abort", old, turn_id)
-            self.post("open", turn, prompt)
+        settings = self.settings
+        wait = self._turn_seconds * (1 + settings.max_queued / settings.max_sessions)
+        limit = settings.max_sessions + settings.max_queued
+        old = self.admit(turn, limit, "turns", retry_after=round(min(max(wait, 0.1), 30.0), 2))
+        if old is not None:
+            old.post("abort", turn_id)
+        turn.post("open", prompt)
         return turn
-
-    def post(self, kind: str, turn: Turn, content: object) -> None:
-        """Tells the engine something; it listens between two steps."""
-        self._inbox.append((kind, turn, content, time.monotonic()))
-        self._wake.set()
 
     def has_read(self, turn: Turn) -> None:
         """The caller of a turn took an event; its row may go on."""
         if turn.sent - turn.read == self.settings.max_unread // 2:
-            self._wake.set()
+            self.wake()
 
     # Everything below runs in the engine's thread.
 
-    @torch.inference_mode()
-    def _run(self) -> None:
-        torch.set_num_threads(self.settings.threads)
-        while self._running:
-            self._wake.clear()
-            self._listen()
-            self._expire()
-            self._admit()
-            try:
-                worked = self._step()
-                self._failures = 0 if worked else self._failures
-            except Exception as error:
-                self._fail_all(error)
-                worked = True
-            self._flush()
-            if not worked:
-                self._wake.wait(self._patience())
-        for row in list(self._rows.values()):
-            self._end(row, ServiceError(grpc.StatusCode.UNAVAILABLE, "the service has stopped", retry_after=1.0))
-        self._flush()
+    def apply(self, kind: str, turn: Turn, content: object) -> None:
+        if kind == "open":
+            walk = TokenWalk(self._state_ids) if self._state_ids is not None else None
+            row = self._rows[turn] = Row(turn, Detokenizer(self._tokenizer), walk)
+            self._waiting.append(row)
+            row.extend(content)
+            return
+        row = self._rows.get(turn)
+        if row is None:  # it has ended; what was on its way is of no use
+            return
+        if kind == "append":
+            row.extend(content)
+        elif kind == "respond":
+            row.respond(*content)
+        else:
+            message = f"turn {content!r} of the same session has begun"
+            self._end(row, ServiceError(grpc.StatusCode.ABORTED, message))
 
-    def _listen(self) -> None:
-        while self._inbox:
-            kind, turn, content, at = self._inbox.popleft()
-            if kind == "open":
-                walk = TokenWalk(self._state_ids) if self._state_ids is not None else None
-                row = self._rows[turn] = Row(turn, Detokenizer(self._tokenizer), walk)
-                row.extend(content)
-                self._waiting.append(row)
-                continue
-            row = self._rows.get(turn)
-            if row is None:  # it has ended; what was on its way is of no use
-                continue
-            if kind == "append":
-                row.extend(content)
-            elif kind == "respond":
-                row.respond(content, at)
-            elif kind == "cancel":
-                self._end(row, ServiceError(grpc.StatusCode.CANCELLED, "the turn was cancelled"))
-            elif kind == "abort":
-                message = f"turn {content!r} of the same session has begun"
-                self._end(row, ServiceError(grpc.StatusCode.ABORTED, message))
+    def forget(self, turn: Turn) -> None:
+        row = self._rows.get(turn)
+        if row is not None:
+            self._leave(row)
 
     def _expire(self) -> None:
         now = time.monotonic()
@@ -208,7 +148,7 @@ class Engine:
             elif row.paused and row.turn.sent - row.turn.read <= self.settings.max_unread // 2:
                 row.paused = False
 
-    def _admit(self) -> None:
+    def _place(self) -> None:
         """Gives free slots to waiting turns, with what their sessions kept."""
         while self._waiting and (slot := self._scheduler.free_slot()) is not None:
             row = self._waiting.popleft()
@@ -223,8 +163,10 @@ class Engine:
         metrics.QUEUE.labels(SERVICE).set(len(self._waiting))
         metrics.SESSIONS.labels(SERVICE).set(len(self._scheduler.rows))
 
-    def _step(self) -> bool:
-        """One forward pass. Returns whether there was anything to do."""
+    def step(self) -> bool:
+        """One forward pass, after those whose time is up have left and others have taken their slots."""
+        self._expire()
+        self._place()
         for a, b, length in self._scheduler.arrange():
             self._cache.swap(a, b, length)
         answering, prompts = self._scheduler.answering(), self._scheduler.chunks()
@@ -362,13 +304,14 @@ class Engine:
         )
         self._end(row, done)
 
-    def _end(self, row: Row, event: Done | Exception, keep: bool = True) -> None:
-        """The row leaves, its session keeps its KV, its caller gets `event`."""
-        self._emit(row, event)
+    def _end(self, row: Row, event: Done | Exception) -> None:
+        """The row leaves, its caller gets `event`."""
+        self._leave(row)
+        self.end(row.turn, event)
+
+    def _leave(self, row: Row, keep: bool = True) -> None:
+        """Frees what the row holds; its session keeps its KV."""
         del self._rows[row.turn]
-        with self._lock:
-            if self._live.get(row.turn.key) is row.turn:
-                del self._live[row.turn.key]
         if row.slot is None:
             self._waiting.remove(row)
             return
@@ -384,27 +327,17 @@ class Engine:
 
     def _emit(self, row: Row, event: Event) -> None:
         row.turn.sent += 1
-        self._outgoing.setdefault(row.turn.loop, []).append((row.turn, event))
+        self.tell(row.turn, event)
 
-    def _flush(self) -> None:
-        """Hands this step's events to the loops of their callers, one call a loop."""
-        for loop, events in self._outgoing.items():
-            try:
-                loop.call_soon_threadsafe(_deliver, events)
-            except RuntimeError:  # the loop is closed, and its callers with it
-                for turn in {turn for turn, _ in events}:
-                    self.post("cancel", turn, None)
-        self._outgoing = {}
-
-    def _fail_all(self, error: Exception) -> None:
-        """A step failed: those in it are told, those who wait and those to come go on."""
-        self._failures += 1
-        log.error("engine step failed", exc_info=error)
-        for row in self._scheduler.rows:
-            self._end(row, RuntimeError("the engine's step failed"), keep=False)
+    def abandon_step(self) -> list[Turn]:
+        """Those who wait for a slot and those to come go on."""
+        rows = self._scheduler.rows
+        for row in rows:
+            self._leave(row, keep=False)
         self._cache.store.zero_()
+        return [row.turn for row in rows]
 
-    def _patience(self) -> float | None:
+    def patience(self) -> float | None:
         """Seconds until the next deadline."""
         deadlines = [row.turn.deadline for row in self._rows.values() if row.turn.deadline is not None]
         return max(min(deadlines) - time.monotonic(), 0.0) if deadlines else None
@@ -418,8 +351,3 @@ class Engine:
                 f"limit is {self.settings.kv_memory_mb} MiB: raise kv_memory_mb or lower max_sessions or max_length"
             )
         return limit - live
-
-
-def _deliver(events: list[tuple[Turn, Event]]) -> None:
-    for turn, event in events:
-        turn.deliver(event)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
 
@@ -15,11 +13,11 @@ from parley.model import Parley, parts_of
 from protos.parley.v1 import language_pb2 as pb
 from protos.parley.v1 import language_pb2_grpc as rpcs
 from services.common import streams
+from services.common.engine_service import EngineService
 from services.common.rpc import rpc
 from services.llm_core.engine import SERVICE, Engine
 from services.llm_core.prompts import Piece, PromptReader
 from services.llm_core.sampler import Sampling
-from services.llm_core.settings import LanguageSettings
 from services.llm_core.state import Decision
 from services.llm_core.turns import Done, Event, Token, Turn
 
@@ -32,62 +30,31 @@ WIRE_REASONS = {
 WARM_UP_TOKENS = 4
 
 
-class LanguageService(rpcs.LanguageModelServicer):
+class LanguageService(EngineService[Engine], rpcs.LanguageModelServicer):
     service = SERVICE
 
-    def __init__(self, settings: LanguageSettings):
-        self.settings = settings
-        self._engine: Engine | None = None
-        self._reader: PromptReader | None = None
-
-    async def start(self) -> None:
-        """Loads the model, starts the engine and lets it answer once."""
-        await asyncio.to_thread(self._load)
-        self._engine.start()
-        sampling = Sampling(max_tokens=WARM_UP_TOKENS)
-        turn = self._engine.open("", "warm-up", self._reader.history([]), sampling)
+    async def warm_up(self) -> None:
+        turn = self.engine.open("", "warm-up", self._reader.history([]), Sampling(max_tokens=WARM_UP_TOKENS))
         turn.append([Piece(self._reader.writer.text("hello"))])
         turn.respond(self._reader.respond())
         async for _ in turn.events():
             pass
 
-    async def stop(self) -> None:
-        if self._engine is not None:
-            await asyncio.to_thread(self._engine.stop)
-
-    def check_health(self) -> None:
-        """Raises once the engine can no longer answer."""
-        if not self._engine.alive:
-            raise RuntimeError("the engine has stopped working")
-
     @rpc
     async def Generate(self, request_iterator, context) -> AsyncIterator[pb.GenerateResponse]:
         requests = streams.read(request_iterator, last="respond", idle=self.settings.idle_seconds)
-        try:
-            _, opening = await anext(requests)
-            async with contextlib.aclosing(self._answer(requests, self._open(opening))) as answers:
-                async for answer in answers:
-                    yield answer
-        except Exception:
-            await streams.drain(request_iterator)
-            raise
-
-    async def _answer(self, requests, turn: Turn) -> AsyncIterator[pb.GenerateResponse]:
-        listening = asyncio.create_task(self._listen(requests, turn))
+        _, opening = await anext(requests)
+        turn = self._open(opening)
         sequence = 0
-        try:
+        async with turn.fed_by(self._listen, requests, turn):
             async for event in turn.events():
                 yield on_wire(event, sequence)
                 sequence += 1
-        finally:
-            turn.cancel()
-            listening.cancel()
-            await asyncio.wait([listening])
 
     def _open(self, opening: pb.GenerateOpen) -> Turn:
         left = streams.seconds_left(opening.deadline_ms)
         asked = opening.sampling
-        return self._engine.open(
+        return self.engine.open(
             opening.session_id,
             opening.turn_id,
             self._reader.history(opening.messages),
@@ -96,19 +63,16 @@ class LanguageService(rpcs.LanguageModelServicer):
         )
 
     async def _listen(self, requests, turn: Turn) -> None:
-        """Feeds the turn from the stream, up to `respond`. What goes wrong here ends the turn's events."""
+        """Feeds the turn from the stream, up to `respond`. Raises what is wrong with it."""
         after_speech = False
-        try:
-            async for kind, message in requests:
-                if kind == "part":
-                    turn.append(self._reader.part(message, after_speech))
-                    after_speech = message.WhichOneof("part") == "speech"
-                else:
-                    turn.respond(self._reader.respond())
-        except Exception as error:
-            turn.fail(error)
+        async for kind, message in requests:
+            if kind == "part":
+                turn.append(self._reader.part(message, after_speech))
+                after_speech = message.WhichOneof("part") == "speech"
+            else:
+                turn.respond(self._reader.respond())
 
-    def _load(self) -> None:
+    def load(self) -> Engine:
         settings = self.settings
         dtype = getattr(torch, settings.dtype)
         config = read_manifest(settings.checkpoint).config
@@ -118,7 +82,7 @@ class LanguageService(rpcs.LanguageModelServicer):
             raise ValueError(f"{settings.checkpoint} has no tokenizer; the language service reads and writes words")
         self._reader = PromptReader(config.language, model.tokenizer, model.speech_prompt.vectors, dtype)
         writer = self._reader.writer
-        self._engine = Engine(
+        return Engine(
             model.language,
             model.state_head,
             config.language,

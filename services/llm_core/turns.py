@@ -5,11 +5,12 @@ Lives on the caller's event loop. The engine's thread touches only what is marke
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
+from services.common.engine_thread import Request
 from services.llm_core.prompts import Piece
 from services.llm_core.sampler import Sampling
 from services.llm_core.state import Decision
@@ -33,24 +34,22 @@ class Done:
     first_token_seconds: float
 
 
-Event = Decision | Token | Done | Exception
+Event = Decision | Token | Done
 
 
-class Turn:
+class Turn(Request[Event]):
     """Made by `Engine.open`. `events` gives a `Decision`, then `Token`s, then `Done`; or raises what went wrong."""
 
     def __init__(self, engine, session_id: str, turn_id: str, deadline: float | None, sampling: Sampling):
         """`deadline`: on the monotonic clock."""
+        super().__init__(engine)
         self.session_id = session_id
         self.turn_id = turn_id
         self.deadline = deadline
         self.sampling = sampling
-        self.loop = asyncio.get_running_loop()
         self.length = 0  # of the prompt so far
         self.sent = 0  # events the engine has given out: written by the engine's thread
         self.read = 0  # events the caller has taken: written on the loop
-        self._engine = engine
-        self._events: asyncio.Queue[Event] = asyncio.Queue()  # bounded by the engine, which pauses the row
         self._responded = False
 
     @property
@@ -63,34 +62,20 @@ class Turn:
         assert not self._responded
         self.check(pieces)
         if pieces:
-            self._engine.post("append", self, pieces)
+            self.post("append", pieces)
 
     def respond(self, pieces: list[Piece]) -> None:
         """The last of the prompt; the answer begins."""
         assert not self._responded
         self.check(pieces)
         self._responded = True
-        self._engine.post("respond", self, pieces)
-
-    def cancel(self) -> None:
-        """Nobody wants this turn any more: its row is free within a step. May be called at any time, also twice."""
-        self._engine.post("cancel", self, None)
-
-    def fail(self, error: Exception) -> None:
-        """Ends `events` with an error of the caller's side."""
-        self._events.put_nowait(error)
-
-    def deliver(self, event: Event) -> None:
-        """The engine's way in, through the loop."""
-        self._events.put_nowait(event)
+        self.post("respond", (pieces, time.monotonic()))
 
     async def events(self) -> AsyncIterator[Decision | Token | Done]:
         while True:
-            event = await self._events.get()
+            event = await self.next()
             self.read += 1
             self._engine.has_read(self)
-            if isinstance(event, Exception):
-                raise event
             yield event
             if isinstance(event, Done):
                 return

@@ -1,23 +1,18 @@
-"""The speech decoder's engine: one thread that speaks a clause of every live answer in one batch.
+"""The speech decoder's engine: speaks a clause of every live answer in one batch.
 
 Notable points:
 - Continuous batching: between two steps clauses join (their text is read by NAR), end, or are cancelled; each step
   makes one codec token for every row, and rows that have a piece of audio ready are decoded together by length.
 - An answer's clauses follow one another; the first piece of audio is short, later ones grow.
-- The event loop talks to the thread through one list of commands and hears back through `call_soon_threadsafe`.
 - A clause that does not end is cut: a text has a longest time that it may take.
-- An error in a step ends the answers of that step; the others go on.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
 
-import grpc
 import torch
 from torch import Tensor
 
@@ -27,12 +22,11 @@ from parley.codec import decode_chunk, overlap
 from parley.codec_base import CodecDecoder
 from parley.voice import SpeechDecoder, Text
 from services.common import logs, metrics
-from services.common.errors import ServiceError
+from services.common.engine_thread import EngineThread, Request
 from services.speech_decoder.alignment import Alignment
 from services.speech_decoder.settings import VoiceSettings
 
 SERVICE = "speech_decoder"
-MAX_FAILURES = 3  # failed steps in a row after which the engine counts as dead
 
 log = logs.get_logger(__name__)
 
@@ -60,14 +54,12 @@ class Saying:
     ended: bool = False
 
 
-class Answer:
-    """One live answer, as the event loop sees it. What is below the line belongs to the engine's thread."""
+class Answer(Request[Spoken]):
+    """One live answer, as the event loop sees it."""
 
-    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, voice: list[int], seed: int):
-        self._engine, self._loop = engine, loop
-        self._pieces: asyncio.Queue[Spoken | Exception] = asyncio.Queue()
-        self._closed = False
-        # ----
+    def __init__(self, engine: Engine, voice: list[int], seed: int):
+        super().__init__(engine)
+        # of the engine's thread:
         self.voice = torch.tensor(voice, device=engine.device)
         self.generator = torch.Generator().manual_seed(seed)
         self.waiting: deque[Clause] = deque()
@@ -81,47 +73,28 @@ class Answer:
         self.compute_seconds = 0.0
 
     def say(self, clause: Clause) -> None:
-        self._engine.submit("say", self, clause)
+        self.post("say", clause)
 
     def finish(self) -> None:
         """There is no more to say; the last piece has `done`."""
-        self._engine.submit("finish", self)
-
-    def fail(self, error: Exception) -> None:
-        """Has `next` raise. On the event loop."""
-        self._pieces.put_nowait(error)
-
-    async def next(self) -> Spoken:
-        """The next piece. Raises what went wrong with the answer."""
-        piece = await self._pieces.get()
-        if isinstance(piece, Exception):
-            raise piece
-        return piece
-
-    def close(self) -> None:
-        """Ends the answer, whatever state it is in: within a step nothing of it is computed any more."""
-        if not self._closed:
-            self._closed = True
-            self._engine.live.discard(self)
-            self._engine.submit("close", self)
-
-    def deliver(self, piece: Spoken | Exception) -> None:
-        """Called by the engine's thread."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+        self.post("finish")
 
 
-class Engine:
+class Engine(EngineThread):
     """Parts in inference mode.
 
     Args:
         table: the language model's input embeddings [vocab, language_size].
     """
 
+    service = SERVICE
+    settings: VoiceSettings
+
     def __init__(
         self, decoder: SpeechDecoder, codec: CodecDecoder, table: Tensor, sample_rate: int, settings: VoiceSettings
     ):
-        self.decoder, self.codec, self.table, self.settings = decoder, codec, table, settings
+        super().__init__(settings)
+        self.decoder, self.codec, self.table = decoder, codec, table
         self.device, self.sample_rate = table.device, sample_rate
         config = decoder.config
         self.behind, self.ahead = overlap(codec, config.overlap_tokens)
@@ -130,84 +103,30 @@ class Engine:
         capacity = 1 + settings.max_clause_tokens * decoder.cuts + 1 + self.max_frames
         self.cache = decoder.cache(settings.max_batch, capacity)
         self.row_bytes = 2 * self.cache.keys[:, 0].numel() * self.cache.keys.element_size()
-        self.live: set[Answer] = set()  # belongs to the event loop
         self._rows: list[Answer] = []  # by row of the cache; this and what follows belongs to the thread
         self._last: list[int] = []  # the token each row said last
         self._waiting: deque[Answer] = deque()  # answers with a clause to say and no row
-        self._commands: deque[tuple] = deque()
-        self._wake = threading.Condition()
-        self._stopping = False
-        self._failures = 0
-        self._thread = threading.Thread(target=self._run, name="voice-engine", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive() and self._failures < MAX_FAILURES
-
-    def stop(self) -> None:
-        """Lets live answers end for `stop_seconds`, then ends the thread. Blocks; not for the event loop."""
-        until = time.monotonic() + self.settings.stop_seconds
-        while self.live and time.monotonic() < until:
-            time.sleep(0.02)
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def open(self, voice: list[int], seed: int) -> Answer:
         """A new answer. Raises RESOURCE_EXHAUSTED when `max_sessions` are live, UNAVAILABLE once the engine stops.
 
         On the event loop.
         """
-        if self._stopping:
-            raise _stopping()
-        if len(self.live) >= self.settings.max_sessions:
-            metrics.REFUSED.labels(SERVICE, "max_sessions").inc()
-            raise ServiceError.at_capacity("answers", self.settings.max_sessions)
-        answer = Answer(self, asyncio.get_running_loop(), voice, seed)
-        self.live.add(answer)
+        answer = Answer(self, voice, seed)
+        self.admit(answer, self.settings.max_sessions, "answers")
         return answer
-
-    def submit(self, *command: object) -> None:
-        with self._wake:
-            self._commands.append(command)
-            self._wake.notify()
 
     # The thread
 
-    @torch.inference_mode()
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not (self._commands or self._rows or self._waiting or self._stopping):
-                    self._wake.wait()
-                if self._stopping:
-                    break
-                commands = list(self._commands)
-                self._commands.clear()
-            for command in commands:
-                self._apply(*command)
-            self._work()
-        for answer in list(self.live):
-            answer.deliver(_stopping())
-
-    def _apply(self, kind: str, answer: Answer, clause: Clause | None = None) -> None:
-        """Runs a command. Commands of an answer that failed or was closed come to nothing."""
+    def apply(self, kind: str, answer: Answer, clause: Clause | None) -> None:
         if not answer.live:
             return
         if kind == "say":
             if clause.speakable and not answer.clause_ready:
                 answer.clause_ready = time.perf_counter()
             answer.waiting.append(clause)
-        elif kind == "finish":
-            answer.complete = True
         else:
-            self._end(answer)
-            return
+            answer.complete = True
         if answer.saying is None:
             self._go_on(answer)
 
@@ -219,10 +138,10 @@ class Engine:
             if answer not in self._waiting:
                 self._waiting.append(answer)
         elif answer.complete:
-            answer.deliver(Spoken(b"", answer.text, True, answer.compute_seconds, answer.first_audio_seconds))
-            self._end(answer)
+            self.tell(answer, Spoken(b"", answer.text, True, answer.compute_seconds, answer.first_audio_seconds))
+            self.forget(answer)
 
-    def _end(self, answer: Answer) -> None:
+    def forget(self, answer: Answer) -> None:
         """Nothing more is computed for the answer."""
         answer.live = False
         if answer in self._waiting:
@@ -236,26 +155,25 @@ class Engine:
         self._rows.pop()
         self._last.pop()
 
-    def _work(self) -> None:
+    def step(self) -> bool:
         started = time.perf_counter()
-        try:
-            self._join()
-            if self._rows:
-                self._step()
-                self._sound()
-        except Exception as error:
-            self._failures += 1
-            log.error("a step failed", rows=len(self._rows), failures=self._failures, exc_info=error)
-            for answer in list(self._rows):
-                answer.deliver(error)
-                answer.live = False
-            self._rows, self._last, self.cache.size = [], [], 0
-            return
-        self._failures = 0
+        self._join()
         metrics.QUEUE.labels(SERVICE).set(len(self._waiting))
         metrics.SESSIONS.labels(SERVICE).set(len(self._rows))
         metrics.CACHE_BYTES.labels(SERVICE).set(len(self._rows) * self.row_bytes)
+        if not self._rows:
+            return False
+        self._say()
+        self._sound()
         metrics.STEP_SECONDS.labels(SERVICE).observe(time.perf_counter() - started)
+        return True
+
+    def abandon_step(self) -> list[Answer]:
+        answers = self._rows
+        self._rows, self._last, self.cache.size = [], [], 0
+        for answer in answers:
+            self.forget(answer)
+        return answers
 
     def _join(self) -> None:
         """Gives free rows to the answers that have waited longest, and reads their clauses."""
@@ -273,7 +191,7 @@ class Engine:
             self.decoder.join(self.cache, Text.of([answer.saying.clause.ids for answer in joining], self.table))
             self._charge(joining, started)
 
-    def _step(self) -> None:
+    def _say(self) -> None:
         """One codec token for every row."""
         started = time.perf_counter()
         logits = self.decoder.step(self.cache, torch.tensor(self._last, device=self.device))
@@ -314,6 +232,7 @@ class Engine:
             self._charge(answers, started)
             for answer, sound in zip(answers, sounds, strict=True):
                 self._emit(answer, sound, length)
+            self.flush()  # not after the other groups' decoding
 
     def _emit(self, answer: Answer, sound: bytes, frames: int) -> None:
         saying = answer.saying
@@ -326,7 +245,7 @@ class Engine:
             answer.first_audio_seconds = time.perf_counter() - answer.clause_ready
             metrics.FIRST_AUDIO_SECONDS.labels(SERVICE).observe(answer.first_audio_seconds)
         answer.pieces += 1
-        answer.deliver(Spoken(sound, text, False, answer.compute_seconds, answer.first_audio_seconds))
+        self.tell(answer, Spoken(sound, text, False, answer.compute_seconds, answer.first_audio_seconds))
         if saying.ended:
             answer.text, answer.saying = text, None
             self._leave(self._rows.index(answer))
@@ -337,11 +256,6 @@ class Engine:
         share = (time.perf_counter() - started) / len(answers)
         for answer in answers:
             answer.compute_seconds += share
-
-
-def _stopping() -> ServiceError:
-    message = "the speech decoder is stopping; try again"
-    return ServiceError(grpc.StatusCode.UNAVAILABLE, message, retry_after=1.0)
 
 
 @torch.inference_mode()

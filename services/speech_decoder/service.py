@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 import grpc
@@ -15,28 +13,20 @@ from parley.model import Parley
 from protos.parley.v1 import voice_pb2 as pb
 from protos.parley.v1 import voice_pb2_grpc as rpcs
 from services.common import metrics, streams
+from services.common.engine_service import EngineService
 from services.common.errors import ServiceError
 from services.common.rpc import rpc
 from services.speech_decoder.engine import SERVICE, Answer, Engine, warm_up
-from services.speech_decoder.settings import VoiceSettings
 
 PARTS = ("speech_decoder", "codec_decoder")
 EMBEDDINGS = "model.embed_tokens.weight"  # all that speaking needs of the language model
 
 
-class VoiceService(rpcs.SpeechDecoderServicer):
+class VoiceService(EngineService[Engine], rpcs.SpeechDecoderServicer):
     service = SERVICE
 
-    def __init__(self, settings: VoiceSettings):
-        self.settings = settings
-        self._engine: Engine | None = None
-
-    async def start(self) -> None:
-        """Loads the parts, has the engine say something, and starts it."""
-        self._engine = await asyncio.to_thread(self._load)
-        self._engine.start()
-
-    def _load(self) -> Engine:
+    def load(self) -> Engine:
+        """Says something."""
         settings, dtype = self.settings, getattr(torch, self.settings.dtype)
         model = Parley.load(settings.checkpoint, PARTS, settings.device, dtype)
         table = load_tensor(settings.checkpoint, "language", EMBEDDINGS).to(settings.device, dtype)
@@ -45,33 +35,14 @@ class VoiceService(rpcs.SpeechDecoderServicer):
         warm_up(engine)
         return engine
 
-    async def stop(self) -> None:
-        if self._engine is not None:
-            await asyncio.to_thread(self._engine.stop)
-
-    def check_health(self) -> None:
-        """Raises once the engine can no longer answer."""
-        if not self._engine.alive:
-            raise RuntimeError("the speech decoder's engine is dead")
-
     @rpc
     async def Speak(self, request_iterator, context) -> AsyncIterator[pb.SpeakResponse]:
-        try:
-            async with contextlib.aclosing(self._speak(request_iterator)) as responses:
-                async for response in responses:
-                    yield response
-        except Exception:
-            await streams.drain(request_iterator)
-            raise
-
-    async def _speak(self, requests) -> AsyncIterator[pb.SpeakResponse]:
-        messages = streams.read(requests, last="end", idle=self.settings.idle_seconds)
+        messages = streams.read(request_iterator, last="end", idle=self.settings.idle_seconds)
         _, opened = await anext(messages)
         streams.seconds_left(opened.deadline_ms)
-        answer = self._engine.open(self._voice(list(opened.voice)), opened.seed)
-        reader = asyncio.create_task(self._read(messages, answer))
+        answer = self.engine.open(self._voice(list(opened.voice)), opened.seed)
         sequence, audio_seconds = 0, 0.0
-        try:
+        async with answer.fed_by(self._read, messages, answer):
             while True:
                 async with streams.within(opened.deadline_ms):
                     spoken = await answer.next()
@@ -91,10 +62,6 @@ class VoiceService(rpcs.SpeechDecoderServicer):
                 first_audio_seconds=spoken.first_audio_seconds,
             )
             yield pb.SpeakResponse(sequence=sequence, done=done)
-        finally:
-            answer.close()
-            reader.cancel()
-            await asyncio.wait([reader])
 
     def _voice(self, voice: list[int]) -> list[int]:
         """The voice's tokens, or the checkpoint's own voice for none."""
@@ -106,25 +73,23 @@ class VoiceService(rpcs.SpeechDecoderServicer):
         return voice
 
     async def _read(self, messages: AsyncIterator[tuple[str, object]], answer: Answer) -> None:
-        """Hands clauses on as they become complete; whatever is wrong with the stream becomes the answer's failure."""
+        """Hands clauses on as they become complete. Raises whatever is wrong with the stream."""
         settings = self.settings
         splitter = ClauseSplitter(settings.first_words, settings.later_words, settings.max_clause_tokens)
-        vocabulary, count = len(self._engine.table), 0
-        try:
-            async for kind, message in messages:
-                if kind != "token":
-                    continue
-                count += 1
-                if count > settings.max_tokens:
-                    metrics.REFUSED.labels(SERVICE, "max_tokens").inc()
-                    text = f"the answer is longer than {settings.max_tokens} tokens"
-                    raise ServiceError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after=1.0)
-                if not 0 <= message.id < vocabulary:
-                    raise ValueError(f"token {message.id} is not in the vocabulary of {vocabulary}")
-                for clause in splitter.push(message.id, message.text):
-                    answer.say(clause)
-            for clause in splitter.finish():
+        vocabulary, count = len(self.engine.table), 0
+        async for kind, message in messages:
+            if kind != "token":
+                continue
+            count += 1
+            if count > settings.max_tokens:
+                metrics.REFUSED.labels(SERVICE, "max_tokens").inc()
+                text = f"the answer is longer than {settings.max_tokens} tokens"
+                raise ServiceError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after=1.0)
+            if not 0 <= message.id < vocabulary:
+                raise ValueError(f"token {message.id} is not in the vocabulary of {vocabulary}")
+            for clause in splitter.push(message.id, message.text):
+                await answer.room()
                 answer.say(clause)
-            answer.finish()
-        except Exception as error:
-            answer.fail(error)
+        for clause in splitter.finish():
+            answer.say(clause)
+        answer.finish()

@@ -24,4 +24,3 @@ class VoiceSettings(ServiceSettings):
     top_k: int = Field(0, ge=0, description="Tokens are drawn from the likeliest few; 1: the likeliest; 0: config")
     sentence_pause_ms: int = Field(140, ge=0, description="Silence after a sentence")
     clause_pause_ms: int = Field(20, ge=0, description="Silence after another clause")
-    stop_seconds: float = Field(10.0, ge=0, description="Seconds that running answers get to end in a graceful stop")

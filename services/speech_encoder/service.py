@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 import grpc
@@ -16,6 +14,7 @@ from parley.speech import MIN_MEL_FRAMES
 from protos.parley.v1 import speech_pb2 as pb
 from protos.parley.v1 import speech_pb2_grpc as rpcs
 from services.common import metrics, streams, tensors
+from services.common.engine_service import EngineService
 from services.common.errors import ServiceError
 from services.common.rpc import rpc
 from services.speech_encoder.engine import SERVICE, Engine, Utterance, warm_up
@@ -25,19 +24,11 @@ PARTS = ("speech_encoder", "speech_adapter")
 OPTIONAL_PARTS = ("ctc_head",)
 
 
-class SpeechService(rpcs.SpeechEncoderServicer):
+class SpeechService(EngineService[Engine], rpcs.SpeechEncoderServicer):
     service = SERVICE
 
-    def __init__(self, settings: SpeechSettings):
-        self.settings = settings
-        self._engine: Engine | None = None
-
-    async def start(self) -> None:
-        """Loads the parts, lets the engine hear a second of silence, and starts it."""
-        self._engine = await asyncio.to_thread(self._load)
-        self._engine.start()
-
-    def _load(self) -> Engine:
+    def load(self) -> Engine:
+        """Hears a second of silence."""
         settings = self.settings
         stored = read_manifest(settings.checkpoint).parts
         parts = PARTS + tuple(part for part in OPTIONAL_PARTS if part in stored)
@@ -47,37 +38,18 @@ class SpeechService(rpcs.SpeechEncoderServicer):
         warm_up(engine)
         return engine
 
-    async def stop(self) -> None:
-        if self._engine is not None:
-            await asyncio.to_thread(self._engine.stop)
-
-    def check_health(self) -> None:
-        """Raises once the engine can no longer answer."""
-        if not self._engine.alive:
-            raise RuntimeError("the speech encoder's engine is dead")
-
     @rpc
     async def Listen(self, request_iterator, context) -> AsyncIterator[pb.ListenResponse]:
-        try:
-            async with contextlib.aclosing(self._listen(request_iterator)) as responses:
-                async for response in responses:
-                    yield response
-        except Exception:
-            await streams.drain(request_iterator)
-            raise
-
-    async def _listen(self, requests) -> AsyncIterator[pb.ListenResponse]:
-        messages = streams.read(requests, last="end", idle=self.settings.idle_seconds)
+        messages = streams.read(request_iterator, last="end", idle=self.settings.idle_seconds)
         _, opened = await anext(messages)
         streams.seconds_left(opened.deadline_ms)
         if opened.sample_rate != self.config.sample_rate:
             raise ValueError(f"audio of {opened.sample_rate} Hz; this model hears {self.config.sample_rate} Hz")
-        utterance = self._engine.open()
+        utterance = self.engine.open()
         hearing = Hearing(utterance, self.config, self.settings)
-        reader = asyncio.create_task(hearing.run(messages))
         sequence = vectors = 0
         transcript = ""
-        try:
+        async with utterance.fed_by(hearing.run, messages):
             while True:
                 async with streams.within(opened.deadline_ms):
                     heard = await utterance.next()
@@ -99,10 +71,6 @@ class SpeechService(rpcs.SpeechEncoderServicer):
                 compute_seconds=heard.compute_seconds,
             )
             yield pb.ListenResponse(sequence=sequence, done=done)
-        finally:
-            utterance.close()
-            reader.cancel()
-            await asyncio.wait([reader])
 
 
 class Hearing:
@@ -121,19 +89,17 @@ class Hearing:
         return self.samples / self.sample_rate
 
     async def run(self, messages: AsyncIterator[tuple[str, object]]) -> None:
-        """Reads to the end of the stream; whatever is wrong with it becomes the utterance's failure."""
-        try:
-            async for kind, field in messages:
-                if kind == "audio":
-                    self._feed(field)
-            if self.samples < self.min_samples:
-                shortest = 1000 * self.min_samples / self.sample_rate
-                raise ValueError(
-                    f"{1000 * self.seconds:.0f} ms of audio is nothing to hear; send at least {shortest:.0f} ms"
-                )
-            self.utterance.finish()
-        except Exception as error:
-            self.utterance.fail(error)
+        """Reads to the end of the stream. Raises whatever is wrong with it."""
+        async for kind, field in messages:
+            if kind == "audio":
+                await self.utterance.room()
+                self._feed(field)
+        if self.samples < self.min_samples:
+            shortest = 1000 * self.min_samples / self.sample_rate
+            raise ValueError(
+                f"{1000 * self.seconds:.0f} ms of audio is nothing to hear; send at least {shortest:.0f} ms"
+            )
+        self.utterance.finish()
 
     def _feed(self, data: bytes) -> None:
         if len(data) > self.settings.max_message_bytes:

@@ -17,4 +17,3 @@ class SpeechSettings(ServiceSettings):
     max_message_bytes: int = Field(1 << 20, ge=2, description="Bytes of audio in one message")
     chunk_size: int = Field(0, description="Encoder frames (40 ms) encoded at a time; 0: as the model's config says")
     left_chunks: int = Field(-2, description="Chunks of the past that a chunk sees; -2: as the model's config says")
-    stop_seconds: float = Field(10.0, ge=0, description="Seconds that running utterances get to end in a graceful stop")

@@ -13,6 +13,7 @@ from parley.vision import frames_to_pixels, read_image, read_video, tile
 from protos.parley.v1 import vision_pb2 as pb
 from protos.parley.v1 import vision_pb2_grpc as rpcs
 from services.common import metrics, streams, tensors
+from services.common.engine_service import EngineService
 from services.common.errors import ServiceError
 from services.common.rpc import rpc
 from services.vision_encoder.engine import SERVICE, Engine
@@ -21,21 +22,16 @@ from services.vision_encoder.settings import VisionSettings
 PARTS = ("vision_encoder", "vision_adapter")
 
 
-class VisionService(rpcs.VisionEncoderServicer):
+class VisionService(EngineService[Engine], rpcs.VisionEncoderServicer):
     service = SERVICE
 
     def __init__(self, settings: VisionSettings):
-        self.settings = settings
-        self._engine: Engine | None = None
+        super().__init__(settings)
         self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="vision-decode")
         self._in_work = 0
 
-    async def start(self) -> None:
-        """Loads the parts, encodes an empty picture, and starts the engine."""
-        self._engine = await asyncio.to_thread(self._load)
-        self._engine.start()
-
-    def _load(self) -> Engine:
+    def load(self) -> Engine:
+        """Encodes an empty picture, and a full batch of them."""
         settings = self.settings
         model = Parley.load(settings.checkpoint, PARTS, settings.device, getattr(torch, settings.dtype))
         self.config = model.config.vision
@@ -45,14 +41,8 @@ class VisionService(rpcs.VisionEncoderServicer):
         return engine
 
     async def stop(self) -> None:
-        if self._engine is not None:
-            await asyncio.to_thread(self._engine.stop)
+        await super().stop()
         self._decoders.shutdown(wait=False, cancel_futures=True)
-
-    def check_health(self) -> None:
-        """Raises once the engine can no longer answer."""
-        if not self._engine.alive:
-            raise RuntimeError("the vision encoder's engine is dead")
 
     @rpc
     async def Encode(self, request, context) -> pb.EncodeResponse:
@@ -65,7 +55,7 @@ class VisionService(rpcs.VisionEncoderServicer):
             async with streams.within(request.deadline_ms):
                 loop = asyncio.get_running_loop()
                 pixels = await loop.run_in_executor(self._decoders, self._decode, request)
-                vectors, seconds = await self._engine.encode(pixels)
+                vectors, seconds = await self.engine.encode(pixels)
         finally:
             self._in_work -= 1
         embeddings = tensors.from_torch(vectors.flatten(0, 1))

@@ -200,7 +200,7 @@ async def test_a_crowd_that_comes_speaks_and_goes_as_it_likes(make_engine, plain
                 turn.append([piece])
             if choose.random() < 0.2:
                 if choose.random() < 0.5:
-                    turn.cancel()  # else the session's next turn replaces it
+                    turn.close()  # else the session's next turn replaces it
                 continue
             turn.respond([Piece([3])])
             asked = [*history, *question, Piece([3])]
@@ -208,19 +208,19 @@ async def test_a_crowd_that_comes_speaks_and_goes_as_it_likes(make_engine, plain
                 stream = turn.events()
                 for _ in range(choose.randrange(3)):
                     await anext(stream, None)
-                turn.cancel()
+                turn.close()
                 continue
             ids, done = await answer(turn)
             assert done.cached_tokens < done.prompt_tokens
             finished.append((asked, ids))
             history = [*asked, Piece(ids), Piece([4])]
-        turn.cancel()
+        turn.close()
 
     await asyncio.gather(*(session(f"s{number}") for number in range(6)))
     assert len(finished) >= 6
     for asked, ids in finished:
         assert ids == reference(plain, asked, len(ids))
-    await settled(lambda: not engine._live and not engine._rows and not engine._scheduler.rows)
+    await settled(lambda: not engine.live and not engine._rows and not engine._scheduler.rows)
     assert engine.alive and engine._failures == 0
 
 
@@ -272,7 +272,7 @@ async def test_a_turn_told_again_finds_what_was_computed_of_its_question(make_en
     prompt = random_prompt(12, 24)
     turn = engine.open("s", "one", prompt, Sampling(max_tokens=4))
     await settled(lambda: engine._rows and next(iter(engine._rows.values())).computed == 29)
-    turn.cancel()
+    turn.close()
     await settled(lambda: not engine._rows)
     turn = engine.open("s", "two", prompt[:1], Sampling(max_tokens=4))
     turn.append(prompt[1:])
@@ -307,14 +307,14 @@ async def test_cancelling_frees_the_row_and_leaves_others_alone(make_engine, pla
     stream = doomed.events()
     for _ in range(4):
         await anext(stream)
-    doomed.cancel()
+    doomed.close()
     with pytest.raises(ServiceError) as caught:
         async for _ in stream:
             pass
     assert caught.value.code is grpc.StatusCode.CANCELLED
     assert (await waiting)[0] == reference(plain, prompts[2], 5)
     assert (await keeps)[0] == reference(plain, prompts[0], 60)
-    await settled(lambda: not engine._rows and not engine._live and not engine._scheduler.rows)
+    await settled(lambda: not engine._rows and not engine.live and not engine._scheduler.rows)
 
 
 async def test_a_new_turn_ends_the_one_before_it(make_engine, plain):
@@ -339,7 +339,7 @@ async def test_a_turn_ends_at_its_deadline(make_engine):
     with pytest.raises(ServiceError) as caught:
         await answer(turn)
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    await settled(lambda: not engine._live)
+    await settled(lambda: not engine.live)
 
 
 async def test_full_is_said_with_a_hint(make_engine):
@@ -359,7 +359,7 @@ async def test_a_prompt_longer_than_the_context_names_both(make_engine, plain):
     turn = engine.open("s", "t", [Piece([5] * 30)], Sampling())
     with pytest.raises(ValueError, match="40 tokens long and the context 40"):
         turn.append([Piece([5] * 10)])
-    turn.cancel()
+    turn.close()
     prompt = random_prompt(2, 30)
     ids, done = await ask(engine, prompt, max_tokens=100)
     assert done.reason == "length" and len(ids) == 5
@@ -458,6 +458,19 @@ async def test_a_step_that_fails_is_told_and_the_engine_goes_on(make_engine, pla
     monkeypatch.undo()
     assert (await ask(engine, random_prompt(1, 10)))[0] == reference(plain, random_prompt(1, 10), 8)
     assert engine.alive
+
+
+@pytest.mark.parametrize("broken", ["_expire", "_place"])
+async def test_an_engine_that_cannot_look_after_its_turns_dies_aloud(make_engine, monkeypatch, broken):
+    engine = make_engine()
+    turn = engine.open("s", "t", random_prompt(1, 10), Sampling())
+    await settled(lambda: turn in engine._rows)
+    monkeypatch.setattr(engine, broken, lambda: 1 / 0)
+    with pytest.raises(RuntimeError, match=r"the engine died|step failed"):
+        await ask(engine, random_prompt(2, 10))
+    with pytest.raises(RuntimeError, match=r"the engine died|step failed"):
+        await answer(turn)
+    await settled(lambda: not engine.alive)
 
 
 async def test_stopping_lets_running_turns_end(make_engine, plain):

@@ -7,6 +7,8 @@ import grpc
 import numpy as np
 import pytest
 import torch
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from parley.audio import from_pcm16, to_pcm16
 from parley.model import Parley
@@ -53,8 +55,9 @@ def utterance(data: bytes, piece: int = 3200) -> list[pb.ListenRequest]:
 
 
 class Client:
-    def __init__(self, service: SpeechService, stub: SpeechEncoderStub):
-        self.service, self.stub = service, stub
+    def __init__(self, service: SpeechService, channel: grpc.aio.Channel):
+        self.service, self.stub = service, SpeechEncoderStub(channel)
+        self.health = HealthStub(channel)
 
     async def listen(self, messages) -> list[pb.ListenResponse]:
         return [response async for response in self.stub.Listen(messages)]
@@ -67,7 +70,7 @@ class Client:
     async def emptied(self) -> None:
         """Waits until no row is held."""
         async with asyncio.timeout(5):
-            while self.service._engine.live or self.service._engine._rows:
+            while self.service.engine.live or self.service.engine._rows:
                 await asyncio.sleep(0.01)
 
 
@@ -82,7 +85,7 @@ async def start(tiny_checkpoint):
         server, port = await serve_plain(SPECS["speech"], service)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         running.append((service, server, channel))
-        return Client(service, SpeechEncoderStub(channel))
+        return Client(service, channel)
 
     yield build
     for service, server, channel in running:
@@ -172,7 +175,7 @@ async def test_full_says_so_and_has_room_again(start):
     held = client.stub.Listen()
     await held.write(numbered(opening())[0])
     async with asyncio.timeout(5):
-        while not client.service._engine.live:
+        while not client.service.engine.live:
             await asyncio.sleep(0.01)
     error = await client.refused(utterance(speech(0.5)))
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -207,7 +210,7 @@ async def test_silent_and_late_clients_are_ended(start):
 
 async def test_a_failing_step_ends_its_utterances_and_no_others(start, monkeypatch):
     client = await start()
-    engine = client.service._engine
+    engine = client.service.engine
     step, broken = engine.stream.step, [True]
 
     def fail_once(limit=None):
@@ -221,7 +224,43 @@ async def test_a_failing_step_ends_its_utterances_and_no_others(start, monkeypat
     assert "memory" not in error.details()
     await client.emptied()
     assert (await client.listen(utterance(speech(0.5))))[-1].done.vectors > 0
-    client.service.check_health()
+    assert client.service.alive
+
+
+async def test_audio_that_breaks_the_engine_fails_its_utterance_alone(start, monkeypatch):
+    client = await start()
+    stream = client.service.engine.stream
+    feed = stream.feed
+
+    def fail_on_loud(row, samples):
+        if abs(samples).max() > 0.9:
+            raise RuntimeError("a filter bank overflowed")
+        feed(row, samples)
+
+    monkeypatch.setattr(stream, "feed", fail_on_loud)
+    loud = to_pcm16(np.ones(8000)).tobytes()
+    good, error = await asyncio.gather(client.listen(utterance(speech(0.5))), client.refused(utterance(loud)))
+    assert error.code() == grpc.StatusCode.INTERNAL and "overflowed" not in error.details()
+    assert good[-1].done.vectors > 0
+    await client.emptied()
+    assert client.service.alive
+
+
+async def test_an_engine_that_dies_tells_those_who_wait_and_health(start, monkeypatch):
+    client = await start()
+    assert (await client.health.Check(HealthCheckRequest())).status == HealthCheckResponse.SERVING
+    call = client.stub.Listen()
+    await call.write(numbered(opening())[0])
+    async with asyncio.timeout(5):
+        while not client.service.engine._rows:
+            await asyncio.sleep(0.01)
+    monkeypatch.setattr(client.service.engine.stream, "ready", lambda: 1 / 0)
+    await call.write(pb.ListenRequest(sequence=1, audio=speech(0.1)))
+    assert await call.code() == grpc.StatusCode.INTERNAL
+    assert "division" not in await call.details()
+    assert (await client.health.Check(HealthCheckRequest())).status == HealthCheckResponse.NOT_SERVING
+    error = await client.refused(utterance(speech(0.5)))
+    assert error.code() == grpc.StatusCode.UNAVAILABLE and "has failed" in error.details()
 
 
 async def test_chunks_may_be_set_in_the_environment(start, monkeypatch):
@@ -234,7 +273,6 @@ async def test_chunks_may_be_set_in_the_environment(start, monkeypatch):
 async def test_a_stopped_engine_is_not_healthy(tiny_checkpoint):
     service = SpeechService(SpeechSettings(checkpoint=tiny_checkpoint, stop_seconds=0))
     await service.start()
-    service.check_health()
+    assert service.alive
     await service.stop()
-    with pytest.raises(RuntimeError, match="dead"):
-        service.check_health()
+    assert not service.alive

@@ -23,7 +23,7 @@ sys.path.insert(0, str(HERE))
 
 @pytest.fixture(scope="module")
 def ray_serve():
-    """host:port of a real Ray Serve with both echo servicers."""
+    """A real Ray Serve with both echo servicers: host:port of its HAProxy, and of its own proxy that stands in."""
     runtime = Path(tempfile.mkdtemp(prefix="parley-", dir="/tmp"))
     grpc_port, http_port, *rest = ports.free(2 + NODE_PORTS)
     stack_id = secrets.token_hex(8)
@@ -43,7 +43,7 @@ def ray_serve():
     while line and line.strip() != b"ready":
         line = node.stdout.readline()
     assert line, (runtime / "node.log").read_text()
-    yield f"127.0.0.1:{grpc_port}"
+    yield f"127.0.0.1:{grpc_port}", f"127.0.0.1:{rest[-1]}"
     family = processes.descendants(node.pid)
     node.kill()
     node.wait()
@@ -55,7 +55,7 @@ def ray_serve():
 async def channel(request):
     """A channel to both echo servicers."""
     if request.param == "Ray Serve":
-        async with grpc.aio.insecure_channel(request.getfixturevalue("ray_serve")) as channel:
+        async with grpc.aio.insecure_channel(request.getfixturevalue("ray_serve")[0]) as channel:
             yield channel
         return
     import echo

@@ -1,0 +1,45 @@
+"""What every service around an engine does the same: it starts, stops, and says whether it can still answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Generic, TypeVar
+
+from services.common.engine_thread import EngineThread
+from services.common.settings import ServiceSettings
+
+E = TypeVar("E", bound=EngineThread)
+
+
+class EngineService(Generic[E]):
+    """A servicer's base. `service`: its name in metrics and logs."""
+
+    service: str
+
+    def __init__(self, settings: ServiceSettings):
+        self.settings = settings
+        self.engine: E | None = None  # once started
+
+    def load(self) -> E:
+        """The engine over its parts of the checkpoint, warmed up as far as it can be before its thread runs.
+
+        Runs in a thread of its own. Raises `ValueError` where the checkpoint or the settings do not fit.
+        """
+        raise NotImplementedError
+
+    async def warm_up(self) -> None:
+        """Has the running engine answer once, where `load` did not."""
+
+    async def start(self) -> None:
+        self.engine = await asyncio.to_thread(self.load)
+        self.engine.start()
+        await self.warm_up()
+
+    async def stop(self) -> None:
+        """Lets running work end, then stops the engine."""
+        if self.engine is not None:
+            await asyncio.to_thread(self.engine.stop)
+
+    @property
+    def alive(self) -> bool:
+        return self.engine is not None and self.engine.alive
