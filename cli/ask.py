@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -26,10 +28,19 @@ SAMPLE_RATE = 16_000  # Hz, sent
 MAX_AUDIO_SECONDS = 60
 PLAYERS = (["paplay"], ["aplay", "-q"], ["afplay"], ["ffplay", "-nodisp", "-autoexit", "-loglevel", "quiet"])
 
-Images = Annotated[list[Path], typer.Option(help="A picture the first question is about; may be repeated")]
-Videos = Annotated[list[Path], typer.Option(help="A video the first question is about; may be repeated")]
-Sounds = Annotated[list[Path], typer.Option(help="A spoken question, any sound file; each is a turn")]
-Texts = Annotated[list[str], typer.Option(help="A written question; each is a turn, after the spoken ones")]
+Images = Annotated[
+    list[Path], typer.Option(metavar="FILE", help="A picture that the first question is about; may be repeated")
+]
+Videos = Annotated[
+    list[Path], typer.Option(metavar="FILE", help="A video that the first question is about; may be repeated")
+]
+Sounds = Annotated[
+    list[Path], typer.Option(metavar="FILE", help="A spoken question, any sound file; may be repeated, each is a turn")
+]
+Texts = Annotated[
+    list[str],
+    typer.Option(metavar="WORDS", help="A written question; may be repeated, each is a turn after the spoken ones"),
+]
 
 
 @app.command()
@@ -38,20 +49,34 @@ def ask(
     video: Videos = (),
     audio: Sounds = (),
     text: Texts = (),
-    session: Annotated[str, typer.Option(help="Go on with this session, which must exist")] = "",
-    out: Annotated[Path | None, typer.Option(help="Write the spoken answer here; a second turn adds -2")] = None,
-    play: Annotated[bool, typer.Option(help="Play the answer; without a player it is written to answer.wav")] = True,
-    address: Annotated[str, typer.Option(help="host:port of a gateway; else the stack of this folder")] = "",
-    instructions: Annotated[str, typer.Option(help="The system prompt")] = "",
-    text_only: Annotated[bool, typer.Option(help="No spoken answer")] = False,
+    session: Annotated[
+        str, typer.Option(metavar="ID", help="Go on with an earlier session: the id that it printed")
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the spoken answer here, as WAV; a second turn's name gets -2"),
+    ] = None,
+    play: Annotated[bool, typer.Option(help="Play the answer on a terminal, where there is a player and no --out")] = (
+        True
+    ),
+    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Of a gateway; else the stack of this folder")] = "",
+    instructions: Annotated[str, typer.Option(metavar="WORDS", help="The system prompt")] = "",
+    text_only: Annotated[bool, typer.Option("--text-only", help="No spoken answer")] = False,
     temperature: Annotated[float, typer.Option(min=0, help="Of sampling; 0: always the likeliest word")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of sampling; the same seed gives the same answer")] = 0,
-    at_once: Annotated[bool, typer.Option(help="Send sound at once, not as fast as it is spoken")] = False,
+    at_once: Annotated[bool, typer.Option("--at-once", help="Send sound at once, not as fast as it is spoken")] = False,
 ) -> None:
-    """Ask, and hear the answer. Without --audio and --text, questions are read from the terminal, a line each.
+    """Ask, and hear the answer: it is written to answer.wav, or where --out says.
 
-    A line that is the name of a sound file is a spoken question. Exit status 1 if a turn fails.
+    \b
+    parley ask --text "hello"
+    parley ask --audio examples/question.wav --image examples/scene.png
+    parley ask                    type questions, a line each, until an empty line
+
+    A typed line that is the name of a sound file is a spoken question. Exit status 1 if a turn fails.
     """
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ValueError(f"--out {out}: there is no folder {out.parent}")
     questions = [Question(audio=read_question(path), paced=not at_once) for path in audio]
     questions += [Question(text=words) for words in text]
     for question in questions[:1]:
@@ -67,27 +92,56 @@ def ask(
     )
     pictures = [] if questions else [(read_file(path, "picture"), "image") for path in image]
     pictures += [] if questions else [(read_file(path, "video"), "video") for path in video]
-    turns = iter(questions) if questions else from_terminal(pictures, at_once)
-    try:
-        asyncio.run(converse(address or running_gateway(), configure, turns, out, play))
-    except grpc.RpcError as error:
-        raise CommandError(f"{error.code().name}: {error.details()}") from None
-    except ConnectionError as error:
-        raise CommandError(str(error)) from None
+    typed = not questions
+    patient = typed and sys.stdin.isatty()
+    turns = from_terminal(pictures, at_once, patient) if typed else questions
+    asyncio.run(converse(address or running_gateway(), configure, turns, out, play, patient))
 
 
-async def converse(address: str, configure: wire.Configure, questions, out: Path | None, play: bool) -> None:
+async def converse(
+    address: str,
+    configure: wire.Configure,
+    questions: Iterable[Question],
+    out: Path | None = None,
+    play: bool = False,
+    patient: bool = False,
+) -> None:
+    """Asks one question after the other and prints the answers.
+
+    Raises `CommandError` for a turn that fails (with `patient` it is told, and the next one asked), and for a gateway
+    that is not there, refuses, or goes away.
+    """
     async with Client(address) as client:
-        await client.open(configure)
-        for number, question in enumerate(questions, 1):
-            answer = await client.ask(question, show_progress)
-            print_answer(answer)
-            if answer.error is not None:
-                hint = f" (try again in {answer.error.retry_after:g} s)" if answer.error.retry_after else ""
-                raise CommandError(f"{answer.error.code}: {answer.error.message}{hint}")
-            if answer.audio:
-                give_sound(answer, out, play, number)
+        try:
+            await client.open(configure)
+            for number, question in enumerate(questions, 1):
+                answer = await client.ask(question, show_progress)
+                print_answer(answer)
+                if answer.error is not None:
+                    hint = f" (try again in {answer.error.retry_after:g} s)" if answer.error.retry_after else ""
+                    tell_or_raise(CommandError(f"{answer.error.code}: {answer.error.message}{hint}"), patient)
+                elif answer.audio:
+                    give_sound(answer, out, play, number)
+        except (grpc.RpcError, ConnectionError) as error:
+            again = f"; go on with --session {client.session_id}" if client.session_id else ""
+            raise CommandError(f"{what_happened(error, address)}{again}") from None
         typer.echo(f"session    {client.session_id}")
+
+
+def what_happened(error: grpc.RpcError | ConnectionError, address: str) -> str:
+    """Why a conversation ended, in one line."""
+    if isinstance(error, ConnectionError):
+        return str(error)
+    if error.code() == grpc.StatusCode.UNAVAILABLE:
+        return f"the gateway at {address} is not there, or went away (UNAVAILABLE: {error.details()})"
+    return f"{error.code().name}: {error.details()}"
+
+
+def tell_or_raise(error: Exception, patient: bool) -> None:
+    """At a terminal a slip does not end the conversation."""
+    if not patient:
+        raise error
+    typer.echo(f"parley: {error}", err=True)
 
 
 def running_gateway() -> str:
@@ -112,17 +166,32 @@ def read_file(path: Path, what: str) -> bytes:
         raise ValueError(f"the {what} {path} cannot be read: {error.strerror}") from None
 
 
-def from_terminal(media: list[tuple[bytes, str]], at_once: bool):
-    """Questions as they are typed, until an empty line or the end of input."""
-    if sys.stdin.isatty():
+def from_terminal(media: list[tuple[bytes, str]], at_once: bool, patient: bool) -> Iterator[Question]:
+    """Questions as they are typed, until an empty line or the end of input; the first is about `media`."""
+    if patient:
         typer.echo("ask in writing, or name a sound file; an empty line ends")
-    for line in iter(lambda: sys.stdin.readline().strip(), ""):
+    while line := read_line():
         is_file = os.path.isfile(line)  # of a line too long to be a name, `Path.is_file` raises
-        question = Question(audio=read_question(Path(line)), paced=not at_once) if is_file else Question(text=line)
+        try:
+            question = Question(audio=read_question(Path(line)), paced=not at_once) if is_file else Question(text=line)
+        except ValueError as error:
+            tell_or_raise(error, patient)
+            continue
         question.images = [data for data, kind in media if kind == "image"]
         question.videos = [data for data, kind in media if kind == "video"]
         media = []
         yield question
+
+
+def read_line() -> str:
+    """A line of standard input, "" at its end. It stops the event loop, whose own way with Ctrl-C would wait for it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        if asyncio.current_task().cancelling():  # Ctrl-C came a moment ago
+            raise KeyboardInterrupt
+        return sys.stdin.readline().strip()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def show_progress(event: wire.ServerEvent) -> None:
@@ -161,14 +230,12 @@ def print_answer(answer: Answer) -> None:
 
 
 def give_sound(answer: Answer, out: Path | None, play: bool, number: int) -> None:
-    """Plays the answer, or writes it where that was asked for or nothing here can play."""
-    player = next((command for command in PLAYERS if shutil.which(command[0])), None)
+    """Writes the answer to a file, and plays it to a user at a terminal who named no file."""
     path = out or Path("answer.wav")
     if number > 1:
         path = path.with_stem(f"{path.stem}-{number}")
-    if out is None and play and player is not None and sys.stdout.isatty():
-        write_wav(path, from_pcm16(answer.audio), answer.sample_rate)
-        subprocess.run([*player, str(path)], check=False)
-    else:
-        write_wav(path, from_pcm16(answer.audio), answer.sample_rate)
+    write_wav(path, from_pcm16(answer.audio), answer.sample_rate)
     typer.echo(f"audio      {path}")
+    player = next((command for command in PLAYERS if shutil.which(command[0])), None)
+    if out is None and play and player is not None and sys.stdout.isatty():
+        subprocess.run([*player, str(path)], check=False)

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 SHOWN = 20  # bad records printed in full
 
 app = typer.Typer(
-    help="Check data records; write examples of nano's world.", no_args_is_help=True, rich_markup_mode=None
+    help="Check data records; write examples of nano's world.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
 )
 
 
-@app.command()
+@app.command(short_help="Count good and bad records, and say what is wrong")
 def check(
     file: Annotated[Path, typer.Argument(help="A JSON list or JSON lines of LLaVA/VITA records")],
     media: Annotated[Path | None, typer.Option(help="Folder of the media files [default: the file's own]")] = None,
@@ -39,7 +42,7 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(short_help="Write examples of nano's world as records")
 def world(
     out: Annotated[Path, typer.Option(help="A folder to make; it gets records.jsonl, the media and sheet.png")],
     count: Annotated[int, typer.Option(min=1, help="Samples of each sort")] = 8,

@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
-import grpc
 import typer
 
 from cli import ask
@@ -47,9 +46,7 @@ def demo(
                 f"ready in {running.startup_seconds:.0f} s; {resident / 1000:.1f} GB resident, {share / 1000:.1f} own"
             )
             typer.echo(f"\nasking {QUESTION} about {PICTURE}")
-            asyncio.run(ask.converse(running.gateway, configure, [question], out, play=False))
+            asyncio.run(ask.converse(running.gateway, configure, [question], out))
             typer.echo("\nstopping …")
-        except (StackError, ConnectionError) as error:
+        except StackError as error:
             raise CommandError(str(error)) from None
-        except grpc.RpcError as error:
-            raise CommandError(f"{error.code().name}: {error.details()}") from None

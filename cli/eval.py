@@ -13,18 +13,30 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command("eval")
 def evaluate(
     run: Annotated[
-        Path | None, typer.Argument(help="A checkpoint, or a run (its last stage); default: the shipped checkpoint")
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER", help="A checkpoint, or a run (its last stage); default: the shipped checkpoint"
+        ),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file too")] = None,
     count: Annotated[int, typer.Option(min=1, help="Held-out samples of each kind")] = 100,
 ) -> None:
-    """Measure a checkpoint on held-out data, and compare with what is asked of it."""
+    """Measure a checkpoint on held-out data, and compare with what is asked of it.
+
+    \b
+    parley eval                   the shipped nano
+    parley eval --count 10        a first look, in a tenth of the time
+    parley eval runs/nano/2.2     one stage of a run
+    """
     import json
 
     from training.evaluate import evaluate as measure
     from training.evaluate import find_checkpoint, table
 
-    rows = measure(find_checkpoint(run), count)
+    checkpoint = find_checkpoint(run)
+    if json_file is not None and not json_file.absolute().parent.is_dir():  # told now, not after the measuring
+        raise ValueError(f"--json {json_file}: there is no folder {json_file.parent}")
+    rows = measure(checkpoint, count)
     typer.echo(table(rows))
     if json_file is not None:
         json_file.write_text(json.dumps({"rows": rows}, indent=1) + "\n")

@@ -1,7 +1,8 @@
 """`parley`, the command line. A command's module is imported when that command is called, so `--help` is instant.
 
 A command lives in `cli/<module>.py` as `app`, a `typer.Typer` of one command (or of several, like `data`). It raises
-`ValueError` or `CommandError` for what its user can mend; the message becomes the one line that is shown.
+`ValueError` or `CommandError` for what its user can mend; the message becomes the one line that is shown. So does an
+`OSError` that names a file: no room, no permission, no such folder.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ app = typer.Typer(cls=LazyGroup, rich_markup_mode=None, no_args_is_help=True, ad
 def parley() -> None:
     """See, hear and answer aloud: train a VITA-1.5-like model, run it, talk to it.
 
-    New here?  `parley up` in one terminal, `parley ask --text "hello"` in another.
+    New here?  `parley up` in one terminal, `parley ask --text "hello"` in another. COMMAND --help tells more of each.
     """
 
 
@@ -62,6 +63,11 @@ def main() -> None:
     except (ValueError, CommandError) as error:
         print(f"parley: {error}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 2))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"parley: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

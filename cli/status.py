@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.error
 import urllib.request
@@ -18,10 +19,15 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def health(address: str, page: str) -> str:
     """ "ok", or what is wrong."""
     try:
-        with urllib.request.urlopen(f"http://{address}{page}", timeout=3) as answer:
-            return "ok" if answer.status == 200 else f"HTTP {answer.status}"
+        with urllib.request.urlopen(f"http://{address}{page}", timeout=3):
+            return "ok"
     except urllib.error.HTTPError as error:
-        return f"HTTP {error.code}"
+        said = error.read().decode(errors="replace")
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            said = f"misses {', '.join(json.loads(said)['missing'])}"
+        return f"HTTP {error.code}, {said}"
+    except urllib.error.URLError as error:
+        return str(error.reason)
     except OSError as error:
         return str(error)
 
@@ -48,6 +54,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print it as JSO
     if as_json:
         typer.echo(json.dumps(report, indent=1))
     else:
+        typer.echo(f"{'ready':11} {f'in {running.startup_seconds:g} s' if running.ready else 'not yet'}")
         for name in ("gateway", "http", "services", "checkpoint"):
             typer.echo(f"{name:11} {report[name]}")
         typer.echo(f"{'health':11} gateway {report['health']['gateway']}, services {report['health']['services']}")

@@ -15,8 +15,10 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command()
 def train(
     model: Annotated[str, typer.Argument(help="What to train: a preset of parley/config.py")] = "nano",
-    run: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/MODEL")] = None,
-    stage: Annotated[str | None, typer.Option(help="Train one stage of the recipe, for example 2.1b")] = None,
+    run: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Of the run; default: runs/MODEL")] = None,
+    stage: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Train this one stage of the recipe, for example 2.1b")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped or killed")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Stages that may run side by side")] = 2,
     steps: Annotated[int | None, typer.Option(min=1, help="At most so many steps a stage: a quick trial")] = None,
@@ -30,7 +32,13 @@ def train(
 ) -> None:
     """Train a model: all stages of the recipe, or one; from nothing, or from a checkpoint.
 
+    \b
+    parley train                               all stages of nano, into runs/nano
+    parley train --resume                      go on with that run
+    parley train --steps 20 --run runs/trial   every stage for a moment: does it work here?
+
     The run's folder holds a checkpoint a stage, curves, and report.md. Ctrl-C saves first; --resume goes on from there.
+    docs/recipe.md tells what the stages are, docs/checkpoints.md how to train on from a checkpoint.
     """
     from training.report import write_report
     from training.run import run_stage

@@ -18,8 +18,10 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 DEFAULT_CHECKPOINT = "checkpoints/nano"
 
 Checkpoint = Annotated[Path, typer.Option(envvar="PARLEY_CHECKPOINT", help="Folder of the checkpoint to serve")]
-Port = Annotated[int, typer.Option(help="gRPC port of the gateway; 0: any free one")]
-HttpPort = Annotated[int, typer.Option(help="Port of the gateway's /healthz, /readyz, /metrics; 0: any free one")]
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="gRPC port of the gateway; 0: any free one")]
+HttpPort = Annotated[
+    int, typer.Option(min=0, max=65_535, help="Port of the gateway's /healthz, /readyz, /metrics; 0: any free one")
+]
 Redis = Annotated[
     str,
     typer.Option(
@@ -37,9 +39,10 @@ def up(
     http_port: HttpPort = HTTP_PORT,
     redis_url: Redis = "",
 ) -> None:
-    """Start sessions, the four services and the gateway; print where they are; stop all of it on Ctrl-C.
+    """Start the four services, the gateway and a store for sessions; print where they are; stop all on Ctrl-C.
 
-    What runs is written to .parley/ in this folder; `parley down`, `status` and `ask` find it there.
+    What runs is written to .parley/ in this folder; `parley down`, `status` and `ask` find it there. Settings of the
+    services come from the environment: docs/serving.md.
     """
     stack = LocalStack(checkpoint, port=port, http_port=http_port, redis_url=redis_url)
     with foreground(stack):

@@ -40,11 +40,15 @@ def path(directory: Path) -> Path:
 
 
 def read(directory: Path = DIRECTORY) -> StackState | None:
-    """The stack of this folder, alive or not; None if there is none."""
+    """The stack of this folder, alive or not; None if there is none. Raises `ValueError` for a file of another kind."""
     try:
         return StackState(**json.loads(path(directory).read_text()))
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{path(directory)} is damaged or of another version of Parley; if no stack runs here, delete it"
+        ) from None
 
 
 def write(directory: Path, state: StackState) -> None:

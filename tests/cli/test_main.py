@@ -28,6 +28,17 @@ def test_every_command_explains_itself(name):
     assert done.returncode == 0 and "Usage: " in done.stdout and "Traceback" not in done.stderr, done.stderr
 
 
+def test_a_file_in_the_way_is_one_line(tmp_path):
+    (tmp_path / "world").touch()
+    done = parley("data", "world", "--out", str(tmp_path / "world/here"), "--count", "1")
+    assert (done.returncode, done.stderr) == (2, f"parley: {tmp_path / 'world/here'}: Not a directory\n")
+
+
+def test_a_place_for_the_rows_is_looked_for_before_measuring(tmp_path):
+    done = parley("eval", "checkpoints/nano", "--json", str(tmp_path / "none/rows.json"))
+    assert done.returncode == 2 and "there is no folder" in done.stderr and done.stdout == ""
+
+
 def test_an_unknown_command_is_named():
     done = parley("frobnicate")
     assert done.returncode == 2 and "frobnicate" in done.stderr

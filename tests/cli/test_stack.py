@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from cli.stack import keeper, ports
+from cli.stack import keeper, ports, state
 from cli.stack.local import LocalStack
+from cli.status import health
 from cli.up import without_password
 
 ROOT = Path(__file__).parents[2]
@@ -151,3 +154,36 @@ def test_one_port_is_not_taken_for_two(options, tmp_path):
     with pytest.raises(ValueError, match=f"port {port} is taken; choose another with --port"):
         stack.start()
     assert os.listdir(tmp_path / "stack") == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"stack_id": 1}'])
+def test_a_state_of_another_kind_is_named(tmp_path, text):
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(ValueError, match="damaged or of another version"):
+        state.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "said"),
+    [
+        (200, b"{}", "ok"),
+        (503, b'{"status": "not ready", "missing": ["redis", "voice"]}', "HTTP 503, misses redis, voice"),
+        (502, b"no backend", "HTTP 502, no backend"),
+    ],
+)
+def test_status_says_what_is_missing(code, body, said):
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert health(f"127.0.0.1:{server.server_port}", "/readyz") == said
+        thread.join()
+    assert "refused" in health(f"127.0.0.1:{server.server_port}", "/readyz")
