@@ -27,6 +27,10 @@ MAX_VIDEO_SECONDS = 3600.0
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM")
 
 
+class TooLargeError(ValueError):
+    """A picture or video above a limit. What is damaged, or no picture at all, is a plain `ValueError`."""
+
+
 class VisionEncoder(nn.Module):
     """Tiles → tokens: InternViT without its class token, then the pixel shuffle."""
 
@@ -95,13 +99,13 @@ def pixel_shuffle(patches: Tensor, factor: int) -> Tensor:
 def read_image(data: bytes | str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decodes a picture to RGB, upright.
 
-    Raises `ValueError` if it is no picture, is cut short, or has more than `max_pixels`, which the header tells before
-    any decoding.
+    Raises `ValueError` if it is no picture or is cut short, `TooLargeError` if it has more than `max_pixels`, which the
+    header tells before any decoding.
     """
     try:
         image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=IMAGE_FORMATS)
     except Image.DecompressionBombError as error:
-        raise ValueError(f"the picture is too large: {error}") from None
+        raise TooLargeError(f"the picture is too large: {error}") from None
     except (OSError, SyntaxError, ValueError) as error:
         what = str(data) if isinstance(data, str | Path) else f"{len(data)} bytes"
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a picture"
@@ -160,7 +164,7 @@ def read_video(data: bytes | str | Path, config: VisionConfig, max_pixels: int =
 
     The packets are listed first, undecoded: that gives the length even where the header has none (a browser's
     recording), and the key frames to jump to. Only the chosen frames are kept. Raises `ValueError` if it is no video,
-    has larger frames than `max_pixels`, or is longer than an hour.
+    `TooLargeError` if it has larger frames than `max_pixels` or is longer than an hour.
     """
     what = str(data) if isinstance(data, str | Path) else f"{len(data)} bytes"
     try:
@@ -184,7 +188,7 @@ def _pick_frames(container, stream, config: VisionConfig) -> list[Image.Image]:
         if packet.is_keyframe:
             keys.append(packet.pts)
         if (last - shown[0]) * stream.time_base > MAX_VIDEO_SECONDS:
-            raise ValueError(f"the video is longer than {MAX_VIDEO_SECONDS:.0f} s")
+            raise TooLargeError(f"the video is longer than {MAX_VIDEO_SECONDS:.0f} s")
     if not shown:
         raise ValueError("the video has no frames")
     shown.sort()
@@ -217,7 +221,7 @@ def _pick_frames(container, stream, config: VisionConfig) -> list[Image.Image]:
 
 def _check_pixels(what: str, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ValueError(f"the {what} is too large: {width}×{height} is over {max_pixels:,} pixels")
+        raise TooLargeError(f"the {what} is too large: {width}×{height} is over {max_pixels:,} pixels")
 
 
 def _normalise(tiles: list[Image.Image], config: VisionConfig) -> Tensor:

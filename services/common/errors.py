@@ -17,7 +17,7 @@ MAX_MESSAGE = 1000  # characters; longer ones meet the limits of HTTP/2 trailers
 
 
 class ServiceError(Exception):
-    """A failure with its status. `retry_after`: seconds until trying again makes sense; 0: do not."""
+    """A failure with its status. `retry_after`: seconds until trying the same again makes sense; 0: it never does."""
 
     def __init__(self, code: grpc.StatusCode, message: str, retry_after: float = 0.0):
         super().__init__(message)
@@ -30,6 +30,11 @@ class ServiceError(Exception):
         """RESOURCE_EXHAUSTED: `what` is used up to `limit`."""
         message = f"at capacity: {limit} {what} in use; try again in {retry_after:g} s"
         return cls(grpc.StatusCode.RESOURCE_EXHAUSTED, message, retry_after)
+
+    @classmethod
+    def too_much(cls, message: str) -> ServiceError:
+        """RESOURCE_EXHAUSTED for what is above a limit however long one waits; the message says what would fit."""
+        return cls(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
 @dataclass(frozen=True)

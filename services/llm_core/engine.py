@@ -96,8 +96,8 @@ class Engine(EngineThread):
     ) -> Turn:
         """A new turn, whose prompt begins with `prompt`. A turn of the same session that still runs is aborted.
 
-        `deadline`: on the monotonic clock. Raises `ServiceError` RESOURCE_EXHAUSTED where no more turns may wait, and
-        `ValueError` for a prompt that is too long.
+        `deadline`: on the monotonic clock. Raises `ServiceError` RESOURCE_EXHAUSTED where no more turns may wait or
+        the prompt is longer than the context.
         """
         turn = Turn(self, session_id, turn_id, deadline, sampling)
         turn.check(prompt)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from services.common.engine_thread import Request
+from services.common.limits import too_much
 from services.llm_core.prompts import Piece
 from services.llm_core.sampler import Sampling
 from services.llm_core.state import Decision
@@ -58,7 +59,7 @@ class Turn(Request[Event]):
         return self.session_id or self
 
     def append(self, pieces: list[Piece]) -> None:
-        """More of the prompt. Raises `ValueError` once it is longer than the context."""
+        """More of the prompt. Raises RESOURCE_EXHAUSTED once it is longer than the context."""
         assert not self._responded
         self.check(pieces)
         if pieces:
@@ -81,10 +82,12 @@ class Turn(Request[Event]):
                 return
 
     def check(self, pieces: list[Piece]) -> None:
-        """Counts what is to be appended. Raises `ValueError` where that is longer than the context."""
+        """Counts what is to be appended. Raises RESOURCE_EXHAUSTED where that is longer than the context."""
         self.length += sum(len(piece.keys) for piece in pieces)
         if self.length >= self._engine.max_length:
-            raise ValueError(
+            raise too_much(
+                self._engine.service,
+                "max_length",
                 f"the prompt is {self.length} tokens long and the context {self._engine.max_length}, "
-                "of which an answer needs at least one; shorten the history or the question"
+                "of which an answer needs at least one; shorten the history or the question",
             )

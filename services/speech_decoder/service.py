@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import grpc
 import torch
 
 from parley.checkpoint import load_tensor
@@ -14,7 +13,7 @@ from protos.parley.v1 import voice_pb2 as pb
 from protos.parley.v1 import voice_pb2_grpc as rpcs
 from services.common import metrics, streams
 from services.common.engine_service import EngineService
-from services.common.errors import ServiceError
+from services.common.limits import too_much
 from services.common.rpc import rpc
 from services.speech_decoder.engine import SERVICE, Answer, Engine, warm_up
 
@@ -82,9 +81,7 @@ class VoiceService(EngineService[Engine], rpcs.SpeechDecoderServicer):
                 continue
             count += 1
             if count > settings.max_tokens:
-                metrics.REFUSED.labels(SERVICE, "max_tokens").inc()
-                text = f"the answer is longer than {settings.max_tokens} tokens"
-                raise ServiceError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after=1.0)
+                raise too_much(SERVICE, "max_tokens", f"the answer is longer than {settings.max_tokens} tokens")
             if not 0 <= message.id < vocabulary:
                 raise ValueError(f"token {message.id} is not in the vocabulary of {vocabulary}")
             for clause in splitter.push(message.id, message.text):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import grpc
 import torch
 
 from parley.audio import from_pcm16
@@ -15,7 +14,7 @@ from protos.parley.v1 import speech_pb2 as pb
 from protos.parley.v1 import speech_pb2_grpc as rpcs
 from services.common import metrics, streams, tensors
 from services.common.engine_service import EngineService
-from services.common.errors import ServiceError
+from services.common.limits import too_much
 from services.common.rpc import rpc
 from services.speech_encoder.engine import SERVICE, Engine, Utterance, warm_up
 from services.speech_encoder.settings import SpeechSettings
@@ -103,14 +102,14 @@ class Hearing:
 
     def _feed(self, data: bytes) -> None:
         if len(data) > self.settings.max_message_bytes:
-            raise ValueError(
-                f"an audio message of {len(data)} bytes; send at most {self.settings.max_message_bytes} at a time"
-            )
+            most = self.settings.max_message_bytes
+            message = f"an audio message of {len(data)} bytes; send at most {most} at a time"
+            raise too_much(SERVICE, "max_message_bytes", message)
         samples = from_pcm16(data)
         if self.samples + len(samples) > self.max_samples:
-            metrics.REFUSED.labels(SERVICE, "max_seconds").inc()
-            message = f"the utterance is longer than {self.settings.max_seconds:g} s; end it and begin a new one"
-            raise ServiceError(grpc.StatusCode.RESOURCE_EXHAUSTED, message, retry_after=1.0)
+            longest = self.settings.max_seconds
+            message = f"the utterance is longer than {longest:g} s; end it and begin a new one"
+            raise too_much(SERVICE, "max_seconds", message)
         self.samples += len(samples)
         if len(samples):
             self.utterance.feed(samples)

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from parley.model import Parley
-from parley.vision import frames_to_pixels, read_image, read_video, tile
+from parley.vision import TooLargeError, frames_to_pixels, read_image, read_video, tile
 from protos.parley.v1 import vision_pb2 as pb
 from protos.parley.v1 import vision_pb2_grpc as rpcs
 from services.common import metrics, streams, tensors
 from services.common.engine_service import EngineService
 from services.common.errors import ServiceError
+from services.common.limits import too_much
 from services.common.rpc import rpc
 from services.vision_encoder.engine import SERVICE, Engine
 from services.vision_encoder.settings import VisionSettings
@@ -54,7 +55,10 @@ class VisionService(EngineService[Engine], rpcs.VisionEncoderServicer):
         try:
             async with streams.within(request.deadline_ms):
                 loop = asyncio.get_running_loop()
-                pixels = await loop.run_in_executor(self._decoders, self._decode, request)
+                try:
+                    pixels = await loop.run_in_executor(self._decoders, self._decode, request)
+                except TooLargeError as error:
+                    raise too_much(SERVICE, "max_pixels", str(error)) from None
                 vectors, seconds = await self.engine.encode(pixels)
         finally:
             self._in_work -= 1
@@ -62,7 +66,7 @@ class VisionService(EngineService[Engine], rpcs.VisionEncoderServicer):
         return pb.EncodeResponse(embeddings=embeddings, pictures=len(pixels), compute_seconds=seconds)
 
     def _decode(self, request: pb.EncodeRequest) -> Tensor:
-        """The request's tiles or frames [n, 3, side, side]. Raises `ValueError` for what is no picture or too large."""
+        """The request's tiles or frames [n, 3, side, side]. Raises as `read_image` and `read_video` do."""
         most = self.settings.max_pixels
         match request.WhichOneof("input"):
             case "image":
@@ -75,20 +79,21 @@ class VisionService(EngineService[Engine], rpcs.VisionEncoderServicer):
 
 
 def check_sizes(request: pb.EncodeRequest, settings: VisionSettings) -> None:
-    """Raises `ValueError` for a request that holds nothing, or more bytes or frames than the settings allow."""
+    """Raises `ValueError` for a request that holds nothing, RESOURCE_EXHAUSTED for more than the settings allow."""
     kind = request.WhichOneof("input")
     if kind is None:
         raise ValueError("the request holds nothing to see; send an image, a video or frames")
     if kind == "video":
-        files, most = [request.video], settings.max_video_bytes
+        files, limit = [request.video], "max_video_bytes"
     else:
-        files, most = [request.image] if kind == "image" else request.frames.images, settings.max_image_bytes
+        files, limit = [request.image] if kind == "image" else request.frames.images, "max_image_bytes"
     if not files:
         raise ValueError("the request holds no frames")
     if len(files) > settings.max_frames:
-        raise ValueError(f"{len(files)} frames in one request; send at most {settings.max_frames}")
+        raise too_much(SERVICE, "max_frames", f"{len(files)} frames in one request; send at most {settings.max_frames}")
+    most = getattr(settings, limit)
     for data in files:
         if not data:
             raise ValueError(f"the {kind} is empty")
         if len(data) > most:
-            raise ValueError(f"the {kind} has {len(data)} bytes; send at most {most}")
+            raise too_much(SERVICE, limit, f"the {kind} has {len(data)} bytes; send at most {most}")

@@ -354,10 +354,11 @@ async def test_full_is_said_with_a_hint(make_engine):
 
 async def test_a_prompt_longer_than_the_context_names_both(make_engine, plain):
     engine = make_engine(max_length=40)
-    with pytest.raises(ValueError, match="61 tokens long and the context 40"):
+    with pytest.raises(ServiceError, match="61 tokens long and the context 40") as caught:
         engine.open("s", "t", [Piece([5] * 61)], Sampling())
+    assert (caught.value.code, caught.value.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 0)
     turn = engine.open("s", "t", [Piece([5] * 30)], Sampling())
-    with pytest.raises(ValueError, match="40 tokens long and the context 40"):
+    with pytest.raises(ServiceError, match="40 tokens long and the context 40"):
         turn.append([Piece([5] * 10)])
     turn.close()
     prompt = random_prompt(2, 30)

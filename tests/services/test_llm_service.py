@@ -16,7 +16,7 @@ from protos.parley.v1 import language_pb2 as pb
 from protos.parley.v1 import language_pb2_grpc as rpcs
 from services.apps import SPECS
 from services.common import tensors
-from services.common.errors import RETRY_AFTER_KEY
+from services.common.errors import RETRY_AFTER_KEY, retry_after
 from services.common.serve import serve_plain
 from services.common.streams import deadline_in
 from services.llm_core.service import LanguageService
@@ -170,7 +170,6 @@ async def test_after_the_state_nothing_the_stream_ends(serve):
         (pb.Part(speech=tensors.from_numpy(np.zeros((3, WIDTH), np.int64))), "int64"),
         (pb.Part(image=pb.Part(image={"dtype": "float32", "shape": [3, WIDTH], "data": b"12"}).image), "bytes"),
         (pb.Part(), "a part is empty"),
-        (pb.Part(text="hello " * 600), "tokens long and the context 512"),
     ],
 )
 async def test_what_the_model_cannot_be_shown_is_refused(serve, part, says):
@@ -194,7 +193,6 @@ async def test_what_the_model_cannot_be_shown_is_refused(serve, part, says):
         ({"stop": ["a"] * 9}, "stop strings"),
         ({"messages": [pb.Message()]}, "message 0 has no role"),
         ({"messages": [said("user", "hi"), said("system", "late")]}, "system message comes first"),
-        ({"messages": [said("user", "hello " * 600)]}, "tokens long and the context 512"),
     ],
 )
 async def test_an_opening_that_makes_no_sense_is_refused(serve, bad, says):
@@ -202,6 +200,17 @@ async def test_an_opening_that_makes_no_sense_is_refused(serve, bad, says):
     error = await refusal(ask(stub, opening(**bad), ["hello"] * 5))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert says in error.details()
+
+
+@pytest.mark.parametrize("messages", [[], [said("user", "hello " * 600)]], ids=["question", "history"])
+async def test_more_than_the_context_holds_is_refused(serve, messages):
+    stub, servicer = await serve()
+    error = await refusal(ask(stub, opening(messages=messages), ["more " * 600, "more"]))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "tokens long and the context 512" in error.details() and "shorten" in error.details()
+    assert retry_after(error) == 0  # waiting does not help
+    await ask(stub, opening())
+    assert not servicer.engine.live
 
 
 async def test_a_stream_that_breaks_the_rules_ends_and_frees_its_row(serve):

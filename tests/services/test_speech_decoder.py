@@ -220,6 +220,7 @@ async def test_too_long_and_unknown_tokens(start):
     client = await start(max_tokens=5)
     error = await client.refused(answer())
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "longer than 5 tokens" in error.details()
+    assert retry_after(error) == 0
     error = await client.refused(answer([320], ["x"]))
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and "vocabulary of 320" in error.details()
     await client.emptied()

@@ -134,12 +134,8 @@ async def test_a_video_is_sampled(start):
         ({"image": b""}, "the image is empty"),
         ({"image": b"hello, this is no picture"}, "cannot read 25 bytes"),
         ({"image": picture(0)[:200]}, "damaged"),
-        ({"image": huge_png(20_000)}, "too large"),
-        ({"image": bytes(100_001)}, "the image has 100001 bytes; send at most 100000"),
         ({"video": b"no video"}, "cannot read 8 bytes as a video"),
-        ({"video": bytes(300_000)}, "the video has 300000 bytes"),
         ({"frames": pb.Frames()}, "holds no frames"),
-        ({"frames": pb.Frames(images=[picture(0)] * 9)}, "9 frames in one request; send at most 8"),
         ({"frames": pb.Frames(images=[picture(0), b"x"])}, "cannot read 1 bytes"),
     ],
 )
@@ -149,6 +145,24 @@ async def test_bad_input_is_named_and_others_are_served(start, fields, reason):
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert reason in error.details()
     assert good.pictures == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"image": huge_png(20_000)}, "too large"),
+        ({"image": bytes(100_001)}, "the image has 100001 bytes; send at most 100000"),
+        ({"video": bytes(300_000)}, "the video has 300000 bytes"),
+        ({"frames": pb.Frames(images=[picture(0)] * 9)}, "9 frames in one request; send at most 8"),
+        ({"frames": pb.Frames(images=[picture(0), huge_png(20_000)])}, "too large"),
+    ],
+)
+async def test_what_is_above_a_limit_is_refused(start, fields, reason):
+    client = await start(max_frames=8, max_image_bytes=100_000, max_video_bytes=200_000)
+    error = await client.refused(**fields)
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert reason in error.details() and retry_after(error) == 0
+    assert (await client.encode(image=picture(1))).pictures == 1
 
 
 async def test_full_says_so_and_has_room_again(start):
