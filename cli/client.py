@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -98,7 +99,7 @@ class Client:
         return event.session
 
     async def send(self, **event) -> None:
-        """One event, as `send(text="hello")`. A stream that has ended is found by `events`."""
+        """One event, as `send(text="hello", question_id="1")`. A stream that has ended is found by `events`."""
         with contextlib.suppress(asyncio.InvalidStateError, grpc.RpcError):
             await self._call.write(wire.ClientEvent(**event))
 
@@ -113,20 +114,28 @@ class Client:
     async def ask(
         self, question: Question, on_event: Callable[[wire.ServerEvent], None] = lambda event: None
     ) -> Answer:
-        """Sends the question, waits for its answer, and says that all of it was played."""
-        answer = Answer()
+        """Sends the question, waits for its answer, and says that all of it was played.
+
+        What is still coming of earlier questions is passed over.
+        """
+        answer, question_id = Answer(), secrets.token_urlsafe(6)
         asked = asyncio.get_running_loop().create_future()
-        sending = asyncio.create_task(self._send(question, asked))
+        enough = asyncio.Event()  # the gateway has refused the question, or ended its turn
+        sending = asyncio.create_task(self._send(question, question_id, asked, enough))
         try:
             async for event in self.events():
-                if on_event is not None:
-                    on_event(event)
-                if self.take(answer, event, asked.result() if asked.done() else time.monotonic()):
+                if event.question_id != question_id:
+                    continue
+                on_event(event)
+                over = self.take(answer, event, asked.result() if asked.done() else time.monotonic())
+                if over or event.HasField("error"):
+                    enough.set()
+                if over:
                     break
             else:
                 raise ConnectionError("the gateway closed the conversation")
-            if not sending.done():  # refused while it was being sent
-                sending.cancel()
+            if not sending.done():  # not cancelled: a write that is cut off would break the stream
+                await sending
                 await self.send(cancel=wire.CancelTurn())
         finally:
             sending.cancel()
@@ -134,23 +143,27 @@ class Client:
             await self.send(played=wire.Played(turn_id=answer.turn_id, samples=len(answer.audio) // 2))
         return answer
 
-    async def _send(self, question: Question, asked: asyncio.Future) -> None:
-        for image in question.images:
-            await self.send(image=image)
-        for video in question.videos:
-            await self.send(video=video)
-        if question.text:
-            await self.send(text=question.text)
+    async def _send(self, question: Question, question_id: str, asked: asyncio.Future, enough: asyncio.Event) -> None:
+        """Ends the question early where that is enough."""
+        parts = [{"image": image} for image in question.images] + [{"video": video} for video in question.videos]
+        parts += [{"text": question.text}] if question.text else []
+        for part in parts:
+            if not enough.is_set():
+                await self.send(question_id=question_id, **part)
         step = max(1, round(question.chunk_seconds * question.sample_rate)) * 2
         began = time.monotonic()
         for at in range(0, len(question.audio), step):
             chunk = question.audio[at : at + step]
             if question.paced:  # a chunk exists once its last sample has been spoken
                 spoken = (at + len(chunk)) / 2 / question.sample_rate
-                await asyncio.sleep(max(0.0, began + spoken - time.monotonic()))
-            await self.send(audio=chunk)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(enough.wait(), max(0.0, began + spoken - time.monotonic()))
+            if enough.is_set():
+                break
+            await self.send(question_id=question_id, audio=chunk)
         asked.set_result(time.monotonic())
-        await self.send(**({"end_of_audio": wire.EndOfAudio()} if question.audio else {"respond": wire.Respond()}))
+        end = {"end_of_audio": wire.EndOfAudio()} if question.audio else {"respond": wire.Respond()}
+        await self.send(question_id=question_id, **end)
 
     @staticmethod
     def take(answer: Answer, event: wire.ServerEvent, asked: float) -> bool:
@@ -169,8 +182,7 @@ class Client:
                 answer.audio += event.audio.audio
                 answer.sample_rate = event.audio.sample_rate
             case "error":
-                answer.error = event.error
-                return not event.turn_id  # refused; one of a turn is followed by `done`
+                answer.error = answer.error or event.error  # the first is the cause; `done` follows
             case "done":
                 answer.reason = wire.TurnDone.Reason.Name(event.done.reason).removeprefix("REASON_").lower()
                 answer.kept = event.done.text

@@ -7,6 +7,8 @@ import struct
 import numpy as np
 import soxr
 
+from services.common.limits import too_much
+
 SAMPLE_RATE = 16_000  # Hz, inside
 BYTES_PER_SECOND = SAMPLE_RATE * 2
 INPUT_RATES = (16_000, 24_000, 48_000)  # Hz, that clients may send
@@ -35,7 +37,8 @@ class InputAudio:
     def feed(self, chunk: bytes) -> bytes:
         """Raw samples at the client's rate → samples at 16 kHz; a few milliseconds may stay inside until `flush`.
 
-        Raises `ValueError` for an empty chunk, half a sample, a chunk above the limit, or a file where samples belong.
+        Raises `ValueError` for an empty chunk, half a sample, or a file where samples belong, and `ServiceError` for a
+        chunk above the limit.
         """
         if not chunk:
             raise ValueError("audio chunk is empty")
@@ -43,9 +46,8 @@ class InputAudio:
             raise ValueError(f"audio chunk of {len(chunk)} bytes ends in half a sample; send 16-bit samples")
         seconds = len(chunk) / 2 / self.sample_rate
         if seconds > self.max_chunk_seconds:
-            raise ValueError(
-                f"audio chunk of {seconds:.1f} s is above the limit of {self.max_chunk_seconds:g} s; send shorter ones"
-            )
+            message = f"audio chunk of {seconds:.1f} s is above the limit of {self.max_chunk_seconds:g} s; send less"
+            raise too_much("gateway", "max_chunk_seconds", message)
         if self._first and chunk[:4] in _CONTAINERS:
             raise ValueError(
                 f"audio begins as a {_describe(chunk)} file does; send its samples: raw, 16-bit little-endian, mono, "

@@ -5,12 +5,14 @@ Notable points:
   are encoded at once.
 - A new question, spoken or written, cancels the answer that is being given; of speech that was only overheard, the
   state decides, and until then the answer is held.
-- A refused event is told with an `ErrorEvent`; the stream goes on.
+- A refused event is told with an `ErrorEvent`; the stream goes on. Where it was part of a named question, that question
+  is refused as a whole, whenever the refusal came. A named question always ends with a `done`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import time
 from collections import deque
@@ -20,6 +22,7 @@ import grpc
 from protos.parley.v1 import conversation_pb2 as wire
 from services.common import logs
 from services.common.errors import ServiceError
+from services.common.limits import too_much
 from services.gateway.audio import SAMPLE_RATE, InputAudio
 from services.gateway.outbox import Outbox
 from services.gateway.pictures import Encoded, Pictures
@@ -32,6 +35,9 @@ from services.gateway.vad import VoiceActivity
 log = logs.get_logger(__name__)
 
 _TURN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MAX_QUESTION_ID = 64  # characters
+_PARTS = ("audio", "image", "video", "frame", "text")  # of a question
+_ENDS = ("end_of_audio", "respond")
 
 
 def _refuse(message: str) -> ServiceError:
@@ -49,13 +55,16 @@ class Conversation:
         self._events = 0  # since the last turn ended
         self._draft_pictures: list[asyncio.Task[Encoded]] = []
         self._draft_texts: list[str] = []
+        self._draft_refusal: tuple[str, Exception] | None = None  # of a part: the question's name, why
+        self._question_id = ""  # of the event at hand
         self._frames: deque[bytes] = deque(maxlen=settings.max_frames)
 
     async def configure(self, configure: wire.Configure) -> None:
         """Opens the session and says so. Raises `ServiceError`; the stream cannot go on then."""
         limit = self._settings.max_text_chars
         if len(configure.instructions) > limit:
-            raise _refuse(f"instructions of {len(configure.instructions)} characters are above the limit of {limit}")
+            message = f"instructions of {len(configure.instructions)} characters are above the limit of {limit}"
+            raise too_much("gateway", "max_text_chars", message)
         if configure.turn_detection not in wire.Configure.TurnDetection.values():
             raise _refuse(f"turn_detection {configure.turn_detection} is unknown; 0 is server_vad, 1 manual")
         self._input = InputAudio(configure.input_sample_rate or SAMPLE_RATE, self._settings.max_chunk_seconds)
@@ -88,15 +97,24 @@ class Conversation:
         self._events += 1
         if self._events > self._settings.max_turn_events:
             message = f"more than {self._settings.max_turn_events} events came without an end of a turn"
-            raise ServiceError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+            raise too_much("gateway", "max_turn_events", message)
+        self._question_id = event.question_id[:_MAX_QUESTION_ID]
         try:
+            if len(event.question_id) > _MAX_QUESTION_ID:
+                raise _refuse(f"question_id is longer than {_MAX_QUESTION_ID} characters")
             if kind is None:
                 raise _refuse("the event is empty")
             if kind == "configure":
                 raise _refuse("configure comes first, and once")
             await getattr(self, f"_on_{kind}")(getattr(event, kind))
         except (ServiceError, ValueError) as error:
-            self._tell_error(error)
+            if kind in _PARTS:
+                self._refuse_part(self._question_id, error)
+            else:
+                self._tell_error(self._question_id, error)
+            if kind in _ENDS and self._question_id:
+                done = wire.TurnDone(reason=wire.TurnDone.REASON_FAILED)
+                self.outbox.put_now(wire.ServerEvent(question_id=self._question_id, done=done))
 
     async def finish(self) -> None:
         """The client has closed its side: a question that is not over is given up, an answer is still given."""
@@ -138,8 +156,12 @@ class Conversation:
     async def _on_end_of_audio(self, _: wire.EndOfAudio) -> None:
         if self._turn is None or self._turn.asked:
             self._input.flush()
-            if self._vad is not None and self.busy:
+            if self._vad is not None and self.busy and self._question_id in ("", self._turn.question_id):
                 return  # the server heard the end by itself a moment earlier
+            if self._draft_refused:
+                await self._begin(spoken=True)
+                await self._ask()
+                return
             raise _refuse("end_of_audio came, but no speech since the last question")
         if not self._turn.over:
             rest = self._vad.finish() if self._vad is not None else b""
@@ -149,9 +171,9 @@ class Conversation:
             self._turn_over_if_unasked()
 
     async def _on_respond(self, _: wire.Respond) -> None:
-        if self._listening():
+        if self._turn is not None and not self._turn.asked:
             await self._on_end_of_audio(wire.EndOfAudio())
-        elif self._draft_texts or self._draft_pictures:
+        elif self._draft_texts or self._draft_pictures or self._draft_refused:
             await self._begin(spoken=False)
             await self._ask()
         else:
@@ -163,9 +185,8 @@ class Conversation:
         listening = self._listening()
         held = self._turn.question.characters if listening else sum(map(len, self._draft_texts))
         if held + len(text) > self._settings.max_text_chars:
-            raise _refuse(
-                f"text of {held + len(text)} characters is above the limit of {self._settings.max_text_chars}"
-            )
+            message = f"text of {held + len(text)} characters is above the limit of {self._settings.max_text_chars}"
+            raise too_much("gateway", "max_text_chars", message)
         self._turn.question.texts.append(text) if listening else self._draft_texts.append(text)
 
     async def _on_image(self, data: bytes) -> None:
@@ -245,6 +266,7 @@ class Conversation:
             self._session,
             self._config,
             spoken=spoken,
+            question_id=self._question_id,
             previous=before,
             contests=contests,
             store=self._store,
@@ -262,13 +284,16 @@ class Conversation:
             turn.add_picture(picture)
         for text in self._draft_texts:
             turn.question.texts.append(text)
-        self._draft_pictures, self._draft_texts = [], []
+        if self._draft_refused:
+            turn.fail(self._draft_refusal[1])
+        self._draft_pictures, self._draft_texts, self._draft_refusal = [], [], None
         if spoken:
-            self.outbox.put_now(wire.ServerEvent(turn_id=turn.id, speech_started=wire.SpeechStarted()))
+            turn.tell(speech_started=wire.SpeechStarted())
 
     async def _ask(self) -> None:
+        self._turn.question_id = self._question_id or self._turn.question_id
         if self._turn.question.spoken and not self._turn.over:
-            self.outbox.put_now(wire.ServerEvent(turn_id=self._turn.id, speech_stopped=wire.SpeechStopped()))
+            self._turn.tell(speech_stopped=wire.SpeechStopped())
         self._turn.ask()
 
     def _turn_ended(self, task: asyncio.Task) -> None:
@@ -285,32 +310,47 @@ class Conversation:
 
     # The draft.
 
+    @property
+    def _draft_refused(self) -> bool:
+        """A part of the question that the event at hand names was refused."""
+        return self._draft_refusal is not None and self._draft_refusal[0] == self._question_id
+
+    def _refuse_part(self, question_id: str, error: Exception) -> None:
+        """A part that belongs to no named question is left out; otherwise the question is refused with it."""
+        if question_id and self._listening() and self._turn.question_id == question_id:
+            self._turn.fail(error)
+            return
+        self._tell_error(question_id, error)
+        if question_id and (self._draft_refusal is None or self._draft_refusal[0] != question_id):
+            self._draft_refusal = (question_id, error)
+
     def _add_picture(self, kind: str, data: bytes) -> None:
         self._pictures.check(kind, data)
         listening = self._listening()
         held = len(self._turn.question.pictures) if listening else len(self._draft_pictures)
         if held >= self._settings.max_pictures:
-            raise _refuse(f"a question may have {self._settings.max_pictures} pictures; this one is too many")
+            message = f"a question may have {self._settings.max_pictures} pictures; this one is too many"
+            raise too_much("gateway", "max_pictures", message)
         picture = self._encode(kind, [data])
         self._turn.add_picture(picture) if listening else self._draft_pictures.append(picture)
 
     def _encode(self, kind: str, files: list[bytes]) -> asyncio.Task[Encoded]:
         picture = asyncio.create_task(self._pictures.encode(kind, files, self._session.id))
-        picture.add_done_callback(self._picture_done)
+        picture.add_done_callback(functools.partial(self._picture_done, self._question_id))
         return picture
 
-    def _picture_done(self, picture: asyncio.Task) -> None:
-        """A picture of the draft that cannot be read is told at once and left out; one of a turn fails the turn."""
+    def _picture_done(self, question_id: str, picture: asyncio.Task) -> None:
+        """A picture of the draft that cannot be read is told at once; one of a turn fails the turn."""
         if picture.cancelled() or picture.exception() is None or picture not in self._draft_pictures:
             return
         self._draft_pictures.remove(picture)
-        self._tell_error(picture.exception())
+        self._refuse_part(question_id, picture.exception())
 
     def _drop_draft(self) -> None:
         for picture in self._draft_pictures:
             picture.cancel()
-        self._draft_pictures, self._draft_texts = [], []
+        self._draft_pictures, self._draft_texts, self._draft_refusal = [], [], None
         self._frames.clear()
 
-    def _tell_error(self, error: Exception) -> None:
-        self.outbox.put_now(wire.ServerEvent(error=error_event(error)))
+    def _tell_error(self, question_id: str, error: Exception) -> None:
+        self.outbox.put_now(wire.ServerEvent(question_id=question_id, error=error_event(error)))

@@ -14,6 +14,7 @@ from protos.parley.v1.tensor_pb2 import Tensor
 from protos.parley.v1.vision_pb2 import EncodeRequest, Frames
 from services.common import streams
 from services.common.errors import ServiceError
+from services.common.limits import too_much
 from services.gateway.session import SessionStore
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstream import Upstream
@@ -37,7 +38,7 @@ class Pictures:
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, f"{kind} is empty; send the bytes of a file")
         if len(data) > limit:
             message = f"{kind} of {len(data)} bytes is above the limit of {limit}; send a smaller one"
-            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
+            raise too_much("gateway", "max_video_bytes" if kind == "video" else "max_image_bytes", message)
 
     async def encode(
         self, kind: Literal["image", "video", "frames"], files: Sequence[bytes], session_id: str

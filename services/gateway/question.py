@@ -13,6 +13,7 @@ import grpc
 
 from protos.parley.v1.tensor_pb2 import Tensor
 from services.common.errors import ServiceError
+from services.common.limits import too_much
 from services.gateway.audio import BYTES_PER_SECOND
 from services.gateway.history import KeptPart
 from services.gateway.pictures import Encoded
@@ -57,7 +58,7 @@ class Question:
         self._bytes += len(audio)
         if self.seconds > self._settings.max_audio_seconds:
             message = f"the question is above the limit of {self._settings.max_audio_seconds:g} s of audio; ask shorter"
-            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
+            raise too_much("gateway", "max_audio_seconds", message)
         if audio:
             self.audio.append(audio)
 

@@ -69,6 +69,7 @@ class Turn:
         config: TurnConfig,
         *,
         spoken: bool,
+        question_id: str,
         previous: Turn | None,
         contests: bool = False,
         store: SessionStore,
@@ -77,6 +78,7 @@ class Turn:
         outbox: Outbox,
     ):
         self.id = secrets.token_urlsafe(9)
+        self.question_id = question_id  # the client's name for it
         self.session, self.config = session, config
         self.question = Question(spoken, settings)
         self.answer = Answer(spoken=not config.text_only)
@@ -244,7 +246,7 @@ class Turn:
         if not self.question.vector_count:
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "the audio is too short to hear anything in it")
         self.question.vectors.close()
-        self._tell(heard=wire.Transcript(text=self.question.transcript, final=True))
+        self.tell(heard=wire.Transcript(text=self.question.transcript, final=True))
 
     async def _listen_once(self) -> None:
         question = self.question
@@ -260,7 +262,7 @@ class Turn:
                 skip = max(0, skip - count)
                 if len(answer.chunk.transcript) > len(question.transcript):
                     question.transcript = answer.chunk.transcript
-                    self._tell(heard=wire.Transcript(text=question.transcript))
+                    self.tell(heard=wire.Transcript(text=question.transcript))
         raise ConnectionLostError("speech: the stream ended early")
 
     async def _listen_requests(self) -> AsyncIterator[ListenRequest]:
@@ -342,7 +344,7 @@ class Turn:
                     self._state = answer.state.state
                     self._decide_contest()
                     self._state_known.set()
-                    self._tell(state=answer.state)
+                    self.tell(state=answer.state)
                 elif kind == "token":
                     if replayed < len(self._tokens.items):
                         if self._tokens.items[replayed].id != answer.token.id:
@@ -364,7 +366,7 @@ class Turn:
         self._tokens.append(token)
         if token.text:
             self.answer.text += token.text
-            await self._outbox.put(wire.ServerEvent(turn_id=self.id, text=wire.TextDelta(text=token.text)))
+            await self._outbox.put(self._event(text=wire.TextDelta(text=token.text)))
 
     async def _think_requests(self, messages: list) -> AsyncIterator[GenerateRequest]:
         yield GenerateRequest(
@@ -422,7 +424,7 @@ class Turn:
         samples = len(delta.audio) // 2
         answer.add_audio(samples, chunk.sample_rate, chunk.text)
         metrics.AUDIO_SECONDS.labels("gateway", "out").inc(samples / max(1, chunk.sample_rate))
-        await self._outbox.put(wire.ServerEvent(turn_id=self.id, audio=delta))
+        await self._outbox.put(self._event(audio=delta))
 
     async def _speak_requests(self) -> AsyncIterator[SpeakRequest]:
         yield SpeakRequest(
@@ -454,14 +456,14 @@ class Turn:
         if self._failure is not None:
             status = status_of(self._failure)
             log.warning("turn failed", code=status.code.name, message=status.message, exc_info=status.unexpected)
-            self._tell(error=error_event(self._failure))
+            self.tell(error=error_event(self._failure))
         reason = self._reason()
         metrics.TURNS.labels(Reason.Name(reason).removeprefix("REASON_").lower()).inc()
         if self._state:
             metrics.STATES.labels(State.Name(self._state).removeprefix("STATE_").lower()).inc()
         latency = self.clock.latency()
         log.info("turn over", reason=Reason.Name(reason), first_audio=latency.first_audio, total=latency.total)
-        self._tell(done=wire.TurnDone(reason=reason, text=kept_text, latency=latency))
+        self.tell(done=wire.TurnDone(reason=reason, text=kept_text, latency=latency))
 
     def _reason(self) -> int:
         if self._failure is not None:
@@ -494,8 +496,11 @@ class Turn:
         answer = self.answer.kept(self.id, self._whole)
         return [question] if answer is None else [question, answer]
 
-    def _tell(self, **event) -> None:
-        self._outbox.put_now(wire.ServerEvent(turn_id=self.id, **event))
+    def tell(self, **event) -> None:
+        self._outbox.put_now(self._event(**event))
+
+    def _event(self, **event) -> wire.ServerEvent:
+        return wire.ServerEvent(turn_id=self.id, question_id=self.question_id, **event)
 
 
 def error_event(error: Exception) -> wire.ErrorEvent:

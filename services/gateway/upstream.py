@@ -175,6 +175,8 @@ class Upstream:
                 reading.cancel()
             if answer is None:
                 return
+            if answer.WhichOneof("message") is None:
+                continue  # it only carries the status of a call that has failed (`services.common.rpc`)
             if answer.sequence != expected:
                 raise ConnectionLostError(f"{service}: answer {answer.sequence} came where {expected} was due")
             expected += 1

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.parley.v1 import language_pb2 as protos_dot_parley_dot_v1_dot_language__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/parley/v1/conversation.proto\x12\tparley.v1\x1a\x1fprotos/parley/v1/language.proto\"\xb9\x02\n\x0b\x43lientEvent\x12)\n\tconfigure\x18\x01 \x01(\x0b\x32\x14.parley.v1.ConfigureH\x00\x12\x0f\n\x05\x61udio\x18\x02 \x01(\x0cH\x00\x12-\n\x0c\x65nd_of_audio\x18\x03 \x01(\x0b\x32\x15.parley.v1.EndOfAudioH\x00\x12\x0f\n\x05image\x18\x04 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x05 \x01(\x0cH\x00\x12\x0f\n\x05\x66rame\x18\x06 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x07 \x01(\tH\x00\x12%\n\x07respond\x18\x08 \x01(\x0b\x32\x12.parley.v1.RespondH\x00\x12\'\n\x06\x63\x61ncel\x18\t \x01(\x0b\x32\x15.parley.v1.CancelTurnH\x00\x12#\n\x06played\x18\n \x01(\x0b\x32\x11.parley.v1.PlayedH\x00\x42\x07\n\x05\x65vent\"\xa0\x02\n\tConfigure\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12:\n\x0eturn_detection\x18\x02 \x01(\x0e\x32\".parley.v1.Configure.TurnDetection\x12\x19\n\x11input_sample_rate\x18\x03 \x01(\x05\x12\x14\n\x0cinstructions\x18\x04 \x01(\t\x12%\n\x08sampling\x18\x05 \x01(\x0b\x32\x13.parley.v1.Sampling\x12\x11\n\ttext_only\x18\x06 \x01(\x08\x12\r\n\x05voice\x18\x07 \x03(\x05\"I\n\rTurnDetection\x12\x1d\n\x19TURN_DETECTION_SERVER_VAD\x10\x00\x12\x19\n\x15TURN_DETECTION_MANUAL\x10\x01\"\x0c\n\nEndOfAudio\"\t\n\x07Respond\"\x0c\n\nCancelTurn\"*\n\x06Played\x12\x0f\n\x07turn_id\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x03\"\xa9\x03\n\x0bServerEvent\x12\x0f\n\x07turn_id\x18\x01 \x01(\t\x12*\n\x07session\x18\x02 \x01(\x0b\x32\x17.parley.v1.SessionReadyH\x00\x12\x32\n\x0espeech_started\x18\x03 \x01(\x0b\x32\x18.parley.v1.SpeechStartedH\x00\x12\x32\n\x0espeech_stopped\x18\x04 \x01(\x0b\x32\x18.parley.v1.SpeechStoppedH\x00\x12&\n\x05heard\x18\x05 \x01(\x0b\x32\x15.parley.v1.TranscriptH\x00\x12)\n\x05state\x18\x06 \x01(\x0b\x32\x18.parley.v1.StateDecisionH\x00\x12$\n\x04text\x18\x07 \x01(\x0b\x32\x14.parley.v1.TextDeltaH\x00\x12&\n\x05\x61udio\x18\x08 \x01(\x0b\x32\x15.parley.v1.AudioDeltaH\x00\x12#\n\x04\x64one\x18\t \x01(\x0b\x32\x13.parley.v1.TurnDoneH\x00\x12&\n\x05\x65rror\x18\n \x01(\x0b\x32\x15.parley.v1.ErrorEventH\x00\x42\x07\n\x05\x65vent\"^\n\x0cSessionReady\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\x12\r\n\x05items\x18\x03 \x01(\x05\x12\x1a\n\x12output_sample_rate\x18\x04 \x01(\x05\"\x0f\n\rSpeechStarted\"\x0f\n\rSpeechStopped\")\n\nTranscript\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05\x66inal\x18\x02 \x01(\x08\"\x19\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"@\n\nAudioDelta\x12\r\n\x05\x61udio\x18\x01 \x01(\x0c\x12\x13\n\x0bsample_rate\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"\xdd\x01\n\x08TurnDone\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.parley.v1.TurnDone.Reason\x12\x0c\n\x04text\x18\x02 \x01(\t\x12#\n\x07latency\x18\x03 \x01(\x0b\x32\x12.parley.v1.Latency\"r\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_COMPLETE\x10\x01\x12\x14\n\x10REASON_CANCELLED\x10\x02\x12\x12\n\x0eREASON_NOTHING\x10\x03\x12\x11\n\rREASON_FAILED\x10\x04\"\xa0\x01\n\x07Latency\x12\x13\n\x0b\x66irst_audio\x18\x01 \x01(\x01\x12\x16\n\x0espeech_encoder\x18\x02 \x01(\x01\x12\x13\n\x0b\x66irst_token\x18\x03 \x01(\x01\x12\x14\n\x0c\x66irst_clause\x18\x04 \x01(\x01\x12\x16\n\x0espeech_decoder\x18\x05 \x01(\x01\x12\x16\n\x0evision_encoder\x18\x06 \x01(\x01\x12\r\n\x05total\x18\x07 \x01(\x01\"@\n\nErrorEvent\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0bretry_after\x18\x03 \x01(\x01\x32N\n\x0c\x43onversation\x12>\n\x08\x43onverse\x12\x16.parley.v1.ClientEvent\x1a\x16.parley.v1.ServerEvent(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/parley/v1/conversation.proto\x12\tparley.v1\x1a\x1fprotos/parley/v1/language.proto\"\xce\x02\n\x0b\x43lientEvent\x12)\n\tconfigure\x18\x01 \x01(\x0b\x32\x14.parley.v1.ConfigureH\x00\x12\x0f\n\x05\x61udio\x18\x02 \x01(\x0cH\x00\x12-\n\x0c\x65nd_of_audio\x18\x03 \x01(\x0b\x32\x15.parley.v1.EndOfAudioH\x00\x12\x0f\n\x05image\x18\x04 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x05 \x01(\x0cH\x00\x12\x0f\n\x05\x66rame\x18\x06 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x07 \x01(\tH\x00\x12%\n\x07respond\x18\x08 \x01(\x0b\x32\x12.parley.v1.RespondH\x00\x12\'\n\x06\x63\x61ncel\x18\t \x01(\x0b\x32\x15.parley.v1.CancelTurnH\x00\x12#\n\x06played\x18\n \x01(\x0b\x32\x11.parley.v1.PlayedH\x00\x12\x13\n\x0bquestion_id\x18\x0b \x01(\tB\x07\n\x05\x65vent\"\xa0\x02\n\tConfigure\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12:\n\x0eturn_detection\x18\x02 \x01(\x0e\x32\".parley.v1.Configure.TurnDetection\x12\x19\n\x11input_sample_rate\x18\x03 \x01(\x05\x12\x14\n\x0cinstructions\x18\x04 \x01(\t\x12%\n\x08sampling\x18\x05 \x01(\x0b\x32\x13.parley.v1.Sampling\x12\x11\n\ttext_only\x18\x06 \x01(\x08\x12\r\n\x05voice\x18\x07 \x03(\x05\"I\n\rTurnDetection\x12\x1d\n\x19TURN_DETECTION_SERVER_VAD\x10\x00\x12\x19\n\x15TURN_DETECTION_MANUAL\x10\x01\"\x0c\n\nEndOfAudio\"\t\n\x07Respond\"\x0c\n\nCancelTurn\"*\n\x06Played\x12\x0f\n\x07turn_id\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x03\"\xbe\x03\n\x0bServerEvent\x12\x0f\n\x07turn_id\x18\x01 \x01(\t\x12*\n\x07session\x18\x02 \x01(\x0b\x32\x17.parley.v1.SessionReadyH\x00\x12\x32\n\x0espeech_started\x18\x03 \x01(\x0b\x32\x18.parley.v1.SpeechStartedH\x00\x12\x32\n\x0espeech_stopped\x18\x04 \x01(\x0b\x32\x18.parley.v1.SpeechStoppedH\x00\x12&\n\x05heard\x18\x05 \x01(\x0b\x32\x15.parley.v1.TranscriptH\x00\x12)\n\x05state\x18\x06 \x01(\x0b\x32\x18.parley.v1.StateDecisionH\x00\x12$\n\x04text\x18\x07 \x01(\x0b\x32\x14.parley.v1.TextDeltaH\x00\x12&\n\x05\x61udio\x18\x08 \x01(\x0b\x32\x15.parley.v1.AudioDeltaH\x00\x12#\n\x04\x64one\x18\t \x01(\x0b\x32\x13.parley.v1.TurnDoneH\x00\x12&\n\x05\x65rror\x18\n \x01(\x0b\x32\x15.parley.v1.ErrorEventH\x00\x12\x13\n\x0bquestion_id\x18\x0b \x01(\tB\x07\n\x05\x65vent\"^\n\x0cSessionReady\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\x12\r\n\x05items\x18\x03 \x01(\x05\x12\x1a\n\x12output_sample_rate\x18\x04 \x01(\x05\"\x0f\n\rSpeechStarted\"\x0f\n\rSpeechStopped\")\n\nTranscript\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05\x66inal\x18\x02 \x01(\x08\"\x19\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"@\n\nAudioDelta\x12\r\n\x05\x61udio\x18\x01 \x01(\x0c\x12\x13\n\x0bsample_rate\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"\xdd\x01\n\x08TurnDone\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.parley.v1.TurnDone.Reason\x12\x0c\n\x04text\x18\x02 \x01(\t\x12#\n\x07latency\x18\x03 \x01(\x0b\x32\x12.parley.v1.Latency\"r\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_COMPLETE\x10\x01\x12\x14\n\x10REASON_CANCELLED\x10\x02\x12\x12\n\x0eREASON_NOTHING\x10\x03\x12\x11\n\rREASON_FAILED\x10\x04\"\xa0\x01\n\x07Latency\x12\x13\n\x0b\x66irst_audio\x18\x01 \x01(\x01\x12\x16\n\x0espeech_encoder\x18\x02 \x01(\x01\x12\x13\n\x0b\x66irst_token\x18\x03 \x01(\x01\x12\x14\n\x0c\x66irst_clause\x18\x04 \x01(\x01\x12\x16\n\x0espeech_decoder\x18\x05 \x01(\x01\x12\x16\n\x0evision_encoder\x18\x06 \x01(\x01\x12\r\n\x05total\x18\x07 \x01(\x01\"@\n\nErrorEvent\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0bretry_after\x18\x03 \x01(\x01\x32N\n\x0c\x43onversation\x12>\n\x08\x43onverse\x12\x16.parley.v1.ClientEvent\x1a\x16.parley.v1.ServerEvent(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,41 +33,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.parley.v1.conversati
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CLIENTEVENT']._serialized_start=84
-  _globals['_CLIENTEVENT']._serialized_end=397
-  _globals['_CONFIGURE']._serialized_start=400
-  _globals['_CONFIGURE']._serialized_end=688
-  _globals['_CONFIGURE_TURNDETECTION']._serialized_start=615
-  _globals['_CONFIGURE_TURNDETECTION']._serialized_end=688
-  _globals['_ENDOFAUDIO']._serialized_start=690
-  _globals['_ENDOFAUDIO']._serialized_end=702
-  _globals['_RESPOND']._serialized_start=704
-  _globals['_RESPOND']._serialized_end=713
-  _globals['_CANCELTURN']._serialized_start=715
-  _globals['_CANCELTURN']._serialized_end=727
-  _globals['_PLAYED']._serialized_start=729
-  _globals['_PLAYED']._serialized_end=771
-  _globals['_SERVEREVENT']._serialized_start=774
-  _globals['_SERVEREVENT']._serialized_end=1199
-  _globals['_SESSIONREADY']._serialized_start=1201
-  _globals['_SESSIONREADY']._serialized_end=1295
-  _globals['_SPEECHSTARTED']._serialized_start=1297
-  _globals['_SPEECHSTARTED']._serialized_end=1312
-  _globals['_SPEECHSTOPPED']._serialized_start=1314
-  _globals['_SPEECHSTOPPED']._serialized_end=1329
-  _globals['_TRANSCRIPT']._serialized_start=1331
-  _globals['_TRANSCRIPT']._serialized_end=1372
-  _globals['_TEXTDELTA']._serialized_start=1374
-  _globals['_TEXTDELTA']._serialized_end=1399
-  _globals['_AUDIODELTA']._serialized_start=1401
-  _globals['_AUDIODELTA']._serialized_end=1465
-  _globals['_TURNDONE']._serialized_start=1468
-  _globals['_TURNDONE']._serialized_end=1689
-  _globals['_TURNDONE_REASON']._serialized_start=1575
-  _globals['_TURNDONE_REASON']._serialized_end=1689
-  _globals['_LATENCY']._serialized_start=1692
-  _globals['_LATENCY']._serialized_end=1852
-  _globals['_ERROREVENT']._serialized_start=1854
-  _globals['_ERROREVENT']._serialized_end=1918
-  _globals['_CONVERSATION']._serialized_start=1920
-  _globals['_CONVERSATION']._serialized_end=1998
+  _globals['_CLIENTEVENT']._serialized_end=418
+  _globals['_CONFIGURE']._serialized_start=421
+  _globals['_CONFIGURE']._serialized_end=709
+  _globals['_CONFIGURE_TURNDETECTION']._serialized_start=636
+  _globals['_CONFIGURE_TURNDETECTION']._serialized_end=709
+  _globals['_ENDOFAUDIO']._serialized_start=711
+  _globals['_ENDOFAUDIO']._serialized_end=723
+  _globals['_RESPOND']._serialized_start=725
+  _globals['_RESPOND']._serialized_end=734
+  _globals['_CANCELTURN']._serialized_start=736
+  _globals['_CANCELTURN']._serialized_end=748
+  _globals['_PLAYED']._serialized_start=750
+  _globals['_PLAYED']._serialized_end=792
+  _globals['_SERVEREVENT']._serialized_start=795
+  _globals['_SERVEREVENT']._serialized_end=1241
+  _globals['_SESSIONREADY']._serialized_start=1243
+  _globals['_SESSIONREADY']._serialized_end=1337
+  _globals['_SPEECHSTARTED']._serialized_start=1339
+  _globals['_SPEECHSTARTED']._serialized_end=1354
+  _globals['_SPEECHSTOPPED']._serialized_start=1356
+  _globals['_SPEECHSTOPPED']._serialized_end=1371
+  _globals['_TRANSCRIPT']._serialized_start=1373
+  _globals['_TRANSCRIPT']._serialized_end=1414
+  _globals['_TEXTDELTA']._serialized_start=1416
+  _globals['_TEXTDELTA']._serialized_end=1441
+  _globals['_AUDIODELTA']._serialized_start=1443
+  _globals['_AUDIODELTA']._serialized_end=1507
+  _globals['_TURNDONE']._serialized_start=1510
+  _globals['_TURNDONE']._serialized_end=1731
+  _globals['_TURNDONE_REASON']._serialized_start=1617
+  _globals['_TURNDONE_REASON']._serialized_end=1731
+  _globals['_LATENCY']._serialized_start=1734
+  _globals['_LATENCY']._serialized_end=1894
+  _globals['_ERROREVENT']._serialized_start=1896
+  _globals['_ERROREVENT']._serialized_end=1960
+  _globals['_CONVERSATION']._serialized_start=1962
+  _globals['_CONVERSATION']._serialized_end=2040
 # @@protoc_insertion_point(module_scope)

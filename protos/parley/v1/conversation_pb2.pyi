@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ClientEvent(_message.Message):
-    __slots__ = ("configure", "audio", "end_of_audio", "image", "video", "frame", "text", "respond", "cancel", "played")
+    __slots__ = ("configure", "audio", "end_of_audio", "image", "video", "frame", "text", "respond", "cancel", "played", "question_id")
     CONFIGURE_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     END_OF_AUDIO_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class ClientEvent(_message.Message):
     RESPOND_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
     PLAYED_FIELD_NUMBER: _ClassVar[int]
+    QUESTION_ID_FIELD_NUMBER: _ClassVar[int]
     configure: Configure
     audio: bytes
     end_of_audio: EndOfAudio
@@ -30,7 +31,8 @@ class ClientEvent(_message.Message):
     respond: Respond
     cancel: CancelTurn
     played: Played
-    def __init__(self, configure: _Optional[_Union[Configure, _Mapping]] = ..., audio: _Optional[bytes] = ..., end_of_audio: _Optional[_Union[EndOfAudio, _Mapping]] = ..., image: _Optional[bytes] = ..., video: _Optional[bytes] = ..., frame: _Optional[bytes] = ..., text: _Optional[str] = ..., respond: _Optional[_Union[Respond, _Mapping]] = ..., cancel: _Optional[_Union[CancelTurn, _Mapping]] = ..., played: _Optional[_Union[Played, _Mapping]] = ...) -> None: ...
+    question_id: str
+    def __init__(self, configure: _Optional[_Union[Configure, _Mapping]] = ..., audio: _Optional[bytes] = ..., end_of_audio: _Optional[_Union[EndOfAudio, _Mapping]] = ..., image: _Optional[bytes] = ..., video: _Optional[bytes] = ..., frame: _Optional[bytes] = ..., text: _Optional[str] = ..., respond: _Optional[_Union[Respond, _Mapping]] = ..., cancel: _Optional[_Union[CancelTurn, _Mapping]] = ..., played: _Optional[_Union[Played, _Mapping]] = ..., question_id: _Optional[str] = ...) -> None: ...
 
 class Configure(_message.Message):
     __slots__ = ("session_id", "turn_detection", "input_sample_rate", "instructions", "sampling", "text_only", "voice")
@@ -77,7 +79,7 @@ class Played(_message.Message):
     def __init__(self, turn_id: _Optional[str] = ..., samples: _Optional[int] = ...) -> None: ...
 
 class ServerEvent(_message.Message):
-    __slots__ = ("turn_id", "session", "speech_started", "speech_stopped", "heard", "state", "text", "audio", "done", "error")
+    __slots__ = ("turn_id", "session", "speech_started", "speech_stopped", "heard", "state", "text", "audio", "done", "error", "question_id")
     TURN_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     SPEECH_STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +90,7 @@ class ServerEvent(_message.Message):
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    QUESTION_ID_FIELD_NUMBER: _ClassVar[int]
     turn_id: str
     session: SessionReady
     speech_started: SpeechStarted
@@ -98,7 +101,8 @@ class ServerEvent(_message.Message):
     audio: AudioDelta
     done: TurnDone
     error: ErrorEvent
-    def __init__(self, turn_id: _Optional[str] = ..., session: _Optional[_Union[SessionReady, _Mapping]] = ..., speech_started: _Optional[_Union[SpeechStarted, _Mapping]] = ..., speech_stopped: _Optional[_Union[SpeechStopped, _Mapping]] = ..., heard: _Optional[_Union[Transcript, _Mapping]] = ..., state: _Optional[_Union[_language_pb2.StateDecision, _Mapping]] = ..., text: _Optional[_Union[TextDelta, _Mapping]] = ..., audio: _Optional[_Union[AudioDelta, _Mapping]] = ..., done: _Optional[_Union[TurnDone, _Mapping]] = ..., error: _Optional[_Union[ErrorEvent, _Mapping]] = ...) -> None: ...
+    question_id: str
+    def __init__(self, turn_id: _Optional[str] = ..., session: _Optional[_Union[SessionReady, _Mapping]] = ..., speech_started: _Optional[_Union[SpeechStarted, _Mapping]] = ..., speech_stopped: _Optional[_Union[SpeechStopped, _Mapping]] = ..., heard: _Optional[_Union[Transcript, _Mapping]] = ..., state: _Optional[_Union[_language_pb2.StateDecision, _Mapping]] = ..., text: _Optional[_Union[TextDelta, _Mapping]] = ..., audio: _Optional[_Union[AudioDelta, _Mapping]] = ..., done: _Optional[_Union[TurnDone, _Mapping]] = ..., error: _Optional[_Union[ErrorEvent, _Mapping]] = ..., question_id: _Optional[str] = ...) -> None: ...
 
 class SessionReady(_message.Message):
     __slots__ = ("session_id", "resumed", "items", "output_sample_rate")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 
+import grpc
 import numpy as np
 import pytest
 import soundfile
 import soxr
 
+from services.common.errors import ServiceError
 from services.gateway.audio import InputAudio
 from services.gateway.settings import GatewaySettings
 from services.gateway.vad import VoiceActivity
@@ -44,7 +46,6 @@ def test_after_a_question_the_resampler_begins_anew():
     [
         (b"", "empty"),
         (b"abc", "half a sample"),
-        (bytes(2 * 16_001), "above the limit"),
         (b"RIFF\x24\x00\x00\x00WAVE", "WAV file"),
         (b"fLaC\x00\x00\x00\x22", "FLAC file"),
     ],
@@ -52,6 +53,12 @@ def test_after_a_question_the_resampler_begins_anew():
 def test_what_is_no_audio_is_refused_in_words(chunk, complaint):
     with pytest.raises(ValueError, match=complaint):
         InputAudio(16_000, max_chunk_seconds=1).feed(chunk)
+
+
+def test_a_chunk_that_is_too_long_is_refused_as_too_much():
+    with pytest.raises(ServiceError, match="above the limit") as refused:
+        InputAudio(16_000, max_chunk_seconds=1).feed(bytes(2 * 16_001))
+    assert refused.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_a_wav_file_is_told_what_it_is():

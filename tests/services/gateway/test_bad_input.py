@@ -49,7 +49,8 @@ async def test_a_bad_event_is_refused_and_the_stream_goes_on(make_gateway, conne
     client = await connect(await make_gateway(max_image_bytes=2000), text_only=True)
     await client.send(**event)
     error = await refusal(client)
-    assert error.code == "INVALID_ARGUMENT" and complaint in error.message
+    assert complaint in error.message
+    assert error.code == ("RESOURCE_EXHAUSTED" if "above the limit" in complaint else "INVALID_ARGUMENT")
     assert (await client.ask(HELLO)).reason == "complete"
 
 
@@ -59,20 +60,70 @@ def huge_png() -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("make", [lambda: b"this is no picture", huge_png], ids=["not an image", "20,000 pixels"])
-async def test_a_picture_that_cannot_be_seen_is_refused(make_gateway, connect, make):
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [(lambda: b"this is no picture", "INVALID_ARGUMENT"), (huge_png, "RESOURCE_EXHAUSTED")],
+    ids=["not an image", "20,000 pixels"],
+)
+async def test_a_picture_that_cannot_be_seen_is_refused(make_gateway, connect, make, code):
     gateway = await make_gateway()
     client = await connect(gateway, text_only=True)
     await client.send(image=make())
     error = await refusal(client)
-    assert error.code == "INVALID_ARGUMENT" and "vision" in error.message
+    assert error.code == code and "vision" in error.message
     assert (await client.ask(HELLO)).reason == "complete"
+
+
+@pytest.mark.parametrize("noticed", ["before the question ends", "after"])
+async def test_a_question_with_a_bad_part_is_refused_whenever_that_is_noticed(make_gateway, connect, noticed):
+    client = await connect(await make_gateway(), text_only=True)
+    await client.send(image=b"this is no picture", question_id="a")
+    await client.send(text="what is it?", question_id="a")
+    if noticed != "after":
+        assert "vision" in (await refusal(client)).message
+    await client.send(respond=wire.Respond(), question_id="a")
+    seen = []
+    async for event in client.events():
+        assert event.question_id == "a"
+        seen.append(event.WhichOneof("event"))
+        if event.HasField("done"):
+            assert event.turn_id and event.done.reason == wire.TurnDone.REASON_FAILED
+            break
+    assert seen[-2:] == ["error", "done"] and "text" not in seen
+    assert (await client.ask(HELLO)).reason == "complete"
+
+
+async def test_a_question_refused_while_it_is_being_said_is_over_at_once(make_gateway, connect, spoken_question):
+    client = await connect(await make_gateway(), text_only=True)
+    long = Question(audio=spoken_question.tobytes() * 20, images=[b"this is no picture"])
+    async with asyncio.timeout(len(long.audio) / 32_000 / 2):
+        refused = await client.ask(long)
+    assert refused.reason == "failed" and "vision" in refused.error.message
+    assert (await client.ask(HELLO)).reason == "complete"
+
+
+@pytest.mark.parametrize("question", [Question(), Question(audio=b"abc", paced=False)], ids=["empty", "no sample"])
+async def test_a_question_that_cannot_begin_is_over_too(make_gateway, connect, question):
+    client = await connect(await make_gateway(), text_only=True)
+    refused = await client.ask(question)
+    assert (refused.reason, refused.error.code) == ("failed", "INVALID_ARGUMENT")
+    assert (await client.ask(HELLO)).reason == "complete"
+
+
+async def test_what_comes_late_of_a_question_is_not_taken_for_the_next(make_gateway, connect):
+    client = await connect(await make_gateway(), text_only=True)
+    for _ in range(3):  # nobody waits for these; each new question cancels the one before
+        await client.send(text="hello", question_id="unheard")
+        await client.send(respond=wire.Respond(), question_id="unheard")
+    assert (await client.ask(HELLO)).reason == "complete"
+    await client.send(text="x", question_id="x" * 65)
+    assert "64 characters" in (await refusal(client)).message
 
 
 async def test_too_many_pictures_are_refused(make_gateway, connect, picture):
     client = await connect(await make_gateway(max_pictures=2), text_only=True)
     answer = await client.ask(Question(text="hello", images=[picture] * 3))
-    assert "2 pictures" in answer.error.message
+    assert answer.error.code == "RESOURCE_EXHAUSTED" and "2 pictures" in answer.error.message
 
 
 async def test_too_short_and_too_long_audio_fail_their_turn_only(make_gateway, connect, spoken_question):
@@ -82,7 +133,7 @@ async def test_too_short_and_too_long_audio_fail_their_turn_only(make_gateway, c
     for _ in range(6):
         await client.send(audio=bytes(32_000))
     too_long = await refusal(client)
-    assert too_long.code == "INVALID_ARGUMENT" and "limit of 4 s" in too_long.message
+    assert too_long.code == "RESOURCE_EXHAUSTED" and "limit of 4 s" in too_long.message
     for _ in range(6):  # the rest of ten minutes is dropped in silence
         await client.send(audio=bytes(32_000))
     await client.send(end_of_audio=wire.EndOfAudio())
@@ -96,7 +147,7 @@ async def test_too_short_and_too_long_audio_fail_their_turn_only(make_gateway, c
 async def test_text_longer_than_the_context_fails_its_turn_only(make_gateway, connect):
     client = await connect(await make_gateway(), text_only=True)
     answer = await client.ask(Question(text="one two three " * 280))
-    assert answer.reason == "failed" and answer.error.code in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")
+    assert answer.reason == "failed" and answer.error.code == "RESOURCE_EXHAUSTED"
     assert "language" in answer.error.message
     assert (await client.ask(HELLO)).reason == "complete"
 
@@ -107,7 +158,7 @@ async def test_text_longer_than_the_context_fails_its_turn_only(make_gateway, co
         ({"session_id": "unknown"}, grpc.StatusCode.NOT_FOUND, "no session unknown"),
         ({"session_id": "a b"}, grpc.StatusCode.INVALID_ARGUMENT, "none of ours"),
         ({"input_sample_rate": 44_100}, grpc.StatusCode.INVALID_ARGUMENT, "16000, 24000, 48000"),
-        ({"instructions": "x" * 5000}, grpc.StatusCode.INVALID_ARGUMENT, "above the limit"),
+        ({"instructions": "x" * 5000}, grpc.StatusCode.RESOURCE_EXHAUSTED, "above the limit"),
         ({"turn_detection": 7}, grpc.StatusCode.INVALID_ARGUMENT, "turn_detection 7"),
     ],
 )
