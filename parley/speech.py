@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from parley.config import SpeechConfig
+from parley.rotary import angles, rotate
 
 SUBSAMPLING = 4  # mel frames an encoder frame
 MIN_MEL_FRAMES = 7  # the reach of the two convolutions: fewer make no encoder frame
@@ -120,8 +121,8 @@ class Attention(nn.Module):
         """
         query, key, value = self.heads(self.query(x)), self.heads(self.key(x)), self.heads(self.value(x))
         if self.rotary:
-            cos, sin = rotary_angles(positions, self.head_size, x.dtype)
-            query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+            places = angles(positions, self.head_size, ROTARY_BASE)
+            query, key = rotate(query, places), rotate(key, places)
             bias = key.new_zeros(key.shape[:3])
         else:
             place = self.heads(self.position(sinusoid(positions, x.shape[-1], x.dtype)))
@@ -342,16 +343,3 @@ def sinusoid(positions: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     rate = torch.exp(torch.arange(0, size, 2, device=positions.device) * (-math.log(10_000.0) / size))
     angle = positions[..., None].float() * rate
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2).to(dtype)
-
-
-def rotary_angles(positions: Tensor, head_size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Positions [b, t] → cosine and sine, each [b, 1, t, head_size / 2]."""
-    rate = ROTARY_BASE ** (-torch.arange(0, head_size, 2, device=positions.device) / head_size)
-    angle = positions[:, None, :, None].float() * rate
-    return angle.cos().to(dtype), angle.sin().to(dtype)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns the pairs (i, i + half) of [b, heads, t, head size] by their angles."""
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)

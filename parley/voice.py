@@ -19,25 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from parley.config import SpeechDecoderConfig
-
-
-def rotary(positions: Tensor, head_dim: int, theta: float, rounded: bool) -> tuple[Tensor, Tensor]:
-    """Positions [b, n], whole or not → (cos, sin), each [b, 1, n, head_dim]; halves are rotated as Llama does.
-
-    `rounded`: the rates have half precision, as in the model that the published weights come from.
-    """
-    rates = theta ** -(torch.arange(0, head_dim, 2, device=positions.device).float() / head_dim)
-    if rounded:
-        rates = rates.half().float()
-    angles = positions.float().unsqueeze(-1) * rates
-    angles = torch.cat((angles, angles), -1).unsqueeze(1)
-    return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries or keys [b, heads, n, head_dim] turned to their positions."""
-    a, b = x.chunk(2, -1)
-    return x * turn[0].to(x.dtype) + torch.cat((-b, a), -1) * turn[1].to(x.dtype)
+from parley.rotary import Turn, angles, rotate
 
 
 class Attention(nn.Module):
@@ -50,7 +32,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(size, size, bias=False)
         self.o_proj = nn.Linear(size, size, bias=False)
 
-    def heads(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, x: Tensor, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
         """[b, n, size] → queries, keys (both rotated) and values, each [b, heads, n, head_dim]."""
         b, n, _ = x.shape
         q, k, v = (
@@ -87,7 +69,7 @@ class Layer(nn.Module):
         self.mlp = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor | None, remember=None) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn, mask: Tensor | None, remember=None) -> Tensor:
         """[b, n, size] → same. `remember(k, v)` may take the new keys and values and give those to attend over."""
         q, k, v = self.self_attn.heads(self.input_layernorm(x), turn)
         if remember is not None:
@@ -202,9 +184,9 @@ class SpeechDecoder(nn.Module):
             positions = F.pad(begins, (1, 0))
         return torch.cat((bos, x), 1), positions, text.lengths * self.cuts + 1
 
-    def _turn(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        head_dim = self.config.hidden_size // self.config.num_heads
-        return rotary(positions, head_dim, self.config.rope_theta, rounded=self.config.position == "plain")
+    def _turn(self, positions: Tensor) -> Turn:
+        head_size = self.config.hidden_size // self.config.num_heads
+        return angles(positions, head_size, self.config.rope_theta, rounded=self.config.position == "plain")
 
     def forward(self, text: Text, codes: Tensor) -> Tensor:
         """Teacher-forced: codes [b, t] → logits [b, t + 1, num_codes + 4]; logits[:, i] follow sos and i codes."""
