@@ -22,6 +22,7 @@ from parley.pretrained import STAGE as INITIALISED
 from training.data.recorded import RecordedData
 from training.data.stage_data import StageData
 from training.data.world import World
+from training.precision import best_device
 from training.recipe import Schedule, Stage, stage
 from training.run import build_objective, calm_parts, complete, is_done, shortened, work_folder
 from training.trainer import RESUME_FILE
@@ -65,7 +66,7 @@ def train_on(
     if {"vision_adapter", "speech_adapter"} & set(fresh):
         world = World(seed, "train")
         calm_parts(model, fresh, [world.picture(i)[1] for i in range(16)])
-    objective = build_objective(row, numbers, model, data, seed)
+    objective = build_objective(row, numbers, model.to(best_device()), data, seed)
     complete(
         row, numbers, model, objective, run, data=data, tokenizer=None, parents=[start], seed=seed, resume=resume
     )  # fmt: skip

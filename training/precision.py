@@ -1,4 +1,4 @@
-"""How a device computes fastest without a loss: bf16 where it is built for it, found by measuring.
+"""Which device trains, and how it computes fastest: bf16 where it is built for it, found by measuring.
 
 Notable points:
 - A GPU has bf16. A CPU may have it (AVX-512 BF16, AMX: twice as fast as fp32) or imitate it (fifty times slower).
@@ -17,6 +17,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 GAIN = 1.4  # how much faster bf16 must be to be chosen
 SIDE = 512  # of the matrices it is measured with
+
+
+def best_device() -> torch.device:
+    """The GPU of this process if it sees one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @cache

@@ -105,9 +105,9 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 4e-4}, steps=5000, batch=8, row=384,
-            save_every=200, validate_every=250,
-            mixture={"questions": 68, "captions": 8, "videos": 8, "small_talk": 9, "repeats": 7},
+            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 4e-4}, steps=3400, batch=8, row=384,
+            save_every=200, validate_every=200,
+            mixture={"questions": 54, "captions": 24, "videos": 7, "small_talk": 8, "repeats": 7},
         ),
     ),
     Stage(
@@ -156,7 +156,7 @@ STAGES = (
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1e-3, muon=2e-3, steps=3000, batch=16, save_every=200, validate_every=500, mixture={"speech": 100}
+            lr=1e-3, muon=2e-3, steps=2500, batch=16, save_every=200, validate_every=500, mixture={"speech": 100}
         ),
     ),
 )  # fmt: skip

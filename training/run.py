@@ -34,6 +34,7 @@ from parley.model import Parley, load_into
 from parley.vision import frames_to_pixels
 from training.curves import draw_curves
 from training.data.stage_data import StageData, answering_or_any, first_tokenizer
+from training.precision import best_device
 from training.recipe import Schedule, Stage, recipe, schedule, stage
 from training.trainer import METRICS_FILE, RESUME_FILE, StageInterruptionError, Trainer
 
@@ -141,7 +142,7 @@ def build_objective(row: Stage, numbers: Schedule, model: Parley, data: StageDat
             speech = OneVoice(seed, model.config.codec.sample_rate, ANSWER.name, ANSWER.wpm, ANSWER.pitch)
             return SpeechDecoderObjective(
                 row, model, speech, seed, tokenizer=data.tokenizer, batch_size=numbers.batch,
-                pool=min(8192, numbers.steps * numbers.batch),
+                pool=min(16_384, numbers.steps * numbers.batch),
             )  # fmt: skip
     raise AssertionError(row.objective)
 
@@ -158,13 +159,16 @@ def run_stage(
 ) -> None:
     """Trains one stage in this process and writes its checkpoint.
 
-    Raises `ValueError` if a stage it builds on is missing, or if it was begun before and `resume` is not asked for.
+    Raises `ValueError` if a stage it builds on is missing, if it was begun before and `resume` is not asked for, or if
+    it is done: what was built on it names its files by their hashes.
     """
     row, config = stage(name), preset(preset_name)
     check_trainable(preset_name, [row])
     numbers = shortened(schedule(row, preset_name), steps)
     if missing := [parent for parent in row.after if not is_done(run, parent)]:
         raise ValueError(f"stage {name} builds on {', '.join(missing)}, which {run} does not have yet")
+    if is_done(run, name):
+        raise ValueError(f"stage {name} is done in {run}; another --run makes another")
     folder = work_folder(run, name)
     if not resume and (folder / RESUME_FILE).exists():
         raise ValueError(f"stage {name} was begun in {run}; --resume continues it, another --run starts anew")
@@ -172,7 +176,7 @@ def run_stage(
     model = build_model(row, config, run, seed)
     data = StageData(row, numbers, seed, tokenizer)
     calm(model, row, run, [data.train.picture(i)[1] for i in range(16)])
-    objective = build_objective(row, numbers, model, data, seed)
+    objective = build_objective(row, numbers, model.to(best_device()), data, seed)
     complete(
         row, numbers, model, objective, run, data=data, tokenizer=tokenizer, seed=seed, resume=resume, bar=bar,
         parents=[run / parent for parent in row.after],

@@ -25,7 +25,9 @@ def ship(run: Path, out: Path, count: int = 100) -> list[dict]:
     manifest = export(last_stage(run), out)
     before = {BEFORE_SPEECH: picture_score(run / "1.3", count)} if is_done(run, "1.3") else {}
     told = manifest.model_copy(update={"metrics": manifest.metrics | before})
-    (out / MANIFEST).write_text(told.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    part = (out / MANIFEST).with_suffix(".part")
+    part.write_text(told.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    part.replace(out / MANIFEST)
     rows = evaluate(out, count)
     text = json.dumps({"rows": rows}, indent=1) + "\n"
     for folder in (run, out):

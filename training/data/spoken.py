@@ -8,6 +8,8 @@ import re
 import numpy as np
 
 from parley.clauses import split
+from training.data.world.captions import caption
+from training.data.world.scenes import scene_of
 from training.data.world.sentences import answer, question, shuffled_words
 from training.data.world.speech import speaker
 from training.data.world.splits import generator
@@ -75,8 +77,10 @@ class OneVoice:
         sort = rng.random()
         if sort < 0.25:
             text = shuffled_words(rng)
+        elif sort < 0.45:  # of long clauses there are few elsewhere, and in each more can go wrong
+            text = caption(scene_of(rng, split_name))
         else:
-            text = question(split_name, rng).text if sort < 0.4 else answer(split_name, rng)
+            text = question(split_name, rng).text if sort < 0.55 else answer(split_name, rng)
         pieces = PIECE.findall(text)
         limits = {"first_words": rng.choice((3, 4, 4, 4, 5)), "later_words": rng.choice((8, 10, 12, 12, 14))}
         clauses = [clause.text for clause in split(list(range(len(pieces))), pieces, **limits) if clause.speakable]

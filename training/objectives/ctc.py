@@ -54,6 +54,7 @@ class CtcObjective:
             raise ValueError(f"the encoder hears {self.config.sample_rate} Hz, the data are of {data.sample_rate} Hz")
         self.data, self.seed, self.batch_size = data, seed, batch_size
         self.device = self.encoder.mean.device
+        self.unfit = 0  # utterances so far that were too short for their text
         self._orders: dict[int, list[int]] = {}  # of the latest group
         self._held_out: dict[str, list[tuple[Tensor, str]]] = {}
         if is_fresh(self.encoder):
@@ -97,7 +98,8 @@ class CtcObjective:
         losses = F.ctc_loss(
             log_probs, batch.targets, lengths, batch.target_lengths, reduction="none", zero_infinity=True
         )
-        return (losses / batch.target_lengths).mean(), {"unfit": float(batch.unfit)}
+        self.unfit += batch.unfit
+        return (losses / batch.target_lengths).mean(), {"unfit": float(self.unfit)}
 
     def validate(self) -> dict[str, float]:
         """Word error rate of each held-out set, in percent, heard in the chunks that are served."""

@@ -60,6 +60,7 @@ class NextTokenObjective:
         self.writer = PromptWriter.of(self.config.language, data.tokenizer)
         self.device = next(model.language.parameters()).device
         self.table = model.language.get_input_embeddings()
+        self.unfit = 0  # utterances so far with more letters than the CTC head can write in their frames
 
     def batch(self, step: int) -> DialogBatch:
         size = self.schedule.batch
@@ -114,7 +115,7 @@ class NextTokenObjective:
                 ctc = self._ctc(*speech, batch.transcripts)
                 if ctc is not None:
                     loss = loss + CTC_WEIGHT * ctc
-                    metrics["ctc"] = ctc.item()
+                    metrics |= {"ctc": ctc.item(), "unfit": float(self.unfit)}
         return loss, metrics
 
     def forward(self, batch: DialogBatch) -> tuple[Rows, Tensor, tuple[Tensor, Tensor] | None]:
@@ -176,10 +177,11 @@ class NextTokenObjective:
         known = [i for i, text in enumerate(transcripts) if text]
         if not known:
             return None
-        targets = [torch.tensor(self.model.ctc_head.encode(transcripts[i])) for i in known]
+        targets = [torch.tensor(self.model.ctc_head.encode(transcripts[i]), device=self.device) for i in known]
         log_probs = self.model.ctc_head(frames[known]).float().transpose(0, 1)
         sizes = torch.tensor([len(target) for target in targets])
         slots = self.model.ctc_head.slots(lengths[known]).cpu()
+        self.unfit += int((slots < sizes).sum())
         return F.ctc_loss(log_probs, torch.cat(targets), slots, sizes, zero_infinity=True)
 
     @torch.no_grad()
