@@ -11,6 +11,9 @@ from services.common.settings import ServiceSettings
 class LanguageSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_LLM_", extra="ignore")
 
+    idle_seconds: float = Field(
+        200.0, gt=0, description="Silence after which a stream is ended: more than a turn, which a slow client may hold"
+    )
     max_sessions: int = Field(16, ge=1, description="Turns that hold a row of the KV cache at once")
     max_queued: int = Field(32, ge=0, description="Turns that may wait for a row; more get RESOURCE_EXHAUSTED")
     max_length: int = Field(0, ge=0, description="Tokens of prompt and answer together; 0: the model's context")

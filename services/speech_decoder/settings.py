@@ -12,6 +12,9 @@ from services.common.settings import ServiceSettings
 class VoiceSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_SPEECH_DECODER_", extra="ignore")
 
+    idle_seconds: float = Field(
+        200.0, gt=0, description="Silence after which a stream is ended: more than a turn, which a slow client may hold"
+    )
     max_sessions: int = Field(32, ge=1, description="Answers spoken at once; more get RESOURCE_EXHAUSTED")
     max_batch: int = Field(16, ge=1, description="Clauses in one engine step; the clauses of more answers take turns")
     max_tokens: int = Field(4096, ge=1, description="Text tokens of one answer; more get RESOURCE_EXHAUSTED")

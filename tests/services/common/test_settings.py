@@ -6,6 +6,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.apps import SPECS
 from services.common.settings import ServiceSettings
+from services.gateway.settings import GatewaySettings
 
 
 class OneService(ServiceSettings):
@@ -32,3 +33,10 @@ def test_every_setting_of_every_service_is_described(name):
     assert isinstance(settings, ServiceSettings)
     for field, info in type(settings).model_fields.items():
         assert info.description, f"{field} of {name} has no description"
+
+
+def test_no_stream_is_ended_for_a_silence_that_the_gateway_allows():
+    gateway = GatewaySettings()
+    for name in ("language", "voice"):  # their streams wait while a client is slow to read or speaks on
+        assert SPECS[name].load_settings().idle_seconds > gateway.turn_seconds
+    assert SPECS["speech"].load_settings().idle_seconds > gateway.question_idle_seconds
