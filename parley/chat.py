@@ -58,7 +58,7 @@ def read_chat_format(folder: Path, tokenizer: Tokenizer) -> ChatFormat:
         default = bare.split(USER)[0].removesuffix(user_open).removeprefix(system_open).removesuffix(close)
     except Exception as error:  # a template may raise anything
         raise CheckpointError(f"the chat template in {folder} cannot be used: {error}") from None
-    first_stop = next((token for token in tokenizer.encode(close, add_special_tokens=False).tokens), "")
+    first_stop = next(iter(tokenizer.encode(close, add_special_tokens=False).tokens), "")
     chat = ChatFormat(
         system_open=system_open, user_open=user_open, assistant_open=assistant_open, close=close,
         stop=tuple(dict.fromkeys((first_stop, *stops))), default_system=default,

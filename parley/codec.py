@@ -45,15 +45,3 @@ def decode_chunk(decoder: CodecDecoder, codes: Tensor, voice: Tensor, left: int,
     """Codes [b, left + n + right] → the waveform [b, n × hop_length] of the n in the middle."""
     waveform = decoder(codes, voice)
     return waveform[:, left * decoder.hop_length : (codes.shape[1] - right) * decoder.hop_length]
-
-
-def decode_chunked(decoder: CodecDecoder, codes: Tensor, voice: Tensor, chunk: int, limit: int) -> Tensor:
-    """The whole waveform [b, t × hop_length], made `chunk` tokens at a time as a stream makes it."""
-    behind, ahead = overlap(decoder, limit)
-    pieces = []
-    for start in range(0, codes.shape[1], chunk):
-        left = min(behind, start)
-        window = codes[:, start - left : start + chunk + ahead]
-        right = max(window.shape[1] - left - chunk, 0)
-        pieces.append(decode_chunk(decoder, window, voice, left, right))
-    return torch.cat(pieces, 1)

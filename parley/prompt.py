@@ -165,11 +165,6 @@ class PromptWriter:
         return ids
 
 
-def render(messages: list[dict[str, Any]], chat: ChatFormat, tokenizer: Tokenizer) -> list[Segment]:
-    """`PromptWriter.render` for a single use."""
-    return PromptWriter(chat, tokenizer).render(messages)
-
-
 def join(segments: Iterable[Segment]) -> list[Segment]:
     """The same segments, with neighbouring text of one kind made one and empty text left out."""
     joined: list[Segment] = []

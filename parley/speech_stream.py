@@ -50,7 +50,6 @@ class Row:
     samples: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # too few for a next mel frame
     heard: int = 0  # samples in all
     frames: int = 0  # encoder frames made
-    vectors: int = 0  # vectors given out
     text: str = ""
     last_id: int = 0  # of the CTC head, for repeats across chunks
     finishing: bool = False
@@ -236,5 +235,4 @@ class SpeechStream:
         for i, row in enumerate(some):
             vectors[row] = made[i, : counts[row]]
             self.rows[row].waiting = self.rows[row].waiting[2 * counts[row] :].clone()
-            self.rows[row].vectors += counts[row]
         return vectors

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 
 from parley.config import ChatFormat, ParleyConfig
-from parley.prompt import MediaSegment, PromptWriter, TextSegment, common_prefix, join, render
+from parley.prompt import MediaSegment, PromptWriter, TextSegment, common_prefix, join
 
 CONVERSATION = [
     {"role": "system", "content": "be brief."},
@@ -108,9 +108,10 @@ def test_history_is_a_prefix_of_the_next_turn(writer: PromptWriter) -> None:
 
 def test_the_default_system_prompt_stands_unless_one_is_given(tiny_config: ParleyConfig, tiny_tokenizer) -> None:
     chat = tiny_config.language.chat.model_copy(update={"default_system": "be kind."})
-    first = render([{"role": "user", "content": "x"}], chat, tiny_tokenizer)[0]
+    writer = PromptWriter(chat, tiny_tokenizer)
+    first = writer.render([{"role": "user", "content": "x"}])[0]
     assert tiny_tokenizer.decode(first.ids) == "be kind.x"
-    assert "kind" not in tiny_tokenizer.decode(render(CONVERSATION[:1], chat, tiny_tokenizer)[0].ids)
+    assert "kind" not in tiny_tokenizer.decode(writer.render(CONVERSATION[:1])[0].ids)
 
 
 def test_state_tokens_begin_an_answer(tiny_config: ParleyConfig, tiny_tokenizer: Tokenizer) -> None:
