@@ -4,7 +4,8 @@ Notable points:
 - The thread owns the model and the KV cache. Callers post to it and read events on their own loop; see `turns.py`.
 - Each step is one forward pass: a token for every answering row, and as much of waiting prompts as the budget allows.
 - Rows join and leave between steps, so a turn that is cancelled is gone within one.
-- A prompt is computed as its pieces arrive, long before the question ends.
+- A prompt is computed as its pieces arrive, long before the question ends. The last piece and the end of the question
+  come close together; that they make one step and not two, a piece waits for what follows for a moment.
 - When a turn ends, its session's KV is kept; the next turn starts where its prompt first differs.
 - A client that does not read pauses its own row and nobody else's.
 """
@@ -82,6 +83,7 @@ class Engine(EngineThread):
         # of the engine's thread
         self._rows: dict[Turn, Row] = {}
         self._waiting: deque[Row] = deque()  # for a slot
+        self._due: float | None = None  # when a step must be that nothing else calls for
         self._turn_seconds = 1.0  # of a usual turn, for the hint when to try again
 
     # Called from event loops.
@@ -165,12 +167,13 @@ class Engine(EngineThread):
 
     def step(self) -> bool:
         """One forward pass, after those whose time is up have left and others have taken their slots."""
+        self._due = None
         self._expire()
         self._place()
         for a, b, length in self._scheduler.arrange():
             self._cache.swap(a, b, length)
         answering, prompts = self._scheduler.answering(), self._scheduler.chunks()
-        if not answering and not prompts:
+        if not answering and (not prompts or self._early(prompts)):
             return False
         started = time.perf_counter()
         hidden, rows = self._compute(answering, prompts)
@@ -186,6 +189,16 @@ class Engine(EngineThread):
         for row in rows:
             if row.turn in self._rows:
                 self._report(row)
+        return True
+
+    def _early(self, prompts: list[tuple[Row, int]]) -> bool:
+        """Only pieces of questions that go on are to be computed, and all of them have just come."""
+        if any(row.responded for row, _ in prompts):
+            return False
+        due = min(row.pending_since for row, _ in prompts) + self.settings.prefill_wait_ms / 1000
+        if due <= time.monotonic():
+            return False
+        self._due = due
         return True
 
     def _compute(self, answering: list[Row], prompts: list[tuple[Row, int]]) -> tuple[torch.Tensor, list[Row]]:
@@ -338,9 +351,11 @@ class Engine(EngineThread):
         return [row.turn for row in rows]
 
     def patience(self) -> float | None:
-        """Seconds until the next deadline."""
-        deadlines = [row.turn.deadline for row in self._rows.values() if row.turn.deadline is not None]
-        return max(min(deadlines) - time.monotonic(), 0.0) if deadlines else None
+        """Seconds until the next deadline, or until a piece has waited long enough."""
+        moments = [row.turn.deadline for row in self._rows.values() if row.turn.deadline is not None]
+        if self._due is not None:
+            moments.append(self._due)
+        return max(min(moments) - time.monotonic(), 0.0) if moments else None
 
     def _memory_for_idle(self, token_bytes: int) -> int:
         limit = self.settings.kv_memory_mb << 20

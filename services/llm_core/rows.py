@@ -28,6 +28,7 @@ class Row:
         self.answer_tokens = 0
         self.slot: int | None = None  # of the KV cache; None while the turn waits for one
         self.arrived = time.monotonic()
+        self.pending_since = self.arrived  # the oldest piece that is not computed
         self.keys: list[int] = []
         self.computed = 0
         self.responded_at: float | None = None  # the prompt is complete; on the monotonic clock
@@ -55,6 +56,8 @@ class Row:
         return self.responded_at is not None
 
     def extend(self, pieces: list[Piece]) -> None:
+        if not self.pending:
+            self.pending_since = time.monotonic()
         for piece in pieces:
             if piece.vectors is not None:
                 self._vectors.append((len(self.keys), piece.vectors))

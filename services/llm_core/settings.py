@@ -19,5 +19,8 @@ class LanguageSettings(ServiceSettings):
     max_length: int = Field(0, ge=0, description="Tokens of prompt and answer together; 0: the model's context")
     max_tokens: int = Field(256, ge=1, description="Tokens of an answer where the request says 0, and at most")
     prefill_tokens: int = Field(256, ge=1, description="Prompt tokens computed in one step, so that answers go on")
+    prefill_wait_ms: float = Field(
+        3.0, ge=0, description="How long a piece of a question that goes on waits for the next, to be computed with it"
+    )
     kv_memory_mb: int = Field(512, ge=1, description="MiB for the KV cache: live rows and what idle sessions keep")
     max_unread: int = Field(64, ge=2, description="Answer messages a client may leave unread before its row pauses")

@@ -246,6 +246,24 @@ async def test_the_prompt_is_computed_while_it_arrives(make_engine, plain):
     assert done.prefill_seconds > 0 and done.decode_seconds > 0
 
 
+async def test_the_last_piece_and_the_end_of_the_question_are_one_step(make_engine, plain, monkeypatch):
+    engine = make_engine(prefill_wait_ms=60_000)
+    steps = []
+    compute = engine._compute
+    monkeypatch.setattr(
+        engine, "_compute", lambda answering, prompts: steps.append(prompts) or compute(answering, prompts)
+    )
+    prompt = random_prompt(5, 40)
+    turn = engine.open("s", "t", prompt[:1], Sampling(max_tokens=5))
+    await settled(lambda: turn in engine._rows)
+    turn.append(prompt[1:])
+    await settled(lambda: turn.applied == turn.posted)
+    assert not steps
+    turn.respond([Piece([7])])
+    assert (await answer(turn))[0] == reference(plain, [*prompt, Piece([7])], 5)
+    assert sum(bool(prompts) for prompts in steps) == 1
+
+
 async def test_a_session_computes_only_what_its_prompt_adds(make_engine, plain):
     engine = make_engine()
     prompt = random_prompt(8, 30)
