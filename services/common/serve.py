@@ -16,6 +16,7 @@ process of its own that loads only its own parts; nothing of a service is import
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 from dataclasses import dataclass
@@ -55,6 +56,15 @@ def _limit_threads(threads: int) -> None:
         os.environ[variable] = str(threads)
 
 
+def keep_what_is_loaded() -> None:
+    """Takes what this process holds now from the garbage collector, which would stop it for 0.2 s to look through that.
+
+    Called once a process has loaded and warmed up, before it is ready.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 class Replica:
     """One process of a service under Ray Serve. `application` adds the methods of the contract."""
 
@@ -70,6 +80,7 @@ class Replica:
         self.servicer = servicer_class(settings)
         await self.servicer.start()
         port = metrics.serve(settings.metrics_port)
+        keep_what_is_loaded()
         self.health.servicer = self.servicer
         self.health.ready = True
         log.info("ready", checkpoint=str(settings.checkpoint), metrics_port=port)
