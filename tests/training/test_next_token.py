@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ import torch.nn.functional as F
 from parley.config import STATES
 from parley.model import Parley
 from training.data.packing import IGNORED
-from training.data.stage_data import StageData, named, repeats, sources, spoken, told
+from training.data.stage_data import StageData, repeats, sources, spoken, told
 from training.data.world import World
 from training.objectives.next_token import NextTokenObjective
 from training.recipe import Schedule, stage
@@ -99,18 +101,34 @@ def test_the_loss_is_cross_entropy_over_answers(objective):
 
 
 def test_a_right_answer_is_what_greedy_decoding_writes(objective):
-    """Teacher forcing and decoding must agree on what is right."""
-    model = objective.model
-    asked = [TRAIN.small_talk(i) for i in range(6)]
-    for sample in asked:
-        written = model.reply(sample.messages[:1], max_tokens=12, speak=False, always=True)
-        echo = named("echo", sample)
-        echo.messages = [sample.messages[0], {"role": "assistant", "content": written.text}]
-        again = objective.writer.text(written.text)
-        # Text may tokenise another way than it was written; then there is nothing to compare.
-        if again == written.token_ids and len(again) < 12:
-            assert objective.score([echo])[0][1]
-    assert not any(right for _, right, _, _ in objective.score(asked))
+    """Teacher forcing and decoding must agree on what is right, before the answer is learned and after."""
+    sample = TRAIN.small_talk(0)
+    expected = sample.messages[1]["content"]
+    model = copy.deepcopy(objective.model)
+    alone = NextTokenObjective(objective.stage, model, objective.data, 0)
+
+    def right() -> bool:
+        [(_, right, _, _)] = alone.score([sample])
+        written = model.reply(sample.messages[:1], max_tokens=24, speak=False, always=True).text
+        assert right == (written == expected)
+        return right
+
+    assert not right()
+    optimizer = torch.optim.Adam(model.language.parameters(), 1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        alone.loss(alone.prepare([sample]))[0].backward()
+        optimizer.step()
+        if right():
+            return
+    raise AssertionError("one answer was not learned in a hundred steps")
+
+
+def test_speech_too_short_for_its_text_is_counted(objective):
+    frames = torch.zeros(2, 2, objective.config.speech.hidden_size)
+    before = objective.unfit
+    objective._ctc(frames, torch.tensor([2, 2]), ["a", "a sentence with more letters than four slots hold"])
+    assert objective.unfit == before + 1
 
 
 def test_batches_are_a_function_of_seed_and_step(objective):

@@ -175,3 +175,11 @@ def test_stopping_a_run_stops_its_stages(tmp_path):
     assert process.wait() == 75
     assert (tmp_path / "work" / "0.2" / "resume.safetensors").exists()
     assert not runs.is_done(tmp_path, "0.2")
+
+
+def test_a_stage_that_is_done_is_not_done_over(tmp_path):
+    """Later stages name its files by their hashes: other weights in their place would break every one of them."""
+    (tmp_path / "0.2").mkdir()
+    (tmp_path / "0.2" / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"stage 0\.2 is done in .*; another --run makes another"):
+        runs.run_stage("0.2", tmp_path, "nano", resume=True)

@@ -43,6 +43,7 @@ def test_labels_say_what_each_cell_holds():
     assert labels["colour"][0] == COLOURS.index("red") and labels["shape"][8] == SHAPES.index("circle")
     assert labels["size"].tolist() == [SIZES.index("big")] + [-1] * 7 + [SIZES.index("small")]
     assert labels["word"][4] == WRITTEN.index("tea") and (labels["word"] >= 0).sum() == 1
+    assert labels["row"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2] and labels["column"].tolist() == [0, 1, 2] * 3
 
 
 def test_big_covers_more_than_small_and_colours_are_apart():
