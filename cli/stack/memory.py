@@ -29,7 +29,10 @@ def by_process(head: int) -> dict[str, tuple[float, float]]:
 
 
 def _name(command: list[str]) -> str:
-    """`ray::ServeReplica:vision:vision` → `vision`, `python -m services.gateway` → `services.gateway`, …"""
+    """`ray::ServeReplica:vision:vision` → `vision`, `python -m services.gateway` → `services.gateway`, or the program.
+
+    A process may have written its title, arguments and all, over its program's name.
+    """
     if not command:
         return "?"
     if "ServeReplica:" in command[0]:
@@ -37,4 +40,4 @@ def _name(command: list[str]) -> str:
     if "-m" in command:
         return command[command.index("-m") + 1]
     scripts = [part for part in command if part.endswith(".py")]
-    return (scripts[0] if scripts else command[0]).rpartition("/")[2]
+    return (scripts[0] if scripts else command[0].partition(" ")[0]).rpartition("/")[2]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack import keeper, ports, state
+from cli.stack import keeper, memory, ports, state
 from cli.stack.local import LocalStack
 from cli.status import health
 from cli.up import without_password
@@ -146,6 +146,21 @@ def test_ports_that_are_promised_to_another_are_not_given_away(monkeypatch):
     assert ports.choose(0, "--port", besides=[10_002]) == 10_000
     with pytest.raises(OSError, match="only 2 of 3 ports"):
         ports.free(3)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["ray::ServeReplica:vision:vision"], "vision"),
+        (["ray::ServeController"], "ray::ServeController"),
+        (["/venv/bin/python", "-m", "services.gateway"], "services.gateway"),
+        (["/venv/bin/python", "-u", "/ray/dashboard/dashboard.py", "--host=127.0.0.1"], "dashboard.py"),
+        (["/venv/bin/valkey-server unixsocket:/tmp/parley-1/valkey.sock"], "valkey-server"),
+        ([], "?"),
+    ],
+)
+def test_processes_are_shown_by_what_they_are(command, name):
+    assert memory._name(command) == name
 
 
 def test_one_port_is_not_taken_for_two(options, tmp_path):
