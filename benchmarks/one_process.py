@@ -47,6 +47,9 @@ class DirectServices:
         for servicer in self._servicers.values():
             await servicer.stop()
 
+    async def weights(self, service: str) -> str:
+        return self._servicers[service].weights
+
     async def until_done(self, service: str, attempt):
         return await attempt()
 
@@ -89,11 +92,11 @@ class MemoryStore:
     async def report_heard(self, *_) -> None:
         pass
 
-    async def put_embedding(self, content_hash: str, tensor: bytes) -> None:
-        self._embeddings[content_hash] = tensor
+    async def put_embedding(self, name: str, tensor: bytes) -> None:
+        self._embeddings[name] = tensor
 
-    async def embeddings(self, hashes) -> dict[str, bytes]:
-        return {key: self._embeddings[key] for key in hashes if key in self._embeddings}
+    async def embeddings(self, names) -> dict[str, bytes]:
+        return {name: self._embeddings[name] for name in names if name in self._embeddings}
 
     @contextlib.asynccontextmanager
     async def lease(self, session_id: str):

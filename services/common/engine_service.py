@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from pathlib import Path
 from typing import Generic, TypeVar
 
+from parley.checkpoint import MANIFEST
 from services.common.engine_thread import EngineThread
 from services.common.settings import ServiceSettings
 
@@ -19,6 +22,7 @@ class EngineService(Generic[E]):
     def __init__(self, settings: ServiceSettings):
         self.settings = settings
         self.engine: E | None = None  # once started
+        self.weights = ""  # their name, once started
 
     def load(self) -> E:
         """The engine over its parts of the checkpoint, warmed up as far as it can be before its thread runs.
@@ -31,6 +35,7 @@ class EngineService(Generic[E]):
         """Has the running engine answer once, where `load` did not."""
 
     async def start(self) -> None:
+        self.weights = await asyncio.to_thread(_fingerprint, self.settings.checkpoint)
         self.engine = await asyncio.to_thread(self.load)
         self.engine.start()
         await self.warm_up()
@@ -43,3 +48,11 @@ class EngineService(Generic[E]):
     @property
     def alive(self) -> bool:
         return self.engine is not None and self.engine.alive
+
+
+def _fingerprint(checkpoint: Path) -> str:
+    """A name for the weights in a folder, the same for every copy of it; empty where there are none."""
+    try:
+        return hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()[:16]
+    except OSError:  # `load` says what is wrong with the folder
+        return ""

@@ -24,6 +24,7 @@ from services.common import logs
 from services.common.errors import ServiceError
 from services.common.limits import too_much
 from services.gateway.audio import SAMPLE_RATE, InputAudio
+from services.gateway.embeddings import Embeddings
 from services.gateway.outbox import Outbox
 from services.gateway.pictures import Encoded, Pictures
 from services.gateway.session import Session, SessionConfig, SessionStore
@@ -49,7 +50,8 @@ class Conversation:
         self.outbox = Outbox(settings.outbox_events)
         self.last_event = time.monotonic()
         self._store, self._upstream, self._settings = store, upstream, settings
-        self._pictures = Pictures(store, upstream, settings)
+        self._embeddings = Embeddings(store, upstream)
+        self._pictures = Pictures(self._embeddings, upstream, settings)
         self._turn: Turn | None = None  # the newest
         self._turns: set[asyncio.Task] = set()
         self._events = 0  # since the last turn ended
@@ -270,6 +272,7 @@ class Conversation:
             previous=before,
             contests=contests,
             store=self._store,
+            embeddings=self._embeddings,
             upstream=self._upstream,
             settings=self._settings,
             outbox=self.outbox,
@@ -317,7 +320,7 @@ class Conversation:
 
     def _refuse_part(self, question_id: str, error: Exception) -> None:
         """A part that belongs to no named question is left out; otherwise the question is refused with it."""
-        if question_id and self._listening() and self._turn.question_id == question_id:
+        if question_id and self._listening() and self._turn.question_id in ("", question_id):
             self._turn.fail(error)
             return
         self._tell_error(question_id, error)

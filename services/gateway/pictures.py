@@ -15,7 +15,7 @@ from protos.parley.v1.vision_pb2 import EncodeRequest, Frames
 from services.common import streams
 from services.common.errors import ServiceError
 from services.common.limits import too_much
-from services.gateway.session import SessionStore
+from services.gateway.embeddings import Embeddings
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstream import Upstream
 
@@ -28,8 +28,8 @@ class Encoded:
 
 
 class Pictures:
-    def __init__(self, store: SessionStore, upstream: Upstream, settings: GatewaySettings):
-        self._store, self._upstream, self._settings = store, upstream, settings
+    def __init__(self, embeddings: Embeddings, upstream: Upstream, settings: GatewaySettings):
+        self._embeddings, self._upstream, self._settings = embeddings, upstream, settings
 
     def check(self, kind: Literal["image", "video", "frame"], data: bytes) -> None:
         """Raises `ServiceError` for an empty file or one above the limit."""
@@ -49,7 +49,7 @@ class Pictures:
         for file in files:
             digest.update(hashlib.sha256(file).digest())
         content_hash = digest.hexdigest()
-        kept = (await self._store.embeddings([content_hash])).get(content_hash)
+        kept = (await self._embeddings.get([("image", content_hash)])).get(content_hash)
         if kept is not None:
             return Encoded(content_hash, Tensor.FromString(kept), time.monotonic() - started)
         timeout = self._settings.turn_seconds / 2
@@ -59,5 +59,5 @@ class Pictures:
         else:
             setattr(request, kind, files[0])
         answer = await self._upstream.encode(request, timeout)
-        await self._store.put_embedding(content_hash, answer.embeddings.SerializeToString())
+        await self._embeddings.put("image", content_hash, answer.embeddings)
         return Encoded(content_hash, answer.embeddings, time.monotonic() - started)

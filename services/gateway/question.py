@@ -15,10 +15,10 @@ from protos.parley.v1.tensor_pb2 import Tensor
 from services.common.errors import ServiceError
 from services.common.limits import too_much
 from services.gateway.audio import BYTES_PER_SECOND
+from services.gateway.embeddings import Embeddings
 from services.gateway.history import KeptPart
 from services.gateway.pictures import Encoded
 from services.gateway.replay import Log
-from services.gateway.session import SessionStore
 from services.gateway.settings import GatewaySettings
 
 
@@ -82,8 +82,8 @@ class Question:
         self.vectors.append(vectors)
         self.vector_count += rows - skip
 
-    async def keep(self, store: SessionStore) -> list[KeptPart]:
-        """Its parts as history has them; the embeddings of its speech go into the store."""
+    async def keep(self, embeddings: Embeddings) -> list[KeptPart]:
+        """Its parts as history has them; the embeddings of its speech are kept beside."""
         parts = []
         for picture in self.pictures:
             if picture.done() and not picture.cancelled() and picture.exception() is None:
@@ -97,6 +97,6 @@ class Question:
             data = b"".join(vectors.data for vectors in self.vectors.items)
             joined = Tensor(dtype=first.dtype, shape=[self.vector_count, *first.shape[1:]], data=data)
             name = content.hexdigest()
-            await store.put_embedding(name, joined.SerializeToString())
+            await embeddings.put("speech", name, joined)
             parts.append(KeptPart(kind="speech", hash=name, vectors=self.vector_count, text=self.transcript))
         return parts + [KeptPart(kind="text", text=text) for text in self.texts]

@@ -7,7 +7,7 @@ import time
 
 import grpc
 
-from services.common import logs, metrics, streams
+from services.common import logs, metrics
 from services.common.errors import ServiceError
 from services.common.rpc import rpc
 from services.gateway.conversation import Conversation
@@ -35,14 +35,21 @@ class ConversationService:
         await self.store.close()
 
     async def missing(self) -> list[str]:
-        """What does not answer now, of Redis and the four services; empty when a turn can be served."""
-        services = await self.upstream.ready()
+        """What does not answer now, of Redis and the four services; empty when a turn can be served.
+
+        All are asked at once and have `probe_seconds`.
+        """
+        services, redis = await asyncio.gather(self.upstream.ready(), self._redis_answers())
         missing = [service for service, answers in services.items() if not answers]
+        return missing if redis else [*missing, "redis"]
+
+    async def _redis_answers(self) -> bool:
         try:
-            await self.store.ping()
-        except ServiceError:
-            missing.append("redis")
-        return missing
+            async with asyncio.timeout(self.settings.probe_seconds):
+                await self.store.ping()
+        except (ServiceError, TimeoutError):
+            return False
+        return True
 
     @rpc
     async def Converse(self, request_iterator, context):
@@ -51,19 +58,22 @@ class ConversationService:
         if self.conversations >= self.settings.max_conversations:
             metrics.REFUSED.labels(self.service, "conversations").inc()
             raise ServiceError.at_capacity("conversations", self.settings.max_conversations, retry_after=5.0)
+        conversation = Conversation(self.store, self.upstream, self.settings)
         self.conversations += 1
         metrics.CONVERSATIONS.set(self.conversations)
-        conversation = Conversation(self.store, self.upstream, self.settings)
         reading = asyncio.create_task(self._read(conversation, aiter(request_iterator)))
         try:
             while (event := await conversation.outbox.next()) is not None:
                 yield event
             await reading  # raises what ended the stream
         finally:
-            reading.cancel()
-            await conversation.abandon()
-            self.conversations -= 1
-            metrics.CONVERSATIONS.set(self.conversations)
+            try:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+                await conversation.abandon()
+            finally:  # also where this is cancelled once more
+                self.conversations -= 1
+                metrics.CONVERSATIONS.set(self.conversations)
 
     async def _read(self, conversation: Conversation, events) -> None:
         """Feeds the client's events until it closes its side, breaks a rule, or time is up."""
@@ -75,9 +85,8 @@ class ConversationService:
                     await conversation.handle(event)
                 guarding.cancel()
             await conversation.finish()
-        except Exception as error:
-            await streams.drain(events)
-            raise error.exceptions[0] if isinstance(error, ExceptionGroup) else error from None
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         finally:
             conversation.outbox.close()
 

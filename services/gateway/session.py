@@ -5,10 +5,12 @@ Keys, all of which expire:
 - `parley:{<session>}:items`    list of `KeptMessage` JSON, oldest first, at most `history_messages`
 - `parley:{<session>}:heard`    hash turn id → samples played, reported after the turn was kept
 - `parley:{<session>}:turn`     the lease of the turn that is being answered: a random token
-- `parley:embedding:<model>:<hash>`  a serialized `Tensor`
+- `parley:{<session>}:last`     the token that had the lease last
+- `parley:embedding:<name>`      a serialized `Tensor` (see `embeddings.py`)
 
 A turn holds a lease while it lasts, renews it, and can write only with it: two gateways never answer in one session at
-once, and a gateway that was cut off cannot write late. The lease of a dead gateway runs out and is taken over.
+once, and a gateway that was cut off cannot write late. The lease of a dead gateway runs out and is taken over. One that
+ran out while its gateway was only slow, and that nobody has had since, is still its own.
 """
 
 from __future__ import annotations
@@ -39,15 +41,29 @@ log = logs.get_logger(__name__)
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-# lease, items; token, seconds (ms), most messages, message…  →  1, or 0 where the lease is another's
-_APPEND = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-for i = 4, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[i]) end
-if tonumber(ARGV[3]) == 0 then redis.call('DEL', KEYS[2]) else redis.call('LTRIM', KEYS[2], -tonumber(ARGV[3]), -1) end
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
+# All: lease, last holder; token.
+# lease time, life of the last holder's name (ms)  →  -1, or how long (ms) the lease is still another's
+_ACQUIRE = """
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return math.max(0, redis.call('PTTL', KEYS[1])) end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
+return -1
+"""
+_IF_HELD = """
+local holder = redis.call('GET', KEYS[1])
+if holder ~= ARGV[1] and (holder or redis.call('GET', KEYS[2]) ~= ARGV[1]) then return 0 end
+"""
+# lease time (ms)  →  1, or 0 where another has it, or has had it since
+_RENEW = _IF_HELD + "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1"
+# and the items; life of the items (ms), most messages, message…  →  1, or 0 as above
+_APPEND = (
+    _IF_HELD
+    + """
+for i = 4, #ARGV do redis.call('RPUSH', KEYS[3], ARGV[i]) end
+if tonumber(ARGV[3]) == 0 then redis.call('DEL', KEYS[3]) else redis.call('LTRIM', KEYS[3], -tonumber(ARGV[3]), -1) end
+redis.call('PEXPIRE', KEYS[3], ARGV[2])
 return 1
 """
-_RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+)
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
@@ -105,6 +121,7 @@ class SessionStore:
             retry=Retry(ConstantBackoff(0.05), 1),
             retry_on_error=[RedisConnectionError, RedisTimeoutError],
         )
+        self._take = self._redis.register_script(_ACQUIRE)
         self._append = self._redis.register_script(_APPEND)
         self._renew = self._redis.register_script(_RENEW)
         self._release = self._redis.register_script(_RELEASE)
@@ -164,7 +181,7 @@ class SessionStore:
     @_guarded
     async def append(self, lease: Lease, messages: Iterable[KeptMessage]) -> None:
         """Keeps the messages of a turn. Raises ABORTED where the lease has gone to another gateway."""
-        keys = [_key(lease.session_id, "turn"), _key(lease.session_id, "items")]
+        keys = [*_lease_keys(lease.session_id), _key(lease.session_id, "items")]
         rows = [message.to_json() for message in messages]
         if not await self._append(keys=keys, args=[lease.token, self._ttl, self._settings.history_messages, *rows]):
             message = "another connection took over this session while the turn ran; the turn was not kept"
@@ -178,26 +195,23 @@ class SessionStore:
             pipe.pexpire(_key(session_id, "heard"), self._ttl)
             await pipe.execute()
 
-    # Embeddings by content.
+    # Embeddings by name.
 
     @_guarded
-    async def put_embedding(self, content_hash: str, tensor: bytes) -> None:
-        await self._redis.set(self._embedding(content_hash), tensor, px=self._ttl)
+    async def put_embedding(self, name: str, tensor: bytes) -> None:
+        await self._redis.set(_embedding(name), tensor, px=self._ttl)
 
     @_guarded
-    async def embeddings(self, hashes: Iterable[str]) -> dict[str, bytes]:
-        """Those of `hashes` that are still kept. Prolongs their life."""
-        wanted = list(dict.fromkeys(hashes))
+    async def embeddings(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Those of `names` that are still kept. Prolongs their life."""
+        wanted = list(dict.fromkeys(names))
         if not wanted:
             return {}
         async with self._redis.pipeline(transaction=False) as pipe:
-            for content_hash in wanted:
-                pipe.getex(self._embedding(content_hash), px=self._ttl)
+            for name in wanted:
+                pipe.getex(_embedding(name), px=self._ttl)
             found = await pipe.execute()
-        return {content_hash: data for content_hash, data in zip(wanted, found, strict=True) if data is not None}
-
-    def _embedding(self, content_hash: str) -> str:
-        return f"parley:embedding:{self._settings.model}:{content_hash}"
+        return {name: data for name, data in zip(wanted, found, strict=True) if data is not None}
 
     # The turn's lease.
 
@@ -217,18 +231,17 @@ class SessionStore:
             if renewing is not None:
                 renewing.cancel()
             with contextlib.suppress(RedisError, OSError, TimeoutError):
-                await self._release(keys=[_key(session_id, "turn")], args=[lease.token])
+                await self._release(keys=_lease_keys(session_id), args=[lease.token])
 
     @_guarded
     async def _acquire(self, lease: Lease) -> None:
-        key, milliseconds = _key(lease.session_id, "turn"), round(self._settings.lease_seconds * 1000)
+        keys, milliseconds = _lease_keys(lease.session_id), round(self._settings.lease_seconds * 1000)
         left = None  # of the holder's lease, milliseconds, when last seen
-        while not await self._redis.set(key, lease.token, nx=True, px=milliseconds):
-            now_left = await self._redis.pttl(key)
+        while (now_left := await self._take(keys=keys, args=[lease.token, milliseconds, self._ttl])) >= 0:
             if left is not None and now_left > left:  # renewed meanwhile: its holder lives
                 message = "another connection is answering a turn of this session; wait for it or cancel it there"
                 raise ServiceError(grpc.StatusCode.ABORTED, message, retry_after=self._settings.lease_seconds / 3)
-            left = max(now_left, 0)
+            left = now_left
             await asyncio.sleep(min(left / 1000 + 0.01, self._settings.lease_seconds / 10))
 
     async def _keep(self, lease: Lease) -> None:
@@ -236,7 +249,7 @@ class SessionStore:
         while True:
             await asyncio.sleep(self._settings.lease_seconds / 3)
             try:
-                if not await self._renew(keys=[_key(lease.session_id, "turn")], args=[lease.token, milliseconds]):
+                if not await self._renew(keys=_lease_keys(lease.session_id), args=[lease.token, milliseconds]):
                     lease.lost.set()
                     return
             except (RedisError, OSError, TimeoutError):  # nobody else can take it either; try again
@@ -245,3 +258,11 @@ class SessionStore:
 
 def _key(session_id: str, name: str) -> str:
     return f"parley:{{{session_id}}}:{name}"
+
+
+def _lease_keys(session_id: str) -> list[str]:
+    return [_key(session_id, "turn"), _key(session_id, "last")]
+
+
+def _embedding(name: str) -> str:
+    return f"parley:embedding:{name}"

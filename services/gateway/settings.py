@@ -31,10 +31,6 @@ class GatewaySettings(BaseSettings):
         validation_alias=AliasChoices("PARLEY_REDIS_URL", "REDIS_URL"),
         description="Redis that holds the sessions",
     )
-    model: str = Field(
-        "nano",
-        description="Name of the weights served. Embeddings are kept under it, so a change of weights needs a new name",
-    )
 
     # Sessions.
     session_seconds: float = Field(3600, gt=0, description="A session is forgotten this long after its last use")
@@ -91,7 +87,7 @@ class GatewaySettings(BaseSettings):
     outbox_events: int = Field(256, ge=1, description="Events waiting for a slow client before the turn waits too")
 
     # Calls to the services.
-    connect_seconds: float = Field(5.0, gt=0, description="Time to answer a probe of readiness")
+    probe_seconds: float = Field(1.5, gt=0, description="Time that Redis and each service have to answer a probe")
     stall_seconds: float = Field(
         10.0, gt=0, description="A service that owes an answer and is silent this long is lost"
     )

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import grpc
@@ -38,6 +38,7 @@ from services.common.errors import ServiceError, status_of
 from services.gateway.answer import Answer
 from services.gateway.audio import SAMPLE_RATE
 from services.gateway.clock import Clock
+from services.gateway.embeddings import Embeddings
 from services.gateway.history import KeptMessage, heard_text, newest_within, to_wire
 from services.gateway.outbox import Outbox
 from services.gateway.pictures import Encoded
@@ -73,6 +74,7 @@ class Turn:
         previous: Turn | None,
         contests: bool = False,
         store: SessionStore,
+        embeddings: Embeddings,
         upstream: Upstream,
         settings: GatewaySettings,
         outbox: Outbox,
@@ -86,7 +88,7 @@ class Turn:
         self.interrupted = previous  # the turn before, as long as this one waits for it
         self.contested = previous if contests else None  # it is held until this turn's state is known
         self.kept = False  # written to the session
-        self._store, self._upstream = store, upstream
+        self._store, self._embeddings, self._upstream = store, embeddings, upstream
         self._settings, self._outbox = settings, outbox
         self._deadline_ms = streams.deadline_in(settings.turn_seconds)
         self._sampling = Sampling()
@@ -233,7 +235,7 @@ class Turn:
     def _seconds_left(self) -> float:
         return max(0.0, self._deadline_ms / 1000 - time.time())
 
-    def _stream(self, service: str, requests: AsyncIterator):
+    def _stream(self, service: str, requests: AsyncGenerator):
         return self._upstream.stream(
             service, requests, session_id=self.session.id, turn_id=self.id, timeout=self._seconds_left
         )
@@ -265,7 +267,7 @@ class Turn:
                     self.tell(heard=wire.Transcript(text=question.transcript))
         raise ConnectionLostError("speech: the stream ended early")
 
-    async def _listen_requests(self) -> AsyncIterator[ListenRequest]:
+    async def _listen_requests(self) -> AsyncGenerator[ListenRequest, None]:
         yield ListenRequest(
             open=ListenOpen(
                 session_id=self.session.id, turn_id=self.id, deadline_ms=self._deadline_ms, sample_rate=SAMPLE_RATE
@@ -309,8 +311,11 @@ class Turn:
         if contested is not None and all(message.turn_id != contested.id for message in kept):
             kept += await contested.as_heard()
         messages = newest_within(kept, self._settings.history_tokens)
-        hashes = [part.hash for message in messages for part in message.parts if part.hash]
-        return to_wire(messages, self.session.config.instructions, await self._store.embeddings(hashes))
+        wanted = {(part.kind, part.hash) for message in messages for part in message.parts if part.hash}
+        found = await self._embeddings.get(wanted)
+        if len(found) < len(wanted):
+            log.info("pictures or speech of earlier turns are no longer kept", missing=len(wanted) - len(found))
+        return to_wire(messages, self.session.config.instructions, found)
 
     async def _take_lease(self) -> None:
         if self.interrupted is not None:
@@ -368,7 +373,7 @@ class Turn:
             self.answer.text += token.text
             await self._outbox.put(self._event(text=wire.TextDelta(text=token.text)))
 
-    async def _think_requests(self, messages: list) -> AsyncIterator[GenerateRequest]:
+    async def _think_requests(self, messages: list) -> AsyncGenerator[GenerateRequest, None]:
         yield GenerateRequest(
             open=GenerateOpen(
                 session_id=self.session.id,
@@ -426,7 +431,7 @@ class Turn:
         metrics.AUDIO_SECONDS.labels("gateway", "out").inc(samples / max(1, chunk.sample_rate))
         await self._outbox.put(self._event(audio=delta))
 
-    async def _speak_requests(self) -> AsyncIterator[SpeakRequest]:
+    async def _speak_requests(self) -> AsyncGenerator[SpeakRequest, None]:
         yield SpeakRequest(
             open=SpeakOpen(
                 session_id=self.session.id,
@@ -492,7 +497,7 @@ class Turn:
 
     async def as_heard(self) -> list[KeptMessage]:
         """The question and, if any of it was delivered, the answer with how far it was heard."""
-        question = KeptMessage(role="user", turn_id=self.id, parts=await self.question.keep(self._store))
+        question = KeptMessage(role="user", turn_id=self.id, parts=await self.question.keep(self._embeddings))
         answer = self.answer.kept(self.id, self._whole)
         return [question] if answer is None else [question, answer]
 

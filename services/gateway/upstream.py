@@ -15,7 +15,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import grpc
@@ -27,6 +27,7 @@ from protos.parley.v1.vision_pb2_grpc import VisionEncoderStub
 from protos.parley.v1.voice_pb2_grpc import SpeechDecoderStub
 from services.common import logs, metrics
 from services.common.errors import ServiceError, retry_after
+from services.common.health import WEIGHTS_KEY
 from services.common.rpc import TOKEN_VARIABLE
 from services.gateway.settings import SERVICES, GatewaySettings
 
@@ -43,6 +44,7 @@ _STUBS = {
     "voice": SpeechDecoderStub,
 }
 METHODS = {"vision": "Encode", "speech": "Listen", "language": "Generate", "voice": "Speak"}
+_WEIGHTS_SECONDS = 5.0  # a service is asked again what weights it has after this long
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # seconds before each new attempt; the last one goes on
 
 
@@ -64,6 +66,9 @@ class Upstream:
     def __init__(self, settings: GatewaySettings):
         self._settings = settings
         self._channels: dict[str, list[grpc.aio.Channel]] = {}  # by address
+        self._weights: dict[str, str] = {}  # by service, as last told
+        self._weights_asked: dict[str, float] = {}  # by service, `time.monotonic()`
+        self._asking_weights = {service: asyncio.Lock() for service in SERVICES}
         self._turn: dict[str, itertools.count] = {service: itertools.count() for service in SERVICES}
         for service in SERVICES:
             for address in settings.addresses(service):
@@ -81,24 +86,34 @@ class Upstream:
         return _STUBS[service](group[turn // len(addresses) % len(group)])
 
     async def ready(self) -> dict[str, bool]:
-        """Which services answer now: each is asked for its health."""
+        """Which services answer now: each is asked for its health, all at once, for `probe_seconds`."""
         return dict(zip(SERVICES, await asyncio.gather(*map(self._answers, SERVICES)), strict=True))
 
     async def _answers(self, service: str) -> bool:
-        addresses = self._settings.addresses(service)
-        for address in addresses:
-            health = health_pb2_grpc.HealthStub(self._channels[address][0])
-            try:
-                answer = await health.Check(
-                    health_pb2.HealthCheckRequest(),
-                    timeout=self._settings.connect_seconds,
-                    metadata=_metadata(service),
-                )
-            except grpc.RpcError:
-                continue
-            if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                return True
-        return False
+        answers = await asyncio.gather(*(self._probe(service, it) for it in self._settings.addresses(service)))
+        self._weights_asked[service] = time.monotonic()
+        return any(answers)
+
+    async def _probe(self, service: str, address: str) -> bool:
+        call = health_pb2_grpc.HealthStub(self._channels[address][0]).Check(
+            health_pb2.HealthCheckRequest(), timeout=self._settings.probe_seconds, metadata=_metadata(service)
+        )
+        try:
+            answer = await call
+            for key, value in await call.trailing_metadata() or ():
+                if key == WEIGHTS_KEY:
+                    self._weights[service] = value
+        except grpc.RpcError:
+            return False
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+    async def weights(self, service: str) -> str:
+        """A name for the weights that `service` has, as it told within the last seconds; empty while it never has."""
+        async with self._asking_weights[service]:
+            age = time.monotonic() - self._weights_asked.get(service, float("-inf"))
+            if age > _WEIGHTS_SECONDS or service not in self._weights:
+                await self._answers(service)
+        return self._weights.get(service, "")
 
     async def encode(self, request, timeout: float):
         """VisionEncoder.Encode, tried again while the connection is lost. Raises `ServiceError`."""
@@ -127,6 +142,7 @@ class Upstream:
                 if lost_since is None or now - started > self._settings.recovery_seconds:
                     lost_since = now  # it had worked for long: a new loss
                 metrics.RECONNECTS.labels(service).inc()
+                self._weights_asked.pop(service, None)  # what comes back may have others
                 if now - lost_since >= self._settings.recovery_seconds:
                     message = f"the {service} service cannot be reached; tried again {number} times"
                     raise ServiceError(grpc.StatusCode.UNAVAILABLE, message, retry_after=2.0) from error
@@ -136,7 +152,7 @@ class Upstream:
         raise AssertionError("unreachable")
 
     @contextlib.asynccontextmanager
-    async def stream(self, service: str, requests: AsyncIterator, *, session_id: str, turn_id: str, timeout: float):
+    async def stream(self, service: str, requests: AsyncGenerator, *, session_id: str, turn_id: str, timeout: float):
         """Opens the service's stream, sends it `requests` (numbered here) and yields an iterator of its answers.
 
         Leaving the context cancels the call. Iterating raises `ConnectionLostError`, `ServiceError`, or what `requests`
@@ -183,16 +199,17 @@ class Upstream:
             yield answer
 
 
-async def _send(call, requests: AsyncIterator) -> None:
+async def _send(call, requests: AsyncGenerator) -> None:
     """Numbers and sends. That the call has ended is for the reader to find; other errors are this side's own."""
     sequence = 0
-    async for request in requests:
-        request.sequence = sequence
-        sequence += 1
-        try:
-            await call.write(request)
-        except (grpc.RpcError, asyncio.InvalidStateError):
-            return
+    async with contextlib.aclosing(requests):
+        async for request in requests:
+            request.sequence = sequence
+            sequence += 1
+            try:
+                await call.write(request)
+            except (grpc.RpcError, asyncio.InvalidStateError):
+                return
     with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
         await call.done_writing()
 

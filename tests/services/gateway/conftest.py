@@ -49,17 +49,23 @@ def spoken_question() -> np.ndarray:
     return (np.clip(speech, -1, 1) * 32767).astype("<i2")
 
 
-def picture_file(colour: str = "red", size: int = 64) -> bytes:
-    image = Image.new("RGB", (size, size), "white")
-    ImageDraw.Draw(image).ellipse((8, 8, 32, 32), fill=colour)
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+@pytest.fixture(scope="session")
+def draw():
+    """Makes a picture file; embeddings are kept by content, so a new one needs a colour of its own."""
+
+    def draw_circle(colour: str) -> bytes:
+        image = Image.new("RGB", (64, 64), "white")
+        ImageDraw.Draw(image).ellipse((8, 8, 32, 32), fill=colour)
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        return file.getvalue()
+
+    return draw_circle
 
 
 @pytest.fixture(scope="session")
-def picture() -> bytes:
-    return picture_file()
+def picture(draw) -> bytes:
+    return draw("red")
 
 
 class ServiceThread:

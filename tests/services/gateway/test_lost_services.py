@@ -64,11 +64,11 @@ async def test_a_service_that_dies_mid_turn_costs_a_pause_and_nothing_else(
 
 
 async def test_an_llm_core_that_dies_while_a_picture_is_encoded_costs_a_pause(
-    make_gateway, connect, services, picture, answering_checkpoint, monkeypatch
+    make_gateway, connect, services, draw, answering_checkpoint, monkeypatch
 ):
     await asyncio.to_thread(services.start, "language", "doomed", checkpoint=answering_checkpoint)
     both = ",".join(f"127.0.0.1:{services.ports[name]}" for name in ("doomed", "language"))
-    gateway = await make_gateway(language=both, model="slow to see", turn_seconds=30)
+    gateway = await make_gateway(language=both, turn_seconds=30)
     encode, lost = gateway.service.upstream.encode, asyncio.Event()
 
     async def encode_once_lost(request, timeout):
@@ -77,7 +77,7 @@ async def test_an_llm_core_that_dies_while_a_picture_is_encoded_costs_a_pause(
 
     monkeypatch.setattr(gateway.service.upstream, "encode", encode_once_lost)
     client = await connect(gateway, text_only=True)
-    asking = asyncio.create_task(client.ask(Question(text="what is it?", images=[picture])))
+    asking = asyncio.create_task(client.ask(Question(text="what is it?", images=[draw("navy")])))
     before = reconnects("language")
     while not metrics.SESSIONS.labels("llm_core")._value.get():  # the prompt has begun and waits for the picture
         await asyncio.sleep(0.01)
@@ -89,10 +89,10 @@ async def test_an_llm_core_that_dies_while_a_picture_is_encoded_costs_a_pause(
     assert answer.reason == "complete", answer.error
 
 
-async def test_a_picture_is_seen_although_a_vision_encoder_is_gone(make_gateway, connect, services, picture):
+async def test_a_picture_is_seen_although_a_vision_encoder_is_gone(make_gateway, connect, services, draw):
     nobody, vision = "127.0.0.1:9", f"127.0.0.1:{services.ports['vision']}"
-    client = await connect(await make_gateway(vision=f"{nobody},{vision}", model="another"), text_only=True)
-    assert (await client.ask(Question(text="what is it?", images=[picture]))).reason == "complete"
+    client = await connect(await make_gateway(vision=f"{nobody},{vision}"), text_only=True)
+    assert (await client.ask(Question(text="what is it?", images=[draw("teal")]))).reason == "complete"
 
 
 async def test_a_service_that_stays_away_fails_the_turn_and_not_the_conversation(
@@ -130,3 +130,17 @@ async def test_health_pages_tell_what_is_missing(make_gateway):
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{lame.http_port}") as http:
         page = await http.get("/readyz")
         assert (page.status_code, page.json()["missing"]) == (503, ["voice"])
+
+
+async def test_what_hangs_is_missing_before_long(make_gateway):
+    async def hang(reader, writer):
+        await reader.read()
+        writer.close()
+
+    dumb = await asyncio.start_server(hang, "127.0.0.1")  # accepts, and says nothing
+    address = f"127.0.0.1:{dumb.sockets[0].getsockname()[1]}"
+    hanging = ",".join([address] * 40)
+    gateway = await make_gateway(vision=hanging, speech=hanging, redis_url=f"redis://{address}", probe_seconds=0.5)
+    async with asyncio.timeout(20):  # one after the other they would take 40
+        assert await gateway.service.missing() == ["vision", "speech", "redis"]
+    dumb.close()

