@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
+import sys
 
 import grpc
 
@@ -39,20 +41,28 @@ class Gateway:
         )
         conversation_pb2_grpc.add_ConversationServicer_to_server(self.service, self._server)
         health.add_to_server(self._server)
-        self._web = WebServer(build(self.service), settings.host, settings.http_port)
+        self._web = WebServer(build(self.service))
         self.port = 0
         self.http_port = 0
 
     async def start(self) -> None:
-        """Raises `OSError` or `RuntimeError` where a port is taken."""
-        self.port = self._server.add_insecure_port(f"{self.settings.host}:{self.settings.port}")
+        """Raises `OSError` where it cannot listen."""
+        host, port, http_port = self.settings.host, self.settings.port, self.settings.http_port
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            http = socket.create_server((host, http_port), family=family)
+        except OSError as error:
+            raise OSError(f"cannot listen on {host}, HTTP port {http_port}: {error.strerror}") from None
+        try:
+            self.port = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError:
+            http.close()
+            raise OSError(f"cannot listen on {host}, gRPC port {port}: taken, or no address of this machine") from None
         await self._server.start()
-        self._serving = asyncio.create_task(self._web.serve())
+        self.http_port = http.getsockname()[1]
+        self._serving = asyncio.create_task(self._web.serve(sockets=[http]))
         while not self._web.started:
-            if self._serving.done():
-                raise OSError(f"the HTTP port {self.settings.http_port} is taken; set PARLEY_GATEWAY_HTTP_PORT")
             await asyncio.sleep(0.01)
-        self.http_port = self._web.bound_port
         health.process_health.ready = True
 
     async def stop(self) -> None:
@@ -72,7 +82,12 @@ async def run() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await gateway.start()
+    try:
+        await gateway.start()
+    except OSError as error:
+        await gateway.service.stop()
+        log.error("cannot start", error=str(error))
+        sys.exit(f"{error}; PARLEY_GATEWAY_PORT and PARLEY_GATEWAY_HTTP_PORT choose others")
     contract = conversation_pb2.DESCRIPTOR.services_by_name["Conversation"].full_name
     print(json.dumps({"grpc": gateway.port, "http": gateway.http_port, "contract": contract}), flush=True)
     log.info("listening", grpc=gateway.port, http=gateway.http_port)

@@ -36,14 +36,9 @@ def build(service: ConversationService) -> FastAPI:
 class WebServer(uvicorn.Server):
     """Runs in the gateway's event loop and leaves its signals alone."""
 
-    def __init__(self, app: FastAPI, host: str, port: int):
-        super().__init__(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, lifespan="off"))
+    def __init__(self, app: FastAPI):
+        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
 
     @contextlib.contextmanager
     def capture_signals(self):
         yield
-
-    @property
-    def bound_port(self) -> int:
-        """The port it listens on, once started."""
-        return self.servers[0].sockets[0].getsockname()[1]
