@@ -1,15 +1,13 @@
 """The echo servicers under real Ray Serve in HAProxy mode: `python echo_node.py GRPC_PORT HTTP_PORT RUNTIME_DIR`."""
 
-import signal
 import sys
 from pathlib import Path
 
 import echo
 
 from services.common.serve import application
-from services.node import run
+from services.node import run, wait_for_a_signal
 
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 specs = (echo.VISION, echo.SPEECH)
 run(
     {spec.application: application(spec) for spec in specs},
@@ -19,4 +17,4 @@ run(
     Path(sys.argv[3]),
 )
 print("ready", flush=True)
-signal.sigwait({signal.SIGTERM})
+wait_for_a_signal()

@@ -1,11 +1,15 @@
 """What a caller sees, the same under `grpc.aio` and under Ray Serve in HAProxy mode."""
 
 import asyncio
+import os
+import signal
+from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from cli.stack import processes
 from protos.parley.v1 import speech_pb2, vision_pb2
 from protos.parley.v1.speech_pb2_grpc import SpeechEncoderStub
 from protos.parley.v1.vision_pb2_grpc import VisionEncoderStub
@@ -143,6 +147,15 @@ async def test_health_is_asked_the_standard_way(channel):
             health_pb2.HealthCheckRequest(), metadata=metadata, timeout=20
         )
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_no_process_of_ray_has_its_end_blocked(ray_serve):
+    blocked = {}
+    for pid in processes.descendants(os.getpid()):
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        blocked[f"{pid} {status['Name'].strip()}"] = int(status["SigBlk"], 16) >> (signal.SIGTERM - 1) & 1
+    assert len(blocked) > 5 and any("ray::" in name for name in blocked), blocked
+    assert not any(blocked.values()), blocked
 
 
 async def test_a_dead_replica_is_replaced(ray_serve):
