@@ -11,7 +11,6 @@ die with it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -44,11 +43,6 @@ class Options:
     http_port: int
     redis_url: str = ""  # empty: an embedded Valkey
     start_timeout: float = 300.0  # seconds
-
-
-def fingerprint(checkpoint: str) -> str:
-    """Names the weights: embeddings that sessions keep are of no use to others."""
-    return hashlib.sha256((Path(checkpoint) / "manifest.json").read_bytes()).hexdigest()[:16]
 
 
 class StackError(Exception):
@@ -95,7 +89,6 @@ class Keeper:
             "PARLEY_GATEWAY_PORT": str(options.port),
             "PARLEY_GATEWAY_HTTP_PORT": str(options.http_port),
             "PARLEY_GATEWAY_DRAIN_SECONDS": "3",
-            "PARLEY_GATEWAY_MODEL": fingerprint(options.checkpoint),
             "PYTHONUNBUFFERED": "1",
             **{f"PARLEY_{SERVICES[name]}_METRICS_PORT": str(port) for name, port in self.metrics_ports.items()},
             **node_environment(self.runtime, rest[:NODE_PORTS], ports.free_block(), secrets.token_hex(16)),
