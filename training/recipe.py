@@ -135,7 +135,7 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=8e-4, muon=1.2e-3, steps=1500, batch=8, row=512, save_every=200, validate_every=250,
+            lr=8e-4, muon=1.2e-3, steps=1200, batch=8, row=512, save_every=200, validate_every=250,
             lr_of={"vision_encoder": 2e-4, "vision_adapter": 4e-4, "speech_encoder": 1.5e-4, "state_head": 1e-3},
             mixture={
                 "questions": 26, "spoken_questions": 30, "small_talk": 5, "spoken_small_talk": 14,
