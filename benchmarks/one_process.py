@@ -14,6 +14,7 @@ from cli.client import Client
 from protos.parley.v1 import conversation_pb2 as wire
 from services.apps import SPECS
 from services.common.errors import ServiceError
+from services.common.serve import keep_what_is_loaded
 from services.gateway.conversation import Conversation
 from services.gateway.session import Lease, Session
 from services.gateway.settings import GatewaySettings
@@ -42,6 +43,7 @@ class DirectServices:
     async def start(self) -> None:
         for servicer in self._servicers.values():
             await servicer.start()
+        keep_what_is_loaded()  # as every process of a service does
 
     async def stop(self) -> None:
         for servicer in self._servicers.values():

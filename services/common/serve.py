@@ -59,7 +59,7 @@ def _limit_threads(threads: int) -> None:
 def keep_what_is_loaded() -> None:
     """Takes what this process holds now from the garbage collector, which would stop it for 0.2 s to look through that.
 
-    Called once a process has loaded and warmed up, before it is ready.
+    Called once a process has loaded and warmed up, before it is asked for anything.
     """
     gc.collect()
     gc.freeze()
