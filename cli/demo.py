@@ -48,5 +48,8 @@ def demo(
             typer.echo(f"\nasking {QUESTION} about {PICTURE}")
             asyncio.run(ask.converse(running.gateway, configure, [question], out))
             typer.echo("\nstopping …")
+        except KeyboardInterrupt:
+            typer.echo("\nstopping …")
+            raise
         except StackError as error:
             raise CommandError(str(error)) from None
