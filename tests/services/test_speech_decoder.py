@@ -53,7 +53,7 @@ class Client:
     async def emptied(self) -> None:
         """Waits until no row is held."""
         engine = self.service.engine
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while engine.live or engine._rows or engine._waiting or engine.cache.size:
                 await asyncio.sleep(0.01)
 
@@ -206,7 +206,7 @@ async def test_at_capacity(start):
     client = await start(max_sessions=1)
     holding = client.stub.Speak()
     await holding.write(answer()[0])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not client.service.engine.live:
             await asyncio.sleep(0.01)
     error = await client.refused(answer()[:1])

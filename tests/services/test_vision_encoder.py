@@ -3,6 +3,7 @@
 import asyncio
 import io
 import struct
+import threading
 import time
 import zlib
 
@@ -165,12 +166,17 @@ async def test_what_is_above_a_limit_is_refused(start, fields, reason):
     assert (await client.encode(image=picture(1))).pictures == 1
 
 
-async def test_full_says_so_and_has_room_again(start):
-    client = await start(max_queued=2, max_wait_ms=100)
-    results = await asyncio.gather(*(client.encode(image=picture(i)) for i in range(5)), return_exceptions=True)
-    refused = [r for r in results if isinstance(r, grpc.aio.AioRpcError)]
-    assert {error.code() for error in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-    assert len(refused) == 3 and retry_after(refused[0]) > 0
+async def test_full_says_so_and_has_room_again(start, monkeypatch):
+    client = await start(max_queued=2)
+    run, may_run = client.service.engine.run, threading.Event()
+    monkeypatch.setattr(client.service.engine, "run", lambda pixels: may_run.wait(60) and run(pixels))
+    held = [asyncio.ensure_future(client.encode(image=picture(i))) for i in range(2)]
+    while client.service._in_work < 2:
+        await asyncio.sleep(0.01)
+    error = await client.refused(image=picture(2))
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after(error) > 0
+    may_run.set()
+    assert [(await response).pictures for response in held] == [1, 1]
     assert (await client.encode(image=picture(9))).pictures == 1
 
 
