@@ -86,7 +86,8 @@ def initialised(tmp_path_factory, chatml_tokenizer: Tokenizer) -> Path:
     ).save_pretrained(folder / "eyes")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:  # a fresh speech encoder of full size would take seconds to make
         patch.setattr("parley.pretrained.preset", lambda name: preset("nano"))
-        init_pretrained("vita-7b", folder / "llm", folder / "eyes", folder / "out")
+        # With this seed the fresh state head finds something to answer.
+        init_pretrained("vita-7b", folder / "llm", folder / "eyes", folder / "out", seed=3)
     return folder / "out"
 
 
@@ -165,6 +166,7 @@ async def test_a_turn_with_picture_and_speech_goes_through_all_four_services(ori
         vectors, transcript = await listen(stubs["speech"], waveform, config.speech.sample_rate)
         parts = [language_pb2.Part(image=seen.embeddings), language_pb2.Part(speech=tensors.from_torch(vectors))]
         state, tokens, done = await generate(stubs["language"], parts)
+        assert tokens, "the state was that there is nothing to answer"
         audio, sample_rate, spoken = await speak(stubs["voice"], [(token.id, token.text) for token in tokens])
 
     sent = to_pcm16(waveform).astype(np.float32) / 2**15

@@ -16,7 +16,7 @@ from services.llm_core.prompts import Piece, PromptReader, keys_of
 from services.llm_core.rows import Row
 from services.llm_core.sampler import Draw, Sampling, sample
 from services.llm_core.scheduler import Scheduler, share_evenly
-from services.llm_core.state import TokenWalk, decide
+from services.llm_core.state import Decision, TokenWalk, decide
 from services.llm_core.turns import Turn
 
 
@@ -218,8 +218,11 @@ def test_speech_in_a_row_is_one_utterance(tiny_config, tiny_tokenizer):
 async def test_events_are_counted_as_they_are_read():
     heard = []
     turn = Turn(SimpleNamespace(has_read=heard.append), "", "t", None, Sampling())
-    turn.fail(ValueError("no"))
+    first = Decision(0, (1.0, 0.0, 0.0))
+    turn.deliver(first)
+    turn.deliver(ValueError("no"))
+    found = []
     with pytest.raises(ValueError, match="no"):
-        async for _ in turn.events():
-            pass
-    assert heard == [turn] and turn.read == 1 and turn.key is turn
+        async for event in turn.events():
+            found.append(event)
+    assert found == [first] and heard == [turn] and turn.read == 1 and turn.key is turn
