@@ -2,7 +2,8 @@
 
 Notable points:
 - A GPU has bf16. A CPU may have it (AVX-512 BF16, AMX: twice as fast as fp32) or imitate it (fifty times slower).
-- On a CPU attention's fused kernel is slow backwards; in bf16 plain matrix products are faster.
+- On a CPU attention's fused kernel is slow backwards, in bf16 above all: over rows as short as ours plain matrix products
+  and a softmax take a third of the time.
 - Weights, their gradients and the optimizer stay in fp32: only the matrix products are done in bf16.
 """
 
@@ -13,7 +14,9 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedModel
 
 GAIN = 1.4  # how much faster bf16 must be to be chosen
 SIDE = 512  # of the matrices it is measured with
@@ -38,6 +41,19 @@ def seconds(dtype: torch.dtype, tries: int = 10) -> float:
         a @ a
         taken.append(time.perf_counter() - start)
     return min(taken)
+
+
+def plain_attention(model: nn.Module, device: torch.device) -> None:
+    """Where that is faster, lets the `transformers` networks in the model write their attention out."""
+    if device.type == "cpu":
+        for module in model.modules():
+            if isinstance(module, PreTrainedModel):
+                module.set_attn_implementation("eager")
+
+
+def product_dtype(device: torch.device) -> torch.dtype:
+    """What matrix products are computed in, here and now."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
 
 
 @contextmanager

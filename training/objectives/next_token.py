@@ -25,6 +25,7 @@ from parley.speech import fbank
 from parley.vision import frames_to_pixels, tile
 from training.data.packing import IGNORED, Rows, pack
 from training.data.records import Sample, parts, turn_states
+from training.precision import product_dtype
 
 STATE_WEIGHT = 0.2
 CTC_WEIGHT = 1.0
@@ -69,6 +70,7 @@ class NextTokenObjective:
     def prepare(self, samples: list[Sample]) -> DialogBatch:
         """Samples → ids, pixels and mel frames, still without the model."""
         batch, pictures, speech = DialogBatch([]), [], []
+        number_of: dict[int, int] = {}  # a picture that several samples show is encoded once
         for sample in samples:
             rendered = Rendered(states=[STATES.index(state) for state in turn_states(sample.messages)])
             rendered.kinds = [sample.about.get("kind", sample.task)] * len(rendered.states)
@@ -81,8 +83,10 @@ class NextTokenObjective:
                         speech.append(fbank(segment.content, self.config.speech))
                     else:
                         cut = tile if segment.kind == "image" else frames_to_pixels
-                        batch.media.append(("image", len(pictures)))
-                        pictures.append(cut(segment.content, self.config.vision))
+                        known = number_of.setdefault(id(segment.content), len(pictures))
+                        batch.media.append(("image", known))
+                        if known == len(pictures):
+                            pictures.append(cut(segment.content, self.config.vision))
                 else:
                     rendered.segments.append(segment.ids)
                     rendered.answers.append(segment.answer)
@@ -142,8 +146,9 @@ class NextTokenObjective:
             inside = _run_index(rows.ids)
             spliced = flat[(starts[number] + inside).clamp(max=len(flat) - 1)].to(embedded.dtype)
             embedded = torch.where((rows.ids < 0)[..., None], spliced, embedded)
+        mask = torch.zeros((), dtype=product_dtype(self.device)).where(rows.mask(), -torch.inf)
         hidden = self.model.language.model(
-            inputs_embeds=embedded, attention_mask=rows.mask(), position_ids=rows.positions, use_cache=False
+            inputs_embeds=embedded, attention_mask=mask, position_ids=rows.positions, use_cache=False
         ).last_hidden_state
         return rows, hidden, speech
 

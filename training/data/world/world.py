@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from PIL import Image
 
@@ -21,6 +23,8 @@ from training.data.world.voices import draw_voice
 
 # How often a kind is asked in a dialogue: what is hard to learn comes up more often.
 KIND_WEIGHTS = {"colour": 3, "shape": 3, "count": 3, "where": 5, "relation": 6, "is_there": 3, "written": 4}
+# Answered by finding one thing and naming what is asked of it.
+LOOKUP_KINDS = ("colour", "shape", "where", "written")
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,8 @@ class World:
         return scene_of(self.rng("scene", index), self.split)
 
     def picture(self, index: int) -> tuple[Scene, Image.Image]:
-        """A scene and its picture, RGB 96×96."""
-        scene = self.scene(index)
-        return scene, draw(scene, self.rng("pixels", index))
+        """A scene and its picture, RGB 96×96. Asked again soon, it is the very same picture."""
+        return _picture(self, index)
 
     def cells(self, index: int) -> tuple[Image.Image, dict]:
         """A picture and what each cell holds (`pictures.cell_labels`): the vision encoder's pretraining."""
@@ -71,6 +74,16 @@ class World:
                 seen.add(question.text)
                 pairs.append((question.text, question.answer))
         return Sample(converse(pairs, image=image), "question", "text", {"scene": str(scene)})
+
+    def single(self, index: int, kinds: Sequence[str] = PICTURE_KINDS, share: int = 4) -> Sample:
+        """One question about one picture, and the next ones, `share` in all, about the same picture. Kinds come up as
+        often as in a dialogue."""
+        rng = self.rng("single", index)
+        scene, image = self.picture(index // share)
+        weights = [KIND_WEIGHTS[kind] for kind in kinds]
+        while True:
+            if question := ask(scene, rng.choices(kinds, weights)[0], self.split, rng):
+                return self.asked(question, "question", image=image, scene=str(scene))
 
     def question(self, index: int, kind: str | None = None) -> Sample:
         """One question about one picture; `about` tells kind, form and scene."""
@@ -159,6 +172,12 @@ class World:
     def asked(self, question: Question, task: str, scene: str = "", **media) -> Sample:
         about = {"kind": question.kind, "form": question.form} | ({"scene": scene} if scene else {})
         return Sample(converse([(question.text, question.answer)], **media), task, "text", about)
+
+
+@lru_cache(maxsize=512)
+def _picture(world: World, index: int) -> tuple[Scene, Image.Image]:
+    scene = world.scene(index)
+    return scene, draw(scene, world.rng("pixels", index))
 
 
 def converse(pairs: list[tuple[str, str]], **media) -> list[dict]:
