@@ -114,7 +114,8 @@ def balance(first: nn.Linear, seen: Tensor) -> None:
     flat = seen.flatten(0, 1)
     middle = flat.mean(0)
     _, sizes, directions = torch.linalg.svd(flat - middle, full_matrices=False)
-    main = directions[:DIRECTIONS] / (sizes[:DIRECTIONS, None] / len(flat) ** 0.5)
+    sizes = sizes.clamp(min=1e-5 * sizes[0]) / len(flat) ** 0.5  # what is nothing but rounding stays small
+    main = directions[:DIRECTIONS] / sizes[:DIRECTIONS, None]
     places = (seen.mean(0) - middle) @ main.T  # what a cell looks like on average
     apart = torch.linalg.svd(places, full_matrices=False)[2][: seen.shape[1] - 1]
     read = torch.cat([main, PLACE_GAIN * apart @ main])

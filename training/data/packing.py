@@ -46,7 +46,7 @@ def place(lengths: list[int], row_length: int) -> tuple[list[Place], int]:
 def best_length(lengths: list[int], longest: int) -> int:
     """The row length, up to `longest`, at which rows cost least: their area, and a little for what attention adds."""
     candidates = [*range(min(max(lengths), longest), longest, 16), longest]
-    return min(candidates, key=lambda length: place(lengths, length)[1] * length * (1 + length / 200))
+    return min(candidates, key=lambda length: place(lengths, length)[1] * length * (1 + length / 400))
 
 
 @dataclass
