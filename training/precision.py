@@ -2,13 +2,14 @@
 
 Notable points:
 - A GPU has bf16. A CPU may have it (AVX-512 BF16, AMX: twice as fast as fp32) or imitate it (fifty times slower).
-- On a CPU attention's fused kernel is slow backwards, in bf16 above all: over rows as short as ours plain matrix products
-  and a softmax take a third of the time.
+- On a CPU attention's fused kernel is slow backwards, in bf16 above all: over rows as short as ours plain matrix
+  products and a softmax take a third of the time.
 - Weights, their gradients and the optimizer stay in fp32: only the matrix products are done in bf16.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -24,7 +25,9 @@ SIDE = 512  # of the matrices it is measured with
 
 def best_device() -> torch.device:
     """The GPU of this process if it sees one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
+    )
 
 
 @cache

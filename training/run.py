@@ -6,7 +6,8 @@
     RUN/report.md       what was trained, where, how long, with which result
 
 Notable points:
-- A stage starts when the stages it builds on are final; up to `jobs` of them run side by side.
+- A stage starts when the stages it builds on are final; up to `jobs` of them run side by side. One that nothing could
+  run beside has the machine to itself, and `jobs` processes share its batches (`training.ranks`).
 - A stage that is done is never done again; `resume` takes up the others where they were.
 """
 
@@ -32,6 +33,7 @@ from parley.checkpoint import MANIFEST, load_part, load_tokenizer, read_manifest
 from parley.config import ParleyConfig, preset
 from parley.model import Parley, load_into
 from parley.vision import frames_to_pixels
+from training import ranks
 from training.curves import draw_curves
 from training.data.stage_data import StageData, answering_or_any, first_tokenizer
 from training.precision import best_device, plain_attention
@@ -163,7 +165,7 @@ def build_objective(row: Stage, numbers: Schedule, model: Parley, data: StageDat
             speech = OneVoice(seed, model.config.codec.sample_rate, ANSWER.name, ANSWER.wpm, ANSWER.pitch)
             return SpeechDecoderObjective(
                 row, model, speech, seed, tokenizer=data.tokenizer, batch_size=numbers.batch,
-                pool=min(16_384, numbers.steps * numbers.batch),
+                pool=min(16_384, numbers.steps * numbers.batch * ranks.count()),
             )  # fmt: skip
     raise AssertionError(row.objective)
 
@@ -193,12 +195,13 @@ def run_stage(
     folder = work_folder(run, name)
     if not resume and (folder / RESUME_FILE).exists():
         raise ValueError(f"stage {name} was begun in {run}; --resume continues it, another --run starts anew")
+    share = replace(numbers, batch=numbers.batch // ranks.count())
     tokenizer = _tokenizer(row, config, run, seed)
     model = build_model(row, config, run, seed)
-    data = StageData(row, numbers, seed, tokenizer)
+    data = StageData(row, share, seed, tokenizer)
     calm(model, row, run, [data.train.picture(i)[1] for i in range(PICTURES)])
     plain_attention(model, best_device())
-    objective = build_objective(row, numbers, model.to(best_device()), data, seed)
+    objective = build_objective(row, share, model.to(best_device()), data, seed)
     complete(
         row, numbers, model, objective, run, data=data, tokenizer=tokenizer, seed=seed, resume=resume, bar=bar,
         parents=[run / parent for parent in row.after],
@@ -216,6 +219,8 @@ def complete(
         trainer.resume()
     with _Board(run / "tensorboard" / row.name) as board:
         measured = trainer.run(board.write)
+    if not ranks.leads():
+        return
     draw_curves(folder / METRICS_FILE, folder / "curves.png", f"{row.name} {row.title}")
     facts = {"seconds": round(trainer.seconds, 1), "steps": numbers.steps, "device": _device_name(trainer.device)}
     save_stage(
@@ -250,7 +255,11 @@ def train(
             for row in list(waiting):
                 if len(running) < jobs and not failed and all(is_done(run, parent) for parent in row.after):
                     bar = next(slot for slot in range(jobs) if slot not in [p.bar for p in running.values()])
-                    process = _start(row.name, run, preset_name, seed, steps, bar, threads=max(1, _cores() // jobs))
+                    shared = not running and alone(row, waiting) and shareable(row, preset_name, jobs)
+                    process = _start(
+                        row.name, run, preset_name, seed, steps, bar, threads=max(1, _cores() // jobs),
+                        processes=jobs if shared else 1,
+                    )  # fmt: skip
                     process.bar = bar
                     running[row.name] = process
                     waiting.remove(row)
@@ -275,6 +284,20 @@ def train(
         raise StageInterruptionError(
             f"stopped in stage {which}; `parley train {preset_name} --run {run} --resume` goes on"
         )
+
+
+def alone(row: Stage, waiting: Sequence[Stage]) -> bool:
+    """Whether all the stages that wait build, near or far, on this one."""
+    on = {row.name}
+    for other in waiting:  # in the recipe's order, so what a stage builds on comes before it
+        if other is not row and on & set(other.after):
+            on.add(other.name)
+    return all(other.name in on for other in waiting)
+
+
+def shareable(row: Stage, preset_name: str, processes: int) -> bool:
+    """Whether several processes can share the stage's batches. The codec cannot: its codebook follows what it sees."""
+    return row.objective != "codec" and schedule(row, preset_name).batch % processes == 0
 
 
 def last_stage(run: Path) -> Path:
@@ -327,7 +350,7 @@ def _tokenizer(row: Stage, config: ParleyConfig, run: Path, seed: int) -> Tokeni
     path = work_folder(run, row.name) / "tokenizer.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part")
+        temporary = path.with_suffix(f".{ranks.rank()}.part")
         temporary.write_text(first_tokenizer(config.language, seed).to_str())
         temporary.replace(path)
     return Tokenizer.from_file(str(path))
@@ -340,14 +363,16 @@ def _samples(row: Stage, numbers: Schedule, data: StageData) -> dict[str, int]:
 
 
 def _start(
-    name: str, run: Path, preset_name: str, seed: int, steps: int | None, bar: int, threads: int
+    name: str, run: Path, preset_name: str, seed: int, steps: int | None, bar: int, threads: int, processes: int = 1
 ) -> subprocess.Popen:
-    """A process that trains one stage. Its standard error, with the progress bar, is ours."""
+    """What trains one stage: a process or several that share it. Its standard error, with the bar, is ours."""
     arguments = json.dumps(
         {"name": name, "run": str(run), "preset_name": preset_name, "seed": seed, "steps": steps, "bar": bar}
     )
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    return subprocess.Popen([sys.executable, "-m", "training.run", arguments], env=environment)
+    together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, *(together if processes > 1 else []), "-m", "training.run", arguments]
+    return subprocess.Popen(command, env=environment)
 
 
 def _cores() -> int:
@@ -364,7 +389,10 @@ def main(arguments: str) -> int:
     """The stage process: trains, and says in one line why it could not."""
     settings = json.loads(arguments)
     try:
-        run_stage(settings.pop("name"), Path(settings.pop("run")), settings.pop("preset_name"), resume=True, **settings)
+        with ranks.joined():
+            run_stage(
+                settings.pop("name"), Path(settings.pop("run")), settings.pop("preset_name"), resume=True, **settings
+            )
     except StageInterruptionError as stop:
         print(stop, file=sys.stderr)
         return 75  # EX_TEMPFAIL: try again

@@ -5,7 +5,7 @@ Notable points:
   with the same data in the same order.
 - The resume file is one safetensors file, replaced atomically: a kill at any moment leaves the last good one.
 - SIGTERM and Ctrl-C finish the step, save, and end with `StageInterruptionError`.
-- Under `torchrun` each rank draws its own batches and the gradients are averaged; alone, nothing is different.
+- Several ranks (`training.ranks`) each draw their share of a batch and average the gradients; the first of them writes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from training import ranks
 from training.precision import fastest
 from training.recipe import Schedule, Stage
 
@@ -84,10 +84,13 @@ class Trainer:
     def run(self, on_metrics: Callable[[int, dict], None] = lambda step, metrics: None) -> dict[str, float]:
         """Trains to the schedule's end. Returns the last validation. Raises `StageInterruptionError` when stopped."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        total, smooth, started, valid = self.schedule.steps, None, time.monotonic(), {}
-        log = (self.folder / METRICS_FILE).open("a" if self.step else "w")  # a new start leaves no old curve
+        total, smooth, started, valid, leads = self.schedule.steps, None, time.monotonic(), {}, ranks.leads()
+        # A new start leaves no old curve.
+        log = (self.folder / METRICS_FILE if leads else Path(os.devnull)).open("a" if self.step else "w")
 
         def record(metrics: dict[str, float]) -> None:
+            if not leads:
+                return
             log.write(json.dumps({"step": self.step, **{k: round(float(v), 5) for k, v in metrics.items()}}) + "\n")
             log.flush()
             on_metrics(self.step, metrics)
@@ -95,6 +98,7 @@ class Trainer:
         progress = tqdm(
             total=total, initial=self.step, desc=f"{self.stage.name} {self.stage.title}", position=self.bar,
             unit="step", dynamic_ncols=True, smoothing=0.05, mininterval=1.0 if sys.stderr.isatty() else 30.0,
+            disable=not leads,
         )  # fmt: skip
         with log, progress, self._signals(), ThreadPoolExecutor(1) as ahead:
             upcoming = ahead.submit(self._batch, self.step)
@@ -109,12 +113,13 @@ class Trainer:
                 progress.set_postfix(loss=f"{smooth:.3f}", refresh=False)
                 if self.step % 20 == 0 or self.step == total:
                     record({**metrics, "loss_smooth": smooth})
-                if self.step % self.schedule.validate_every == 0 or self.step == total:
+                if leads and (self.step % self.schedule.validate_every == 0 or self.step == total):
                     valid = self.validate()
                     record({f"valid/{name}": value for name, value in valid.items()})
                     shown = "  ".join(f"{name} {value:.3g}" for name, value in valid.items())
                     progress.write(f"{self.stage.name} step {self.step}: loss {smooth:.3f}  {shown}")
                 last = self.step == total
+                self.stopping = ranks.anyone(self.stopping, self.device)
                 if not last and (self.stopping or self.step % self.schedule.save_every == 0):
                     self.seconds += time.monotonic() - started
                     started = time.monotonic()
@@ -152,20 +157,14 @@ class Trainer:
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if dist.is_initialized():
-            for parameter in parameters:
-                if parameter.grad is None:  # every rank must take part in every reduction
-                    parameter.grad = torch.zeros_like(parameter)
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= dist.get_world_size()
+        ranks.average_gradients(parameters)
         norm = nn.utils.clip_grad_norm_(parameters, self.schedule.clip)
         for optimizer in optimizers:
             optimizer.step()
         return norm.item()
 
     def _batch(self, step: int):
-        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        return self.objective.batch(step * ranks + rank)
+        return self.objective.batch(step * ranks.count() + ranks.rank())
 
     def validate(self) -> dict[str, float]:
         """The objective's own measures, in fp32 and inference mode, as the model serves; the random state stays."""
@@ -181,6 +180,8 @@ class Trainer:
 
     def save(self) -> None:
         """Writes the resume file: trained parts, optimizer, adversary, random state, step. Atomic."""
+        if not ranks.leads():
+            return
         tensors = {f"model.{name}": tensor for name, tensor in self._state().items()}
         for number, optimizer in enumerate(self.optimizers):
             tensors |= {f"optimizer{number}.{key}": value for key, value in _optimizer_tensors(optimizer).items()}
@@ -244,7 +245,7 @@ class Trainer:
     def _forget_after(self, step: int) -> None:
         """Drops the metrics of steps that will be done again."""
         path = self.folder / METRICS_FILE
-        if path.exists():
+        if path.exists() and ranks.leads():
             lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
             temporary = path.with_suffix(".part")
             temporary.write_text("".join(line + "\n" for line in lines))

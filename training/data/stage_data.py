@@ -17,7 +17,7 @@ from training.data.world.questions import PICTURE_KINDS
 from training.data.world.sentences import corpus, question, shuffled_words
 from training.data.world.spoken import audio_part, say, speak_questions
 from training.data.world.voices import ANSWER, draw_voice
-from training.data.world.world import LOOKUP_KINDS, converse
+from training.data.world.world import LOOKUPS, converse
 from training.recipe import Schedule, Stage
 
 PROBE_SIZE = 24  # held-out samples of each kind in a validation
@@ -55,7 +55,7 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
     """The world's samples by the names the recipe uses."""
     return {
         "questions": lambda i: world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0),
-        "lookups": lambda i: world.single(i, LOOKUP_KINDS),
+        "lookups": lambda i: world.single(i, LOOKUPS),
         "single_questions": world.single,
         "captions": world.telling,
         "videos": lambda i: world.video(i, turns=3),
@@ -117,7 +117,7 @@ def spoken(world: World, index: int, sample: Sample, **how) -> Sample:
 def probe(source: str, world: World, size: int = PROBE_SIZE) -> list[Sample]:
     """Held-out samples of one source, one question each, so that every kind is measured alone."""
     if source in ("questions", "single_questions", "lookups", "text_questions"):
-        kinds = LOOKUP_KINDS if source == "lookups" else PICTURE_KINDS
+        kinds = LOOKUPS if source == "lookups" else PICTURE_KINDS
         asked = [world.question(i, kind) for kind in kinds for i in range(size)]
         return [told(sample) for sample in asked] if source == "text_questions" else asked
     if source == "small_talk":

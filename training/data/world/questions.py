@@ -207,7 +207,10 @@ def relation_plan(scene: Scene, rng: random.Random) -> Plan | None:
             ("other", other_name),
         )
         return Plan(
-            "left or right" if "of" in opposite else "above or below", EITHER, f"{seen} {said.removesuffix(' of')}.", gaps
+            "left or right" if "of" in opposite else "above or below",
+            EITHER,
+            f"{seen} {said.removesuffix(' of')}.",
+            gaps,
         )
     return Plan("relation", RELATION, f"{seen} {'yes' if true else 'no'}.", gaps)
 
