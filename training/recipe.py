@@ -105,7 +105,7 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=750, batch=256, row=384,
+            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=550, batch=256, row=384,
             save_every=50, validate_every=50,
             mixture={"single_questions": 84, "questions": 4, "small_talk": 4, "videos": 5, "repeats": 3},
         ),
@@ -135,7 +135,7 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=6e-4, muon=2e-3, steps=400, batch=32, row=512, save_every=50, validate_every=100,
+            lr=6e-4, muon=2e-3, steps=300, batch=32, row=512, save_every=50, validate_every=100,
             lr_of={"vision_encoder": 2e-4, "vision_adapter": 4e-4, "speech_encoder": 1.5e-4, "state_head": 1e-3},
             mixture={
                 "questions": 26, "spoken_questions": 30, "small_talk": 5, "spoken_small_talk": 14,
@@ -156,7 +156,7 @@ STAGES = (
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=8e-3, steps=2500, batch=16, save_every=200, validate_every=500, mixture={"speech": 100}
+            lr=1.5e-3, muon=8e-3, steps=2000, batch=16, save_every=200, validate_every=500, mixture={"speech": 100}
         ),
     ),
 )  # fmt: skip
