@@ -1,13 +1,16 @@
 """Processes that train one stage together: each takes its share of every batch, and their gradients are averaged.
 
 Notable points:
-- `torchrun` starts them; a process that nothing started so is alone, and nothing below changes anything for it.
-- Rank 0 leads: it alone writes, measures and shows.
+- The first process starts the others on this machine, or `torchrun` starts all of them, on many. One that is alone does
+  not notice any of this.
+- Rank 0 leads: it alone writes, measures, shows and complains.
 """
 
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,15 +23,34 @@ PATIENCE = timedelta(minutes=30)  # of the others while the leader measures or s
 
 
 @contextmanager
-def joined():
-    """Inside, this process is one of those that `torchrun` started, if it started any."""
+def joined(processes: int, command: Sequence[str]):
+    """Inside, this process is one of `processes` that train together; the first starts the others with `command`."""
+    others: list[subprocess.Popen] = []
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        os.environ |= {"WORLD_SIZE": str(processes), "RANK": "0", "LOCAL_RANK": "0"}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        for number in range(1, processes):
+            place = {"RANK": str(number), "LOCAL_RANK": str(number)}
+            others.append(subprocess.Popen(command, env=os.environ | place))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
         yield
+    except BaseException:
+        for other in others:  # who leads no more must not be waited for
+            other.terminate()
+        raise
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+        for other in others:
+            other.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def count() -> int:
@@ -36,7 +58,7 @@ def count() -> int:
 
 
 def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
+    return int(os.environ.get("RANK", "0"))
 
 
 def leads() -> bool:

@@ -367,12 +367,13 @@ def _start(
 ) -> subprocess.Popen:
     """What trains one stage: a process or several that share it. Its standard error, with the bar, is ours."""
     arguments = json.dumps(
-        {"name": name, "run": str(run), "preset_name": preset_name, "seed": seed, "steps": steps, "bar": bar}
-    )
+        {
+            "name": name, "run": str(run), "preset_name": preset_name, "seed": seed, "steps": steps, "bar": bar,
+            "processes": processes,
+        }
+    )  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(together if processes > 1 else []), "-m", "training.run", arguments]
-    return subprocess.Popen(command, env=environment)
+    return subprocess.Popen([sys.executable, "-m", "training.run", arguments], env=environment)
 
 
 def _cores() -> int:
@@ -381,24 +382,23 @@ def _cores() -> int:
 
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"CPU, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+    return name if ranks.count() == 1 else f"{ranks.count()} × {name}"
 
 
 def main(arguments: str) -> int:
     """The stage process: trains, and says in one line why it could not."""
     settings = json.loads(arguments)
+    name, run, preset_name = settings.pop("name"), Path(settings.pop("run")), settings.pop("preset_name")
     try:
-        with ranks.joined():
-            run_stage(
-                settings.pop("name"), Path(settings.pop("run")), settings.pop("preset_name"), resume=True, **settings
-            )
-    except StageInterruptionError as stop:
-        print(stop, file=sys.stderr)
-        return 75  # EX_TEMPFAIL: try again
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
+        with ranks.joined(settings.pop("processes", 1), [sys.executable, "-m", "training.run", arguments]):
+            run_stage(name, run, preset_name, resume=True, **settings)
+    except (StageInterruptionError, ValueError) as error:
+        if ranks.leads():
+            print(error, file=sys.stderr)
+        return 75 if isinstance(error, StageInterruptionError) else 1  # EX_TEMPFAIL: try again
     return 0
 
 

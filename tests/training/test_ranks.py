@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -15,29 +14,35 @@ from training import run as runs
 from training.recipe import recipe, stage
 
 TOGETHER = """
+import sys
 import torch
 from training import ranks
-with ranks.joined():
+with ranks.joined(2, [sys.executable, "-c", sys.argv[1], sys.argv[1]]):
     first, second = torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(3))
     first.grad = torch.full((2, 2), 1.0 + 2.0 * ranks.rank())
     if ranks.leads():
         second.grad = torch.ones(3)
     ranks.average_gradients([first, second])
     told = ranks.anyone(ranks.rank() == 1, first.device), ranks.anyone(False, first.device)
-    print(ranks.rank(), ranks.count(), first.grad.tolist(), second.grad.tolist(), told)
+    found = ranks.rank(), ranks.count(), first.grad.tolist(), second.grad.tolist(), told
+    sys.stdout.write(f"{found}\\n")
 """
 
 
-def test_gradients_are_averaged_and_a_flag_is_everyones(tmp_path):
-    (tmp_path / "together.py").write_text(TOGETHER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    made = subprocess.run(
-        [*command, str(tmp_path / "together.py")], capture_output=True, text=True, timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": "."},
-    )  # fmt: skip
+def test_gradients_are_averaged_and_a_flag_is_everyones():
+    made = subprocess.run([sys.executable, "-c", TOGETHER, TOGETHER], capture_output=True, text=True, timeout=120)
     assert made.returncode == 0, made.stderr
-    told = "2 [[2.0, 2.0], [2.0, 2.0]] [0.5, 0.5, 0.5] (True, False)"
-    assert sorted(made.stdout.splitlines()) == [f"0 {told}", f"1 {told}"]
+    told = "2, [[2.0, 2.0], [2.0, 2.0]], [0.5, 0.5, 0.5], (True, False)"
+    assert sorted(made.stdout.splitlines()) == [f"(0, {told})", f"(1, {told})"]
+
+
+def test_a_failure_leaves_nobody_waiting(tmp_path):
+    """The stage it builds on is missing: both find out, one says so, neither stays."""
+    arguments = {"name": "1.1", "run": str(tmp_path), "preset_name": "nano", "processes": 2}
+    command = [sys.executable, "-m", "training.run", json.dumps(arguments)]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert made.returncode == 1
+    assert made.stderr == f"stage 1.1 builds on 0.1, 0.2, which {tmp_path} does not have yet\n"
 
 
 def test_one_process_is_alone():
