@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from parley.checkpoint import save_stage
 from training.evaluate import Row, evaluate, find_checkpoint, table
-from training.report import EVALUATION, write_report
+from training.report import EVALUATION, evaluation_lines, write_report
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +101,9 @@ def test_the_report_tells_stages_and_figures(tiny_config, tmp_path):
         "met",
     ):
         assert expected in text
+
+
+def test_the_readme_shows_what_was_measured():
+    """The figures in README.md are those beside the shipped weights, as the report tells them."""
+    rows = [line for line in evaluation_lines(ROOT / "checkpoints/nano" / EVALUATION) if line.startswith("|")]
+    assert "\n".join(rows) in (ROOT / "README.md").read_text()
