@@ -136,7 +136,10 @@ STAGES = (
         ),
         nano=Schedule(
             lr=6e-4, muon=2e-3, steps=300, batch=32, row=512, save_every=50, validate_every=100,
-            lr_of={"vision_encoder": 2e-4, "vision_adapter": 4e-4, "speech_encoder": 1.5e-4, "state_head": 1e-3},
+            lr_of={
+                "vision_encoder": 2e-4, "vision_adapter": 4e-4, "speech_encoder": 1.5e-4, "speech_adapter": 2e-3,
+                "speech_prompt": 2e-3, "state_head": 1e-3,
+            },
             mixture={
                 "questions": 26, "spoken_questions": 30, "small_talk": 5, "spoken_small_talk": 14,
                 "captions": 2, "videos": 7, "spoken_videos": 4, "negatives": 12,
@@ -156,7 +159,7 @@ STAGES = (
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=8e-3, steps=2000, batch=16, save_every=200, validate_every=500, mixture={"speech": 100}
+            lr=1.5e-3, muon=8e-3, steps=1600, batch=16, save_every=200, validate_every=500, mixture={"speech": 100}
         ),
     ),
 )  # fmt: skip
