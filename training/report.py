@@ -75,8 +75,15 @@ def evaluation_lines(path: Path) -> list[str]:
     for row in json.loads(path.read_text())["rows"]:
         chance = "–" if row.get("chance") is None else f"{row['chance']:.0f}"
         met = "" if row["ok"] is None else "met" if row["ok"] else "missed"
-        lines.append(f"| {row['name']} | {row['value']:.1f} | {row['bar'] or '–'} | {chance} | {row['n']} | {met} |")
+        lines.append(f"| {row['name']} | {row['value']:.1f} | {asked(row)} | {chance} | {row['n']} | {met} |")
     return [*lines, ""]
+
+
+def asked(row: dict) -> str:
+    """The bar, and on which side of it is well."""
+    if row["bar"] is None:
+        return "–"
+    return f"{'≥' if (row['value'] >= row['bar']) == row['ok'] else '≤'} {row['bar']:g}"
 
 
 def minutes(seconds: float) -> str:
