@@ -50,7 +50,7 @@ class StackError(Exception):
 
 
 class Keeper:
-    """A stack, from `start_all` to `stop`. Made, it has only chosen ports and names: there is nothing to undo yet."""
+    """A stack, from `start_all` to `stop`. Made, it has only claimed ports and chosen names."""
 
     def __init__(self, options: Options):
         self.options = options
@@ -60,8 +60,9 @@ class Keeper:
         self.began = time.monotonic()
         self.children: dict[str, subprocess.Popen] = {}
         self.restarts: dict[str, list[float]] = {}  # when each child was started again
-        of_the_gateway = {options.port, options.http_port}
-        grpc_port, serve_http_port, *rest = ports.free(2 + NODE_PORTS + len(SERVICES), besides=of_the_gateway)
+        self.claim, block = ports.claim(besides={options.port, options.http_port})
+        fixed = 2 + NODE_PORTS + len(SERVICES)
+        grpc_port, serve_http_port, *rest = block[:fixed]
         self.metrics_ports = dict(zip(SERVICES, rest[NODE_PORTS:], strict=True))
         self.state = state.StackState(
             stack_id=secrets.token_hex(8),
@@ -91,7 +92,7 @@ class Keeper:
             "PARLEY_GATEWAY_DRAIN_SECONDS": "3",
             "PYTHONUNBUFFERED": "1",
             **{f"PARLEY_{SERVICES[name]}_METRICS_PORT": str(port) for name, port in self.metrics_ports.items()},
-            **node_environment(self.runtime, rest[:NODE_PORTS], ports.free_block(), secrets.token_hex(16)),
+            **node_environment(self.runtime, rest[:NODE_PORTS], block[fixed:], secrets.token_hex(16)),
         }
 
     # Starting.
@@ -208,6 +209,7 @@ class Keeper:
                 processes.end(self.children[name], seconds)
         processes.kill_all(lambda: processes.descendants(os.getpid()))
         processes.reap_adopted(())
+        self.claim.close()
         shutil.rmtree(self.runtime, ignore_errors=True)
         state.path(self.directory).unlink(missing_ok=True)
 

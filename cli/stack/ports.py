@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 HOST = "127.0.0.1"
 RANGE = range(10_000, 20_000)
-BLOCKS = range(20_000, 32_000, 200)  # where each is a stack's for its replicas
+BLOCKS = range(20_000, 32_000, 200)  # where each is a stack's
 
 
 def free(count: int, besides: Collection[int] = ()) -> list[int]:
@@ -24,16 +24,25 @@ def free(count: int, besides: Collection[int] = ()) -> list[int]:
     return found
 
 
-def free_block() -> range:
-    """Ports of which nothing uses one now: replicas take theirs from it, come and go.
+def claim(besides: Collection[int] = ()) -> tuple[socket.socket, range]:
+    """Ports that are one stack's alone, none of them in use, and the socket that says so: to be kept open as long.
 
-    Two stacks must not share a block: a proxy goes on for a while with the port of a replica that has died, and would
-    reach a stranger on it.
+    Two stacks must share none. HAProxy would share a port in silence, and goes on for a while with that of a replica
+    that has died: a stranger would answer. Looking whether ports are free is not enough when two look at once.
+    `besides`: ports that are promised to others, who may not use them yet.
     """
     for start in random.sample(BLOCKS, len(BLOCKS)):
-        block = range(start, start + BLOCKS.step)
-        if all(_is_free(port) for port in block):
-            return block
+        mark = socket.socket()
+        try:
+            mark.bind((HOST, start))  # only one can
+            mark.listen()
+        except OSError:
+            mark.close()
+            continue
+        block = range(start + 1, start + BLOCKS.step)
+        if all(port not in besides and _is_free(port) for port in block):
+            return mark, block
+        mark.close()
     raise OSError("no block of ports is free on this machine")
 
 

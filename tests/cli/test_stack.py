@@ -147,6 +147,18 @@ def test_ports_that_are_promised_to_another_are_not_given_away(monkeypatch):
         ports.free(3)
 
 
+def test_two_stacks_that_look_at_once_share_no_port(monkeypatch):
+    monkeypatch.setattr(ports, "BLOCKS", range(31_000, 31_030, 10))
+    claims = [ports.claim(), ports.claim()]
+    try:
+        assert not set(claims[0][1]) & set(claims[1][1])
+        with pytest.raises(OSError, match="no block of ports is free"):
+            ports.claim(besides=[31_005, 31_015, 31_025])
+    finally:
+        for mark, _ in claims:
+            mark.close()
+
+
 @pytest.mark.parametrize(
     ("command", "name"),
     [

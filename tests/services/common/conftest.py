@@ -25,11 +25,12 @@ sys.path.insert(0, str(HERE))
 def ray_serve():
     """A real Ray Serve with both echo servicers: host:port of its HAProxy, and of its own proxy that stands in."""
     runtime = Path(tempfile.mkdtemp(prefix="parley-", dir="/tmp"))
-    grpc_port, http_port, *rest = ports.free(2 + NODE_PORTS)
+    claim, block = ports.claim()
+    grpc_port, http_port, *rest = block[: 2 + NODE_PORTS]
     stack_id = secrets.token_hex(8)
     variables = {
         **os.environ,
-        **environment(runtime, rest, ports.free_block(), secrets.token_hex(16)),
+        **environment(runtime, rest, block[2 + NODE_PORTS :], secrets.token_hex(16)),
         processes.MARKER: stack_id,
         "PYTHONPATH": f"{HERE}:{HERE.parents[2]}",
     }
@@ -48,6 +49,7 @@ def ray_serve():
     node.kill()
     node.wait()
     assert processes.kill_all(lambda: [pid for pid in family if processes.started_at(pid)] + processes.marked(stack_id))
+    claim.close()
     shutil.rmtree(runtime, ignore_errors=True)
 
 
