@@ -74,8 +74,8 @@ STAGES = (
         name="0.1", title="language pretraining", objective="next_token",
         trains=("language",),
         nano=Schedule(
-            lr=2e-3, muon=3e-3, steps=800, batch=16, row=384, validate_every=200, save_every=200,
-            mixture={"small_talk": 35, "text_questions": 40, "text_captions": 25},
+            lr=2e-3, muon=3e-3, steps=300, batch=16, row=384, validate_every=100, save_every=100,
+            mixture={"small_talk": 60, "repeats": 40},
         ),
     ),
     Stage(
@@ -88,7 +88,7 @@ STAGES = (
         trains=("vision_adapter",), reads=("vision_encoder", "language"), after=("0.1", "0.2"),
         full=Schedule(lr=5e-4, batch=256, mixture={"captions": 100}),  # a fifth of the captions
         nano=Schedule(
-            lr=5e-4, steps=300, batch=8, row=384, validate_every=100, mixture={"captions": 70, "questions": 30}
+            lr=2e-4, steps=100, batch=8, row=384, validate_every=100, mixture={"captions": 70, "questions": 30}
         ),
     ),
     Stage(
@@ -96,8 +96,8 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.1",),
         full=Schedule(lr=2e-5, batch=256, mixture={"captions": 100}),
         nano=Schedule(
-            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 4e-4}, steps=800, batch=8, row=384,
-            save_every=200, validate_every=200, mixture={"captions": 55, "questions": 30, "small_talk": 15},
+            lr=2e-3, muon=1e-2, lr_of={"vision_encoder": 1e-5, "vision_adapter": 2e-3}, warmup=0.1,
+            steps=400, batch=256, row=384, save_every=50, validate_every=50, mixture={"lookups": 100},
         ),
     ),
     Stage(
@@ -105,9 +105,9 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.2e-3, muon=2e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 4e-4}, steps=3400, batch=8, row=384,
-            save_every=200, validate_every=200,
-            mixture={"questions": 54, "captions": 24, "videos": 7, "small_talk": 8, "repeats": 7},
+            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=550, batch=256, row=384,
+            save_every=50, validate_every=50,
+            mixture={"single_questions": 84, "questions": 4, "small_talk": 4, "videos": 5, "repeats": 3},
         ),
     ),
     Stage(
@@ -115,7 +115,7 @@ STAGES = (
         trains=("speech_encoder", "ctc_head"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=2e-3, steps=6000, batch=16, save_every=200, validate_every=500,
+            lr=1.5e-3, muon=2e-3, steps=7000, batch=16, save_every=200, validate_every=500,
             mixture={"sentences": 50, "shuffled_words": 50},
         ),
     ),
@@ -135,8 +135,11 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=8e-4, muon=1.2e-3, steps=1200, batch=8, row=512, save_every=200, validate_every=250,
-            lr_of={"vision_encoder": 2e-4, "vision_adapter": 4e-4, "speech_encoder": 1.5e-4, "state_head": 1e-3},
+            lr=6e-4, muon=2e-3, steps=300, batch=32, row=512, save_every=50, validate_every=100,
+            lr_of={
+                "vision_encoder": 2e-4, "vision_adapter": 4e-4, "speech_encoder": 1.5e-4, "speech_adapter": 2e-3,
+                "speech_prompt": 2e-3, "state_head": 1e-3,
+            },
             mixture={
                 "questions": 26, "spoken_questions": 30, "small_talk": 5, "spoken_small_talk": 14,
                 "captions": 2, "videos": 7, "spoken_videos": 4, "negatives": 12,
@@ -156,7 +159,7 @@ STAGES = (
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1e-3, muon=2e-3, steps=2500, batch=16, save_every=200, validate_every=500, mixture={"speech": 100}
+            lr=1.5e-3, muon=8e-3, steps=1600, batch=16, save_every=200, validate_every=500, mixture={"speech": 100}
         ),
     ),
 )  # fmt: skip

@@ -40,6 +40,11 @@ from training.precision import best_device, plain_attention
 from training.recipe import Schedule, Stage, recipe, schedule, stage
 from training.trainer import METRICS_FILE, RESUME_FILE, StageInterruptionError, Trainer
 
+PICTURES = 128  # that a fresh vision adapter is fitted to
+DIRECTIONS = 28  # main ones of the vision encoder's features, that a fresh adapter reads
+PLACE_GAIN = 2.5  # how much louder it reads where a cell is
+FIRST_SIZE = 0.25  # of what its first layer writes: so small, GELU is nearly a line and mixes nothing
+
 
 def work_folder(run: Path, name: str) -> Path:
     return run / "work" / name
@@ -97,10 +102,28 @@ def calm_parts(model: Parley, fresh: Sequence[str], pictures: list[Image.Image])
     """`calm` for the adapters among the parts `fresh`."""
     if "vision_adapter" in fresh:
         seen = model.vision_encoder(frames_to_pixels(pictures, model.config.vision))
+        balance(model.vision_adapter[0], seen)
         scale(model.vision_adapter[-1], model, model.vision_adapter(seen))
     if "speech_adapter" in fresh:
         frames = torch.randn(4, 100, model.config.speech.hidden_size)
         scale(model.speech_adapter.project, model, model.speech_adapter(frames, torch.full((4,), 100))[0])
+
+
+def balance(first: nn.Linear, seen: Tensor) -> None:
+    """Sets an adapter's first layer so that it reads all that its input `seen` [pictures, cells, width] tells equally
+    well: its main directions at one size, and those that tell the cells apart at `PLACE_GAIN` times it. Else where a
+    cell is would be a whisper beside what it holds, and the language model would take long to hear it."""
+    flat = seen.flatten(0, 1)
+    middle = flat.mean(0)
+    _, sizes, directions = torch.linalg.svd(flat - middle, full_matrices=False)
+    sizes = sizes.clamp(min=1e-5 * sizes[0]) / len(flat) ** 0.5  # what is nothing but rounding stays small
+    main = directions[:DIRECTIONS] / sizes[:DIRECTIONS, None]
+    places = (seen.mean(0) - middle) @ main.T  # what a cell looks like on average
+    apart = torch.linalg.svd(places, full_matrices=False)[2][: seen.shape[1] - 1]
+    read = torch.cat([main, PLACE_GAIN * apart @ main])
+    mixing = torch.randn(first.out_features, len(read), device=read.device) / len(read) ** 0.5
+    first.weight.copy_(FIRST_SIZE * mixing @ read)
+    first.bias.copy_(-first.weight @ middle)
 
 
 def scale(last: nn.Linear, model: Parley, made: Tensor) -> None:
@@ -176,7 +199,7 @@ def run_stage(
     tokenizer = _tokenizer(row, config, run, seed)
     model = build_model(row, config, run, seed)
     data = StageData(row, share, seed, tokenizer)
-    calm(model, row, run, [data.train.picture(i)[1] for i in range(16)])
+    calm(model, row, run, [data.train.picture(i)[1] for i in range(PICTURES)])
     plain_attention(model, best_device())
     objective = build_objective(row, share, model.to(best_device()), data, seed)
     complete(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from parley.config import STATES
 from parley.model import Parley
 from training.data.packing import IGNORED
-from training.data.stage_data import StageData, repeats, sources, spoken, told
+from training.data.stage_data import StageData, repeats, sources, spoken
 from training.data.world import World
 from training.objectives.next_token import NextTokenObjective
 from training.recipe import Schedule, stage
@@ -144,13 +144,6 @@ def test_every_source_of_the_recipe_gives_dialogues():
         sample = source(7)
         roles = [message["role"] for message in sample.messages]
         assert roles == ["user", "assistant"] * (len(roles) // 2), name
-
-
-def test_a_told_picture_is_words():
-    sample = told(TRAIN.dialog(0))
-    assert all(
-        part["type"] == "text" for message in sample.messages for part in message["content"] if isinstance(part, dict)
-    )
 
 
 def test_repeats_say_what_was_asked():

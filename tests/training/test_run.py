@@ -123,6 +123,22 @@ def test_a_fresh_adapter_is_as_large_as_the_embeddings(tmp_path, tiny_config):
     torch.testing.assert_close(made.square().mean().sqrt(), size, rtol=1e-3, atol=0)
 
 
+def test_a_balanced_adapter_hears_what_is_whispered():
+    """A direction a thousand times smaller than another is read as well; what tells cells apart is read best."""
+    torch.manual_seed(0)
+    told = torch.randn(400, 3, 4)
+    place = torch.tensor([[-1.0, 1.0], [0.0, -2.0], [1.0, 1.0]]).expand(400, 3, 2)  # of three cells
+    seen = torch.cat([told * torch.tensor([100, 100, 0.1, 0.1]), 0.1 * place], -1)
+    first = torch.nn.Linear(6, 300)
+    with torch.no_grad():
+        runs.balance(first, seen)
+        written = first(seen).flatten(0, 1)
+    parts = torch.cat([told, place], -1).flatten(0, 1)
+    loud, _, whispered, _, at, _ = (written.T @ (parts / parts.norm(dim=0))).norm(dim=0)
+    torch.testing.assert_close(loud, whispered, rtol=0.2, atol=0)
+    assert at > 2 * loud
+
+
 def test_a_preset_that_cannot_be_trained_is_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match=r"vita-7b cannot be trained yet: the recipe gives no steps for stage 1\.1, "):
         runs.train("vita-7b", tmp_path / "run")

@@ -17,10 +17,11 @@ from training.data.world.questions import PICTURE_KINDS
 from training.data.world.sentences import corpus, question, shuffled_words
 from training.data.world.spoken import audio_part, say, speak_questions
 from training.data.world.voices import ANSWER, draw_voice
-from training.data.world.world import converse
+from training.data.world.world import LOOKUPS, converse
 from training.recipe import Schedule, Stage
 
 PROBE_SIZE = 24  # held-out samples of each kind in a validation
+PROBED_AS = {"single_questions": "questions"}  # sources that one probe measures
 
 
 @dataclass
@@ -48,19 +49,20 @@ class StageData:
     def probe(self) -> list[Sample]:
         """A few held-out samples of every kind the stage's mixture teaches."""
         size = min(PROBE_SIZE, self.schedule.steps)  # a quick trial is measured quickly too
-        return [sample for name in self.schedule.mixture for sample in probe(name, self.heldout, size)]
+        names = dict.fromkeys(PROBED_AS.get(name, name) for name in self.schedule.mixture)
+        return [sample for name in names for sample in probe(name, self.heldout, size)]
 
 
 def sources(world: World) -> dict[str, Callable[[int], Sample]]:
     """The world's samples by the names the recipe uses."""
     return {
         "questions": lambda i: world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0),
+        "lookups": lambda i: world.single(i, LOOKUPS),
+        "single_questions": world.single,
         "captions": world.telling,
         "videos": lambda i: world.video(i, turns=3),
         "small_talk": lambda i: world.small_talk(i, turns=6),
         "repeats": lambda i: repeats(world, i),
-        "text_questions": lambda i: told(world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0)),
-        "text_captions": lambda i: told(world.telling(i)),
         "transcriptions": lambda i: transcription(world, i),
         # Half of the questions are spoken, so that one dialogue goes from writing to speaking and back.
         "spoken_questions": lambda i: spoken(
@@ -77,14 +79,6 @@ def negative(world: World, index: int) -> Sample:
     if index % 2:
         return world.negative(index)
     return spoken(world, index, world.small_talk(index, turns=2), share=0.75, negatives=0.6)
-
-
-def told(sample: Sample) -> Sample:
-    """The same dialogue for a model that cannot see yet: the picture is told in words where it was shown."""
-    first, *rest = sample.messages
-    scene = {"type": "text", "text": f"{sample.about['scene']}."}
-    content = [scene if part["type"] == "image" else part for part in first["content"]]
-    return replace(sample, messages=[{**first, "content": content}, *rest])
 
 
 def repeats(world: World, index: int, turns: int = 4) -> Sample:
@@ -114,9 +108,9 @@ def spoken(world: World, index: int, sample: Sample, **how) -> Sample:
 
 def probe(source: str, world: World, size: int = PROBE_SIZE) -> list[Sample]:
     """Held-out samples of one source, one question each, so that every kind is measured alone."""
-    if source in ("questions", "text_questions"):
-        asked = [world.question(i, kind) for kind in PICTURE_KINDS for i in range(size)]
-        return asked if source == "questions" else [told(sample) for sample in asked]
+    if source in ("questions", "lookups"):
+        kinds = LOOKUPS if source == "lookups" else PICTURE_KINDS
+        return [world.question(i, kind) for kind in kinds for i in range(size)]
     if source == "small_talk":
         return [named("small_talk", world.small_talk(i)) for i in range(2 * size)]
     if source == "spoken_questions":
@@ -125,9 +119,8 @@ def probe(source: str, world: World, size: int = PROBE_SIZE) -> list[Sample]:
     if source == "spoken_small_talk":
         asked = [world.small_talk(1000 + i) for i in range(2 * size)]
         return [named("spoken_small_talk", spoken(world, i, sample, share=1.0)) for i, sample in enumerate(asked)]
-    if source in ("captions", "text_captions"):
-        shown = [named(source, world.caption(i)) for i in range(size)]
-        return shown if source == "captions" else [told(sample) for sample in shown]
+    if source == "captions":
+        return [named(source, world.caption(i)) for i in range(size)]
     return [named(source, sources(world)[source](i)) for i in range(size)]
 
 

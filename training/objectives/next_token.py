@@ -70,6 +70,7 @@ class NextTokenObjective:
     def prepare(self, samples: list[Sample]) -> DialogBatch:
         """Samples → ids, pixels and mel frames, still without the model."""
         batch, pictures, speech = DialogBatch([]), [], []
+        number_of: dict[int, int] = {}  # a picture that several samples show is encoded once
         for sample in samples:
             rendered = Rendered(states=[STATES.index(state) for state in turn_states(sample.messages)])
             rendered.kinds = [sample.about.get("kind", sample.task)] * len(rendered.states)
@@ -82,8 +83,10 @@ class NextTokenObjective:
                         speech.append(fbank(segment.content, self.config.speech))
                     else:
                         cut = tile if segment.kind == "image" else frames_to_pixels
-                        batch.media.append(("image", len(pictures)))
-                        pictures.append(cut(segment.content, self.config.vision))
+                        known = number_of.setdefault(id(segment.content), len(pictures))
+                        batch.media.append(("image", known))
+                        if known == len(pictures):
+                            pictures.append(cut(segment.content, self.config.vision))
                 else:
                     rendered.segments.append(segment.ids)
                     rendered.answers.append(segment.answer)

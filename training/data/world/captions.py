@@ -24,7 +24,7 @@ IN_PLACES = ("what is where?", "tell me what is where.", "say what is where.")
 
 
 def caption(scene: Scene) -> str:
-    """For example: "a small red circle at the top left, the word stop in the middle."."""
+    """For example: "a small red circle at the top left, the word stop at the centre."."""
     return f"{scene}."
 
 
@@ -34,7 +34,7 @@ def by_thing(scene: Scene, rng: random.Random) -> str:
 
 
 def by_place(scene: Scene, rng: random.Random) -> str:
-    """For example: "in the middle the word stop, at the top nothing." Some empty places are told too."""
+    """For example: "at the centre the word stop, at the top nothing." Some empty places are told too."""
     held = {thing.place: str(thing).removesuffix(f" {thing.place}") for thing in scene.things}
     empty = rng.sample([place for place in PLACES if place not in held], rng.randint(1, 2))
     places = rng.sample([*held, *empty], len(held) + len(empty))

@@ -3,7 +3,8 @@
 Notable points:
 - A sentence with a gap (a thing, a place) is filled first and then belongs to a split by what it says: held-out
   questions are sentences that training never wrote. The few without a gap ("what is written?") are in both splits.
-- Answers follow from kind and form; `answers_match` compares them word by word.
+- Answers follow from kind and form; `answers_match` compares them word by word. Where several things must be found,
+  the answer says where they are before it concludes: the model thinks aloud, and each step is one thing to find.
 - Left of, above and so on compare columns or rows, and are asked only where these differ.
 """
 
@@ -161,7 +162,9 @@ def count_plan(scene: Scene, rng: random.Random) -> Plan | None:
     number = rng.choice(sorted(by_count))
     value = rng.choice(by_count[number])
     things = f"{value} shapes" if sort == "colour" else PLURALS[value]
-    return Plan("count of some", COUNT, counted(number), (("things", things),))
+    places = ", ".join(thing.place for thing in scene.shapes if getattr(thing, sort) == value)
+    answer = f"{places}, so {NUMBERS[number]}." if number else counted(0)
+    return Plan("count of some", COUNT, answer, (("things", things),))
 
 
 def counted(number: int) -> str:
@@ -193,6 +196,7 @@ def relation_plan(scene: Scene, rng: random.Random) -> Plan | None:
     relation, name, other_name = rng.choice(usable), rng.choice(known), rng.choice(known_other)
     gaps = (("thing", name), ("relation", relation), ("other", other_name))
     true = holds(relation, thing, other)
+    seen = f"{name} is {thing.place}, {other_name} {other.place}, so"
     if rng.random() < 0.25:
         opposite = RELATIONS[relation]
         said = relation if true else opposite
@@ -203,31 +207,43 @@ def relation_plan(scene: Scene, rng: random.Random) -> Plan | None:
             ("other", other_name),
         )
         return Plan(
-            "left or right" if "of" in opposite else "above or below", EITHER, f"it is {said} {other_name}.", gaps
+            "left or right" if "of" in opposite else "above or below",
+            EITHER,
+            f"{seen} {said.removesuffix(' of')}.",
+            gaps,
         )
-    return Plan("relation", RELATION, "yes, it is." if true else "no, it is not.", gaps)
+    return Plan("relation", RELATION, f"{seen} {'yes' if true else 'no'}.", gaps)
 
 
 def is_there_plan(scene: Scene, rng: random.Random) -> Plan | None:
     yes = rng.random() < 0.5
-    answer = "yes, there is." if yes else "no, there is not."
     sort = rng.choice(("both", "both", "both", "shape", "colour", "word"))
     colours, shapes = {thing.colour for thing in scene.shapes}, {thing.shape for thing in scene.shapes}
     both = {(thing.colour, thing.shape) for thing in scene.shapes}
     if sort == "word":
-        return Plan("is there a word", IS_WORD, "yes, there is." if scene.word else "no, there is not.")
+        return Plan("is there a word", IS_WORD, there([scene.word] if scene.word else []))
     if sort == "shape":
-        options = [f"a {shape}" for shape in SHAPES if (shape in shapes) == yes]
+        options = [(f"a {shape}", "", shape) for shape in SHAPES if (shape in shapes) == yes]
     elif sort == "colour":
         options = [
-            f"a {colour} {noun}" for colour in COLOURS if (colour in colours) == yes for noun in ("shape", "thing")
-        ]
+            (f"a {colour} {noun}", colour, "")
+            for colour in COLOURS if (colour in colours) == yes for noun in ("shape", "thing")
+        ]  # fmt: skip
     else:
         pairs = sorted(both) if yes else [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in both]
         # Half of the answers "no" are hard: the colour is there and the shape is there, but not together.
         hard = [] if yes else [(c, s) for c, s in pairs if c in colours and s in shapes]
-        options = [f"a {c} {s}" for c, s in (hard if hard and rng.random() < 0.5 else pairs)]
-    return Plan("is there", IS_THERE, answer, (("a_thing", rng.choice(options)),)) if options else None
+        options = [(f"a {c} {s}", c, s) for c, s in (hard if hard and rng.random() < 0.5 else pairs)]
+    if not options:
+        return None
+    a_thing, colour, shape = rng.choice(options)
+    meant = [thing for thing in scene.shapes if thing.colour.startswith(colour) and thing.shape.startswith(shape)]
+    return Plan("is there", IS_THERE, there(meant), (("a_thing", a_thing),))
+
+
+def there(things: list[Thing]) -> str:
+    """Whether there is one, and where the first is."""
+    return f"yes, {things[0].place}." if things else "no, there is not."
 
 
 def written_plan(scene: Scene, rng: random.Random) -> Plan | None:
@@ -269,8 +285,8 @@ def ask_moves(thing: Thing, direction: str, alone: bool, split: str, rng: random
 def chance(kind: str, count: int = 4000) -> float:
     """The share of questions of a kind that a guesser gets right who sees the form of the question and nothing else.
 
-    It answers each form with that form's most frequent answer; measured on `count` questions. Where the answer
-    repeats a name from the question, the name is taken as known.
+    It answers each form with that form's most frequent answer; measured on `count` questions. A colour's answer repeats
+    a name from the question; the name is taken as known.
     """
     if kind == "moves":
         return 1 / len(DIRECTIONS)
@@ -279,7 +295,6 @@ def chance(kind: str, count: int = 4000) -> float:
         question = ask(draw_scene(rng), kind, "train", rng)
         if question:
             answer = question.answer.split(" is ")[-1] if kind == "colour" else question.answer
-            answer = answer.split(" the ")[0] if " or " in question.form else answer
             answers[question.form][answer] += 1
             asked += 1
     return sum(counts.most_common(1)[0][1] for counts in answers.values()) / asked

@@ -31,7 +31,7 @@ def strings_in(value: object) -> list[str]:
 # What only the code of questions and answers writes.
 OTHER_WORDS = (
     "there is none are yes it no not the word of opposite after before plus minus moves a one thing shape shapes "
-    "nothing"
+    "nothing so"
 )
 KEYS = {"PLANS", "KINDS", "PICTURE_KINDS", "SMALL_TALK_KINDS"}  # names for kinds of questions, which nobody says
 

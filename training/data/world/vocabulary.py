@@ -6,10 +6,11 @@ COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
 SHAPES = ("circle", "square", "triangle", "cross", "star")
 PLURALS = {"circle": "circles", "square": "squares", "triangle": "triangles", "cross": "crosses", "star": "stars"}
 SIZES = ("small", "big")
-# Where a cell of the 3×3 grid is, in reading order.
+# Where a cell of the 3×3 grid is, in reading order. Every place begins alike: a word that is written before the place is
+# known tells nothing of it.
 PLACES = (
     "at the top left", "at the top", "at the top right",
-    "on the left", "in the middle", "on the right",
+    "at the left", "at the centre", "at the right",
     "at the bottom left", "at the bottom", "at the bottom right",
 )  # fmt: skip
 # Words that may be written in a picture: short, so that each fits one cell.

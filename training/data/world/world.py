@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from PIL import Image
 
@@ -19,8 +21,10 @@ from training.data.world.spoken import Utterance, not_for_us, say, speak_questio
 from training.data.world.videos import draw_frames, draw_motion
 from training.data.world.voices import draw_voice
 
-# How often a kind is asked in a dialogue: what is hard to learn comes up more often.
-KIND_WEIGHTS = {"colour": 3, "shape": 3, "count": 3, "where": 5, "relation": 6, "is_there": 3, "written": 4}
+# How often a kind is asked: what is hard to learn comes up more often.
+KIND_WEIGHTS = {"colour": 3, "shape": 4, "count": 6, "where": 3, "relation": 6, "is_there": 4, "written": 3}
+# The kinds that are answered by finding one thing and naming what is asked of it.
+LOOKUPS = {"colour": 3, "shape": 3, "where": 5, "written": 4}
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,8 @@ class World:
         return scene_of(self.rng("scene", index), self.split)
 
     def picture(self, index: int) -> tuple[Scene, Image.Image]:
-        """A scene and its picture, RGB 96×96."""
-        scene = self.scene(index)
-        return scene, draw(scene, self.rng("pixels", index))
+        """A scene and its picture, RGB 96×96. Asked again soon, it is the very same picture."""
+        return _picture(self, index)
 
     def cells(self, index: int) -> tuple[Image.Image, dict]:
         """A picture and what each cell holds (`pictures.cell_labels`): the vision encoder's pretraining."""
@@ -66,11 +69,20 @@ class World:
             if rng.random() < small_talk_share:
                 question = small_talk(self.split, rng)
             else:
-                question = ask(scene, rng.choices(*zip(*KIND_WEIGHTS.items(), strict=True))[0], self.split, rng)
+                question = ask(scene, drawn(KIND_WEIGHTS, rng), self.split, rng)
             if question and question.text not in seen and len(pairs) < turns:
                 seen.add(question.text)
                 pairs.append((question.text, question.answer))
         return Sample(converse(pairs, image=image), "question", "text", {"scene": str(scene)})
+
+    def single(self, index: int, weights: Mapping[str, float] = KIND_WEIGHTS, share: int = 4) -> Sample:
+        """One question about one picture, and the next ones, `share` in all, about the same picture; each kind as often
+        as `weights` says."""
+        rng = self.rng("single", index)
+        scene, image = self.picture(index // share)
+        while True:
+            if question := ask(scene, drawn(weights, rng), self.split, rng):
+                return self.asked(question, "question", image=image, scene=str(scene))
 
     def question(self, index: int, kind: str | None = None) -> Sample:
         """One question about one picture; `about` tells kind, form and scene."""
@@ -159,6 +171,16 @@ class World:
     def asked(self, question: Question, task: str, scene: str = "", **media) -> Sample:
         about = {"kind": question.kind, "form": question.form} | ({"scene": scene} if scene else {})
         return Sample(converse([(question.text, question.answer)], **media), task, "text", about)
+
+
+def drawn(weights: Mapping[str, float], rng: random.Random) -> str:
+    return rng.choices(list(weights), list(weights.values()))[0]
+
+
+@lru_cache(maxsize=512)
+def _picture(world: World, index: int) -> tuple[Scene, Image.Image]:
+    scene = world.scene(index)
+    return scene, draw(scene, world.rng("pixels", index))
 
 
 def converse(pairs: list[tuple[str, str]], **media) -> list[dict]:
