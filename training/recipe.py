@@ -97,7 +97,7 @@ STAGES = (
         full=Schedule(lr=2e-5, batch=256, mixture={"captions": 100}),
         nano=Schedule(
             lr=2e-3, muon=1e-2, lr_of={"vision_encoder": 1e-5, "vision_adapter": 2e-3}, warmup=0.1,
-            steps=400, batch=256, row=384, save_every=50, validate_every=50, mixture={"lookups": 100},
+            floor=0.2, steps=420, batch=256, row=384, save_every=60, validate_every=60, mixture={"lookups": 100},
         ),
     ),
     Stage(
@@ -105,8 +105,8 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=550, batch=256, row=384,
-            save_every=50, validate_every=50,
+            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1000, batch=256, row=384,
+            save_every=50, validate_every=100,
             mixture={"single_questions": 84, "questions": 4, "small_talk": 4, "videos": 5, "repeats": 3},
         ),
     ),
@@ -135,14 +135,14 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=6e-4, muon=2e-3, steps=300, batch=32, row=512, save_every=50, validate_every=100,
+            lr=6e-4, muon=2e-3, steps=1500, batch=64, row=512, save_every=50, validate_every=150,
             lr_of={
-                "vision_encoder": 2e-4, "vision_adapter": 4e-4, "speech_encoder": 1.5e-4, "speech_adapter": 2e-3,
+                "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 1.5e-4, "speech_adapter": 2e-3,
                 "speech_prompt": 2e-3, "state_head": 1e-3,
             },
             mixture={
-                "questions": 26, "spoken_questions": 30, "small_talk": 5, "spoken_small_talk": 14,
-                "captions": 2, "videos": 7, "spoken_videos": 4, "negatives": 12,
+                "single_questions": 22, "spoken_single_questions": 38, "spoken_questions": 4, "small_talk": 3,
+                "spoken_small_talk": 11, "captions": 2, "videos": 4, "spoken_videos": 5, "negatives": 11,
             },
         ),
     ),

@@ -37,7 +37,9 @@ class WebServer(uvicorn.Server):
     """Runs in the gateway's event loop and leaves its signals alone."""
 
     def __init__(self, app: FastAPI):
-        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        # Without a bound, a request that hangs would keep a stopping gateway for ever.
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
+        super().__init__(config)
 
     @contextlib.contextmanager
     def capture_signals(self):

@@ -21,7 +21,10 @@ from training.data.world.world import LOOKUPS, converse
 from training.recipe import Schedule, Stage
 
 PROBE_SIZE = 24  # held-out samples of each kind in a validation
-PROBED_AS = {"single_questions": "questions"}  # sources that one probe measures
+PROBED_AS = {  # sources that one probe measures
+    "single_questions": "questions",
+    "spoken_single_questions": "spoken_questions",
+}
 
 
 @dataclass
@@ -68,6 +71,7 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
         "spoken_questions": lambda i: spoken(
             world, i, world.dialog(i, turns=5, small_talk_share=0.1, captioned=0.0), share=0.6
         ),
+        "spoken_single_questions": lambda i: spoken(world, i, world.single(i), share=1.0),
         "spoken_small_talk": lambda i: spoken(world, i, world.small_talk(i, turns=4), share=0.75),
         "spoken_videos": lambda i: spoken(world, i, world.video(i, turns=2), share=0.75),
         "negatives": lambda i: negative(world, i),

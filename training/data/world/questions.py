@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from training.data.world.scenes import Scene, Thing, draw_scene
 from training.data.world.splits import belongs, generator
-from training.data.world.vocabulary import COLOURS, DIRECTIONS, NUMBERS, PLURALS, SHAPES
+from training.data.world.vocabulary import COLOURS, COLUMNS, DIRECTIONS, NUMBERS, PLURALS, ROWS, SHAPES
 
 # Ways to say it. A gap is filled with what the question is about.
 COLOUR = (
@@ -185,6 +185,11 @@ def holds(relation: str, thing: Thing, other: Thing) -> bool:
     }[relation]  # fmt: skip
 
 
+def along(relation: str, thing: Thing) -> str:
+    """Where a thing is as far as the relation asks: in which column, or in which row."""
+    return COLUMNS[thing.column] if relation.endswith(" of") else ROWS[thing.row]
+
+
 def relation_plan(scene: Scene, rng: random.Random) -> Plan | None:
     if len(scene.shapes) < 2:
         return None
@@ -196,7 +201,7 @@ def relation_plan(scene: Scene, rng: random.Random) -> Plan | None:
     relation, name, other_name = rng.choice(usable), rng.choice(known), rng.choice(known_other)
     gaps = (("thing", name), ("relation", relation), ("other", other_name))
     true = holds(relation, thing, other)
-    seen = f"{name} is {thing.place}, {other_name} {other.place}, so"
+    seen = f"{name} is {along(relation, thing)}, {other_name} {along(relation, other)}, so"
     if rng.random() < 0.25:
         opposite = RELATIONS[relation]
         said = relation if true else opposite

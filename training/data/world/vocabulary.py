@@ -13,6 +13,8 @@ PLACES = (
     "at the left", "at the centre", "at the right",
     "at the bottom left", "at the bottom", "at the bottom right",
 )  # fmt: skip
+ROWS = ("at the top", "at the centre", "at the bottom")
+COLUMNS = ("at the left", "at the centre", "at the right")
 # Words that may be written in a picture: short, so that each fits one cell.
 WRITTEN = (
     "stop", "go", "cat", "dog", "sun", "moon", "milk", "tea", "open", "fish",

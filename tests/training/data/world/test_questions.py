@@ -69,7 +69,12 @@ def test_relations_compare_rows_and_columns():
         if match and " or " not in found.text:
             (thing,), (other,) = meant(match[1], scene), meant(match[3], scene)
             yes = "yes" if holds(match[2], thing, other) else "no"
-            assert found.answer == f"{match[1]} is {thing.place}, {match[3]} {other.place}, so {yes}.", (scene, found)
+            if " of" in match[2]:
+                seen = [("left", "centre", "right")[shape.column] for shape in (thing, other)]
+            else:
+                seen = [("top", "centre", "bottom")[shape.row] for shape in (thing, other)]
+            told = f"{match[1]} is at the {seen[0]}, {match[3]} at the {seen[1]}, so {yes}."
+            assert found.answer == told, (scene, found)
             checked += 1
         elif match is None:
             (either,) = re.findall(r"(left or right of|right or left of|above or below|below or above)", found.text)
@@ -89,7 +94,7 @@ def test_is_there_and_written():
 def test_no_answer_is_a_good_guess(kind):
     best = chance(kind)
     assert best < {"is_there": 0.58, "count": 0.45}.get(kind, 0.26)
-    assert best >= (1 / 1000 if kind == "relation" else 1 / 20)  # a relation's answer holds two places
+    assert best >= (1 / 1000 if kind == "relation" else 1 / 20)  # a relation's answer tells two places
 
 
 def test_training_never_shows_a_held_out_scene_or_sentence():
