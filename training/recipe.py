@@ -105,9 +105,9 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1000, batch=256, row=384,
+            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1300, batch=256, row=384,
             save_every=50, validate_every=100,
-            mixture={"single_questions": 84, "questions": 4, "small_talk": 4, "videos": 5, "repeats": 3},
+            mixture={"single_questions": 88, "questions": 2, "small_talk": 4, "videos": 4, "repeats": 2},
         ),
     ),
     Stage(
@@ -137,7 +137,7 @@ STAGES = (
         nano=Schedule(
             lr=6e-4, muon=2e-3, steps=1500, batch=64, row=512, save_every=50, validate_every=150,
             lr_of={
-                "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 1.5e-4, "speech_adapter": 2e-3,
+                "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 5e-4, "speech_adapter": 2e-3,
                 "speech_prompt": 2e-3, "state_head": 1e-3,
             },
             mixture={

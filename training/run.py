@@ -253,7 +253,8 @@ def train(
     try:
         while (waiting and not failed) or running:
             for row in list(waiting):
-                if len(running) < jobs and not failed and all(is_done(run, parent) for parent in row.after):
+                final = all(is_done(run, parent) and parent not in running for parent in row.after)
+                if len(running) < jobs and not failed and final:
                     bar = next(slot for slot in range(jobs) if slot not in [p.bar for p in running.values()])
                     shared = not running and alone(row, waiting) and shareable(row, preset_name, jobs)
                     process = _start(
