@@ -18,8 +18,11 @@ from training import run as runs
 from training.recipe import STAGES, Stage, recipe, schedule, stage
 from training.trainer import StageInterruptionError
 
-# Stands in for a stage's process: leaves an empty manifest where the stage would leave its checkpoint.
-DONE = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(); (p / 'manifest.json').write_text('{}')"
+# Stands in for a stage's process: leaves an empty manifest where the stage would leave its checkpoint, and ends later.
+DONE = (
+    "import pathlib, sys, time; p = pathlib.Path(sys.argv[1]); p.mkdir(); (p / 'manifest.json').write_text('{}'); "
+    "time.sleep(0.3)"
+)
 
 
 class Starts:
@@ -27,12 +30,14 @@ class Starts:
 
     def __init__(self, failing: str = "") -> None:
         self.failing, self.begun, self.alive = failing, [], []
+        self.processes: dict[str, int] = {}  # that share a stage
         self.most = 0
 
-    def __call__(self, name: str, run: Path, *_, **__) -> subprocess.Popen:
+    def __call__(self, name: str, run: Path, *_, processes: int = 1, **__) -> subprocess.Popen:
         for parent in stage(name).after:
             assert runs.is_done(run, parent), f"{name} began before {parent} was done"
         self.begun.append(name)
+        self.processes[name] = processes
         code = "raise SystemExit(3)" if name == self.failing else DONE
         process = subprocess.Popen([sys.executable, "-c", code, str(run / name)])
         self.alive = [p for p in self.alive if p.poll() is None] + [process]
@@ -46,6 +51,9 @@ def test_all_stages_run_in_the_order_of_what_they_need(tmp_path, monkeypatch):
     runs.train("nano", tmp_path / "run", jobs=2)
     assert sorted(starts.begun) == sorted(row.name for row in STAGES)
     assert starts.most <= 2
+    # Nothing could run beside the last ones, and the stage before has let go of the machine.
+    assert (starts.processes["2.2"], starts.processes["3.2"]) == (2, 2)
+    assert starts.processes["3.1"] == 1
 
 
 def test_done_stages_are_not_done_again(tmp_path, monkeypatch):

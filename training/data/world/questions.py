@@ -247,8 +247,8 @@ def is_there_plan(scene: Scene, rng: random.Random) -> Plan | None:
 
 
 def there(things: list[Thing]) -> str:
-    """Whether there is one, and where the first is."""
-    return f"yes, {things[0].place}." if things else "no, there is not."
+    """Where the first is, and whether there is one."""
+    return f"{things[0].place}, so yes." if things else "no, there is not."
 
 
 def written_plan(scene: Scene, rng: random.Random) -> Plan | None:

@@ -85,7 +85,7 @@ def test_relations_compare_rows_and_columns():
 def test_is_there_and_written():
     for scene, found in asked("is_there", "train"):
         there = ([scene.word] if scene.word else []) if "word" in words_of(found.text) else meant(found.text, scene)
-        assert found.answer == (f"yes, {there[0].place}." if there else "no, there is not."), (scene, found)
+        assert found.answer == (f"{there[0].place}, so yes." if there else "no, there is not."), (scene, found)
     for scene, found in asked("written", "train"):
         assert found.answer == f"the word is {scene.word.word}."
 
