@@ -135,7 +135,7 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=6e-4, muon=2e-3, steps=1500, batch=64, row=512, save_every=50, validate_every=150,
+            lr=6e-4, muon=2e-3, steps=1200, batch=64, row=512, save_every=100, validate_every=400,
             lr_of={
                 "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 5e-4, "speech_adapter": 2e-3,
                 "speech_prompt": 2e-3, "state_head": 1e-3,
@@ -159,7 +159,7 @@ STAGES = (
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=8e-3, steps=1600, batch=16, save_every=200, validate_every=500, mixture={"speech": 100}
+            lr=1.5e-3, muon=8e-3, steps=2200, batch=16, save_every=200, validate_every=1100, mixture={"speech": 100}
         ),
     ),
 )  # fmt: skip
