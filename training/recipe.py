@@ -124,7 +124,7 @@ STAGES = (
         trains=("speech_adapter", "speech_prompt"), reads=("speech_encoder", "language"), after=("1.3", "2.1a"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
         nano=Schedule(
-            lr=1e-3, steps=200, batch=12, row=384, save_every=100, validate_every=100, mixture={"transcriptions": 100}
+            lr=2e-3, steps=600, batch=16, row=384, save_every=100, validate_every=200, mixture={"transcriptions": 100}
         ),
     ),
     Stage(

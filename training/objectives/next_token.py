@@ -29,6 +29,7 @@ from training.precision import product_dtype
 
 STATE_WEIGHT = 0.2
 CTC_WEIGHT = 1.0
+TOGETHER = 8  # utterances that the speech encoder hears at once
 
 
 @dataclass
@@ -159,11 +160,23 @@ class NextTokenObjective:
             tokens = self.model.vision_adapter(self.model.vision_encoder(batch.pixels))
             pictures = [tile.flatten(0, 1) for tile in tokens.split(batch.tiles)]
         if batch.features is not None:
-            speech = self.model.speech_encoder(batch.features, batch.lengths)
+            speech = self._hear(batch.features, batch.lengths)
             vectors, lengths = self.model.speech_adapter(*speech)
             prompt = self.model.speech_prompt.vectors
             spoken = [torch.cat([prompt, row[:length]]) for row, length in zip(vectors, lengths.tolist(), strict=True)]
         return [spoken[number] if kind == "speech" else pictures[number] for kind, number in batch.media], speech
+
+    def _hear(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The speech encoder's frames and lengths, utterances of like length together: else a long one would make all
+        the short ones as long as itself."""
+        order = lengths.argsort()
+        heard, sizes = [], []
+        for group in order.split(TOGETHER):
+            frames, size = self.model.speech_encoder(features[group, : int(lengths[group].max())], lengths[group])
+            heard += frames.unbind()
+            sizes.append(size)
+        back = order.argsort()
+        return pad_sequence(heard, batch_first=True)[back], torch.cat(sizes)[back]
 
     def _openings(self, batch: DialogBatch, rows: Rows) -> tuple[Tensor, Tensor]:
         """Where answers open, [answers, 2] row and position of the last id before each, and their states [answers]."""
