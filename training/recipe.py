@@ -105,8 +105,8 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1200, batch=256, row=384,
-            save_every=50, validate_every=100,
+            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1200, batch=256,
+            row=384, save_every=50, validate_every=100,
             mixture={"single_questions": 88, "questions": 2, "small_talk": 4, "videos": 4, "repeats": 2},
         ),
     ),
@@ -159,7 +159,7 @@ STAGES = (
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=8e-3, steps=2200, batch=16, save_every=200, validate_every=1100, mixture={"speech": 100}
+            lr=1.5e-3, muon=8e-3, steps=2200, batch=16, save_every=200, validate_every=1100, mixture={"speech": 100},
         ),
     ),
 )  # fmt: skip

@@ -13,6 +13,7 @@ from parley.model import Parley
 from training.data.packing import IGNORED
 from training.data.stage_data import StageData, repeats, sources, spoken
 from training.data.world import World
+from training.data.world.world import LOOKUPS
 from training.objectives.next_token import NextTokenObjective
 from training.recipe import Schedule, stage
 
@@ -44,7 +45,8 @@ def samples():
     ]
 
 
-def test_packed_samples_are_read_as_the_served_model_reads_each_alone(objective, samples):
+def test_packed_samples_are_read_as_the_served_model_reads_each_alone(objective, samples, monkeypatch):
+    monkeypatch.setattr("training.objectives.next_token.TOGETHER", 2)  # so that there are several groups of utterances
     model = objective.model
     with torch.no_grad():
         rows, hidden, _ = objective.forward(objective.prepare(samples))
@@ -144,6 +146,16 @@ def test_every_source_of_the_recipe_gives_dialogues():
         sample = source(7)
         roles = [message["role"] for message in sample.messages]
         assert roles == ["user", "assistant"] * (len(roles) // 2), name
+
+
+def test_single_questions_share_a_picture_that_is_encoded_once(objective):
+    asked = [TRAIN.single(i, LOOKUPS) for i in range(8)]
+    assert {sample.about["kind"] for sample in asked} <= set(LOOKUPS)
+    assert [sample.about["scene"] for sample in asked] == [
+        TRAIN.single(i).about["scene"] for i in (0, 0, 0, 0, 4, 4, 4, 4)
+    ]
+    batch = objective.prepare(asked)
+    assert len(batch.pixels) == 2 and len(batch.media) == 8
 
 
 def test_repeats_say_what_was_asked():
