@@ -89,20 +89,21 @@ def build_model(row: Stage, config: ParleyConfig, run: Path, seed: int) -> Parle
 
 
 def calm(model: Parley, row: Stage, run: Path, pictures: list[Image.Image]) -> None:
-    """Scales fresh adapters so that what they write is as large as a token's embedding: were it larger, the language
-    model's layers could add nothing to the vectors of a picture or of speech."""
-    calm_parts(
-        model, [part for part in row.trains if not any(part in read_manifest(run / name).parts for name in row.after)],
-        pictures,
-    )  # fmt: skip
+    """Prepares the stage's fresh adapters: a vision adapter reads all that the encoder tells (`balance`), and what any
+    writes is as large as a token's embedding: were it larger, the language model's layers could add nothing to the
+    vectors of a picture or of speech."""
+    fresh = [part for part in row.trains if not any(part in read_manifest(run / name).parts for name in row.after)]
+    if "vision_adapter" in fresh:
+        with torch.no_grad():
+            balance(model.vision_adapter[0], model.vision_encoder(frames_to_pixels(pictures, model.config.vision)))
+    calm_parts(model, fresh, pictures)
 
 
 @torch.no_grad()
 def calm_parts(model: Parley, fresh: Sequence[str], pictures: list[Image.Image]) -> None:
-    """`calm` for the adapters among the parts `fresh`."""
+    """Scales the adapters among the parts `fresh` so that what they write is as large as a token's embedding."""
     if "vision_adapter" in fresh:
         seen = model.vision_encoder(frames_to_pixels(pictures, model.config.vision))
-        balance(model.vision_adapter[0], seen)
         scale(model.vision_adapter[-1], model, model.vision_adapter(seen))
     if "speech_adapter" in fresh:
         frames = torch.randn(4, 100, model.config.speech.hidden_size)

@@ -20,6 +20,7 @@ from parley.checkpoint import load_part, load_tokenizer, read_manifest
 from parley.model import Parley
 from parley.published import LICENCE, import_published
 from training.onward import train_on
+from training.recipe import stage
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "vita15-tiny"
 
@@ -83,7 +84,7 @@ def test_without_records_it_learns_from_the_world(imported: Path, tmp_path: Path
     train_on("2.1b", imported, tmp_path / "run", steps=1)
     manifest = read_manifest(tmp_path / "run" / "2.1b")
     assert manifest.parts["speech_adapter"].stage == "2.1b" and manifest.parts["language"].stage == "imported"
-    assert manifest.data["samples"] == {"transcriptions": 12}
+    assert manifest.data["samples"] == {"transcriptions": stage("2.1b").nano.batch}
     with pytest.raises(ValueError, match=r"2\.1b is there already"):
         train_on("2.1b", imported, tmp_path / "run", steps=1)
 

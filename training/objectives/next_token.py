@@ -3,7 +3,7 @@
 Notable points:
 - Loss on what the assistant says, its closing token included, and on nothing else; the mean over all such tokens.
 - Pictures and speech are encoded first, so that the samples' lengths are known; then samples are packed into rows.
-- 2.2 adds the state head's loss where an answer opens, and keeps the encoder's transcripts true with a small CTC loss
+- 2.2 adds the state head's loss where an answer opens, and keeps the encoder's transcripts true with a CTC loss
   through the frozen CTC head.
 - `validate` counts an answer as right if every one of its tokens would be chosen, which is exactly when greedy
   decoding writes it.

@@ -242,7 +242,7 @@ def is_there_plan(scene: Scene, rng: random.Random) -> Plan | None:
     if not options:
         return None
     a_thing, colour, shape = rng.choice(options)
-    meant = [thing for thing in scene.shapes if thing.colour.startswith(colour) and thing.shape.startswith(shape)]
+    meant = [thing for thing in scene.shapes if colour in ("", thing.colour) and shape in ("", thing.shape)]
     return Plan("is there", IS_THERE, there(meant), (("a_thing", a_thing),))
 
 

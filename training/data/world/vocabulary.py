@@ -13,6 +13,7 @@ PLACES = (
     "at the left", "at the centre", "at the right",
     "at the bottom left", "at the bottom", "at the bottom right",
 )  # fmt: skip
+# The same, row by row and column by column: the centre is one of each.
 ROWS = ("at the top", "at the centre", "at the bottom")
 COLUMNS = ("at the left", "at the centre", "at the right")
 # Words that may be written in a picture: short, so that each fits one cell.

@@ -77,7 +77,7 @@ class World:
 
     def single(self, index: int, weights: Mapping[str, float] = KIND_WEIGHTS, share: int = 4) -> Sample:
         """One question about one picture, and the next ones, `share` in all, about the same picture; each kind as often
-        as `weights` says."""
+        as `weights` says where the picture allows it."""
         rng = self.rng("single", index)
         scene, image = self.picture(index // share)
         while True:

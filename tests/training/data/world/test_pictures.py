@@ -8,6 +8,7 @@ from training.data.world.scenes import GRID, Scene, Thing
 from training.data.world.splits import generator
 from training.data.world.videos import FRAMES, STEPS, draw_frames, draw_motion
 from training.data.world.vocabulary import COLOURS, DIRECTIONS, SHAPES, SIZES, WRITTEN
+from training.data.world.world import _picture
 
 
 def pixels(image) -> np.ndarray:
@@ -21,6 +22,7 @@ def cells_of(image) -> np.ndarray:
 
 def test_a_picture_is_a_function_of_seed_split_and_index():
     scene, image = World(3).picture(5)
+    _picture.cache_clear()
     again, same = World(3).picture(5)
     assert image.size == (SIDE, SIDE) and image.mode == "RGB"
     assert scene == again and (pixels(image) == pixels(same)).all()

@@ -63,10 +63,11 @@ def test_where_names_the_place():
 
 def test_relations_compare_rows_and_columns():
     pattern = re.compile(r"(the [a-z ]+?) (left of|right of|above|below) (the [a-z ]+)\?")
-    checked = 0
+    checked, eithers = 0, 0
     for scene, found in asked("relation", "train", 300):
-        match = pattern.search(found.text)
-        if match and " or " not in found.text:
+        either = re.search(r"(the [a-z ]+?) ([a-z]+) or ([a-z]+)( of)? (the [a-z ]+)\?", found.text)
+        match = None if either else pattern.search(found.text)
+        if match:
             (thing,), (other,) = meant(match[1], scene), meant(match[3], scene)
             yes = "yes" if holds(match[2], thing, other) else "no"
             if " of" in match[2]:
@@ -76,10 +77,12 @@ def test_relations_compare_rows_and_columns():
             told = f"{match[1]} is at the {seen[0]}, {match[3]} at the {seen[1]}, so {yes}."
             assert found.answer == told, (scene, found)
             checked += 1
-        elif match is None:
-            (either,) = re.findall(r"(left or right of|right or left of|above or below|below or above)", found.text)
-            assert found.answer.split(", so ")[1].rstrip(".") in either.split()
-    assert checked > 100
+        elif either:
+            (thing,), (other,) = meant(either[1], scene), meant(either[5], scene)
+            (right,) = [word for word in (either[2], either[3]) if holds(word + (either[4] or ""), thing, other)]
+            assert found.answer.endswith(f", so {right}."), (scene, found)
+            eithers += 1
+    assert checked > 100 and eithers > 30
 
 
 def test_is_there_and_written():
