@@ -105,9 +105,12 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1200, batch=256,
+            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1300, batch=256,
             row=384, save_every=50, validate_every=100,
-            mixture={"single_questions": 88, "questions": 2, "small_talk": 4, "videos": 4, "repeats": 2},
+            mixture={
+                "single_questions": 76, "slow_questions": 5, "questions": 2, "small_talk": 4, "videos": 4,
+                "repeats": 2, "slow_repeats": 7,
+            },
         ),
     ),
     Stage(
@@ -115,7 +118,7 @@ STAGES = (
         trains=("speech_encoder", "ctc_head"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=2e-3, steps=7000, batch=16, save_every=200, validate_every=500,
+            lr=1.5e-3, muon=4e-3, steps=7500, batch=16, save_every=200, validate_every=500,
             mixture={"sentences": 50, "shuffled_words": 50},
         ),
     ),
@@ -135,14 +138,14 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=6e-4, muon=2e-3, steps=1200, batch=64, row=512, save_every=100, validate_every=400,
+            lr=6e-4, muon=2e-3, steps=1100, batch=64, row=512, save_every=100, validate_every=400,
             lr_of={
-                "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 5e-4, "speech_adapter": 2e-3,
+                "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 3e-4, "speech_adapter": 2e-3,
                 "speech_prompt": 2e-3, "state_head": 1e-3,
             },
             mixture={
-                "single_questions": 22, "spoken_single_questions": 38, "spoken_questions": 4, "small_talk": 3,
-                "spoken_small_talk": 11, "captions": 2, "videos": 4, "spoken_videos": 5, "negatives": 11,
+                "single_questions": 28, "spoken_single_questions": 36, "spoken_questions": 3, "small_talk": 2,
+                "spoken_small_talk": 10, "captions": 1, "videos": 4, "spoken_videos": 5, "negatives": 11,
             },
         ),
     ),
@@ -159,7 +162,7 @@ STAGES = (
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=8e-3, steps=2200, batch=16, save_every=200, validate_every=1100, mixture={"speech": 100},
+            lr=1.5e-3, muon=8e-3, steps=2000, batch=16, save_every=200, validate_every=1000, mixture={"speech": 100},
         ),
     ),
 )  # fmt: skip

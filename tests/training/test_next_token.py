@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import random
 
 import pytest
 import torch
@@ -11,8 +13,9 @@ import torch.nn.functional as F
 from parley.config import STATES
 from parley.model import Parley
 from training.data.packing import IGNORED
-from training.data.stage_data import StageData, repeats, sources, spoken
+from training.data.stage_data import WORD_VECTORS, StageData, repeats, slowly, sources, spoken
 from training.data.world import World
+from training.data.world.questions import words_of
 from training.data.world.world import LOOKUPS
 from training.objectives.next_token import NextTokenObjective
 from training.recipe import Schedule, stage
@@ -156,6 +159,16 @@ def test_single_questions_share_a_picture_that_is_encoded_once(objective):
     ]
     batch = objective.prepare(asked)
     assert len(batch.pixels) == 2 and len(batch.media) == 8
+
+
+def test_slow_text_says_the_same_in_as_many_words_as_speech_has_vectors():
+    sample = TRAIN.single(3)
+    slow = slowly(sample, random.Random(0))
+    picture, text = slow.messages[0]["content"]
+    assert picture is sample.messages[0]["content"][0] and slow.messages[1] == sample.messages[1]
+    runs = [(word, len(list(same))) for word, same in itertools.groupby(text["text"].split())]
+    assert [word for word, _ in runs] == words_of(sample.messages[0]["content"][1]["text"])
+    assert all(WORD_VECTORS[0] <= length <= WORD_VECTORS[1] for _, length in runs)
 
 
 def test_repeats_say_what_was_asked():

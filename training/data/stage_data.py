@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from random import Random
 
 from tokenizers import Tokenizer
 
@@ -21,6 +22,7 @@ from training.data.world.world import LOOKUPS, converse
 from training.recipe import Schedule, Stage
 
 PROBE_SIZE = 24  # held-out samples of each kind in a validation
+WORD_VECTORS = (2, 7)  # of speech that a word takes, at 12.5 a second
 PROBED_AS = {  # sources that one probe measures
     "single_questions": "questions",
     "spoken_single_questions": "spoken_questions",
@@ -65,9 +67,11 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
         "captions": world.telling,
         "videos": lambda i: world.video(i, turns=3),
         "small_talk": lambda i: world.small_talk(i, turns=6),
+        "slow_questions": lambda i: slowly(world.single(i), world.rng("slow question", i)),
         "repeats": lambda i: repeats(world, i),
+        "slow_repeats": lambda i: slowly(repeats(world, i, turns=2), world.rng("slow repeat", i)),
         "transcriptions": lambda i: transcription(world, i),
-        # Half of the questions are spoken, so that one dialogue goes from writing to speaking and back.
+        # Most of the questions are spoken, some written, so that one dialogue goes from writing to speaking and back.
         "spoken_questions": lambda i: spoken(
             world, i, world.dialog(i, turns=5, small_talk_share=0.1, captioned=0.0), share=0.6
         ),
@@ -92,6 +96,26 @@ def repeats(world: World, index: int, turns: int = 4) -> Sample:
         shuffled_words(rng) if rng.random() < 0.4 else question(world.split, rng).text for _ in range(turns)
     ]  # fmt: skip
     return Sample(converse([(f"say, {text}", text) for text in texts]), "repeat")
+
+
+def slowly(sample: Sample, rng: Random) -> Sample:
+    """The sample with what is asked written as slowly as it would be spoken, some vectors a word: "what what what is is
+    the the the …". A language model that has read a word a token cannot read speech, however an adapter spells it."""
+    messages = [
+        message
+        if message["role"] == "assistant"
+        else {**message, "content": [slow_part(p, rng) for p in message["content"]]}
+        for message in sample.messages
+    ]
+    return replace(sample, messages=messages)
+
+
+def slow_part(part: dict, rng: Random) -> dict:
+    """A message part, its words written again and again if it is text; speech has no punctuation."""
+    if part["type"] != "text":
+        return part
+    words = [word.strip(".,?") for word in part["text"].split()]
+    return {**part, "text": " ".join(word for word in words for _ in range(rng.randint(*WORD_VECTORS)))}
 
 
 def transcription(world: World, index: int) -> Sample:
