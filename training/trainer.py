@@ -17,8 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from training import ranks
+from training.ahead import batches, moved, workers_for
 from training.precision import fastest
 from training.recipe import Schedule, Stage
 
@@ -100,13 +100,11 @@ class Trainer:
             unit="step", dynamic_ncols=True, smoothing=0.05, mininterval=1.0 if sys.stderr.isatty() else 30.0,
             disable=not leads,
         )  # fmt: skip
-        with log, progress, self._signals(), ThreadPoolExecutor(1) as ahead:
-            upcoming = ahead.submit(self._batch, self.step)
-            while self.step < total:
-                batch = upcoming.result()
-                if self.step + 1 < total:
-                    upcoming = ahead.submit(self._batch, self.step + 1)
-                metrics = self.train_step(batch)
+        workers = 0 if getattr(self.objective, "needs_model", False) else workers_for(self.device)
+        upcoming = batches(self._batch, range(self.step, total), workers)
+        with log, progress, self._signals(), closing(upcoming):
+            for batch in upcoming:
+                metrics = self.train_step(moved(batch, self.device))
                 self.step += 1
                 smooth = metrics["loss"] if smooth is None else 0.98 * smooth + 0.02 * metrics["loss"]
                 progress.update()

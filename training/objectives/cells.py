@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from parley.vision import frames_to_pixels
+from training.ahead import moved
 from training.data.world.pictures import LABEL_SIZES
 
 NOISE = 0.5  # of the tokens' own size, on what the heads read
@@ -55,7 +56,7 @@ class CellsObjective:
         """Percent of held-out cells told right, by what is told."""
         right, count = dict.fromkeys(LABEL_SIZES, 0), dict.fromkeys(LABEL_SIZES, 0)
         for start in range(0, 256, 64):
-            batch = self._make(self.data.heldout, range(start, start + 64))
+            batch = moved(self._make(self.data.heldout, range(start, start + 64)), self.device)
             tokens = self.encoder(batch.pixels)
             for name, labels in batch.labels.items():
                 known = labels >= 0
@@ -67,6 +68,6 @@ class CellsObjective:
         pictures, labels = zip(*(world.cells(index) for index in indices), strict=True)
         stacked = {name: torch.from_numpy(np.stack([label[name] for label in labels])) for name in LABEL_SIZES}
         return CellBatch(
-            frames_to_pixels(list(pictures), self.encoder.config).to(self.device),
-            {name: tensor.to(self.device) for name, tensor in stacked.items()},
+            frames_to_pixels(list(pictures), self.encoder.config),
+            stacked,
         )

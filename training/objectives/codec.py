@@ -102,7 +102,7 @@ class CodecObjective:
             segments.append(cut(waveform, SEGMENT_TOKENS * self.hop, random))
             references.append(cut(waveform, REFERENCE_TOKENS * self.hop, random))
         segment, reference = torch.from_numpy(np.stack(segments)), torch.from_numpy(np.stack(references))
-        return CodecBatch(step, segment.to(self.device), reference.to(self.device))
+        return CodecBatch(step, segment, reference)
 
     def loss(self, batch: CodecBatch) -> tuple[Tensor, dict[str, float]]:
         made, commitment = self._forward(batch)

@@ -72,10 +72,10 @@ class CtcObjective:
             features.append(torch.from_numpy(changed))
             targets.append(torch.tensor(ids))
         return CtcBatch(
-            torch.nn.utils.rnn.pad_sequence(features, batch_first=True).to(self.device),
-            torch.tensor([len(f) for f in features], device=self.device),
-            torch.cat(targets).to(self.device),
-            torch.tensor([len(t) for t in targets], device=self.device),
+            torch.nn.utils.rnn.pad_sequence(features, batch_first=True),
+            torch.tensor([len(f) for f in features]),
+            torch.cat(targets),
+            torch.tensor([len(t) for t in targets]),
             sum(len(f) < self._fewest(t.tolist()) for f, t in zip(features, targets, strict=True)),
         )
 

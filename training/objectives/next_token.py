@@ -23,6 +23,7 @@ from parley.config import STATES
 from parley.prompt import MediaSegment, PromptWriter
 from parley.speech import fbank
 from parley.vision import frames_to_pixels, tile
+from training.ahead import moved
 from training.data.packing import IGNORED, Rows, pack
 from training.data.records import Sample, parts, turn_states
 from training.precision import product_dtype
@@ -99,10 +100,10 @@ class NextTokenObjective:
                 if part["type"] == "audio"
             ]
         if pictures:
-            batch.pixels, batch.tiles = torch.cat(pictures).to(self.device), [len(picture) for picture in pictures]
+            batch.pixels, batch.tiles = torch.cat(pictures), [len(picture) for picture in pictures]
         if speech:
-            batch.features = pad_sequence(speech, batch_first=True).to(self.device)
-            batch.lengths = torch.tensor([len(features) for features in speech], device=self.device)
+            batch.features = pad_sequence(speech, batch_first=True)
+            batch.lengths = torch.tensor([len(features) for features in speech])
         return batch
 
     def loss(self, batch: DialogBatch) -> tuple[Tensor, dict[str, float]]:
@@ -147,7 +148,8 @@ class NextTokenObjective:
             inside = _run_index(rows.ids)
             spliced = flat[(starts[number] + inside).clamp(max=len(flat) - 1)].to(embedded.dtype)
             embedded = torch.where((rows.ids < 0)[..., None], spliced, embedded)
-        mask = torch.zeros((), dtype=product_dtype(self.device)).where(rows.mask(), -torch.inf)
+        seen = torch.zeros((), dtype=product_dtype(self.device), device=self.device)
+        mask = seen.where(rows.mask(), -torch.inf)
         hidden = self.model.language.model(
             inputs_embeds=embedded, attention_mask=mask, position_ids=rows.positions, use_cache=False
         ).last_hidden_state
@@ -207,7 +209,7 @@ class NextTokenObjective:
         """(kind, whether the answer is right, state asked, state told) of every answer of every sample, in order."""
         found = []
         for start in range(0, len(samples), size):
-            batch = self.prepare(samples[start : start + size])
+            batch = moved(self.prepare(samples[start : start + size]), self.device)
             rows, hidden, _ = self.forward(batch)
             learned = rows.labels != IGNORED
             right = torch.ones_like(learned)

@@ -55,6 +55,8 @@ class SpeechDecoderObjective:
         pool: different clauses in all.
     """
 
+    needs_model = True
+
     def __init__(
         self,
         stage,
