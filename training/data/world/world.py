@@ -94,12 +94,13 @@ class World:
             if question:
                 return self.asked(question, "question", image=draw(scene, rng), scene=str(scene))
 
-    def caption(self, index: int, share: float = 1.0) -> Sample:
-        """A picture and its caption. `share` < 1 leaves the request out that often: only the picture is shown."""
+    def caption(self, index: int) -> Sample:
+        """A picture and its caption."""
         rng = self.rng("caption", index)
         scene, image = self.picture(index)
-        request = rng.choice(REQUESTS) if rng.random() < share else ""
-        return Sample(converse([(request, caption(scene))], image=image), "caption", "text", {"scene": str(scene)})
+        return Sample(
+            converse([(rng.choice(REQUESTS), caption(scene))], image=image), "caption", "text", {"scene": str(scene)}
+        )
 
     def telling(self, index: int) -> Sample:
         """A picture told twice, in different ways (`captions.tell`)."""
