@@ -50,35 +50,39 @@ def samples():
 
 def test_packed_samples_are_read_as_the_served_model_reads_each_alone(objective, samples, monkeypatch):
     monkeypatch.setattr("training.objectives.next_token.TOGETHER", 2)  # so that there are several groups of utterances
+    monkeypatch.setattr("training.data.packing.FEWEST_TOKENS", 1)  # and several packs
     model = objective.model
     with torch.no_grad():
-        rows, hidden, _ = objective.forward(objective.prepare(samples))
+        packs, _ = objective.forward(objective.prepare(samples))
+        assert len(packs) > 1
         for number, sample in enumerate(samples):
             alone = model.embed(sample.messages, open_assistant=False)[None]
             expected = model.language.model(inputs_embeds=alone).last_hidden_state[0]
-            torch.testing.assert_close(hidden[rows.owner == number], expected, atol=1e-4, rtol=1e-4)
+            found = torch.cat([hidden[rows.owner == number] for rows, hidden in packs])
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_only_answers_are_learned(objective, samples):
     batch = objective.prepare(samples)
-    rows, _, _ = objective.forward(batch)
+    packs, _ = objective.forward(batch)
     for number, sample in enumerate(samples):
         writer, expected = objective.writer, []
         for message in sample.messages:
             if message["role"] == "assistant":
                 expected += [*writer.text(message["content"]), *writer.stop_ids]
-        labels = rows.labels[rows.owner == number]
+        labels = torch.cat([rows.labels[rows.owner == number] for rows, _ in packs])
         assert labels[labels != IGNORED].tolist() == expected
 
 
 def test_states_stand_where_answers_open(objective, samples):
     batch = objective.prepare(samples)
-    rows, _, _ = objective.forward(batch)
-    at, states = objective._openings(batch, rows)
+    packs, _ = objective.forward(batch)
     found: dict[int, list[str]] = {}
-    for (row, column), state in zip(at.tolist(), states.tolist(), strict=True):
-        assert rows.ids[row, column] == objective.writer.tokenizer.token_to_id("<|assistant|>")
-        found.setdefault(int(rows.owner[row, column]), []).append(STATES[state])
+    for rows, _ in packs:
+        at, states = objective._openings(batch, rows)
+        for (row, column), state in zip(at.tolist(), states.tolist(), strict=True):
+            assert rows.ids[row, column] == objective.writer.tokenizer.token_to_id("<|assistant|>")
+            found.setdefault(int(rows.owner[row, column]), []).append(STATES[state])
     assert found[0] == ["text", "text"]
     assert set(found[1]) == {"speech"}
     assert found[2] == ["text"]

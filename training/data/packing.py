@@ -1,6 +1,8 @@
-"""Samples of different lengths → rows of one length, several samples a row.
+"""Samples of different lengths → rows, several samples a row.
 
 Notable points:
+- Samples of like length share rows, and rows are no longer than they need to be: in a long row, attention between short
+  samples is computed and masked away, and that is most of the work.
 - A token sees only tokens of its own sample: the mask is block-diagonal and positions start anew in each sample.
 - A label belongs to the position that predicts it, inside its own sample: the last token of a sample predicts nothing.
 - A sample longer than a row is an error, never a cut: cutting it would lose labels in silence.
@@ -8,12 +10,14 @@ Notable points:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 IGNORED = -100  # a position without a label
+SHORTEST = 32  # tokens; what is shorter is not told apart
+FEWEST_TOKENS = 512  # that are worth a pass of their own
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,33 @@ class Rows:
         """bool [rows, 1, length, length]: may position i see position j? Empty positions see themselves."""
         same = self.owner[:, :, None] == self.owner[:, None, :]
         return same.tril()[:, None]
+
+
+def pack_alike(samples: list[tuple[list[int], list[int]]], row_length: int) -> list[Rows]:
+    """As `pack`, in several packs: the samples of each have lengths with the same next power of two.
+
+    A sample's number stays that in `samples`. Few samples do not make a pack of their own: they join the longer ones.
+    """
+    packs: list[Rows] = []
+    numbers = sorted(range(len(samples)), key=lambda i: len(samples[i][0]))
+    first = 0
+    for after in range(1, len(numbers) + 1):
+        if after < len(numbers):
+            here, there = (level(len(samples[numbers[i]][0])) for i in (after - 1, after))
+            tokens = sum(len(samples[number][0]) for number in numbers[first:after])
+            if here == there or tokens < FEWEST_TOKENS:
+                continue
+        some = numbers[first:after]
+        rows = pack([samples[number] for number in some], row_length)
+        number_of = torch.tensor([*some, -1])  # an owner of -1, nobody, stays
+        packs.append(replace(rows, owner=number_of[rows.owner]))
+        first = after
+    return packs
+
+
+def level(length: int) -> int:
+    """Which power of two, at least `SHORTEST`, is the first that holds `length`."""
+    return (max(length, SHORTEST) - 1).bit_length()
 
 
 def pack(samples: list[tuple[list[int], list[int]]], row_length: int) -> Rows:

@@ -24,7 +24,7 @@ from parley.prompt import MediaSegment, PromptWriter
 from parley.speech import fbank
 from parley.vision import frames_to_pixels, tile
 from training.ahead import moved
-from training.data.packing import IGNORED, Rows, pack
+from training.data.packing import IGNORED, Rows, pack_alike
 from training.data.records import Sample, parts, turn_states
 from training.precision import product_dtype
 
@@ -107,14 +107,17 @@ class NextTokenObjective:
         return batch
 
     def loss(self, batch: DialogBatch) -> tuple[Tensor, dict[str, float]]:
-        rows, hidden, speech = self.forward(batch)
-        learned = rows.labels != IGNORED
-        logits = self.model.language.lm_head(hidden[learned])
-        loss = F.cross_entropy(logits.float(), rows.labels[learned])
-        metrics = {"next_token": loss.item(), "tokens": float((rows.owner >= 0).sum())}
+        packs, speech = self.forward(batch)
+        learned = [rows.labels != IGNORED for rows, _ in packs]
+        hidden = torch.cat([hidden[here] for (_, hidden), here in zip(packs, learned, strict=True)])
+        labels = torch.cat([rows.labels[here] for (rows, _), here in zip(packs, learned, strict=True)])
+        loss = F.cross_entropy(self.model.language.lm_head(hidden).float(), labels)
+        metrics = {"next_token": loss.item(), "tokens": float(sum((rows.owner >= 0).sum() for rows, _ in packs))}
         if self.stage.state:
-            at, states = self._openings(batch, rows)
-            state_loss = F.cross_entropy(self.model.state_head(hidden[at[:, 0], at[:, 1]]).float(), states)
+            opened = [(hidden, *self._openings(batch, rows)) for rows, hidden in packs]
+            hidden = torch.cat([hidden[at[:, 0], at[:, 1]] for hidden, at, _ in opened])
+            states = torch.cat([states for _, _, states in opened])
+            state_loss = F.cross_entropy(self.model.state_head(hidden).float(), states)
             loss = loss + STATE_WEIGHT * state_loss
             metrics["state"] = state_loss.item()
             if speech is not None:
@@ -124,8 +127,9 @@ class NextTokenObjective:
                     metrics |= {"ctc": ctc.item(), "unfit": float(self.unfit)}
         return loss, metrics
 
-    def forward(self, batch: DialogBatch) -> tuple[Rows, Tensor, tuple[Tensor, Tensor] | None]:
-        """Rows, the language model's last hidden states [rows, length, d], the speech encoder's frames and lengths."""
+    def forward(self, batch: DialogBatch) -> tuple[list[tuple[Rows, Tensor]], tuple[Tensor, Tensor] | None]:
+        """Packs of rows with the language model's last hidden states [rows, length, d], and the speech encoder's frames
+        and lengths."""
         vectors, speech = self._media(batch)
         samples = []
         for rendered in batch.samples:
@@ -136,7 +140,11 @@ class NextTokenObjective:
                 ids += here
                 labels += here if answer else [IGNORED] * len(here)
             samples.append((ids, labels))
-        rows = pack(samples, self.schedule.row)
+        packs = pack_alike(samples, self.schedule.row)
+        return [(rows, self._read(rows, vectors)) for rows in packs], speech
+
+    def _read(self, rows: Rows, vectors: list[Tensor]) -> Tensor:
+        """The language model's last hidden states [rows, length, d]; `vectors` stand where ids are below 0."""
         rows.ids, rows.labels = rows.ids.to(self.device), rows.labels.to(self.device)
         rows.owner, rows.positions = rows.owner.to(self.device), rows.positions.to(self.device)
         embedded = self.table(rows.ids.clamp(min=0))
@@ -150,10 +158,9 @@ class NextTokenObjective:
             embedded = torch.where((rows.ids < 0)[..., None], spliced, embedded)
         seen = torch.zeros((), dtype=product_dtype(self.device), device=self.device)
         mask = seen.where(rows.mask(), -torch.inf)
-        hidden = self.model.language.model(
+        return self.model.language.model(
             inputs_embeds=embedded, attention_mask=mask, position_ids=rows.positions, use_cache=False
         ).last_hidden_state
-        return rows, hidden, speech
 
     def _media(self, batch: DialogBatch) -> tuple[list[Tensor], tuple[Tensor, Tensor] | None]:
         """The vectors [n, d] of each piece of media, in order."""
@@ -210,24 +217,28 @@ class NextTokenObjective:
         found = []
         for start in range(0, len(samples), size):
             batch = moved(self.prepare(samples[start : start + size]), self.device)
-            rows, hidden, _ = self.forward(batch)
-            learned = rows.labels != IGNORED
-            right = torch.ones_like(learned)
-            right[learned] = self.model.language.lm_head(hidden[learned]).argmax(-1) == rows.labels[learned]
-            at, states = self._openings(batch, rows)
-            told = [-1] * len(at)
-            if self.model.state_head is not None:
-                told = self.model.state_head(hidden[at[:, 0], at[:, 1]]).argmax(-1).tolist()
             answers: dict[int, list] = defaultdict(list)
-            for (row, column), state, said in zip(at.tolist(), states.tolist(), told, strict=True):
-                end = column
-                while end < rows.labels.shape[1] and learned[row, end]:
-                    end += 1
-                owner = int(rows.owner[row, column])
-                kind = batch.samples[owner].kinds[len(answers[owner])]
-                answers[owner].append((kind, bool(right[row, column:end].all()), STATES[state], STATES[said]))
+            for rows, hidden in self.forward(batch)[0]:
+                self._judge(batch, rows, hidden, answers)
             found += [answer for owner in range(len(batch.samples)) for answer in answers[owner]]
         return found
+
+    def _judge(self, batch: DialogBatch, rows: Rows, hidden: Tensor, answers: dict[int, list]) -> None:
+        """Adds (kind, right, state asked, state told) of every answer to its sample's `answers`, in order."""
+        learned = rows.labels != IGNORED
+        right = torch.ones_like(learned)
+        right[learned] = self.model.language.lm_head(hidden[learned]).argmax(-1) == rows.labels[learned]
+        at, states = self._openings(batch, rows)
+        told = [-1] * len(at)
+        if self.model.state_head is not None:
+            told = self.model.state_head(hidden[at[:, 0], at[:, 1]]).argmax(-1).tolist()
+        for (row, column), state, said in zip(at.tolist(), states.tolist(), told, strict=True):
+            end = column
+            while end < rows.labels.shape[1] and learned[row, end]:
+                end += 1
+            owner = int(rows.owner[row, column])
+            kind = batch.samples[owner].kinds[len(answers[owner])]
+            answers[owner].append((kind, bool(right[row, column:end].all()), STATES[state], STATES[said]))
 
     def validate(self) -> dict[str, float]:
         """Percent of held-out answers that are right, by kind, and of states told right."""

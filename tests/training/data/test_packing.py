@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from training.data.packing import IGNORED, pack
+from training.data.packing import IGNORED, pack, pack_alike
 
 
 def make_samples(count: int, seed: int = 0) -> list[tuple[list[int], list[int]]]:
@@ -68,3 +68,19 @@ def test_rows_are_filled_well():
     samples = [(list(range(n)), list(range(n))) for n in (60, 60, 60, 60, 40, 40, 40, 40)]
     rows = pack(samples, 128)
     assert torch.numel(rows.ids) <= 1.1 * 400
+
+
+def test_samples_of_like_length_are_packed_together_and_keep_their_numbers():
+    samples = make_samples(120)
+    packs = pack_alike(samples, 64)
+    assert len(packs) > 1
+    found = [pair for rows in packs for pair in torch.stack([rows.owner, rows.ids], -1).flatten(0, 1).tolist()]
+    expected = [[number, i] for number, (ids, _) in enumerate(samples) for i in ids]
+    assert sorted(pair for pair in found if pair[0] >= 0) == expected
+    longest = [max(len(samples[int(n)][0]) for n in rows.owner.unique() if n >= 0) for rows in packs]
+    assert longest == sorted(longest) and longest[0] <= 32 < longest[-1]
+
+
+def test_a_few_tokens_make_no_pack_of_their_own():
+    samples = [([1] * 10, [1] * 10)] * 3 + [([1] * 60, [1] * 60)] * 20
+    assert len(pack_alike(samples, 64)) == 1
