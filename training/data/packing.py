@@ -2,7 +2,7 @@
 
 Notable points:
 - Samples of like length share rows, and rows are no longer than they need to be: in a long row, attention between short
-  samples is computed and masked away, and that is most of the work.
+  samples is computed only to be masked away.
 - A token sees only tokens of its own sample: the mask is block-diagonal and positions start anew in each sample.
 - A label belongs to the position that predicts it, inside its own sample: the last token of a sample predicts nothing.
 - A sample longer than a row is an error, never a cut: cutting it would lose labels in silence.
