@@ -18,7 +18,10 @@ MOST_WORKERS = 12
 def batches(make: Callable[[int], object], steps: range, workers: int = 0) -> Iterator:
     """`make(step)` for every step, in order; `workers` processes make some ahead, or a thread makes one."""
     if workers:
-        yield from DataLoader(_Steps(make), None, sampler=steps, num_workers=workers, multiprocessing_context="fork")
+        yield from DataLoader(
+            _Steps(make), None, sampler=steps, num_workers=workers, multiprocessing_context="fork",
+            generator=torch.Generator(),  # else it draws from the network's random numbers, and no resume is exact
+        )  # fmt: skip
         return
     with ThreadPoolExecutor(1) as thread:
         upcoming = None

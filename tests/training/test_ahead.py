@@ -43,6 +43,13 @@ def test_what_fails_while_a_batch_is_made_is_told(workers):
         list(batches(lambda step: 1 // (2 - step), range(4), workers))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_random_numbers_of_the_network_stay(workers):
+    before = torch.get_rng_state()
+    list(batches(make, range(3), workers))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_network_on_the_cpu_keeps_its_cores():
     assert workers_for(torch.device("cpu")) == 0
     assert workers_for(torch.device("cuda")) >= 1

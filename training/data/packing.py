@@ -11,6 +11,7 @@ Notable points:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -74,20 +75,18 @@ def pack_alike(samples: list[tuple[list[int], list[int]]], row_length: int) -> l
 
     A sample's number stays that in `samples`. Few samples do not make a pack of their own: they join the longer ones.
     """
-    packs: list[Rows] = []
-    numbers = sorted(range(len(samples)), key=lambda i: len(samples[i][0]))
-    first = 0
-    for after in range(1, len(numbers) + 1):
-        if after < len(numbers):
-            here, there = (level(len(samples[numbers[i]][0])) for i in (after - 1, after))
-            tokens = sum(len(samples[number][0]) for number in numbers[first:after])
-            if here == there or tokens < FEWEST_TOKENS:
-                continue
-        some = numbers[first:after]
-        rows = pack([samples[number] for number in some], row_length)
-        number_of = torch.tensor([*some, -1])  # an owner of -1, nobody, stays
+    lengths = [len(ids) for ids, _ in samples]
+    groups: list[list[int]] = []
+    for _, alike in groupby(sorted(range(len(samples)), key=lengths.__getitem__), key=lambda i: level(lengths[i])):
+        if groups and sum(lengths[i] for i in groups[-1]) < FEWEST_TOKENS:
+            groups[-1] += alike
+        else:
+            groups.append(list(alike))
+    packs = []
+    for group in groups:
+        rows = pack([samples[i] for i in group], row_length)
+        number_of = torch.tensor([*group, -1])  # an owner of -1, nobody, stays
         packs.append(replace(rows, owner=number_of[rows.owner]))
-        first = after
     return packs
 
 
