@@ -140,18 +140,17 @@ class NextTokenObjective:
                 ids += here
                 labels += here if answer else [IGNORED] * len(here)
             samples.append((ids, labels))
-        packs = pack_alike(samples, self.schedule.row)
-        return [(rows, self._read(rows, vectors)) for rows in packs], speech
+        packs = [moved(rows, self.device) for rows in pack_alike(samples, self.schedule.row)]
+        starts = torch.tensor([0] + [len(v) for v in vectors[:-1]], device=self.device).cumsum(0)
+        flat = torch.cat(vectors) if vectors else None
+        return [(rows, self._read(rows, flat, starts)) for rows in packs], speech
 
-    def _read(self, rows: Rows, vectors: list[Tensor]) -> Tensor:
-        """The language model's last hidden states [rows, length, d]; `vectors` stand where ids are below 0."""
-        rows.ids, rows.labels = rows.ids.to(self.device), rows.labels.to(self.device)
-        rows.owner, rows.positions = rows.owner.to(self.device), rows.positions.to(self.device)
+    def _read(self, rows: Rows, flat: Tensor | None, starts: Tensor) -> Tensor:
+        """The language model's last hidden states [rows, length, d]. Where an id is -1 - n, the vectors of media n
+        stand: those of `flat` [vectors, d] from `starts[n]` on."""
         embedded = self.table(rows.ids.clamp(min=0))
-        if vectors:
+        if flat is not None:
             # Rows hold media in their own order: gather by the number that stands in their place.
-            flat = torch.cat(vectors)
-            starts = torch.tensor([0] + [len(v) for v in vectors[:-1]], device=self.device).cumsum(0)
             number = (-1 - rows.ids).clamp(min=0)
             inside = _run_index(rows.ids)
             spliced = flat[(starts[number] + inside).clamp(max=len(flat) - 1)].to(embedded.dtype)
