@@ -18,7 +18,7 @@ PARTS = (
     "vision_encoder",  # InternViT; pictures → patch features
     "vision_adapter",  # MLP; patch features → language width
     "speech_encoder",  # convolutions + Transformer; filter bank → frames
-    "ctc_head",  # frames → characters; trains the encoder (2.1a) and writes what was heard
+    "ctc_head",  # frames → words; trains the encoder (2.1a) and writes what was heard
     "speech_adapter",  # convolution; frames → language width
     "speech_prompt",  # learned vectors in front of speech
     "language",  # Qwen2
@@ -86,8 +86,8 @@ class SpeechConfig(Config):
     adapter_norm: Literal["batch", "layer"] = "batch"
     adapter_activation: Literal["relu", "gelu"] = "relu"
     num_prompt_vectors: int = 5
-    ctc_alphabet: str = ""  # characters the CTC head writes, blank is id 0 in front of them; "" means no head
-    ctc_upsample: int = 1  # characters it can write in an encoder frame: fast speech has more than 25 a second
+    ctc_alphabet: str = ""  # letters of what the CTC head writes, a space first; "" means no head
+    ctc_words: tuple[str, ...] = ()  # words it writes whole; it spells all others
 
 
 class ChatFormat(Config):
@@ -236,7 +236,7 @@ NANO = ParleyConfig(
         conv_channels=48, hidden_size=192, num_layers=4, num_heads=4, intermediate_size=768,
         position="rotary", conv_kernel=15, dropout=0.0, chunk_size=8, left_chunks=16, dynamic_chunks=True,
         adapter_kernel=3, adapter_norm="layer", adapter_activation="gelu", num_prompt_vectors=2,
-        ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'", ctc_upsample=2,
+        ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'",
     ),
     language=LanguageConfig(
         vocab_size=512, hidden_size=192, intermediate_size=512, num_layers=6, num_heads=6, num_kv_heads=2,

@@ -12,7 +12,6 @@ Notable points:
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -283,32 +282,36 @@ class SpeechPrompt(nn.Module):
 
 
 class CtcHead(nn.Module):
-    """Encoder frames → characters, `upsample` slots for them a frame; id 0 is the blank, the alphabet follows."""
+    """Encoder frames → words, and letters for those it does not know whole. Id 0 is the blank, then come the letters of
+    the alphabet, then the words."""
 
     def __init__(self, config: SpeechConfig):
         super().__init__()
         if not config.ctc_alphabet:
             raise ValueError("a CTC head needs a ctc_alphabet; this config has none")
-        self.alphabet, self.upsample = config.ctc_alphabet, config.ctc_upsample
-        self.project = nn.Linear(config.hidden_size, self.upsample * (1 + len(self.alphabet)))
+        self.alphabet = config.ctc_alphabet
+        self.pieces = ["", *config.ctc_alphabet, *(f" {word}" for word in config.ctc_words)]
+        self.id_of = {piece: i for i, piece in enumerate(self.pieces)}
+        self.project = nn.Linear(config.hidden_size, len(self.pieces))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[b, t, d] → log-probabilities [b, t × upsample, 1 + len(alphabet)]"""
-        slots = self.project(frames).unflatten(-1, (self.upsample, -1)).flatten(1, 2)
-        return F.log_softmax(slots, dim=-1)
-
-    def slots(self, lengths: Tensor) -> Tensor:
-        """Encoder frames → the lengths of what `forward` makes of them."""
-        return lengths * self.upsample
+        """[b, t, d] → log-probabilities [b, t, pieces]"""
+        return F.log_softmax(self.project(frames), dim=-1)
 
     def normalise(self, text: str) -> str:
-        """`text` in the head's own characters: lower case where it has no capitals, anything unknown a space."""
+        """`text` in the head's own letters: lower case where it has no capitals, anything unknown a space."""
         known = "".join(c if c in self.alphabet else c.lower() if c.lower() in self.alphabet else " " for c in text)
-        return re.sub(" +", " ", known).strip()
+        return squeezed(known)
 
     def encode(self, text: str) -> list[int]:
-        """Character ids of `normalise(text)`. Raises `ValueError` where nothing is left."""
-        ids = [1 + self.alphabet.index(c) for c in self.normalise(text)]
+        """Ids of `normalise(text)`: a word it knows is one, another a space and its letters. Raises `ValueError` where
+        nothing is left."""
+        ids: list[int] = []
+        for word in self.normalise(text).split():
+            whole = self.id_of.get(f" {word}")
+            ids += [self.id_of[letter] for letter in f" {word}"] if whole is None else [whole]
+        if ids and self.pieces[ids[0]] == " ":
+            ids = ids[1:]
         if not ids:
             raise ValueError(f"{text!r} has none of the characters that the CTC head writes ({self.alphabet!r})")
         return ids
@@ -318,13 +321,18 @@ class CtcHead(nn.Module):
         text = []
         for i in ids:
             if i != before and i != 0:
-                text.append(self.alphabet[i - 1])
+                text.append(self.pieces[i])
             before = i
         return "".join(text)
 
     def decode(self, log_probs: Tensor) -> str:
-        """Log-probabilities [t, V] of one utterance → its text, greedily."""
-        return self.collapse(log_probs.argmax(-1).tolist()).strip()
+        """Log-probabilities [t, pieces] of one utterance → its text, greedily."""
+        return squeezed(self.collapse(log_probs.argmax(-1).tolist()))
+
+
+def squeezed(text: str) -> str:
+    """The text without spaces at its ends and with single ones inside."""
+    return " ".join(text.split())
 
 
 def random_chunks() -> tuple[int, int]:

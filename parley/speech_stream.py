@@ -29,6 +29,7 @@ from parley.speech import (
     SpeechAdapter,
     SpeechEncoder,
     fbank,
+    squeezed,
     subsampled,
 )
 
@@ -181,7 +182,7 @@ class SpeechStream:
             state.turn = self.steps
             state.ended = state.finishing and subsampled(len(state.features)) == 0
         vectors = self._adapt(rows)
-        return {row: StreamOutput(vectors[row], self.rows[row].text.strip(), self.rows[row].ended) for row in rows}
+        return {row: StreamOutput(vectors[row], squeezed(self.rows[row].text), self.rows[row].ended) for row in rows}
 
     def _encode(self, rows: list[int], counts: list[int]) -> None:
         """Makes `counts[i]` new frames of `rows[i]` and appends them to what waits for the adapter."""
@@ -213,9 +214,8 @@ class SpeechStream:
             state.frames += count
             state.features = state.features[count * SUBSAMPLING :].clone()
             if best is not None:
-                written = best[i][: count * self.head.upsample]
-                state.text += self.head.collapse(written, state.last_id)
-                state.last_id = written[-1]
+                state.text += self.head.collapse(best[i][:count], state.last_id)
+                state.last_id = best[i][count - 1]
 
     def _adapt(self, rows: list[int]) -> dict[int, Tensor]:
         """The vectors that the waiting frames of `rows` complete; at an end the adapter's right padding does."""

@@ -105,10 +105,10 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1300, batch=256,
+            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1400, batch=256,
             row=384, save_every=50, validate_every=100,
             mixture={
-                "single_questions": 76, "slow_questions": 5, "questions": 2, "small_talk": 4, "videos": 4,
+                "single_questions": 61, "slow_questions": 20, "questions": 2, "small_talk": 4, "videos": 4,
                 "repeats": 2, "slow_repeats": 7,
             },
         ),
@@ -118,7 +118,7 @@ STAGES = (
         trains=("speech_encoder", "ctc_head"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=4e-3, steps=7500, batch=16, save_every=200, validate_every=500,
+            lr=1.5e-3, muon=4e-3, steps=5000, batch=16, save_every=200, validate_every=500,
             mixture={"sentences": 50, "shuffled_words": 50},
         ),
     ),

@@ -36,6 +36,7 @@ from parley.vision import frames_to_pixels
 from training import ranks
 from training.curves import draw_curves
 from training.data.stage_data import StageData, answering_or_any, first_tokenizer
+from training.data.world.sentences import all_words
 from training.precision import best_device, plain_attention
 from training.recipe import Schedule, Stage, recipe, schedule, stage
 from training.trainer import METRICS_FILE, RESUME_FILE, StageInterruptionError, Trainer
@@ -68,6 +69,11 @@ def check_trainable(preset_name: str, rows: Sequence[Stage]) -> None:
             f"{preset_name} cannot be trained yet: the recipe gives no steps for stage {', '.join(endless)}, and only "
             "nano's world can be learned from; `parley train nano` works"
         )
+
+
+def knowing(config: ParleyConfig, words: Sequence[str]) -> ParleyConfig:
+    """The config of a model whose CTC head writes these words whole."""
+    return config.model_copy(update={"speech": config.speech.model_copy(update={"ctc_words": tuple(words)})})
 
 
 def build_model(row: Stage, config: ParleyConfig, run: Path, seed: int) -> Parley:
@@ -188,6 +194,8 @@ def run_stage(
     """
     row, config = stage(name), preset(preset_name)
     check_trainable(preset_name, [row])
+    if preset_name == "nano":
+        config = knowing(config, all_words())
     numbers = shortened(schedule(row, preset_name), steps)
     if missing := [parent for parent in row.after if not is_done(run, parent)]:
         raise ValueError(f"stage {name} builds on {', '.join(missing)}, which {run} does not have yet")

@@ -12,7 +12,7 @@ NANO = preset("nano").speech
 # The published way of computing, with its kernel and norm, but in chunks.
 ABSOLUTE = SpeechConfig(
     conv_channels=16, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=64, chunk_size=5, left_chunks=2,
-    ctc_alphabet=" abc", ctc_upsample=2,
+    ctc_alphabet=" abc", ctc_words=("ab", "c"),
 )  # fmt: skip
 WIDTH = 24
 

@@ -13,7 +13,7 @@ from training.objectives.ctc import CtcObjective, mel_frames_for
 
 CONFIG = SpeechConfig(
     conv_channels=8, hidden_size=48, num_layers=2, num_heads=2, intermediate_size=96, position="rotary",
-    conv_kernel=5, dropout=0.0, ctc_upsample=2, chunk_size=8, left_chunks=4, dynamic_chunks=True, ctc_alphabet=" abc",
+    conv_kernel=5, dropout=0.0, chunk_size=8, left_chunks=4, dynamic_chunks=True, ctc_alphabet=" abc",
 )  # fmt: skip
 
 
@@ -105,8 +105,6 @@ def test_what_cannot_be_learnt_is_counted(build):
 def test_frames_that_a_text_needs():
     assert subsampled(mel_frames_for([1, 2, 3])) == 3
     assert subsampled(mel_frames_for([1, 1, 3])) == 4
-    assert subsampled(mel_frames_for([1, 1, 3], upsample=2)) == 2
-    assert subsampled(mel_frames_for([1, 2, 3, 1, 2], upsample=2)) == 3
 
 
 def test_another_rate_is_refused(build):

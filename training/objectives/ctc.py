@@ -5,7 +5,7 @@ Notable points:
   validation runs with the chunks that are served.
 - Utterances of like length share a batch: lengths are guessed first, and only a batch's own speech is made.
 - Mean and variance of the features are measured on the first utterances of the data and stored in the encoder.
-- An utterance with more letters than frames teaches CTC nothing: it is counted (`unfit`), never dropped in silence.
+- An utterance with more words and letters than frames teaches CTC nothing: it is counted (`unfit`), never dropped in silence.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RAMP = 3000  # steps until the features are changed at full strength: letters ar
 class CtcBatch:
     features: Tensor  # [b, t, mel]
     lengths: Tensor  # [b] mel frames
-    targets: Tensor  # [sum of target_lengths] character ids
+    targets: Tensor  # [sum of target_lengths] ids of words and letters
     target_lengths: Tensor  # [b]
     unfit: int  # utterances too short for their text
 
@@ -68,7 +68,7 @@ class CtcObjective:
             waveform, text = self.data.utterance(index)
             ids = self.head.encode(text)
             mel = fbank(waveform, self.config).numpy()
-            changed = augment(mel, self.fill, rng, fewest=self._fewest(ids), strength=min(1.0, step / RAMP))
+            changed = augment(mel, self.fill, rng, fewest=mel_frames_for(ids), strength=min(1.0, step / RAMP))
             features.append(torch.from_numpy(changed))
             targets.append(torch.tensor(ids))
         return CtcBatch(
@@ -76,11 +76,8 @@ class CtcObjective:
             torch.tensor([len(f) for f in features]),
             torch.cat(targets),
             torch.tensor([len(t) for t in targets]),
-            sum(len(f) < self._fewest(t.tolist()) for f, t in zip(features, targets, strict=True)),
+            sum(len(f) < mel_frames_for(t.tolist()) for f, t in zip(features, targets, strict=True)),
         )
-
-    def _fewest(self, ids: list[int]) -> int:
-        return mel_frames_for(ids, self.head.upsample)
 
     def _indices(self, step: int) -> list[int]:
         """The utterances of a step. Within a group they are sorted by length, and the batches come in any order."""
@@ -94,7 +91,6 @@ class CtcObjective:
     def loss(self, batch: CtcBatch) -> tuple[Tensor, dict[str, float]]:
         frames, lengths = self.encoder(batch.features, batch.lengths)
         log_probs = self.head(frames).float().transpose(0, 1)
-        lengths = self.head.slots(lengths)
         losses = F.ctc_loss(
             log_probs, batch.targets, lengths, batch.target_lengths, reduction="none", zero_infinity=True
         )
@@ -119,10 +115,9 @@ class CtcObjective:
         return self.head.decode(self.head(frames)[0])
 
 
-def mel_frames_for(ids: list[int], upsample: int = 1) -> int:
-    """Mel frames that CTC needs to write `ids`: a slot a letter and one between equals, `upsample` slots a frame."""
-    slots = len(ids) + sum(a == b for a, b in pairwise(ids))
-    frames = -(-slots // upsample)
+def mel_frames_for(ids: list[int]) -> int:
+    """Mel frames that CTC needs to write `ids`: an encoder frame each, and one between equals."""
+    frames = len(ids) + sum(a == b for a, b in pairwise(ids))
     needed = SUBSAMPLING * frames + SUBSAMPLING - 1
     assert subsampled(needed) >= frames
     return needed

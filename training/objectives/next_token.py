@@ -30,7 +30,7 @@ from training.precision import product_dtype
 
 STATE_WEIGHT = 0.2
 CTC_WEIGHT = 1.0
-TOGETHER = 8  # utterances that the speech encoder hears at once
+TOGETHER = {"cpu": 8, "cuda": 64}  # utterances that the speech encoder hears at once: a GPU waits for many calls
 
 
 @dataclass
@@ -63,7 +63,7 @@ class NextTokenObjective:
         self.writer = PromptWriter.of(self.config.language, data.tokenizer)
         self.device = next(model.language.parameters()).device
         self.table = model.language.get_input_embeddings()
-        self.unfit = 0  # utterances so far with more letters than the CTC head can write in their frames
+        self.unfit = 0  # utterances so far with more words and letters than the CTC head can write in their frames
 
     def batch(self, step: int) -> DialogBatch:
         size = self.schedule.batch
@@ -179,7 +179,7 @@ class NextTokenObjective:
         the short ones as long as itself."""
         order = lengths.argsort()
         heard, sizes = [], []
-        for group in order.split(TOGETHER):
+        for group in order.split(TOGETHER[self.device.type]):
             frames, size = self.model.speech_encoder(features[group, : int(lengths[group].max())], lengths[group])
             heard += frames.unbind()
             sizes.append(size)
@@ -206,9 +206,9 @@ class NextTokenObjective:
         targets = [torch.tensor(self.model.ctc_head.encode(transcripts[i]), device=self.device) for i in known]
         log_probs = self.model.ctc_head(frames[known]).float().transpose(0, 1)
         sizes = torch.tensor([len(target) for target in targets])
-        slots = self.model.ctc_head.slots(lengths[known]).cpu()
-        self.unfit += int((slots < sizes).sum())
-        return F.ctc_loss(log_probs, torch.cat(targets), slots, sizes, zero_infinity=True)
+        heard = lengths[known].cpu()
+        self.unfit += int((heard < sizes).sum())
+        return F.ctc_loss(log_probs, torch.cat(targets), heard, sizes, zero_infinity=True)
 
     @torch.no_grad()
     def score(self, samples: list[Sample], size: int = 32) -> list[tuple[str, bool, str, str]]:
