@@ -7,7 +7,8 @@
 
 Notable points:
 - A stage starts when the stages it builds on are final; up to `jobs` of them run side by side. One that nothing could
-  run beside has the machine to itself, and `jobs` processes share its batches (`training.ranks`).
+  run beside has the machine to itself, and `jobs` processes share its batches (`training.ranks`). If it began beside
+  another that has ended, it saves and goes on so.
 - A stage that is done is never done again; `resume` takes up the others where they were.
 """
 
@@ -270,17 +271,24 @@ def train(
                         row.name, run, preset_name, seed, steps, bar, threads=max(1, _cores() // jobs),
                         processes=jobs if shared else 1,
                     )  # fmt: skip
-                    process.bar = bar
+                    process.bar, process.shared, process.widened = bar, shared, False
                     running[row.name] = process
                     waiting.remove(row)
             time.sleep(0.2)
             for name, process in list(running.items()):
                 if process.poll() is not None:
                     del running[name]
-                    if process.returncode != 0 and not failed:  # after the first, the others were told to stop
+                    if process.widened:
+                        waiting = [row for row in rows if row in waiting or row.name == name and not is_done(run, name)]
+                    elif process.returncode != 0 and not failed:  # after the first, the others were told to stop
                         failed[name] = process.returncode
                         for other in running.values():
                             other.terminate()
+            for name, process in running.items() if len(running) == 1 and not failed else ():
+                row = stage(name)
+                if not process.shared and alone(row, waiting) and shareable(row, preset_name, jobs):
+                    process.shared = process.widened = True
+                    process.terminate()  # it saves, and is started again with the whole machine
     except KeyboardInterrupt:
         raise StageInterruptionError(f"stopped; `parley train {preset_name} --run {run} --resume` goes on") from None
     finally:  # whatever ends the run, no stage goes on alone

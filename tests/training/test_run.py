@@ -56,6 +56,28 @@ def test_all_stages_run_in_the_order_of_what_they_need(tmp_path, monkeypatch):
     assert starts.processes["3.1"] == 1
 
 
+def test_a_stage_left_alone_goes_on_with_the_whole_machine(tmp_path, monkeypatch):
+    """1.3 begins beside 2.1a; when that and the codec are done, nothing else could run until 1.3 is."""
+    long = "import time; time.sleep(600)"
+    ended, begun = {}, []
+
+    def start(name, run, *_, processes=1, **__):
+        begun.append((name, processes))
+        code = long if name == "1.3" and processes == 1 else DONE
+        ended[name] = subprocess.Popen([sys.executable, "-c", code, str(run / name)])
+        return ended[name]
+
+    monkeypatch.setattr(runs, "_start", start)
+    for name in ("0.1", "0.2", "1.1", "1.2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+    runs.train("nano", tmp_path, resume=True, jobs=2)
+    assert begun[:2] == [("1.3", 1), ("2.1a", 1)]
+    assert begun.index(("1.3", 2)) > begun.index(("3.1", 1))
+    assert [name for name, _ in begun].count("1.3") == 2
+    assert ended["1.3"].returncode == 0
+
+
 def test_done_stages_are_not_done_again(tmp_path, monkeypatch):
     starts = Starts()
     monkeypatch.setattr(runs, "_start", starts)
