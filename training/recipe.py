@@ -127,7 +127,7 @@ STAGES = (
         trains=("speech_adapter", "speech_prompt"), reads=("speech_encoder", "language"), after=("1.3", "2.1a"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
         nano=Schedule(
-            lr=2e-3, steps=600, batch=16, row=384, save_every=100, validate_every=200, mixture={"transcriptions": 100}
+            lr=2e-3, steps=1000, batch=16, row=384, save_every=100, validate_every=500, mixture={"transcriptions": 100}
         ),
     ),
     Stage(
@@ -138,14 +138,14 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=6e-4, muon=2e-3, steps=1100, batch=64, row=512, save_every=100, validate_every=400,
+            lr=3e-4, muon=1e-3, steps=1500, batch=64, row=512, save_every=100, validate_every=400,
             lr_of={
                 "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 3e-4, "speech_adapter": 2e-3,
                 "speech_prompt": 2e-3, "state_head": 1e-3,
             },
             mixture={
-                "single_questions": 28, "spoken_single_questions": 36, "spoken_questions": 3, "small_talk": 2,
-                "spoken_small_talk": 10, "captions": 1, "videos": 4, "spoken_videos": 5, "negatives": 11,
+                "single_questions": 27, "spoken_single_questions": 39, "spoken_questions": 3, "small_talk": 2,
+                "spoken_small_talk": 9, "captions": 1, "videos": 4, "spoken_videos": 5, "negatives": 10,
             },
         ),
     ),

@@ -20,18 +20,28 @@ from training.data.world.scenes import Scene, Thing, draw_scene
 from training.data.world.splits import belongs, generator
 from training.data.world.vocabulary import COLOURS, COLUMNS, DIRECTIONS, NUMBERS, PLURALS, ROWS, SHAPES
 
-# Ways to say it. A gap is filled with what the question is about.
+# Ways to say it. A gap is filled with what the question is about. Of ways to ask about one of nine places there are
+# many: of few, a model learns every pair of words and place by itself, and fails at those it never read.
 COLOUR = (
     "what colour is {thing}?", "which colour is {thing}?", "tell me the colour of {thing}.",
     "what is the colour of {thing}?", "{thing} is what colour?", "what colour does {thing} have?",
+    "which colour does {thing} have?", "tell me what colour {thing} is.", "tell me, which colour is {thing}?",
+    "can you tell me the colour of {thing}?", "can you see what colour {thing} is?",
+    "please tell me what the colour of {thing} is.",
 )  # fmt: skip
 SHAPE_OF = (
     "what shape is {thing}?", "which shape is {thing}?", "tell me the shape of {thing}.",
     "what is the shape of {thing}?", "{thing} is what shape?", "what shape does {thing} have?",
+    "which shape does {thing} have?", "tell me what shape {thing} is.", "tell me, which shape is {thing}?",
+    "can you tell me the shape of {thing}?", "can you see what shape {thing} is?",
+    "please tell me what the shape of {thing} is.",
 )  # fmt: skip
 SHAPE_AT = (
     "what shape is {place}?", "which shape is {place}?", "what is {place}?",
     "what do you see {place}?", "tell me what is {place}.", "which shape do you see {place}?",
+    "what can you see {place}?", "tell me what you see {place}.", "tell me the shape {place}.",
+    "which shape can you see {place}?", "what shape do you see {place}?", "can you tell me what is {place}?",
+    "tell me, what shape is {place}?", "please tell me which shape is {place}.",
 )  # fmt: skip
 COUNT_ALL = (
     "how many shapes are there?", "how many shapes do you see?", "count the shapes.",
@@ -40,6 +50,8 @@ COUNT_ALL = (
 COUNT = (
     "how many {things} are there?", "how many {things} do you see?", "count the {things}.",
     "how many {things} are in the picture?", "tell me how many {things} there are.", "how many {things} can you see?",
+    "can you count the {things}?", "tell me how many {things} you see.", "tell me, how many {things} are there?",
+    "please count the {things}.",
 )  # fmt: skip
 WHERE = (
     "where is {thing}?", "where do you see {thing}?", "tell me where {thing} is.",
@@ -131,7 +143,8 @@ def colour_plan(scene: Scene, rng: random.Random) -> Plan | None:
     if known and rng.random() < 0.7:
         name = rng.choice(known)
         return Plan("colour of a shape", COLOUR, f"{name} is {thing.colour}.", (("thing", name),))
-    return Plan("colour at a place", COLOUR, f"it is {thing.colour}.", (("thing", f"the shape {thing.place}"),))
+    where = f"the {rng.choice(('shape', 'thing', 'one'))} {thing.place}"
+    return Plan("colour at a place", COLOUR, f"it is {thing.colour}.", (("thing", where),))
 
 
 def shape_plan(scene: Scene, rng: random.Random) -> Plan | None:

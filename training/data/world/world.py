@@ -22,7 +22,7 @@ from training.data.world.videos import draw_frames, draw_motion
 from training.data.world.voices import draw_voice
 
 # How often a kind is asked: what is hard to learn comes up more often.
-KIND_WEIGHTS = {"colour": 2, "shape": 3, "count": 6, "where": 3, "relation": 5, "is_there": 5, "written": 2}
+KIND_WEIGHTS = {"colour": 3, "shape": 4, "count": 6, "where": 3, "relation": 5, "is_there": 5, "written": 2}
 # The kinds that are answered by finding one thing and naming what is asked of it.
 LOOKUPS = {"colour": 3, "shape": 3, "where": 5, "written": 4}
 
