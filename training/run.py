@@ -279,7 +279,8 @@ def train(
                 if process.poll() is not None:
                     del running[name]
                     if process.widened:
-                        waiting = [row for row in rows if row in waiting or row.name == name and not is_done(run, name)]
+                        again = () if is_done(run, name) else (stage(name),)
+                        waiting = [row for row in rows if row in (*waiting, *again)]
                     elif process.returncode != 0 and not failed:  # after the first, the others were told to stop
                         failed[name] = process.returncode
                         for other in running.values():

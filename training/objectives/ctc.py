@@ -5,7 +5,8 @@ Notable points:
   validation runs with the chunks that are served.
 - Utterances of like length share a batch: lengths are guessed first, and only a batch's own speech is made.
 - Mean and variance of the features are measured on the first utterances of the data and stored in the encoder.
-- An utterance with more words and letters than frames teaches CTC nothing: it is counted (`unfit`), never dropped in silence.
+- An utterance with more words and letters than frames teaches CTC nothing: it is counted (`unfit`), never dropped in
+  silence.
 """
 
 from __future__ import annotations
