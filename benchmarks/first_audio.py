@@ -2,8 +2,8 @@
 
     python -m benchmarks.first_audio [--checkpoint DIR] [--sessions 1 4 8] [--turns 20] [--json FILE]
 
-In one run, with the same weights, question and pictures:
-- `services`: the whole stack, started here (or `--address`), over gRPC. The question is sent as fast as it is spoken,
+In one run, with the same weights and the same spoken questions about pictures, of every kind (see workload.py):
+- `services`: the whole stack, started here (or `--address`), over gRPC. A question is sent as fast as it is spoken,
   in chunks of 60 ms, and the picture when the user begins to speak;
 - `one process`: the same turns without services (see one_process.py); the difference is what the services cost;
 - `published`: encode after the question ends, the whole answer first, then speech, one request at a time
@@ -17,29 +17,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import io
 import random
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-
-import soundfile
-from PIL import Image
 
 from benchmarks.measuring import machine, percentile, table, write_json
 from benchmarks.one_process import DirectClient, DirectServices, MemoryStore
 from benchmarks.published_order import PublishedOrder
+from benchmarks.workload import questions
 from cli.client import Answer, Client, Question
 from cli.stack import memory
 from cli.stack.local import LocalStack
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_pb2 import Sampling
+from training.data.world.noise import SAMPLE_RATE
 
-QUESTION = Path("examples/question.wav")
-PICTURE = Path("examples/scene.png")
-SAMPLE_RATE = 16_000
 MAX_PAUSE = 1.0  # seconds between the turns of a session
 PARTS = ("speech_encoder", "first_token", "first_clause", "speech_decoder")
 COLUMNS = (
@@ -54,29 +50,18 @@ class Turn:
     late: bool
 
 
-def pictures(seed: int):
-    """The bundled picture, each time with one pixel changed, so that no embedding is found ready."""
-    draw = random.Random(seed)
-    image = Image.open(PICTURE).convert("RGB")
-    while True:
-        image.putpixel((0, 0), tuple(draw.randrange(256) for _ in range(3)))
-        file = io.BytesIO()
-        image.save(file, "PNG")
-        yield file.getvalue()
-
-
-async def converse(connect: Callable[[], Client], audio: bytes, asked: argparse.Namespace, seed: int) -> list[Turn]:
+async def converse(connect: Callable[[], Client], asked: argparse.Namespace, seed: int) -> list[Turn]:
     """One session after another, a turn each, as one user. The first is not counted: it warms up."""
-    draw, shown, done = random.Random(seed), pictures(seed), []
+    draw, spoken, done = random.Random(seed), list(islice(questions(seed), 1 + asked.turns)), []
     configure = wire.Configure(
         turn_detection=wire.Configure.TURN_DETECTION_MANUAL, sampling=Sampling(max_tokens=asked.max_tokens)
     )
-    for number in range(1 + asked.turns):
+    for number, asked_aloud in enumerate(spoken):
         async with connect() as client:
             await client.open(configure)
             await asyncio.sleep(draw.uniform(0, MAX_PAUSE))
             playing = Playing()
-            question = Question(audio=audio, images=[next(shown)], sample_rate=SAMPLE_RATE)
+            question = Question(audio=asked_aloud.audio, images=[asked_aloud.picture], sample_rate=SAMPLE_RATE)
             answer = await client.ask(question, playing.take)
         if number:
             done.append(Turn(answer, playing.late))
@@ -121,33 +106,32 @@ def summary(order: str, sessions: int, turns: list[Turn]) -> dict[str, object]:
     }
 
 
-async def measure_services(asked: argparse.Namespace, audio: bytes, address: str) -> list[dict]:
+async def measure_services(asked: argparse.Namespace, address: str) -> list[dict]:
     rows = []
     for sessions in asked.sessions:
-        taken = await together(sessions, lambda seed: converse(lambda: Client(address), audio, asked, seed))
+        taken = await together(sessions, lambda seed: converse(lambda: Client(address), asked, seed))
         rows.append(summary("services", sessions, taken))
     return rows
 
 
-async def measure_one_process(asked: argparse.Namespace, audio: bytes) -> list[dict]:
+async def measure_one_process(asked: argparse.Namespace) -> list[dict]:
     direct, store, rows = DirectServices(asked.checkpoint), MemoryStore(), []
     await direct.start()
     for sessions in asked.sessions:
-        taken = await together(sessions, lambda seed: converse(lambda: DirectClient(direct, store), audio, asked, seed))
+        taken = await together(sessions, lambda seed: converse(lambda: DirectClient(direct, store), asked, seed))
         rows.append(summary("one process", sessions, taken))
     await direct.stop()
     return rows
 
 
-async def measure_published(asked: argparse.Namespace, audio: bytes) -> list[dict]:
+async def measure_published(asked: argparse.Namespace) -> list[dict]:
     model, rows = PublishedOrder(asked.checkpoint, asked.max_tokens), []
-    seconds = len(audio) / 2 / SAMPLE_RATE
 
     async def session(seed: int) -> list:
-        draw, shown, done = random.Random(seed), pictures(seed), []
-        for number in range(1 + asked.turns):
-            await asyncio.sleep(draw.uniform(0, MAX_PAUSE) + seconds)  # the user speaks
-            turn = await model.ask(audio, next(shown))
+        draw, done = random.Random(seed), []
+        for number, question in enumerate(list(islice(questions(seed), 1 + asked.turns))):
+            await asyncio.sleep(draw.uniform(0, MAX_PAUSE) + question.seconds)  # the user speaks
+            turn = await model.ask(question.audio, question.picture)
             if number:
                 done.append(turn)
         return done
@@ -170,24 +154,24 @@ async def measure_published(asked: argparse.Namespace, audio: bytes) -> list[dic
     return rows
 
 
-def services(asked: argparse.Namespace, audio: bytes, facts: dict) -> list[dict]:
+def services(asked: argparse.Namespace, facts: dict) -> list[dict]:
     """Rows of the stack; a stack of its own is started and ended, and its start-up and memory go into `facts`."""
     if asked.address:
-        return asyncio.run(measure_services(asked, audio, asked.address))
+        return asyncio.run(measure_services(asked, asked.address))
     with tempfile.TemporaryDirectory() as folder, LocalStack(asked.checkpoint, Path(folder), 0, 0) as stack:
-        rows = asyncio.run(measure_services(asked, audio, stack.state.gateway))
+        rows = asyncio.run(measure_services(asked, stack.state.gateway))
         facts["startup_s"] = stack.state.startup_seconds
         held = memory.by_process(stack.state.keeper_pid)
         facts["memory_mb"] = {name: resident for name, (resident, _) in held.items()}
     return rows
 
 
-def one_process(asked: argparse.Namespace, audio: bytes, facts: dict) -> list[dict]:
-    return asyncio.run(measure_one_process(asked, audio))
+def one_process(asked: argparse.Namespace, facts: dict) -> list[dict]:
+    return asyncio.run(measure_one_process(asked))
 
 
-def published(asked: argparse.Namespace, audio: bytes, facts: dict) -> list[dict]:
-    return asyncio.run(measure_published(asked, audio))
+def published(asked: argparse.Namespace, facts: dict) -> list[dict]:
+    return asyncio.run(measure_published(asked))
 
 
 ORDERS = {"services": services, "one-process": one_process, "published": published}
@@ -220,19 +204,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     asked = parser.parse_args()
 
-    sound, rate = soundfile.read(QUESTION, dtype="int16")
-    assert rate == SAMPLE_RATE and sound.ndim == 1, f"{QUESTION} must be 16 kHz mono"
+    lasts = [question.seconds for question in islice(questions(0), 1, 1 + asked.turns)]
     facts: dict[str, object] = {
         "machine": machine(),
         "checkpoint": str(asked.checkpoint),
-        "question_s": len(sound) / rate,
+        "question_s": percentile(lasts, 0.5),
     }
     rows: list[dict] = []
     for order in asked.only:
-        rows += ORDERS[order](asked, sound.tobytes(), facts)
+        rows += ORDERS[order](asked, facts)
     facts["ratios"] = compare(rows)
     print(table(rows, COLUMNS))
-    print(f"milliseconds; parts are medians; a turn's question lasts {facts['question_s']:.2f} s")
+    print(f"milliseconds; parts are medians; the median question lasts {facts['question_s']:.2f} s")
     print(", ".join(f"{name} {value}" for name, value in facts["machine"].items()))
     for name in ("startup_s", "memory_mb", "ratios"):
         if name in facts:
