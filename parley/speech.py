@@ -287,8 +287,8 @@ class CtcHead(nn.Module):
 
     def __init__(self, config: SpeechConfig):
         super().__init__()
-        if not config.ctc_alphabet:
-            raise ValueError("a CTC head needs a ctc_alphabet; this config has none")
+        if " " not in config.ctc_alphabet:
+            raise ValueError(f"a CTC head needs a ctc_alphabet with a space; this config has {config.ctc_alphabet!r}")
         self.alphabet = config.ctc_alphabet
         self.pieces = ["", *config.ctc_alphabet, *(f" {word}" for word in config.ctc_words)]
         self.id_of = {piece: i for i, piece in enumerate(self.pieces)}
