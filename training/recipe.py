@@ -105,7 +105,7 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1400, batch=256,
+            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1300, batch=256,
             row=384, save_every=50, validate_every=100,
             mixture={
                 "single_questions": 61, "slow_questions": 20, "questions": 2, "small_talk": 4, "videos": 4,

@@ -62,7 +62,7 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
     """The world's samples by the names the recipe uses."""
     return {
         "questions": lambda i: world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0),
-        "lookups": lambda i: world.single(i, LOOKUPS),
+        "lookups": lambda i: world.single(i, LOOKUPS, plain=True),
         "single_questions": world.single,
         "captions": world.telling,
         "videos": lambda i: world.video(i, turns=3),

@@ -29,6 +29,9 @@ COLOUR = (
     "can you tell me the colour of {thing}?", "can you see what colour {thing} is?",
     "please tell me what the colour of {thing} is.",
 )  # fmt: skip
+COLOUR_AT = tuple(
+    wording.format(thing=f"the {noun} {{place}}") for noun in ("shape", "thing", "one") for wording in COLOUR
+)
 SHAPE_OF = (
     "what shape is {thing}?", "which shape is {thing}?", "tell me the shape of {thing}.",
     "what is the shape of {thing}?", "{thing} is what shape?", "what shape does {thing} have?",
@@ -143,8 +146,7 @@ def colour_plan(scene: Scene, rng: random.Random) -> Plan | None:
     if known and rng.random() < 0.7:
         name = rng.choice(known)
         return Plan("colour of a shape", COLOUR, f"{name} is {thing.colour}.", (("thing", name),))
-    where = f"the {rng.choice(('shape', 'thing', 'one'))} {thing.place}"
-    return Plan("colour at a place", COLOUR, f"it is {thing.colour}.", (("thing", where),))
+    return Plan("colour at a place", COLOUR_AT, f"it is {thing.colour}.", (("place", thing.place),))
 
 
 def shape_plan(scene: Scene, rng: random.Random) -> Plan | None:
@@ -279,13 +281,16 @@ PLANS = {
 }  # fmt: skip
 PICTURE_KINDS = tuple(PLANS)
 TRIES = 24
+PLAIN = 6  # ways to ask, of each sort
 
 
-def ask(scene: Scene, kind: str, split: str, rng: random.Random) -> Question | None:
-    """A question of this kind about the scene, in a sentence of this split; None if the scene allows none."""
+def ask(scene: Scene, kind: str, split: str, rng: random.Random, plain: bool = False) -> Question | None:
+    """A question of this kind about the scene, in a sentence of this split, a `plain` one in one of its first wordings;
+    None if the scene allows none."""
     for _ in range(TRIES):
         plan = PLANS[kind](scene, rng)
-        if plan and (text := put_into_words(plan.wordings, dict(plan.gaps), split, rng)):
+        wordings = plan.wordings[: PLAIN if plain else None] if plan else ()
+        if plan and (text := put_into_words(wordings, dict(plan.gaps), split, rng)):
             return Question(kind, plan.form, text, plan.answer)
     return None
 

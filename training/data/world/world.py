@@ -75,13 +75,15 @@ class World:
                 pairs.append((question.text, question.answer))
         return Sample(converse(pairs, image=image), "question", "text", {"scene": str(scene)})
 
-    def single(self, index: int, weights: Mapping[str, float] = KIND_WEIGHTS, share: int = 4) -> Sample:
+    def single(
+        self, index: int, weights: Mapping[str, float] = KIND_WEIGHTS, share: int = 4, plain: bool = False
+    ) -> Sample:
         """One question about one picture, and the next ones, `share` in all, about the same picture; each kind as often
-        as `weights` says where the picture allows it."""
+        as `weights` says where the picture allows it; `plain` ones in few wordings."""
         rng = self.rng("single", index)
         scene, image = self.picture(index // share)
         while True:
-            if question := ask(scene, drawn(weights, rng), self.split, rng):
+            if question := ask(scene, drawn(weights, rng), self.split, rng, plain):
                 return self.asked(question, "question", image=image, scene=str(scene))
 
     def question(self, index: int, kind: str | None = None) -> Sample:
