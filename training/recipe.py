@@ -75,7 +75,7 @@ STAGES = (
         trains=("language",),
         nano=Schedule(
             lr=2e-3, muon=3e-3, steps=300, batch=16, row=384, validate_every=100, save_every=100,
-            mixture={"small_talk": 60, "repeats": 40},
+            mixture={"small_talk": 60, "plain_repeats": 40},
         ),
     ),
     Stage(
@@ -88,7 +88,7 @@ STAGES = (
         trains=("vision_adapter",), reads=("vision_encoder", "language"), after=("0.1", "0.2"),
         full=Schedule(lr=5e-4, batch=256, mixture={"captions": 100}),  # a fifth of the captions
         nano=Schedule(
-            lr=2e-4, steps=100, batch=8, row=384, validate_every=100, mixture={"captions": 70, "questions": 30}
+            lr=2e-4, steps=100, batch=8, row=384, validate_every=100, mixture={"captions": 70, "plain_questions": 30},
         ),
     ),
     Stage(

@@ -25,6 +25,8 @@ PROBE_SIZE = 24  # held-out samples of each kind in a validation
 WORD_VECTORS = (2, 7)  # of speech that a word takes, at 12.5 a second
 PROBED_AS = {  # sources that one probe measures
     "single_questions": "questions",
+    "plain_questions": "questions",
+    "plain_repeats": "repeats",
     "spoken_single_questions": "spoken_questions",
 }
 
@@ -62,6 +64,7 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
     """The world's samples by the names the recipe uses."""
     return {
         "questions": lambda i: world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0),
+        "plain_questions": lambda i: world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0, plain=True),
         "lookups": lambda i: world.single(i, LOOKUPS, plain=True),
         "single_questions": world.single,
         "captions": world.telling,
@@ -69,6 +72,7 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
         "small_talk": lambda i: world.small_talk(i, turns=6),
         "slow_questions": lambda i: slowly(world.single(i), world.rng("slow question", i)),
         "repeats": lambda i: repeats(world, i),
+        "plain_repeats": lambda i: repeats(world, i, plain=True),
         "slow_repeats": lambda i: slowly(repeats(world, i, turns=2), world.rng("slow repeat", i)),
         "transcriptions": lambda i: transcription(world, i),
         # Most of the questions are spoken, some written, so that one dialogue goes from writing to speaking and back.
@@ -89,12 +93,13 @@ def negative(world: World, index: int) -> Sample:
     return spoken(world, index, world.small_talk(index, turns=2), share=0.75, negatives=0.6)
 
 
-def repeats(world: World, index: int, turns: int = 4) -> Sample:
+def repeats(world: World, index: int, turns: int = 4, plain: bool = False) -> Sample:
     """Saying again what was written: so that, asked by the speech prompt, the model can write down what it hears."""
     rng = world.rng("repeats", index)
     texts = [
-        shuffled_words(rng) if rng.random() < 0.4 else question(world.split, rng).text for _ in range(turns)
-    ]  # fmt: skip
+        shuffled_words(rng) if rng.random() < 0.4 else question(world.split, rng, plain=plain).text
+        for _ in range(turns)
+    ]
     return Sample(converse([(f"say, {text}", text) for text in texts]), "repeat")
 
 

@@ -281,7 +281,7 @@ PLANS = {
 }  # fmt: skip
 PICTURE_KINDS = tuple(PLANS)
 TRIES = 24
-PLAIN = 6  # ways to ask, of each sort
+PLAIN = 6  # ways to ask about one thing or place
 
 
 def ask(scene: Scene, kind: str, split: str, rng: random.Random, plain: bool = False) -> Question | None:
@@ -289,8 +289,10 @@ def ask(scene: Scene, kind: str, split: str, rng: random.Random, plain: bool = F
     None if the scene allows none."""
     for _ in range(TRIES):
         plan = PLANS[kind](scene, rng)
-        wordings = plan.wordings[: PLAIN if plain else None] if plan else ()
-        if plan and (text := put_into_words(wordings, dict(plan.gaps), split, rng)):
+        if not plan:
+            continue
+        wordings = plan.wordings[:PLAIN] if plain and plan.gaps else plan.wordings
+        if text := put_into_words(wordings, dict(plan.gaps), split, rng):
             return Question(kind, plan.form, text, plan.answer)
     return None
 

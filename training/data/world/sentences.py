@@ -47,8 +47,9 @@ def all_words() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def question(split: str, rng: random.Random, strict: bool = False) -> questions.Question:
-    """A question of any sort. `strict` gives only sentences that belong to this split and no other."""
+def question(split: str, rng: random.Random, strict: bool = False, plain: bool = False) -> questions.Question:
+    """A question of any sort. `strict` gives only sentences that belong to this split and no other; `plain` ones about
+    pictures come in few wordings."""
     while True:
         sort = rng.choices(*zip(*QUESTION_SHARE.items(), strict=True))[0]
         if sort == "small_talk":
@@ -59,7 +60,7 @@ def question(split: str, rng: random.Random, strict: bool = False) -> questions.
             motion = draw_motion(rng, split)
             asked = ask_moves(motion.mover, motion.direction, motion.still is None, split, rng)
         else:
-            asked = ask(scene_of(rng, split), rng.choice(PICTURE_KINDS), split, rng)
+            asked = ask(scene_of(rng, split), rng.choice(PICTURE_KINDS), split, rng, plain)
         if asked and not (strict and not belongs(asked.text, split)):
             return asked
 
@@ -84,7 +85,7 @@ def corpus(count: int = 20_000, seed: int = 0) -> list[str]:
     lines = list(all_words())
     for index in range(count):
         rng = generator("corpus", seed, index)
-        asked = question("train", rng)
+        asked = question("train", rng, plain=True)
         lines += [asked.text, asked.answer] if asked.answer else [asked.text]
         if index % 10 == 0:
             lines += [text for pair in captions.tell(scene_of(rng, "train"), rng) for text in pair]

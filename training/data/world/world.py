@@ -22,7 +22,7 @@ from training.data.world.videos import draw_frames, draw_motion
 from training.data.world.voices import draw_voice
 
 # How often a kind is asked: what is hard to learn comes up more often.
-KIND_WEIGHTS = {"colour": 3, "shape": 4, "count": 6, "where": 3, "relation": 5, "is_there": 5, "written": 2}
+KIND_WEIGHTS = {"colour": 2, "shape": 3, "count": 6, "where": 3, "relation": 5, "is_there": 5, "written": 2}
 # The kinds that are answered by finding one thing and naming what is asked of it.
 LOOKUPS = {"colour": 3, "shape": 3, "where": 5, "written": 4}
 
@@ -58,8 +58,11 @@ class World:
         scene, image = self.picture(index)
         return image, cell_labels(scene)
 
-    def dialog(self, index: int, turns: int = 6, small_talk_share: float = 0.05, captioned: float = 0.1) -> Sample:
-        """Up to `turns` different questions about one picture; some begin with a caption, a few have small talk."""
+    def dialog(
+        self, index: int, turns: int = 6, small_talk_share: float = 0.05, captioned: float = 0.1, plain: bool = False
+    ) -> Sample:
+        """Up to `turns` different questions about one picture, `plain` ones in few wordings; some begin with a caption,
+        a few have small talk."""
         rng = self.rng("dialog", index)
         scene, image = self.picture(index)
         pairs, seen = [], set()
@@ -69,7 +72,7 @@ class World:
             if rng.random() < small_talk_share:
                 question = small_talk(self.split, rng)
             else:
-                question = ask(scene, drawn(KIND_WEIGHTS, rng), self.split, rng)
+                question = ask(scene, drawn(KIND_WEIGHTS, rng), self.split, rng, plain)
             if question and question.text not in seen and len(pairs) < turns:
                 seen.add(question.text)
                 pairs.append((question.text, question.answer))
