@@ -138,7 +138,7 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=3e-4, muon=1e-3, steps=1200, batch=64, row=512, save_every=100, validate_every=400,
+            lr=3e-4, muon=1e-3, steps=1400, batch=64, row=512, save_every=100, validate_every=400,
             lr_of={
                 "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 3e-4, "speech_adapter": 2e-3,
                 "speech_prompt": 2e-3, "state_head": 1e-3,
