@@ -144,8 +144,9 @@ STAGES = (
                 "speech_prompt": 2e-3, "state_head": 1e-3,
             },
             mixture={
-                "single_questions": 27, "spoken_single_questions": 39, "spoken_questions": 3, "small_talk": 2,
-                "spoken_small_talk": 9, "captions": 1, "videos": 4, "spoken_videos": 5, "negatives": 10,
+                "single_questions": 14, "hasty_questions": 13, "spoken_single_questions": 24,
+                "spoken_hasty_questions": 15, "spoken_questions": 3, "small_talk": 2, "spoken_small_talk": 9,
+                "captions": 1, "videos": 4, "spoken_videos": 5, "negatives": 10,
             },
         ),
     ),

@@ -16,16 +16,20 @@ from training.data.tokenizer import train_tokenizer
 from training.data.world import World
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.sentences import corpus, question, shuffled_words
+from training.data.world.splits import belongs
 from training.data.world.spoken import audio_part, say, speak_questions
 from training.data.world.voices import ANSWER, draw_voice
-from training.data.world.world import LOOKUPS, converse
+from training.data.world.world import LAGGING, LOOKUPS, converse
 from training.recipe import Schedule, Stage
 
 PROBE_SIZE = 24  # held-out samples of each kind in a validation
+LEFT_OUT = ("please", "tell", "me", "can", "you", "do", "see", "the", "is", "of")  # words that say nothing alone
 WORD_VECTORS = (2, 7)  # of speech that a word takes, at 12.5 a second
 PROBED_AS = {  # sources that one probe measures
     "single_questions": "questions",
     "plain_questions": "questions",
+    "hasty_questions": "questions",
+    "spoken_hasty_questions": "spoken_questions",
     "plain_repeats": "repeats",
     "spoken_single_questions": "spoken_questions",
 }
@@ -67,6 +71,7 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
         "plain_questions": lambda i: world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0, plain=True),
         "lookups": lambda i: world.single(i, LOOKUPS, plain=True),
         "single_questions": world.single,
+        "hasty_questions": lambda i: hasty(world, i),
         "captions": world.telling,
         "videos": lambda i: world.video(i, turns=3),
         "small_talk": lambda i: world.small_talk(i, turns=6),
@@ -80,6 +85,7 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
             world, i, world.dialog(i, turns=5, small_talk_share=0.1, captioned=0.0), share=0.6
         ),
         "spoken_single_questions": lambda i: spoken(world, i, world.single(i), share=1.0),
+        "spoken_hasty_questions": lambda i: spoken(world, i, hasty(world, i), share=1.0),
         "spoken_small_talk": lambda i: spoken(world, i, world.small_talk(i, turns=4), share=0.75),
         "spoken_videos": lambda i: spoken(world, i, world.video(i, turns=2), share=0.75),
         "negatives": lambda i: negative(world, i),
@@ -101,6 +107,27 @@ def repeats(world: World, index: int, turns: int = 4, plain: bool = False) -> Sa
         for _ in range(turns)
     ]
     return Sample(converse([(f"say, {text}", text) for text in texts]), "repeat")
+
+
+def hasty(world: World, index: int) -> Sample:
+    """A question with some of its small words left out: who knows some hundred sentences by heart must read these. What
+    is left is never a sentence of the other split."""
+    rng, sample = world.rng("hasty question", index), world.single(index, LAGGING)
+    asked = sample.messages[0]
+    content = [
+        {**part, "text": shortened(part["text"], rng)} if part["type"] == "text" else part for part in asked["content"]
+    ]
+    if not all(belongs(part["text"], world.split) for part in content if part["type"] == "text"):
+        return sample
+    return replace(sample, messages=[{**asked, "content": content}, *sample.messages[1:]])
+
+
+def shortened(text: str, rng: Random) -> str:
+    """The text without one to three of the words that say nothing alone, if it has as many."""
+    words = text.split()
+    small = [place for place, word in enumerate(words) if word.strip(",") in LEFT_OUT]
+    gone = rng.sample(small, min(len(small), rng.randint(1, 3)))
+    return " ".join(word for place, word in enumerate(words) if place not in gone)
 
 
 def slowly(sample: Sample, rng: Random) -> Sample:
