@@ -40,7 +40,7 @@ def test_haste_never_says_a_sentence_of_the_other_split(split):
     world = World(0, split)
     pairs = [(hasty(world, i), world.single(i, LAGGING)) for i in range(400)]
     changed = [text_of(one.messages[0]) for one, other in pairs if one.messages != other.messages]
-    assert len(set(changed)) > 100
+    assert len(set(changed)) > (100 if split == "train" else 5)  # of what is shortened, few fall to the smaller split
     assert all(belongs(text, split) for text in changed)
     assert all(one.messages[-1] == other.messages[-1] for one, other in pairs)
 
