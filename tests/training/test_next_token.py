@@ -17,6 +17,7 @@ from training.data.stage_data import WORD_VECTORS, StageData, repeats, slowly, s
 from training.data.world import World
 from training.data.world.questions import words_of
 from training.data.world.world import LOOKUPS
+from training.objectives import next_token
 from training.objectives.next_token import NextTokenObjective
 from training.recipe import Schedule, stage
 
@@ -49,7 +50,7 @@ def samples():
 
 
 def test_packed_samples_are_read_as_the_served_model_reads_each_alone(objective, samples, monkeypatch):
-    monkeypatch.setattr("training.objectives.next_token.TOGETHER", 2)  # so that there are several groups of utterances
+    monkeypatch.setitem(next_token.TOGETHER, "cpu", 2)  # so that there are several groups of utterances
     monkeypatch.setattr("training.data.packing.FEWEST_TOKENS", 1)  # and several packs
     model = objective.model
     with torch.no_grad():
