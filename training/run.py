@@ -72,7 +72,7 @@ def check_trainable(preset_name: str, rows: Sequence[Stage]) -> None:
         )
 
 
-def knowing(config: ParleyConfig, words: Sequence[str]) -> ParleyConfig:
+def with_ctc_words(config: ParleyConfig, words: Sequence[str]) -> ParleyConfig:
     """The config of a model whose CTC head writes these words whole."""
     return config.model_copy(update={"speech": config.speech.model_copy(update={"ctc_words": tuple(words)})})
 
@@ -196,7 +196,7 @@ def run_stage(
     row, config = stage(name), preset(preset_name)
     check_trainable(preset_name, [row])
     if preset_name == "nano":
-        config = knowing(config, all_words())
+        config = with_ctc_words(config, all_words())
     numbers = shortened(schedule(row, preset_name), steps)
     if missing := [parent for parent in row.after if not is_done(run, parent)]:
         raise ValueError(f"stage {name} builds on {', '.join(missing)}, which {run} does not have yet")

@@ -115,14 +115,14 @@ def hasty(world: World, index: int) -> Sample:
     rng, sample = world.rng("hasty question", index), world.single(index, LAGGING)
     asked = sample.messages[0]
     content = [
-        {**part, "text": shortened(part["text"], rng)} if part["type"] == "text" else part for part in asked["content"]
+        {**part, "text": hurried(part["text"], rng)} if part["type"] == "text" else part for part in asked["content"]
     ]
     if not all(belongs(part["text"], world.split) for part in content if part["type"] == "text"):
         return sample
     return replace(sample, messages=[{**asked, "content": content}, *sample.messages[1:]])
 
 
-def shortened(text: str, rng: Random) -> str:
+def hurried(text: str, rng: Random) -> str:
     """The text without one to three of the words that say nothing alone, if it has as many."""
     words = text.split()
     small = [place for place, word in enumerate(words) if word.strip(",") in LEFT_OUT]

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from training.data.records import text_of
-from training.data.stage_data import LEFT_OUT, hasty, repeats, shortened, sources
+from training.data.stage_data import LEFT_OUT, hasty, hurried, repeats, sources
 from training.data.world import World
 from training.data.world.questions import PLAIN, SHAPE_AT
 from training.data.world.splits import belongs
@@ -26,13 +26,13 @@ def test_every_source_of_the_recipe_makes_samples():
 def test_haste_leaves_small_words_out_and_nothing_else():
     text = "please tell me, what is the colour of the big star?"
     for seed in range(50):
-        said = shortened(text, Random(seed))
+        said = hurried(text, Random(seed))
         left_out = list(text.split())
         for word in said.split():
             left_out.remove(word)
         assert 1 <= len(left_out) <= 3
         assert {word.strip(",") for word in left_out} <= set(LEFT_OUT)
-    assert shortened("count stars.", Random(0)) == "count stars."
+    assert hurried("count stars.", Random(0)) == "count stars."
 
 
 @pytest.mark.parametrize("split", ["train", "heldout"])
@@ -40,7 +40,7 @@ def test_haste_never_says_a_sentence_of_the_other_split(split):
     world = World(0, split)
     pairs = [(hasty(world, i), world.single(i, LAGGING)) for i in range(400)]
     changed = [text_of(one.messages[0]) for one, other in pairs if one.messages != other.messages]
-    assert len(set(changed)) > (100 if split == "train" else 5)  # of what is shortened, few fall to the smaller split
+    assert len(set(changed)) > (100 if split == "train" else 5)  # of what is hurried, few fall to the smaller split
     assert all(belongs(text, split) for text in changed)
     assert all(one.messages[-1] == other.messages[-1] for one, other in pairs)
 
