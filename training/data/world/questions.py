@@ -20,41 +20,77 @@ from training.data.world.scenes import Scene, Thing, draw_scene
 from training.data.world.splits import belongs, generator
 from training.data.world.vocabulary import COLOURS, COLUMNS, DIRECTIONS, NUMBERS, PLURALS, ROWS, SHAPES
 
-# Ways to say it. A gap is filled with what the question is about. Of ways to ask about one of nine places there are
-# many: of few, a model learns every pair of words and place by itself, and fails at those it never read.
-COLOUR = (
-    "what colour is {thing}?", "which colour is {thing}?", "tell me the colour of {thing}.",
-    "what is the colour of {thing}?", "{thing} is what colour?", "what colour does {thing} have?",
-    "which colour does {thing} have?", "tell me what colour {thing} is.", "tell me, which colour is {thing}?",
-    "can you tell me the colour of {thing}?", "can you see what colour {thing} is?",
-    "please tell me what the colour of {thing} is.",
+# Ways to say it. A gap is filled with what the question is about. What tells little apart by itself, one of nine places
+# above all, is asked in many ways, put together from parts: a held-out sentence is then new as a whole, and every two
+# parts of it were read together elsewhere. Of few ways, a model learns which of them never goes with which place.
+BEFORE_QUESTION = ("", "tell me, ", "please tell me, ", "can you tell me, ")
+BEFORE_ORDER = ("tell me ", "please tell me ", "can you tell me ", "can you see ")
+
+
+def ways(plain: tuple[str, ...], asked: tuple[str, ...], told: tuple[str, ...]) -> tuple[str, ...]:
+    """The `plain` ways to ask, then what is `asked` and what is to be `told` behind all that may stand before it."""
+    questions = [before + text for before in BEFORE_QUESTION for text in asked]
+    orders = [before + text + ("?" if "can" in before else ".") for before in BEFORE_ORDER for text in told]
+    return tuple(dict.fromkeys((*plain, *questions, *orders)))
+
+
+COLOUR = ways(
+    plain=(
+        "what colour is {thing}?", "which colour is {thing}?", "tell me the colour of {thing}.",
+        "what is the colour of {thing}?", "{thing} is what colour?", "what colour does {thing} have?",
+    ),
+    asked=(
+        "what colour is {thing}?", "which colour is {thing}?", "what is the colour of {thing}?",
+        "{thing} is what colour?", "what colour does {thing} have?", "which colour does {thing} have?",
+    ),
+    told=(
+        "the colour of {thing}", "what colour {thing} is", "which colour {thing} is", "what the colour of {thing} is",
+    ),
 )  # fmt: skip
 COLOUR_AT = tuple(
     wording.format(thing=f"the {noun} {{place}}") for noun in ("shape", "thing", "one") for wording in COLOUR
 )
-SHAPE_OF = (
-    "what shape is {thing}?", "which shape is {thing}?", "tell me the shape of {thing}.",
-    "what is the shape of {thing}?", "{thing} is what shape?", "what shape does {thing} have?",
-    "which shape does {thing} have?", "tell me what shape {thing} is.", "tell me, which shape is {thing}?",
-    "can you tell me the shape of {thing}?", "can you see what shape {thing} is?",
-    "please tell me what the shape of {thing} is.",
+SHAPE_OF = ways(
+    plain=(
+        "what shape is {thing}?", "which shape is {thing}?", "tell me the shape of {thing}.",
+        "what is the shape of {thing}?", "{thing} is what shape?", "what shape does {thing} have?",
+    ),
+    asked=(
+        "what shape is {thing}?", "which shape is {thing}?", "what is the shape of {thing}?",
+        "{thing} is what shape?", "what shape does {thing} have?", "which shape does {thing} have?",
+    ),
+    told=("the shape of {thing}", "what shape {thing} is", "which shape {thing} is", "what the shape of {thing} is"),
 )  # fmt: skip
-SHAPE_AT = (
-    "what shape is {place}?", "which shape is {place}?", "what is {place}?",
-    "what do you see {place}?", "tell me what is {place}.", "which shape do you see {place}?",
-    "what can you see {place}?", "tell me what you see {place}.", "tell me the shape {place}.",
-    "which shape can you see {place}?", "what shape do you see {place}?", "can you tell me what is {place}?",
-    "tell me, what shape is {place}?", "please tell me which shape is {place}.",
+SHAPE_AT = ways(
+    plain=(
+        "what shape is {place}?", "which shape is {place}?", "what is {place}?",
+        "what do you see {place}?", "tell me what is {place}.", "which shape do you see {place}?",
+    ),
+    asked=(
+        "what shape is {place}?", "which shape is {place}?", "what is {place}?", "what do you see {place}?",
+        "what can you see {place}?", "what shape do you see {place}?", "which shape do you see {place}?",
+        "what shape can you see {place}?", "which shape can you see {place}?",
+    ),
+    told=(
+        "what is {place}", "what you see {place}", "the shape {place}", "what shape is {place}",
+        "which shape is {place}", "what shape you see {place}", "which shape you see {place}",
+    ),
 )  # fmt: skip
 COUNT_ALL = (
     "how many shapes are there?", "how many shapes do you see?", "count the shapes.",
     "how many shapes are in the picture?", "tell me how many shapes there are.",
 )  # fmt: skip
-COUNT = (
-    "how many {things} are there?", "how many {things} do you see?", "count the {things}.",
-    "how many {things} are in the picture?", "tell me how many {things} there are.", "how many {things} can you see?",
-    "can you count the {things}?", "tell me how many {things} you see.", "tell me, how many {things} are there?",
-    "please count the {things}.",
+COUNT = ways(
+    plain=(
+        "how many {things} are there?", "how many {things} do you see?", "count the {things}.",
+        "how many {things} are in the picture?", "tell me how many {things} there are.",
+        "how many {things} can you see?", "please count the {things}.", "can you count the {things}?",
+    ),
+    asked=(
+        "how many {things} are there?", "how many {things} do you see?", "how many {things} can you see?",
+        "how many {things} are in the picture?",
+    ),
+    told=("how many {things} there are", "how many {things} you see", "how many {things} are in the picture"),
 )  # fmt: skip
 WHERE = (
     "where is {thing}?", "where do you see {thing}?", "tell me where {thing} is.",
