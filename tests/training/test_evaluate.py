@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from parley.checkpoint import save_stage
+from training.data.world.questions import PICTURE_KINDS
 from training.evaluate import Row, evaluate, find_checkpoint, table
 from training.report import EVALUATION, evaluation_lines, write_report
 
@@ -48,6 +49,23 @@ def test_chance_is_given_where_guessing_is_possible(rows):
     chances = {row["name"]: row["chance"] for row in rows}
     assert chances["video: which way it moves"] == 25
     assert 10 < chances["picture questions, text in: mean over kinds"] < 60
+
+
+def test_the_forms_of_a_kind_add_up_to_it(rows):
+    kind, forms = None, {}
+    for row in rows:
+        if row["name"].startswith("·· "):
+            forms[kind["name"]].append(row)
+        elif row["name"].startswith("· "):
+            kind = row
+            forms[kind["name"]] = []
+    assert set(forms) == {f"· {kind}" for kind in PICTURE_KINDS}
+    for kind in (row for row in rows if forms.get(row["name"])):
+        parts = forms[kind["name"]]
+        assert len(parts) > 1
+        assert sum(row["n"] for row in parts) == kind["n"]
+        assert sum(row["n"] * row["value"] for row in parts) == pytest.approx(kind["n"] * kind["value"])
+    assert any(forms.values())
 
 
 def test_rows_are_json_and_a_table(rows):
