@@ -182,24 +182,22 @@ def colour_plan(scene: Scene, rng: random.Random) -> Plan | None:
     if known and rng.random() < 0.7:
         name = rng.choice(known)
         return Plan("colour of a shape", COLOUR, f"{name} is {thing.colour}.", (("thing", name),))
-    return Plan("colour at a place", COLOUR_AT, f"it is {thing.colour}.", (("place", thing.place),))
+    answer = f"the shape {thing.place} is {thing.colour}."
+    return Plan("colour at a place", COLOUR_AT, answer, (("place", thing.place),))
 
 
 def shape_plan(scene: Scene, rng: random.Random) -> Plan | None:
     thing = rng.choice(scene.shapes)
-    answer = f"it is a {thing.shape}."
     if rng.random() < 0.6:
         same_colour = [other for other in scene.shapes if other.colour == thing.colour]
+        name = None
         if len(same_colour) == 1:
-            return Plan(
-                "shape of a colour",
-                SHAPE_OF,
-                answer,
-                (("thing", f"the {thing.colour} {rng.choice(('one', 'thing'))}"),),
-            )
-        if sum(other.size == thing.size for other in same_colour) == 1:
-            return Plan("shape of a colour", SHAPE_OF, answer, (("thing", f"the {thing.size} {thing.colour} one"),))
-    return Plan("shape at a place", SHAPE_AT, answer, (("place", thing.place),))
+            name = f"the {thing.colour} {rng.choice(('one', 'thing'))}"
+        elif sum(other.size == thing.size for other in same_colour) == 1:
+            name = f"the {thing.size} {thing.colour} one"
+        if name:
+            return Plan("shape of a colour", SHAPE_OF, f"{name} is a {thing.shape}.", (("thing", name),))
+    return Plan("shape at a place", SHAPE_AT, f"the shape {thing.place} is a {thing.shape}.", (("place", thing.place),))
 
 
 def count_plan(scene: Scene, rng: random.Random) -> Plan | None:
@@ -355,7 +353,7 @@ def chance(kind: str, count: int = 4000) -> float:
     while asked < count:
         question = ask(draw_scene(rng), kind, "train", rng)
         if question:
-            answer = question.answer.split(" is ")[-1] if kind == "colour" else question.answer
+            answer = question.answer.split(" is ")[-1] if kind in ("colour", "shape") else question.answer
             answers[question.form][answer] += 1
             asked += 1
     return sum(counts.most_common(1)[0][1] for counts in answers.values()) / asked
