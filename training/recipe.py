@@ -105,7 +105,7 @@ STAGES = (
         trains=(*VISION, "language"), after=("1.2",),
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
-            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1300, batch=256,
+            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1100, batch=256,
             row=384, save_every=50, validate_every=100,
             mixture={
                 "single_questions": 49, "hasty_questions": 12, "slow_questions": 20, "questions": 2, "small_talk": 4,
@@ -118,7 +118,7 @@ STAGES = (
         trains=("speech_encoder", "ctc_head"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=4e-3, steps=5000, batch=16, save_every=200, validate_every=500,
+            lr=1.5e-3, muon=4e-3, steps=4400, batch=16, save_every=200, validate_every=500,
             mixture={"sentences": 50, "shuffled_words": 50},
         ),
     ),
@@ -155,7 +155,7 @@ STAGES = (
         trains=("codec_encoder", "codec_decoder"),
         full=Schedule(lr=2e-4, batch=64, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1.5e-3, steps=4800, batch=8, save_every=200, validate_every=800, mixture={"speech": 100}
+            lr=1.5e-3, steps=4400, batch=8, save_every=200, validate_every=800, mixture={"speech": 100}
         ),
     ),
     Stage(
@@ -163,7 +163,7 @@ STAGES = (
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=8e-3, steps=4000, batch=16, save_every=200, validate_every=2000, mixture={"speech": 100},
+            lr=1.5e-3, muon=8e-3, steps=3600, batch=16, save_every=200, validate_every=1800, mixture={"speech": 100},
         ),
     ),
 )  # fmt: skip
