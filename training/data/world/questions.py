@@ -3,8 +3,9 @@
 Notable points:
 - A sentence with a gap (a thing, a place) is filled first and then belongs to a split by what it says: held-out
   questions are sentences that training never wrote. The few without a gap ("what is written?") are in both splits.
-- Answers follow from kind and form; `answers_match` compares them word by word. Where several things must be found,
-  the answer says where they are before it concludes: the model thinks aloud, and each step is one thing to find.
+- Answers follow from kind and form; `answers_match` compares them word by word. What was asked for is said first ("the
+  shape at the left is red."): the words to find by then stand where they are needed. Where several things must be
+  found, the answer says where they are before it concludes: the model thinks aloud, each step one thing to find.
 - Left of, above and so on compare columns or rows, and are asked only where these differ.
 """
 
@@ -20,9 +21,8 @@ from training.data.world.scenes import Scene, Thing, draw_scene
 from training.data.world.splits import belongs, generator
 from training.data.world.vocabulary import COLOURS, COLUMNS, DIRECTIONS, NUMBERS, PLURALS, ROWS, SHAPES
 
-# Ways to say it. A gap is filled with what the question is about. What tells little apart by itself, one of nine places
-# above all, is asked in many ways, put together from parts: a held-out sentence is then new as a whole, and every two
-# parts of it were read together elsewhere. Of few ways, a model learns which of them never goes with which place.
+# Ways to say it. A gap is filled with what the question is about. What is most asked comes in many ways, put together
+# from parts: a held-out sentence is then new as a whole, and every two parts of it were read together elsewhere.
 BEFORE_QUESTION = ("", "tell me, ", "please tell me, ", "can you tell me, ")
 BEFORE_ORDER = ("tell me ", "please tell me ", "can you tell me ", "can you see ")
 
