@@ -163,7 +163,7 @@ STAGES = (
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
         full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
         nano=Schedule(
-            lr=1.5e-3, muon=8e-3, steps=3600, batch=16, save_every=200, validate_every=1800, mixture={"speech": 100},
+            lr=1.5e-3, muon=8e-3, steps=5000, batch=16, save_every=200, validate_every=2500, mixture={"speech": 100},
         ),
     ),
 )  # fmt: skip
