@@ -19,7 +19,7 @@ from training.data.world.sentences import corpus, question, shuffled_words
 from training.data.world.splits import belongs
 from training.data.world.spoken import audio_part, say, speak_questions
 from training.data.world.voices import ANSWER, draw_voice
-from training.data.world.world import LAGGING, LOOKUPS, converse
+from training.data.world.world import HASTY_WEIGHTS, LOOKUPS, converse
 from training.recipe import Schedule, Stage
 
 PROBE_SIZE = 24  # held-out samples of each kind in a validation
@@ -112,7 +112,7 @@ def repeats(world: World, index: int, turns: int = 4, plain: bool = False) -> Sa
 def hasty(world: World, index: int) -> Sample:
     """A question with some of its small words left out: who knows some hundred sentences by heart must read these. What
     is left is never a sentence of the other split."""
-    rng, sample = world.rng("hasty question", index), world.single(index, LAGGING)
+    rng, sample = world.rng("hasty question", index), world.single(index, HASTY_WEIGHTS)
     asked = sample.messages[0]
     content = [
         {**part, "text": hurried(part["text"], rng)} if part["type"] == "text" else part for part in asked["content"]

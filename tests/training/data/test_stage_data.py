@@ -11,7 +11,7 @@ from training.data.stage_data import LEFT_OUT, hasty, hurried, repeats, sources
 from training.data.world import World
 from training.data.world.questions import PLAIN, SHAPE_AT
 from training.data.world.splits import belongs
-from training.data.world.world import LAGGING
+from training.data.world.world import HASTY_WEIGHTS
 from training.recipe import STAGES
 
 
@@ -38,7 +38,7 @@ def test_haste_leaves_small_words_out_and_nothing_else():
 @pytest.mark.parametrize("split", ["train", "heldout"])
 def test_haste_never_says_a_sentence_of_the_other_split(split):
     world = World(0, split)
-    pairs = [(hasty(world, i), world.single(i, LAGGING)) for i in range(400)]
+    pairs = [(hasty(world, i), world.single(i, HASTY_WEIGHTS)) for i in range(400)]
     changed = [text_of(one.messages[0]) for one, other in pairs if one.messages != other.messages]
     assert len(set(changed)) > (100 if split == "train" else 5)  # of what is hurried, few fall to the smaller split
     assert all(belongs(text, split) for text in changed)
