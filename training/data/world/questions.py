@@ -34,33 +34,25 @@ def ways(plain: tuple[str, ...], asked: tuple[str, ...], told: tuple[str, ...]) 
     return tuple(dict.fromkeys((*plain, *questions, *orders)))
 
 
-COLOUR = ways(
+PROPERTY = ways(
     plain=(
-        "what colour is {thing}?", "which colour is {thing}?", "tell me the colour of {thing}.",
-        "what is the colour of {thing}?", "{thing} is what colour?", "what colour does {thing} have?",
+        "what {property} is {thing}?", "which {property} is {thing}?", "tell me the {property} of {thing}.",
+        "what is the {property} of {thing}?", "{thing} is what {property}?", "what {property} does {thing} have?",
     ),
     asked=(
-        "what colour is {thing}?", "which colour is {thing}?", "what is the colour of {thing}?",
-        "{thing} is what colour?", "what colour does {thing} have?", "which colour does {thing} have?",
+        "what {property} is {thing}?", "which {property} is {thing}?", "what is the {property} of {thing}?",
+        "{thing} is what {property}?", "what {property} does {thing} have?", "which {property} does {thing} have?",
     ),
     told=(
-        "the colour of {thing}", "what colour {thing} is", "which colour {thing} is", "what the colour of {thing} is",
+        "the {property} of {thing}", "what {property} {thing} is", "which {property} {thing} is",
+        "what the {property} of {thing} is",
     ),
 )  # fmt: skip
+COLOUR = tuple(wording.replace("{property}", "colour") for wording in PROPERTY)
+SHAPE_OF = tuple(wording.replace("{property}", "shape") for wording in PROPERTY)
 COLOUR_AT = tuple(
     wording.format(thing=f"the {noun} {{place}}") for noun in ("shape", "thing", "one") for wording in COLOUR
 )
-SHAPE_OF = ways(
-    plain=(
-        "what shape is {thing}?", "which shape is {thing}?", "tell me the shape of {thing}.",
-        "what is the shape of {thing}?", "{thing} is what shape?", "what shape does {thing} have?",
-    ),
-    asked=(
-        "what shape is {thing}?", "which shape is {thing}?", "what is the shape of {thing}?",
-        "{thing} is what shape?", "what shape does {thing} have?", "which shape does {thing} have?",
-    ),
-    told=("the shape of {thing}", "what shape {thing} is", "which shape {thing} is", "what the shape of {thing} is"),
-)  # fmt: skip
 SHAPE_AT = ways(
     plain=(
         "what shape is {place}?", "which shape is {place}?", "what is {place}?",
