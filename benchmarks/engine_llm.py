@@ -17,13 +17,13 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from benchmarks.engines import Result
 from benchmarks.measuring import percentile
-from parley.language import StateHead
-from parley.model import Parley
+from parley.models.language import StateHead
+from parley.models.parley import Parley
 from services.llm_core.engine import Engine
 from services.llm_core.prompts import Piece
+from services.llm_core.requests import Token
 from services.llm_core.sampler import Sampling
-from services.llm_core.settings import LanguageSettings
-from services.llm_core.turns import Token
+from services.llm_core.settings import LlmCoreSettings
 
 PROMPT, ANSWER = 64, 64  # tokens
 ROUNDS = 3  # timed; the median counts
@@ -54,7 +54,7 @@ def _always_speech(width: int) -> StateHead:
 async def _ours(model: Parley, prompts: list[list[int]], sizes: list[int]):
     """({batch: result}, the answers' ids)"""
     config = model.config.language
-    settings = LanguageSettings(max_sessions=max(sizes), max_queued=0, max_tokens=ANSWER, max_unread=2 * ANSWER)
+    settings = LlmCoreSettings(max_sessions=max(sizes), max_queued=0, max_tokens=ANSWER, max_unread=2 * ANSWER)
     head = _always_speech(config.hidden_size)
     engine = Engine(copy.deepcopy(model.language), head, config, model.tokenizer, frozenset(), None, settings)
     engine.start()

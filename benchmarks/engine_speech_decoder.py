@@ -13,12 +13,12 @@ import torch
 
 from benchmarks.engines import Result
 from benchmarks.rounds import row, together
-from parley.checkpoint import load_tensor
-from parley.clauses import Clause, split
-from parley.model import Parley
+from parley.checkpoints.checkpoint import load_tensor
+from parley.models.parley import Parley
+from parley.text.clauses import Clause, split
 from services.speech_decoder.engine import Engine, warm_up
 from services.speech_decoder.service import EMBEDDINGS
-from services.speech_decoder.settings import VoiceSettings
+from services.speech_decoder.settings import SpeechDecoderSettings
 
 ANSWER = "a small green triangle at the top, and a big yellow star at the bottom left."
 UNIT, OF = "s of speech/s", "to the first audio"
@@ -31,7 +31,9 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     codec = model.config.codec
     voice = list(codec.default_voice) or [0] * codec.num_voice_tokens
     clauses = answer_of(model)
-    settings = VoiceSettings(checkpoint=checkpoint, max_sessions=max(sizes), max_batch=max(sizes), stop_seconds=0)
+    settings = SpeechDecoderSettings(
+        checkpoint=checkpoint, max_sessions=max(sizes), max_batch=max(sizes), stop_seconds=0
+    )
     engine = Engine(model.speech_decoder, model.codec_decoder, table, codec.sample_rate, settings)
     warm_up(engine)
     engine.start()

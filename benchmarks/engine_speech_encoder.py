@@ -13,10 +13,10 @@ import torch
 
 from benchmarks.engines import Result
 from benchmarks.rounds import row, together
-from parley.model import Parley
-from parley.speech import fbank
+from parley.models.parley import Parley
+from parley.models.speech import fbank
 from services.speech_encoder.engine import Engine, warm_up
-from services.speech_encoder.settings import SpeechSettings
+from services.speech_encoder.settings import SpeechEncoderSettings
 
 UTTERANCE_SECONDS, PIECE_SECONDS = 3.0, 0.1
 UNIT, OF = "s of speech/s", "an utterance"
@@ -27,7 +27,9 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     model = Parley.load(checkpoint, ["speech_encoder", "speech_adapter", "ctc_head"])
     rate = model.config.speech.sample_rate
     samples = (0.1 * np.random.default_rng(0).standard_normal(int(UTTERANCE_SECONDS * rate))).astype(np.float32)
-    settings = SpeechSettings(checkpoint=checkpoint, max_sessions=max(sizes), max_batch=max(sizes), stop_seconds=0)
+    settings = SpeechEncoderSettings(
+        checkpoint=checkpoint, max_sessions=max(sizes), max_batch=max(sizes), stop_seconds=0
+    )
     engine = Engine(model.speech_encoder, model.speech_adapter, model.ctc_head, settings)
     warm_up(engine)
     engine.start()

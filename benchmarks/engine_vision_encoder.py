@@ -10,9 +10,9 @@ import torch
 
 from benchmarks.engines import Result
 from benchmarks.rounds import row, together
-from parley.model import Parley
+from parley.models.parley import Parley
 from services.vision_encoder.engine import Engine
-from services.vision_encoder.settings import VisionSettings
+from services.vision_encoder.settings import VisionEncoderSettings
 
 PICTURES = 8  # each client sends
 
@@ -21,7 +21,7 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     torch.set_num_threads(1)
     model = Parley.load(checkpoint, ["vision_encoder", "vision_adapter"])
     side = model.config.vision.image_size
-    settings = VisionSettings(checkpoint=checkpoint, max_batch=max(sizes))
+    settings = VisionEncoderSettings(checkpoint=checkpoint, max_batch=max(sizes))
     engine = Engine(model.vision_encoder, model.vision_adapter, settings)
     engine.start()
     latencies: list[float] = []

@@ -30,10 +30,10 @@ from benchmarks.one_process import DirectClient, DirectServices, MemoryStore
 from benchmarks.published_order import PublishedOrder
 from benchmarks.workload import questions
 from cli.client import Answer, Client, Question
-from cli.stack import memory
-from cli.stack.local import LocalStack
 from protos.parley.v1 import conversation_pb2 as wire
-from protos.parley.v1.language_pb2 import Sampling
+from protos.parley.v1.language_model_pb2 import Sampling
+from services.local import memory
+from services.local.stack import LocalStack
 from training.data.world.noise import SAMPLE_RATE
 
 MAX_PAUSE = 1.0  # seconds between the turns of a session

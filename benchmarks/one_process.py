@@ -12,13 +12,13 @@ from pathlib import Path
 
 from cli.client import Client
 from protos.parley.v1 import conversation_pb2 as wire
-from services.apps import SPECS
-from services.common.errors import ServiceError
-from services.common.serve import keep_what_is_loaded
 from services.gateway.conversation import Conversation
 from services.gateway.session import Lease, Session
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstream import METHODS
+from services.registry import SERVICES
+from services.rpc.errors import ServiceError
+from services.rpc.server import freeze_loaded_objects
 
 
 class Call:
@@ -37,13 +37,13 @@ class DirectServices:
     def __init__(self, checkpoint: Path):
         self._servicers = {
             name: spec.load_servicer()(spec.load_settings().model_copy(update={"checkpoint": checkpoint}))
-            for name, spec in SPECS.items()
+            for name, spec in SERVICES.items()
         }
 
     async def start(self) -> None:
         for servicer in self._servicers.values():
             await servicer.start()
-        keep_what_is_loaded()  # as every process of a service does
+        freeze_loaded_objects()  # as every process of a service does
 
     async def stop(self) -> None:
         for servicer in self._servicers.values():

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parley.clauses import split
-from parley.model import Parley
+from parley.models.parley import Parley
+from parley.text.clauses import split
 
 
 @dataclass(frozen=True)

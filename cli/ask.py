@@ -17,10 +17,10 @@ import typer
 
 from cli.client import Answer, Client, Question
 from cli.errors import CommandError
-from cli.stack import state
-from parley.audio import from_pcm16, read_audio, to_pcm16, write_wav
+from parley.media.audio import from_pcm16, read_audio, to_pcm16, write_wav
 from protos.parley.v1 import conversation_pb2 as wire
-from protos.parley.v1.language_pb2 import Sampling
+from protos.parley.v1.language_model_pb2 import Sampling
+from services.local import state
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

@@ -13,7 +13,7 @@ import grpc
 
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.conversation_pb2_grpc import ConversationStub
-from protos.parley.v1.language_pb2 import State
+from protos.parley.v1.language_model_pb2 import State
 
 MAX_MESSAGE_BYTES = 64 << 20
 

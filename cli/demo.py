@@ -11,11 +11,11 @@ import typer
 from cli import ask
 from cli.client import Question
 from cli.errors import CommandError
-from cli.stack import memory, state
-from cli.stack.keeper import StackError
-from cli.stack.local import LocalStack, foreground
 from cli.up import DEFAULT_CHECKPOINT, Checkpoint
 from protos.parley.v1 import conversation_pb2 as wire
+from services.local import memory, state
+from services.local.stack import LocalStack, foreground
+from services.local.supervisor import StackError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

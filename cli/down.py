@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from cli.stack import state
-from cli.stack.local import stop_running
+from services.local import state
+from services.local.stack import stop_running
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

@@ -30,8 +30,8 @@ def evaluate(
     """
     import json
 
-    from training.evaluate import evaluate as measure
-    from training.evaluate import find_checkpoint, table
+    from training.evaluation.runner import evaluate as measure
+    from training.evaluation.runner import find_checkpoint, table
 
     checkpoint = find_checkpoint(run)
     if json_file is not None and not json_file.absolute().parent.is_dir():  # told now, not after the measuring

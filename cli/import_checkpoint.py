@@ -21,8 +21,8 @@ def import_checkpoint(
     ] = False,
 ) -> None:
     """Import weights in the published VITA-1.5 layout. They are for research only."""
-    from parley.checkpoint import CheckpointError
-    from parley.published import LICENCE, import_published
+    from parley.checkpoints.checkpoint import CheckpointError
+    from parley.checkpoints.importers.vita15 import LICENCE, import_published
 
     expected = folder / "expected.safetensors"
     if check and not expected.is_file():
@@ -37,7 +37,7 @@ def import_checkpoint(
 
 
 def _print_check(out: Path, expected: Path) -> None:
-    from parley.published_check import check
+    from parley.checkpoints.importers.vita15_check import check
 
     rows = check(out, expected)
     width = max((len(row.name) for row in rows), default=0)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import CommandError
-from cli.stack import memory, state
+from services.local import memory, state
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

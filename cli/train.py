@@ -40,9 +40,9 @@ def train(
     The run's folder holds a checkpoint a stage, curves, and report.md. Ctrl-C saves first; --resume goes on from there.
     docs/recipe.md tells what the stages are, docs/checkpoints.md how to train on from a checkpoint.
     """
-    from training.report import write_report
-    from training.run import run_stage
-    from training.run import train as train_all
+    from training.evaluation.report import write_report
+    from training.launch.local import run_stage
+    from training.launch.local import train as train_all
     from training.trainer import StageInterruptionError
 
     if start is not None and (stage is None or run is None):
@@ -52,7 +52,7 @@ def train(
     folder = run or Path("runs") / model
     try:
         if start is not None:
-            from training.onward import train_on
+            from training.stages.finetune import train_on
 
             train_on(stage, start, folder, records=data, seed=seed, resume=resume, steps=steps)
         elif stage is not None:

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from cli.errors import CommandError
-from cli.stack.keeper import StackError
-from cli.stack.local import GATEWAY_PORT, HTTP_PORT, LocalStack, foreground
+from services.local.stack import GATEWAY_PORT, HTTP_PORT, LocalStack, foreground
+from services.local.supervisor import StackError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

@@ -17,7 +17,7 @@ from parley.config import (
     SpeechDecoderConfig,
     VisionConfig,
 )
-from parley.model import Parley
+from parley.models.parley import Parley
 
 torch.set_num_threads(1)
 

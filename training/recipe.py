@@ -54,7 +54,7 @@ class Stage:
     reads: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     state: bool = False  # add the loss of the state head
-    mixed_precision: bool = True  # bf16 where the device is faster with it (`training.precision`)
+    mixed_precision: bool = True  # bf16 where the device is faster with it (`training.distributed.precision`)
 
     @property
     def frozen(self) -> tuple[str, ...]:

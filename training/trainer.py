@@ -5,7 +5,7 @@ Notable points:
   with the same data in the same order.
 - The resume file is one safetensors file, replaced atomically: a kill at any moment leaves the last good one.
 - SIGTERM and Ctrl-C finish the step, save, and end with `StageInterruptionError`.
-- Several ranks (`training.ranks`) each draw their share of a batch and average the gradients; the first of them writes.
+- Several ranks (`training.distributed.process_group`) each draw their share of a batch and average the gradients; the first of them writes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from training import ranks
-from training.ahead import batches, moved, workers_for
-from training.precision import fastest
+from training.data.loader import batches, moved, workers_for
+from training.distributed import process_group as ranks
+from training.distributed.precision import fastest
 from training.recipe import Schedule, Stage
 
 RESUME_FILE = "resume.safetensors"

@@ -15,11 +15,12 @@ import sys
 import grpc
 
 from protos.parley.v1 import conversation_pb2, conversation_pb2_grpc
-from services.common import health, logs
-from services.common.serve import keep_what_is_loaded
 from services.gateway.service import ConversationService
 from services.gateway.settings import GatewaySettings
 from services.gateway.web import WebServer, build
+from services.rpc import health
+from services.rpc.server import freeze_loaded_objects
+from services.telemetry import logs
 
 log = logs.get_logger(__name__)
 
@@ -89,7 +90,7 @@ async def run() -> None:
         await gateway.service.stop()
         log.error("cannot start", error=str(error))
         sys.exit(f"{error}; PARLEY_GATEWAY_PORT and PARLEY_GATEWAY_HTTP_PORT choose others")
-    keep_what_is_loaded()
+    freeze_loaded_objects()
     contract = conversation_pb2.DESCRIPTOR.services_by_name["Conversation"].full_name
     print(json.dumps({"grpc": gateway.port, "http": gateway.http_port, "contract": contract}), flush=True)
     log.info("listening", grpc=gateway.port, http=gateway.http_port)

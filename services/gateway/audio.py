@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import soxr
 
-from services.common.limits import too_much
+from services.rpc.limits import too_much
 
 SAMPLE_RATE = 16_000  # Hz, inside
 BYTES_PER_SECOND = SAMPLE_RATE * 2

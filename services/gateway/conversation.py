@@ -20,9 +20,6 @@ from collections import deque
 import grpc
 
 from protos.parley.v1 import conversation_pb2 as wire
-from services.common import logs
-from services.common.errors import ServiceError
-from services.common.limits import too_much
 from services.gateway.audio import SAMPLE_RATE, InputAudio
 from services.gateway.embeddings import Embeddings
 from services.gateway.outbox import Outbox
@@ -32,6 +29,9 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.turn import Turn, TurnConfig, error_event
 from services.gateway.upstream import Upstream
 from services.gateway.vad import VoiceActivity
+from services.rpc.errors import ServiceError
+from services.rpc.limits import too_much
+from services.telemetry import logs
 
 log = logs.get_logger(__name__)
 

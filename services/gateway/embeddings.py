@@ -1,7 +1,7 @@
 """What the encoders made of pictures and speech, kept beside the sessions for as long as the same weights serve.
 
 A kept tensor is found by what it was made of and by the weights that made it, which the encoder itself names (in its
-health, see `services.common.health`). So all gateways before the same services find what another kept, and a change of
+health, see `services.rpc.health`). So all gateways before the same services find what another kept, and a change of
 weights leaves nothing behind that the language model would misread.
 """
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from protos.parley.v1.language_pb2 import Message, Part
+from protos.parley.v1.language_model_pb2 import Message, Part
 from protos.parley.v1.tensor_pb2 import Tensor
 
 CHARACTERS_PER_TOKEN = 3  # roughly; text is counted without a tokenizer here

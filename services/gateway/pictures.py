@@ -11,13 +11,13 @@ from typing import Literal
 import grpc
 
 from protos.parley.v1.tensor_pb2 import Tensor
-from protos.parley.v1.vision_pb2 import EncodeRequest, Frames
-from services.common import streams
-from services.common.errors import ServiceError
-from services.common.limits import too_much
+from protos.parley.v1.vision_encoder_pb2 import EncodeVisionRequest, Frames
 from services.gateway.embeddings import Embeddings
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstream import Upstream
+from services.rpc import streams
+from services.rpc.errors import ServiceError
+from services.rpc.limits import too_much
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Pictures:
         if kept is not None:
             return Encoded(content_hash, Tensor.FromString(kept), time.monotonic() - started)
         timeout = self._settings.turn_seconds / 2
-        request = EncodeRequest(session_id=session_id, deadline_ms=streams.deadline_in(timeout))
+        request = EncodeVisionRequest(session_id=session_id, deadline_ms=streams.deadline_in(timeout))
         if kind == "frames":
             request.frames.CopyFrom(Frames(images=files))
         else:

@@ -12,14 +12,14 @@ import time
 import grpc
 
 from protos.parley.v1.tensor_pb2 import Tensor
-from services.common.errors import ServiceError
-from services.common.limits import too_much
 from services.gateway.audio import BYTES_PER_SECOND
 from services.gateway.embeddings import Embeddings
 from services.gateway.history import KeptPart
 from services.gateway.pictures import Encoded
 from services.gateway.replay import Log
 from services.gateway.settings import GatewaySettings
+from services.rpc.errors import ServiceError
+from services.rpc.limits import too_much
 
 
 class Question:

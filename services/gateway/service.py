@@ -7,13 +7,13 @@ import time
 
 import grpc
 
-from services.common import logs, metrics
-from services.common.errors import ServiceError
-from services.common.rpc import rpc
 from services.gateway.conversation import Conversation
 from services.gateway.session import SessionStore
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstream import Upstream
+from services.rpc.decorator import rpc
+from services.rpc.errors import ServiceError
+from services.telemetry import logs, metrics
 
 log = logs.get_logger(__name__)
 

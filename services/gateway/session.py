@@ -32,10 +32,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from services.common import logs, metrics
-from services.common.errors import ServiceError
 from services.gateway.history import KeptMessage, with_heard
 from services.gateway.settings import GatewaySettings
+from services.rpc.errors import ServiceError
+from services.telemetry import logs, metrics
 
 log = logs.get_logger(__name__)
 

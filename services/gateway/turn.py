@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import grpc
 
 from protos.parley.v1 import conversation_pb2 as wire
-from protos.parley.v1.language_pb2 import (
+from protos.parley.v1.language_model_pb2 import (
     GenerateOpen,
     GenerateRequest,
     GenerateRespond,
@@ -31,10 +31,8 @@ from protos.parley.v1.language_pb2 import (
     State,
     Token,
 )
-from protos.parley.v1.speech_pb2 import ListenEnd, ListenOpen, ListenRequest
-from protos.parley.v1.voice_pb2 import SpeakEnd, SpeakOpen, SpeakRequest, SpeakToken
-from services.common import logs, metrics, streams
-from services.common.errors import ServiceError, status_of
+from protos.parley.v1.speech_decoder_pb2 import SynthesizeEnd, SynthesizeOpen, SynthesizeRequest, SynthesizeToken
+from protos.parley.v1.speech_encoder_pb2 import EncodeSpeechEnd, EncodeSpeechOpen, EncodeSpeechRequest
 from services.gateway.answer import Answer
 from services.gateway.audio import SAMPLE_RATE
 from services.gateway.clock import Clock
@@ -47,6 +45,9 @@ from services.gateway.replay import Log
 from services.gateway.session import Lease, Session, SessionStore
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstream import ConnectionLostError, Upstream
+from services.rpc import streams
+from services.rpc.errors import ServiceError, status_of
+from services.telemetry import logs, metrics
 
 log = logs.get_logger(__name__)
 
@@ -267,15 +268,15 @@ class Turn:
                     self.tell(heard=wire.Transcript(text=question.transcript))
         raise ConnectionLostError("speech: the stream ended early")
 
-    async def _listen_requests(self) -> AsyncGenerator[ListenRequest, None]:
-        yield ListenRequest(
-            open=ListenOpen(
+    async def _listen_requests(self) -> AsyncGenerator[EncodeSpeechRequest, None]:
+        yield EncodeSpeechRequest(
+            open=EncodeSpeechOpen(
                 session_id=self.session.id, turn_id=self.id, deadline_ms=self._deadline_ms, sample_rate=SAMPLE_RATE
             )
         )
         async for audio in self.question.audio.read():
-            yield ListenRequest(audio=audio)
-        yield ListenRequest(end=ListenEnd())
+            yield EncodeSpeechRequest(audio=audio)
+        yield EncodeSpeechRequest(end=EncodeSpeechEnd())
 
     # Think: history, pictures, vectors, text → state, tokens.
 
@@ -431,9 +432,9 @@ class Turn:
         metrics.AUDIO_SECONDS.labels("gateway", "out").inc(samples / max(1, chunk.sample_rate))
         await self._outbox.put(self._event(audio=delta))
 
-    async def _speak_requests(self) -> AsyncGenerator[SpeakRequest, None]:
-        yield SpeakRequest(
-            open=SpeakOpen(
+    async def _speak_requests(self) -> AsyncGenerator[SynthesizeRequest, None]:
+        yield SynthesizeRequest(
+            open=SynthesizeOpen(
                 session_id=self.session.id,
                 turn_id=self.id,
                 deadline_ms=self._deadline_ms,
@@ -442,8 +443,8 @@ class Turn:
             )
         )
         async for token in self._tokens.read():
-            yield SpeakRequest(token=SpeakToken(id=token.id, text=token.text))
-        yield SpeakRequest(end=SpeakEnd())
+            yield SynthesizeRequest(token=SynthesizeToken(id=token.id, text=token.text))
+        yield SynthesizeRequest(end=SynthesizeEnd())
 
     # The end.
 

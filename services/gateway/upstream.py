@@ -21,15 +21,15 @@ from typing import TypeVar
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from protos.parley.v1.language_pb2_grpc import LanguageModelStub
-from protos.parley.v1.speech_pb2_grpc import SpeechEncoderStub
-from protos.parley.v1.vision_pb2_grpc import VisionEncoderStub
-from protos.parley.v1.voice_pb2_grpc import SpeechDecoderStub
-from services.common import logs, metrics
-from services.common.errors import ServiceError, retry_after
-from services.common.health import WEIGHTS_KEY
-from services.common.rpc import TOKEN_VARIABLE
+from protos.parley.v1.language_model_pb2_grpc import LanguageModelStub
+from protos.parley.v1.speech_decoder_pb2_grpc import SpeechDecoderStub
+from protos.parley.v1.speech_encoder_pb2_grpc import SpeechEncoderStub
+from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
 from services.gateway.settings import SERVICES, GatewaySettings
+from services.rpc.decorator import TOKEN_VARIABLE
+from services.rpc.errors import ServiceError, retry_after
+from services.rpc.health import WEIGHTS_KEY
+from services.telemetry import logs, metrics
 
 log = logs.get_logger(__name__)
 
@@ -192,7 +192,7 @@ class Upstream:
             if answer is None:
                 return
             if answer.WhichOneof("message") is None:
-                continue  # it only carries the status of a call that has failed (`services.common.rpc`)
+                continue  # it only carries the status of a call that has failed (`services.rpc.decorator`)
             if answer.sequence != expected:
                 raise ConnectionLostError(f"{service}: answer {answer.sequence} came where {expected} was due")
             expected += 1

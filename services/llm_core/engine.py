@@ -23,20 +23,20 @@ from torch import nn
 from transformers import Qwen2ForCausalLM
 
 from parley.config import LanguageConfig
-from services.common import metrics
-from services.common.engine_thread import EngineThread
-from services.common.errors import ServiceError
+from services.engine.thread import EngineThread
 from services.llm_core.batch import Chunk, build_batch
 from services.llm_core.detokenizer import Detokenizer
 from services.llm_core.kv_cache import ATTENTION, RowCache, bytes_per_token
-from services.llm_core.prefixes import PrefixStore
+from services.llm_core.prefix_cache import PrefixStore
 from services.llm_core.prompts import Piece
-from services.llm_core.rows import Row
+from services.llm_core.requests import Done, Event, Token, Turn
 from services.llm_core.sampler import Sampling, sample
 from services.llm_core.scheduler import Scheduler
-from services.llm_core.settings import LanguageSettings
+from services.llm_core.sequences import Row
+from services.llm_core.settings import LlmCoreSettings
 from services.llm_core.state import Decision, TokenWalk, decide
-from services.llm_core.turns import Done, Event, Token, Turn
+from services.rpc.errors import ServiceError
+from services.telemetry import metrics
 
 SERVICE = "llm_core"
 
@@ -45,7 +45,7 @@ class Engine(EngineThread):
     """`start`, then any number of `open`s from any event loop, then `stop`."""
 
     service = SERVICE
-    settings: LanguageSettings
+    settings: LlmCoreSettings
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Engine(EngineThread):
         tokenizer: Tokenizer,
         stop_ids: frozenset[int],
         state_ids: Sequence[Sequence[int]] | None,
-        settings: LanguageSettings,
+        settings: LlmCoreSettings,
     ):
         """`state_head` or `state_ids`, whichever way the model tells the state; the model is changed to read rows.
 

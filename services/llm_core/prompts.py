@@ -14,9 +14,9 @@ import torch
 from tokenizers import Tokenizer
 
 from parley.config import LanguageConfig
-from parley.prompt import MediaSegment, PromptWriter, Segment
-from protos.parley.v1 import language_pb2 as pb
-from services.common import tensors
+from parley.text.prompt import MediaSegment, PromptWriter, Segment
+from protos.parley.v1 import language_model_pb2 as pb
+from services.rpc import tensors
 
 ROLES = {pb.Message.ROLE_SYSTEM: "system", pb.Message.ROLE_USER: "user", pb.Message.ROLE_ASSISTANT: "assistant"}
 PART_TYPES = {"text": "text", "image": "image", "speech": "audio"}  # field on the wire → type of a part

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from services.llm_core.rows import Row
+from services.llm_core.sequences import Row
 
 
 class Scheduler:

@@ -7,19 +7,19 @@ from collections.abc import AsyncIterator
 
 import torch
 
-from parley.checkpoint import read_manifest
+from parley.checkpoints.checkpoint import read_manifest
 from parley.config import STATES
-from parley.model import Parley, parts_of
-from protos.parley.v1 import language_pb2 as pb
-from protos.parley.v1 import language_pb2_grpc as rpcs
-from services.common import streams
-from services.common.engine_service import EngineService
-from services.common.rpc import rpc
+from parley.models.parley import Parley, parts_of
+from protos.parley.v1 import language_model_pb2 as pb
+from protos.parley.v1 import language_model_pb2_grpc as rpcs
+from services.engine.service import EngineService
 from services.llm_core.engine import SERVICE, Engine
 from services.llm_core.prompts import Piece, PromptReader
+from services.llm_core.requests import Done, Event, Token, Turn
 from services.llm_core.sampler import Sampling
 from services.llm_core.state import Decision
-from services.llm_core.turns import Done, Event, Token, Turn
+from services.rpc import streams
+from services.rpc.decorator import rpc
 
 WIRE_STATES = {"speech": pb.STATE_SPEECH, "text": pb.STATE_TEXT, "nothing": pb.STATE_NOTHING}
 WIRE_REASONS = {
@@ -30,7 +30,7 @@ WIRE_REASONS = {
 WARM_UP_TOKENS = 4
 
 
-class LanguageService(EngineService[Engine], rpcs.LanguageModelServicer):
+class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
     service = SERVICE
 
     async def warm_up(self) -> None:

@@ -1,15 +1,15 @@
-"""What the LLM core can be told through the environment: PARLEY_LLM_<NAME>."""
+"""What the LLM core can be told through the environment: PARLEY_LLM_CORE_<NAME>."""
 
 from __future__ import annotations
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import ServiceSettings
+from services.engine.settings import ServiceSettings
 
 
-class LanguageSettings(ServiceSettings):
-    model_config = SettingsConfigDict(env_prefix="PARLEY_LLM_", extra="ignore")
+class LlmCoreSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="PARLEY_LLM_CORE_", extra="ignore")
 
     idle_seconds: float = Field(
         200.0, gt=0, description="Silence after which a stream is ended: more than a turn, which a slow client may hold"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from parley.clauses import Clause
-from parley.voice import SpeechDecoder
+from parley.models.speech_decoder import SpeechDecoder
+from parley.text.clauses import Clause
 
 CHARACTERS_PER_FRAME = 0.35  # of speech at 14 characters a second and 40 frames; where no durations were learnt
 

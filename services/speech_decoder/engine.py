@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from parley.audio import to_pcm16
-from parley.clauses import Clause
-from parley.codec import decode_chunk, overlap
-from parley.codec_base import CodecDecoder
-from parley.voice import SpeechDecoder, Text
-from services.common import logs, metrics
-from services.common.engine_thread import EngineThread, Request
+from parley.media.audio import to_pcm16
+from parley.models.codec.base import CodecDecoder
+from parley.models.codec.codec import decode_chunk, overlap
+from parley.models.speech_decoder import SpeechDecoder, Text
+from parley.text.clauses import Clause
+from services.engine.thread import EngineThread, Request
 from services.speech_decoder.alignment import Alignment
-from services.speech_decoder.settings import VoiceSettings
+from services.speech_decoder.settings import SpeechDecoderSettings
+from services.telemetry import logs, metrics
 
 SERVICE = "speech_decoder"
 
@@ -88,10 +88,15 @@ class Engine(EngineThread):
     """
 
     service = SERVICE
-    settings: VoiceSettings
+    settings: SpeechDecoderSettings
 
     def __init__(
-        self, decoder: SpeechDecoder, codec: CodecDecoder, table: Tensor, sample_rate: int, settings: VoiceSettings
+        self,
+        decoder: SpeechDecoder,
+        codec: CodecDecoder,
+        table: Tensor,
+        sample_rate: int,
+        settings: SpeechDecoderSettings,
     ):
         super().__init__(settings)
         self.decoder, self.codec, self.table = decoder, codec, table

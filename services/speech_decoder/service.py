@@ -6,22 +6,23 @@ from collections.abc import AsyncIterator
 
 import torch
 
-from parley.checkpoint import load_tensor
-from parley.clauses import ClauseSplitter
-from parley.model import Parley
-from protos.parley.v1 import voice_pb2 as pb
-from protos.parley.v1 import voice_pb2_grpc as rpcs
-from services.common import metrics, streams
-from services.common.engine_service import EngineService
-from services.common.limits import too_much
-from services.common.rpc import rpc
+from parley.checkpoints.checkpoint import load_tensor
+from parley.models.parley import Parley
+from parley.text.clauses import ClauseSplitter
+from protos.parley.v1 import speech_decoder_pb2 as pb
+from protos.parley.v1 import speech_decoder_pb2_grpc as rpcs
+from services.engine.service import EngineService
+from services.rpc import streams
+from services.rpc.decorator import rpc
+from services.rpc.limits import too_much
 from services.speech_decoder.engine import SERVICE, Answer, Engine, warm_up
+from services.telemetry import metrics
 
 PARTS = ("speech_decoder", "codec_decoder")
 EMBEDDINGS = "model.embed_tokens.weight"  # all that speaking needs of the language model
 
 
-class VoiceService(EngineService[Engine], rpcs.SpeechDecoderServicer):
+class SpeechDecoderService(EngineService[Engine], rpcs.SpeechDecoderServicer):
     service = SERVICE
 
     def load(self) -> Engine:
@@ -35,7 +36,7 @@ class VoiceService(EngineService[Engine], rpcs.SpeechDecoderServicer):
         return engine
 
     @rpc
-    async def Speak(self, request_iterator, context) -> AsyncIterator[pb.SpeakResponse]:
+    async def Synthesize(self, request_iterator, context) -> AsyncIterator[pb.SynthesizeResponse]:
         messages = streams.read(request_iterator, last="end", idle=self.settings.idle_seconds)
         _, opened = await anext(messages)
         streams.seconds_left(opened.deadline_ms)
@@ -51,16 +52,16 @@ class VoiceService(EngineService[Engine], rpcs.SpeechDecoderServicer):
                 audio_seconds += seconds
                 metrics.AUDIO_SECONDS.labels(SERVICE, "out").inc(seconds)
                 chunk = pb.AudioChunk(audio=spoken.audio, sample_rate=self.codec.sample_rate, text=spoken.text)
-                yield pb.SpeakResponse(sequence=sequence, chunk=chunk)
+                yield pb.SynthesizeResponse(sequence=sequence, chunk=chunk)
                 sequence += 1
             if audio_seconds:
                 metrics.REAL_TIME_FACTOR.labels(SERVICE).observe(spoken.compute_seconds / audio_seconds)
-            done = pb.SpeakDone(
+            done = pb.SynthesizeDone(
                 audio_seconds=audio_seconds,
                 compute_seconds=spoken.compute_seconds,
                 first_audio_seconds=spoken.first_audio_seconds,
             )
-            yield pb.SpeakResponse(sequence=sequence, done=done)
+            yield pb.SynthesizeResponse(sequence=sequence, done=done)
 
     def _voice(self, voice: list[int]) -> list[int]:
         """The voice's tokens, or the checkpoint's own voice for none."""

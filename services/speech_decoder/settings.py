@@ -5,11 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from parley.clauses import FIRST_WORDS, LATER_WORDS, MAX_TOKENS
-from services.common.settings import ServiceSettings
+from parley.text.clauses import FIRST_WORDS, LATER_WORDS, MAX_TOKENS
+from services.engine.settings import ServiceSettings
 
 
-class VoiceSettings(ServiceSettings):
+class SpeechDecoderSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_SPEECH_DECODER_", extra="ignore")
 
     idle_seconds: float = Field(

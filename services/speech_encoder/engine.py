@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from parley.speech import CtcHead, SpeechAdapter, SpeechEncoder
-from parley.speech_stream import SpeechStream, StreamOutput
-from services.common import metrics
-from services.common.engine_thread import EngineThread, Request
-from services.speech_encoder.settings import SpeechSettings
+from parley.models.speech import CtcHead, SpeechAdapter, SpeechEncoder
+from parley.models.speech_streaming import SpeechStream, StreamOutput
+from services.engine.thread import EngineThread, Request
+from services.speech_encoder.settings import SpeechEncoderSettings
+from services.telemetry import metrics
 
 SERVICE = "speech_encoder"
 
@@ -52,9 +52,11 @@ class Engine(EngineThread):
     """Parts in inference mode; `head` may be None."""
 
     service = SERVICE
-    settings: SpeechSettings
+    settings: SpeechEncoderSettings
 
-    def __init__(self, encoder: SpeechEncoder, adapter: SpeechAdapter, head: CtcHead | None, settings: SpeechSettings):
+    def __init__(
+        self, encoder: SpeechEncoder, adapter: SpeechAdapter, head: CtcHead | None, settings: SpeechEncoderSettings
+    ):
         super().__init__(settings)
         self.stream = SpeechStream(
             encoder,

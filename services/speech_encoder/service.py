@@ -6,24 +6,25 @@ from collections.abc import AsyncIterator
 
 import torch
 
-from parley.audio import from_pcm16
-from parley.checkpoint import read_manifest
-from parley.model import Parley
-from parley.speech import MIN_MEL_FRAMES
-from protos.parley.v1 import speech_pb2 as pb
-from protos.parley.v1 import speech_pb2_grpc as rpcs
-from services.common import metrics, streams, tensors
-from services.common.engine_service import EngineService
-from services.common.limits import too_much
-from services.common.rpc import rpc
+from parley.checkpoints.checkpoint import read_manifest
+from parley.media.audio import from_pcm16
+from parley.models.parley import Parley
+from parley.models.speech import MIN_MEL_FRAMES
+from protos.parley.v1 import speech_encoder_pb2 as pb
+from protos.parley.v1 import speech_encoder_pb2_grpc as rpcs
+from services.engine.service import EngineService
+from services.rpc import streams, tensors
+from services.rpc.decorator import rpc
+from services.rpc.limits import too_much
 from services.speech_encoder.engine import SERVICE, Engine, Utterance, warm_up
-from services.speech_encoder.settings import SpeechSettings
+from services.speech_encoder.settings import SpeechEncoderSettings
+from services.telemetry import metrics
 
 PARTS = ("speech_encoder", "speech_adapter")
 OPTIONAL_PARTS = ("ctc_head",)
 
 
-class SpeechService(EngineService[Engine], rpcs.SpeechEncoderServicer):
+class SpeechEncoderService(EngineService[Engine], rpcs.SpeechEncoderServicer):
     service = SERVICE
 
     def load(self) -> Engine:
@@ -38,7 +39,7 @@ class SpeechService(EngineService[Engine], rpcs.SpeechEncoderServicer):
         return engine
 
     @rpc
-    async def Listen(self, request_iterator, context) -> AsyncIterator[pb.ListenResponse]:
+    async def Encode(self, request_iterator, context) -> AsyncIterator[pb.EncodeSpeechResponse]:
         messages = streams.read(request_iterator, last="end", idle=self.settings.idle_seconds)
         _, opened = await anext(messages)
         streams.seconds_left(opened.deadline_ms)
@@ -57,25 +58,25 @@ class SpeechService(EngineService[Engine], rpcs.SpeechEncoderServicer):
                     transcript = output.transcript
                     vectors += len(output.vectors)
                     chunk = pb.SpeechChunk(embeddings=tensors.from_torch(output.vectors), transcript=transcript)
-                    yield pb.ListenResponse(sequence=sequence, chunk=chunk)
+                    yield pb.EncodeSpeechResponse(sequence=sequence, chunk=chunk)
                     sequence += 1
                 if output.done:
                     break
             metrics.AUDIO_SECONDS.labels(SERVICE, "in").inc(hearing.seconds)
             metrics.REAL_TIME_FACTOR.labels(SERVICE).observe(heard.compute_seconds / hearing.seconds)
-            done = pb.ListenDone(
+            done = pb.EncodeSpeechDone(
                 transcript=transcript,
                 audio_seconds=hearing.seconds,
                 vectors=vectors,
                 compute_seconds=heard.compute_seconds,
             )
-            yield pb.ListenResponse(sequence=sequence, done=done)
+            yield pb.EncodeSpeechResponse(sequence=sequence, done=done)
 
 
 class Hearing:
     """Passes one stream's audio on to its utterance, as long as it keeps to the limits."""
 
-    def __init__(self, utterance: Utterance, config, settings: SpeechSettings):
+    def __init__(self, utterance: Utterance, config, settings: SpeechEncoderSettings):
         self.utterance, self.settings = utterance, settings
         self.sample_rate = config.sample_rate
         self.max_samples = int(settings.max_seconds * config.sample_rate)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import ServiceSettings
+from services.engine.settings import ServiceSettings
 
 
-class SpeechSettings(ServiceSettings):
+class SpeechEncoderSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_SPEECH_ENCODER_", extra="ignore")
 
     max_sessions: int = Field(32, ge=1, description="Utterances heard at once; more get RESOURCE_EXHAUSTED")

@@ -14,10 +14,10 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from parley.vision import VisionAdapter, VisionEncoder
-from services.common import metrics
-from services.common.engine_thread import EngineThread, Request
-from services.vision_encoder.settings import VisionSettings
+from parley.models.vision import VisionAdapter, VisionEncoder
+from services.engine.thread import EngineThread, Request
+from services.telemetry import metrics
+from services.vision_encoder.settings import VisionEncoderSettings
 
 SERVICE = "vision_encoder"
 
@@ -44,9 +44,9 @@ class Engine(EngineThread):
     """Parts in inference mode, on one device."""
 
     service = SERVICE
-    settings: VisionSettings
+    settings: VisionEncoderSettings
 
-    def __init__(self, encoder: VisionEncoder, adapter: VisionAdapter, settings: VisionSettings):
+    def __init__(self, encoder: VisionEncoder, adapter: VisionAdapter, settings: VisionEncoderSettings):
         super().__init__(settings)
         self.encoder, self.adapter = encoder, adapter
         weight = next(encoder.parameters())

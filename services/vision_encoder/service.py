@@ -8,25 +8,26 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from parley.model import Parley
-from parley.vision import TooLargeError, frames_to_pixels, read_image, read_video, tile
-from protos.parley.v1 import vision_pb2 as pb
-from protos.parley.v1 import vision_pb2_grpc as rpcs
-from services.common import metrics, streams, tensors
-from services.common.engine_service import EngineService
-from services.common.errors import ServiceError
-from services.common.limits import too_much
-from services.common.rpc import rpc
+from parley.models.parley import Parley
+from parley.models.vision import TooLargeError, frames_to_pixels, read_image, read_video, tile
+from protos.parley.v1 import vision_encoder_pb2 as pb
+from protos.parley.v1 import vision_encoder_pb2_grpc as rpcs
+from services.engine.service import EngineService
+from services.rpc import streams, tensors
+from services.rpc.decorator import rpc
+from services.rpc.errors import ServiceError
+from services.rpc.limits import too_much
+from services.telemetry import metrics
 from services.vision_encoder.engine import SERVICE, Engine
-from services.vision_encoder.settings import VisionSettings
+from services.vision_encoder.settings import VisionEncoderSettings
 
 PARTS = ("vision_encoder", "vision_adapter")
 
 
-class VisionService(EngineService[Engine], rpcs.VisionEncoderServicer):
+class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
     service = SERVICE
 
-    def __init__(self, settings: VisionSettings):
+    def __init__(self, settings: VisionEncoderSettings):
         super().__init__(settings)
         self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="vision-decode")
         self._in_work = 0
@@ -46,7 +47,7 @@ class VisionService(EngineService[Engine], rpcs.VisionEncoderServicer):
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     @rpc
-    async def Encode(self, request, context) -> pb.EncodeResponse:
+    async def Encode(self, request, context) -> pb.EncodeVisionResponse:
         check_sizes(request, self.settings)
         if self._in_work >= self.settings.max_queued:
             metrics.REFUSED.labels(SERVICE, "max_queued").inc()
@@ -63,9 +64,9 @@ class VisionService(EngineService[Engine], rpcs.VisionEncoderServicer):
         finally:
             self._in_work -= 1
         embeddings = tensors.from_torch(vectors.flatten(0, 1))
-        return pb.EncodeResponse(embeddings=embeddings, pictures=len(pixels), compute_seconds=seconds)
+        return pb.EncodeVisionResponse(embeddings=embeddings, pictures=len(pixels), compute_seconds=seconds)
 
-    def _decode(self, request: pb.EncodeRequest) -> Tensor:
+    def _decode(self, request: pb.EncodeVisionRequest) -> Tensor:
         """The request's tiles or frames [n, 3, side, side]. Raises as `read_image` and `read_video` do."""
         most = self.settings.max_pixels
         match request.WhichOneof("input"):
@@ -78,7 +79,7 @@ class VisionService(EngineService[Engine], rpcs.VisionEncoderServicer):
                 return torch.cat([frames_to_pixels([read_image(data, most)], self.config) for data in frames])
 
 
-def check_sizes(request: pb.EncodeRequest, settings: VisionSettings) -> None:
+def check_sizes(request: pb.EncodeVisionRequest, settings: VisionEncoderSettings) -> None:
     """Raises `ValueError` for a request that holds nothing, RESOURCE_EXHAUSTED for more than the settings allow."""
     kind = request.WhichOneof("input")
     if kind is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import ServiceSettings
+from services.engine.settings import ServiceSettings
 
 
-class VisionSettings(ServiceSettings):
+class VisionEncoderSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_VISION_ENCODER_", extra="ignore")
 
     max_batch: int = Field(16, ge=1, description="Tiles and frames in one engine step")

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cli.main import main
-from parley.checkpoint import read_manifest
+from parley.checkpoints.checkpoint import read_manifest
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "vita15-tiny"
 

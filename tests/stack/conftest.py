@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack import processes
-from cli.stack.local import LocalStack
+from services.local import processes
+from services.local.stack import LocalStack
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

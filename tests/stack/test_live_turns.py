@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from cli.client import Answer, Client, Question
-from cli.stack import processes
 from protos.parley.v1 import conversation_pb2 as wire
-from protos.parley.v1.language_pb2 import Sampling
+from protos.parley.v1.language_model_pb2 import Sampling
+from services.local import processes
 
 ROOT = Path(__file__).parents[2]
 MANUAL = wire.Configure.TURN_DETECTION_MANUAL

@@ -12,10 +12,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from cli.stack import processes, state
-from cli.stack.local import LocalStack
-from protos.parley.v1 import vision_pb2
-from protos.parley.v1.vision_pb2_grpc import VisionEncoderStub
+from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
+from services.local import processes, state
+from services.local.stack import LocalStack
 
 
 def get(address: str, page: str) -> str:
@@ -53,7 +52,7 @@ def question(stack_folder):
     """A second and a half of a hum: random weights hear something in everything."""
     import numpy as np
 
-    from parley.audio import write_wav
+    from parley.media.audio import write_wav
 
     path = stack_folder / "question.wav"
     time_axis = np.arange(24_000) / 16_000
@@ -103,13 +102,17 @@ async def test_services_take_calls_with_the_token_only(stack):
     async with grpc.aio.insecure_channel(stack.state.services) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await VisionEncoderStub(channel).Encode(
-                vision_pb2.EncodeRequest(image=b"x"), metadata=(("application", "vision"),), timeout=20
+                vision_encoder_pb2.EncodeVisionRequest(image=b"x"),
+                metadata=(("application", "vision_encoder"),),
+                timeout=20,
             )
         assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
         bearer = ("authorization", f"Bearer {stack.state.service_token}")
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await VisionEncoderStub(channel).Encode(
-                vision_pb2.EncodeRequest(image=b"x"), metadata=(("application", "vision"), bearer), timeout=20
+                vision_encoder_pb2.EncodeVisionRequest(image=b"x"),
+                metadata=(("application", "vision_encoder"), bearer),
+                timeout=20,
             )
         assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 

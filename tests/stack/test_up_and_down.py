@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack import processes, state
+from services.local import processes, state
 
 ROOT = Path(__file__).parents[2]
 

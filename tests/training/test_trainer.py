@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from parley.model import Parley
-from training.data.stage_data import StageData
+from parley.models.parley import Parley
 from training.objectives.next_token import NextTokenObjective
 from training.recipe import STAGES, Schedule, Stage, stage
+from training.stages.world_data import StageData
 from training.trainer import METRICS_FILE, RESUME_FILE, StageInterruptionError, Trainer, rate_at
 
 TALK = Schedule(

@@ -15,20 +15,20 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from parley.audio import read_audio
 from parley.config import ParleyConfig
-from parley.vision import read_image, read_video
+from parley.media.audio import read_audio
+from parley.models.vision import read_image, read_video
 from training.data.mixture import Mixture
 from training.data.records import Sample, read_records
-from training.data.stage_data import PROBE_SIZE
 from training.recipe import Schedule
+from training.stages.world_data import PROBE_SIZE
 
 SOURCE = "records"
 HELD_OUT = 20  # one record in so many
 
 
 class RecordedData:
-    """The same to an objective as `training.data.stage_data.StageData`.
+    """The same to an objective as `training.stages.world_data.StageData`.
 
     Raises `ValueError` if the file has a record that does not line up, or none.
     """

@@ -1,7 +1,7 @@
 """What a stage minimises: one class a kind of loss, all of one shape, which the trainer knows nothing more about.
 
 Objective(stage, model, data, seed, …)   the row of the recipe; a model with the parts of `stage.loads`; the data
-batch(step) -> batch                     a pure function of (seed, step), on the CPU; called ahead, by `training.ahead`
+batch(step) -> batch                     a pure function of (seed, step), on the CPU; called ahead, by `training.data.loader`
 needs_model                              optional: True if `batch` uses the model, which other processes do not have
 loss(batch) -> (loss, metrics)           of a batch on the device: a scalar, and floats by name for the curves
 validate() -> metrics                    on held-out data, in inference mode, in a few seconds

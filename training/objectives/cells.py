@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parley.vision import frames_to_pixels
-from training.ahead import moved
+from parley.models.vision import frames_to_pixels
+from training.data.loader import moved
 from training.data.world.pictures import LABEL_SIZES
 
 NOISE = 0.5  # of the tokens' own size, on what the heads read

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from parley.codec_base import Codebook, Quantizer
+from parley.models.codec.base import Codebook, Quantizer
 
 DECAY = 0.99  # of the running means, a step
 DEAD = 0.05  # vectors a step, on average, under which a codeword is dead, relative to an even share

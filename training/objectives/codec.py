@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parley.codec_istft import mel_filters
+from parley.models.codec.istft import mel_filters
 from training.data.transcribed import Transcribed
 from training.objectives.codebooks import QuantizerTrainer
 from training.objectives.discriminator import Discriminator

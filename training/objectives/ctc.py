@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from parley.speech import SUBSAMPLING, SpeechEncoder, fbank, subsampled
+from parley.models.speech import SUBSAMPLING, SpeechEncoder, fbank, subsampled
 from training.data.augment import augment
 from training.data.transcribed import Transcribed
 

@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from parley.config import STATES
-from parley.prompt import MediaSegment, PromptWriter
-from parley.speech import fbank
-from parley.vision import frames_to_pixels, tile
-from training.ahead import moved
+from parley.models.speech import fbank
+from parley.models.vision import frames_to_pixels, tile
+from parley.text.prompt import MediaSegment, PromptWriter
+from training.data.loader import moved
 from training.data.packing import IGNORED, Rows, pack_alike
 from training.data.records import Sample, parts, turn_states
-from training.precision import product_dtype
+from training.distributed.precision import product_dtype
 
 STATE_WEIGHT = 0.2
 CTC_WEIGHT = 1.0

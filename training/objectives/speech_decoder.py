@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from parley.codec import encode
-from parley.voice import SpeechDecoder, Text
+from parley.models.codec.codec import encode
+from parley.models.speech_decoder import SpeechDecoder, Text
 from training.data.transcribed import Transcribed
 
 GROUP = 8  # batches that are sorted by length together

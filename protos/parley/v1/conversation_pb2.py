@@ -22,52 +22,73 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from protos.parley.v1 import language_pb2 as protos_dot_parley_dot_v1_dot_language__pb2
+from protos.parley.v1 import language_model_pb2 as protos_dot_parley_dot_v1_dot_language__model__pb2
+from protos.parley.v1 import usage_pb2 as protos_dot_parley_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/parley/v1/conversation.proto\x12\tparley.v1\x1a\x1fprotos/parley/v1/language.proto\"\xce\x02\n\x0b\x43lientEvent\x12)\n\tconfigure\x18\x01 \x01(\x0b\x32\x14.parley.v1.ConfigureH\x00\x12\x0f\n\x05\x61udio\x18\x02 \x01(\x0cH\x00\x12-\n\x0c\x65nd_of_audio\x18\x03 \x01(\x0b\x32\x15.parley.v1.EndOfAudioH\x00\x12\x0f\n\x05image\x18\x04 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x05 \x01(\x0cH\x00\x12\x0f\n\x05\x66rame\x18\x06 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x07 \x01(\tH\x00\x12%\n\x07respond\x18\x08 \x01(\x0b\x32\x12.parley.v1.RespondH\x00\x12\'\n\x06\x63\x61ncel\x18\t \x01(\x0b\x32\x15.parley.v1.CancelTurnH\x00\x12#\n\x06played\x18\n \x01(\x0b\x32\x11.parley.v1.PlayedH\x00\x12\x13\n\x0bquestion_id\x18\x0b \x01(\tB\x07\n\x05\x65vent\"\xa0\x02\n\tConfigure\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12:\n\x0eturn_detection\x18\x02 \x01(\x0e\x32\".parley.v1.Configure.TurnDetection\x12\x19\n\x11input_sample_rate\x18\x03 \x01(\x05\x12\x14\n\x0cinstructions\x18\x04 \x01(\t\x12%\n\x08sampling\x18\x05 \x01(\x0b\x32\x13.parley.v1.Sampling\x12\x11\n\ttext_only\x18\x06 \x01(\x08\x12\r\n\x05voice\x18\x07 \x03(\x05\"I\n\rTurnDetection\x12\x1d\n\x19TURN_DETECTION_SERVER_VAD\x10\x00\x12\x19\n\x15TURN_DETECTION_MANUAL\x10\x01\"\x0c\n\nEndOfAudio\"\t\n\x07Respond\"\x0c\n\nCancelTurn\"*\n\x06Played\x12\x0f\n\x07turn_id\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x03\"\xbe\x03\n\x0bServerEvent\x12\x0f\n\x07turn_id\x18\x01 \x01(\t\x12*\n\x07session\x18\x02 \x01(\x0b\x32\x17.parley.v1.SessionReadyH\x00\x12\x32\n\x0espeech_started\x18\x03 \x01(\x0b\x32\x18.parley.v1.SpeechStartedH\x00\x12\x32\n\x0espeech_stopped\x18\x04 \x01(\x0b\x32\x18.parley.v1.SpeechStoppedH\x00\x12&\n\x05heard\x18\x05 \x01(\x0b\x32\x15.parley.v1.TranscriptH\x00\x12)\n\x05state\x18\x06 \x01(\x0b\x32\x18.parley.v1.StateDecisionH\x00\x12$\n\x04text\x18\x07 \x01(\x0b\x32\x14.parley.v1.TextDeltaH\x00\x12&\n\x05\x61udio\x18\x08 \x01(\x0b\x32\x15.parley.v1.AudioDeltaH\x00\x12#\n\x04\x64one\x18\t \x01(\x0b\x32\x13.parley.v1.TurnDoneH\x00\x12&\n\x05\x65rror\x18\n \x01(\x0b\x32\x15.parley.v1.ErrorEventH\x00\x12\x13\n\x0bquestion_id\x18\x0b \x01(\tB\x07\n\x05\x65vent\"^\n\x0cSessionReady\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\x12\r\n\x05items\x18\x03 \x01(\x05\x12\x1a\n\x12output_sample_rate\x18\x04 \x01(\x05\"\x0f\n\rSpeechStarted\"\x0f\n\rSpeechStopped\")\n\nTranscript\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05\x66inal\x18\x02 \x01(\x08\"\x19\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"@\n\nAudioDelta\x12\r\n\x05\x61udio\x18\x01 \x01(\x0c\x12\x13\n\x0bsample_rate\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"\xdd\x01\n\x08TurnDone\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.parley.v1.TurnDone.Reason\x12\x0c\n\x04text\x18\x02 \x01(\t\x12#\n\x07latency\x18\x03 \x01(\x0b\x32\x12.parley.v1.Latency\"r\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_COMPLETE\x10\x01\x12\x14\n\x10REASON_CANCELLED\x10\x02\x12\x12\n\x0eREASON_NOTHING\x10\x03\x12\x11\n\rREASON_FAILED\x10\x04\"\xa0\x01\n\x07Latency\x12\x13\n\x0b\x66irst_audio\x18\x01 \x01(\x01\x12\x16\n\x0espeech_encoder\x18\x02 \x01(\x01\x12\x13\n\x0b\x66irst_token\x18\x03 \x01(\x01\x12\x14\n\x0c\x66irst_clause\x18\x04 \x01(\x01\x12\x16\n\x0espeech_decoder\x18\x05 \x01(\x01\x12\x16\n\x0evision_encoder\x18\x06 \x01(\x01\x12\r\n\x05total\x18\x07 \x01(\x01\"@\n\nErrorEvent\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0bretry_after\x18\x03 \x01(\x01\x32N\n\x0c\x43onversation\x12>\n\x08\x43onverse\x12\x16.parley.v1.ClientEvent\x1a\x16.parley.v1.ServerEvent(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/parley/v1/conversation.proto\x12\tparley.v1\x1a%protos/parley/v1/language_model.proto\x1a\x1cprotos/parley/v1/usage.proto\"\xb7\x04\n\x0b\x43lientEvent\x12&\n\x04open\x18\x01 \x01(\x0b\x32\x16.parley.v1.OpenSessionH\x00\x12*\n\x06update\x18\x02 \x01(\x0b\x32\x18.parley.v1.SessionConfigH\x00\x12\x0f\n\x05\x61udio\x18\x03 \x01(\x0cH\x00\x12-\n\x0c\x65nd_of_audio\x18\x04 \x01(\x0b\x32\x15.parley.v1.EndOfAudioH\x00\x12\x0f\n\x05image\x18\x05 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x06 \x01(\x0cH\x00\x12\x0f\n\x05\x66rame\x18\x07 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x08 \x01(\tH\x00\x12%\n\x07respond\x18\t \x01(\x0b\x32\x12.parley.v1.RespondH\x00\x12\'\n\x06\x63\x61ncel\x18\n \x01(\x0b\x32\x15.parley.v1.CancelTurnH\x00\x12#\n\x06played\x18\x0b \x01(\x0b\x32\x11.parley.v1.PlayedH\x00\x12,\n\x0b\x63reate_item\x18\x0c \x01(\x0b\x32\x15.parley.v1.CreateItemH\x00\x12\x30\n\rretrieve_item\x18\r \x01(\x0b\x32\x17.parley.v1.RetrieveItemH\x00\x12\x30\n\rtruncate_item\x18\x0e \x01(\x0b\x32\x17.parley.v1.TruncateItemH\x00\x12,\n\x0b\x64\x65lete_item\x18\x0f \x01(\x0b\x32\x15.parley.v1.DeleteItemH\x00\x12\x13\n\x0bquestion_id\x18\x10 \x01(\tB\x07\n\x05\x65vent\"K\n\x0bOpenSession\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12(\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x18.parley.v1.SessionConfig\"\xbc\x02\n\rSessionConfig\x12\x35\n\x0eturn_detection\x18\x01 \x01(\x0e\x32\x18.parley.v1.TurnDetectionH\x00\x88\x01\x01\x12\x1e\n\x11input_sample_rate\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x19\n\x0cinstructions\x18\x03 \x01(\tH\x02\x88\x01\x01\x12*\n\x08sampling\x18\x04 \x01(\x0b\x32\x13.parley.v1.SamplingH\x03\x88\x01\x01\x12\x16\n\ttext_only\x18\x05 \x01(\x08H\x04\x88\x01\x01\x12\x14\n\x07speaker\x18\x06 \x01(\tH\x05\x88\x01\x01\x42\x11\n\x0f_turn_detectionB\x14\n\x12_input_sample_rateB\x0f\n\r_instructionsB\x0b\n\t_samplingB\x0c\n\n_text_onlyB\n\n\x08_speaker\"\x0c\n\nEndOfAudio\"\t\n\x07Respond\"\x0c\n\nCancelTurn\"*\n\x06Played\x12\x0f\n\x07turn_id\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x03\"\xe0\x02\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x04type\x18\x02 \x01(\x0e\x32\x14.parley.v1.Item.Type\x12%\n\x04role\x18\x03 \x01(\x0e\x32\x17.parley.v1.Message.Role\x12\x0f\n\x07turn_id\x18\x04 \x01(\t\x12\'\n\x07\x63ontent\x18\x05 \x03(\x0b\x32\x16.parley.v1.ItemContent\x12\x0f\n\x07\x63\x61ll_id\x18\x06 \x01(\t\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x11\n\targuments\x18\x08 \x01(\t\x12\x0e\n\x06output\x18\t \x01(\t\x12\x13\n\x06played\x18\n \x01(\x03H\x00\x88\x01\x01\"e\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x10\n\x0cTYPE_MESSAGE\x10\x01\x12\x16\n\x12TYPE_FUNCTION_CALL\x10\x02\x12\x1d\n\x19TYPE_FUNCTION_CALL_OUTPUT\x10\x03\x42\t\n\x07_played\"O\n\x0bItemContent\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x14\n\ntranscript\x18\x02 \x01(\tH\x00\x12\x0f\n\x05image\x18\x03 \x01(\tH\x00\x42\t\n\x07\x63ontent\"E\n\nCreateItem\x12\x1d\n\x04item\x18\x01 \x01(\x0b\x32\x0f.parley.v1.Item\x12\x18\n\x10previous_item_id\x18\x02 \x01(\t\"\x1f\n\x0cRetrieveItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\"0\n\x0cTruncateItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x03\"\x1d\n\nDeleteItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\"\xbf\x05\n\x0bServerEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07turn_id\x18\x02 \x01(\t\x12\x13\n\x0bquestion_id\x18\x03 \x01(\t\x12*\n\x07session\x18\x04 \x01(\x0b\x32\x17.parley.v1.SessionReadyH\x00\x12\x33\n\x0fsession_updated\x18\x05 \x01(\x0b\x32\x18.parley.v1.SessionConfigH\x00\x12\x32\n\x0espeech_started\x18\x06 \x01(\x0b\x32\x18.parley.v1.SpeechStartedH\x00\x12\x32\n\x0espeech_stopped\x18\x07 \x01(\x0b\x32\x18.parley.v1.SpeechStoppedH\x00\x12+\n\ntranscript\x18\x08 \x01(\x0b\x32\x15.parley.v1.TranscriptH\x00\x12)\n\x05state\x18\t \x01(\x0b\x32\x18.parley.v1.StateDecisionH\x00\x12$\n\x04text\x18\n \x01(\x0b\x32\x14.parley.v1.TextDeltaH\x00\x12&\n\x05\x61udio\x18\x0b \x01(\x0b\x32\x15.parley.v1.AudioDeltaH\x00\x12#\n\x04\x64one\x18\x0c \x01(\x0b\x32\x13.parley.v1.TurnDoneH\x00\x12&\n\x05\x65rror\x18\r \x01(\x0b\x32\x15.parley.v1.ErrorEventH\x00\x12.\n\x0citem_created\x18\x0e \x01(\x0b\x32\x16.parley.v1.ItemCreatedH\x00\x12\x1f\n\x04item\x18\x0f \x01(\x0b\x32\x0f.parley.v1.ItemH\x00\x12\x32\n\x0eitem_truncated\x18\x10 \x01(\x0b\x32\x18.parley.v1.ItemTruncatedH\x00\x12.\n\x0citem_deleted\x18\x11 \x01(\x0b\x32\x16.parley.v1.ItemDeletedH\x00\x42\x07\n\x05\x65vent\"\x9a\x01\n\x0cSessionReady\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\x12\r\n\x05items\x18\x03 \x01(\x05\x12\x1a\n\x12output_sample_rate\x18\x04 \x01(\x05\x12(\n\x06\x63onfig\x18\x05 \x01(\x0b\x32\x18.parley.v1.SessionConfig\x12\x10\n\x08speakers\x18\x06 \x03(\t\"\x0f\n\rSpeechStarted\"\x0f\n\rSpeechStopped\")\n\nTranscript\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05\x66inal\x18\x02 \x01(\x08\"\x19\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"@\n\nAudioDelta\x12\r\n\x05\x61udio\x18\x01 \x01(\x0c\x12\x13\n\x0bsample_rate\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"F\n\x0bItemCreated\x12\x1d\n\x04item\x18\x01 \x01(\x0b\x32\x0f.parley.v1.Item\x12\x18\n\x10previous_item_id\x18\x02 \x01(\t\"1\n\rItemTruncated\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x03\"\x1e\n\x0bItemDeleted\x12\x0f\n\x07item_id\x18\x01 \x01(\t\"\x8e\x01\n\x08TurnDone\x12.\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x17.parley.v1.FinishReason\x12\x0c\n\x04text\x18\x02 \x01(\t\x12#\n\x07latency\x18\x03 \x01(\x0b\x32\x12.parley.v1.Latency\x12\x1f\n\x05usage\x18\x04 \x01(\x0b\x32\x10.parley.v1.Usage\"\xa0\x01\n\x07Latency\x12\x13\n\x0b\x66irst_audio\x18\x01 \x01(\x01\x12\x16\n\x0espeech_encoder\x18\x02 \x01(\x01\x12\x13\n\x0b\x66irst_token\x18\x03 \x01(\x01\x12\x14\n\x0c\x66irst_clause\x18\x04 \x01(\x01\x12\x16\n\x0espeech_decoder\x18\x05 \x01(\x01\x12\x16\n\x0evision_encoder\x18\x06 \x01(\x01\x12\r\n\x05total\x18\x07 \x01(\x01\"@\n\nErrorEvent\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0bretry_after\x18\x03 \x01(\x01*i\n\rTurnDetection\x12\x1e\n\x1aTURN_DETECTION_UNSPECIFIED\x10\x00\x12\x1d\n\x19TURN_DETECTION_SERVER_VAD\x10\x01\x12\x19\n\x15TURN_DETECTION_MANUAL\x10\x02\x32N\n\x0c\x43onversation\x12>\n\x08\x43onverse\x12\x16.parley.v1.ClientEvent\x1a\x16.parley.v1.ServerEvent(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.parley.v1.conversation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLIENTEVENT']._serialized_start=84
-  _globals['_CLIENTEVENT']._serialized_end=418
-  _globals['_CONFIGURE']._serialized_start=421
-  _globals['_CONFIGURE']._serialized_end=709
-  _globals['_CONFIGURE_TURNDETECTION']._serialized_start=636
-  _globals['_CONFIGURE_TURNDETECTION']._serialized_end=709
-  _globals['_ENDOFAUDIO']._serialized_start=711
-  _globals['_ENDOFAUDIO']._serialized_end=723
-  _globals['_RESPOND']._serialized_start=725
-  _globals['_RESPOND']._serialized_end=734
-  _globals['_CANCELTURN']._serialized_start=736
-  _globals['_CANCELTURN']._serialized_end=748
-  _globals['_PLAYED']._serialized_start=750
-  _globals['_PLAYED']._serialized_end=792
-  _globals['_SERVEREVENT']._serialized_start=795
-  _globals['_SERVEREVENT']._serialized_end=1241
-  _globals['_SESSIONREADY']._serialized_start=1243
-  _globals['_SESSIONREADY']._serialized_end=1337
-  _globals['_SPEECHSTARTED']._serialized_start=1339
-  _globals['_SPEECHSTARTED']._serialized_end=1354
-  _globals['_SPEECHSTOPPED']._serialized_start=1356
-  _globals['_SPEECHSTOPPED']._serialized_end=1371
-  _globals['_TRANSCRIPT']._serialized_start=1373
-  _globals['_TRANSCRIPT']._serialized_end=1414
-  _globals['_TEXTDELTA']._serialized_start=1416
-  _globals['_TEXTDELTA']._serialized_end=1441
-  _globals['_AUDIODELTA']._serialized_start=1443
-  _globals['_AUDIODELTA']._serialized_end=1507
-  _globals['_TURNDONE']._serialized_start=1510
-  _globals['_TURNDONE']._serialized_end=1731
-  _globals['_TURNDONE_REASON']._serialized_start=1617
-  _globals['_TURNDONE_REASON']._serialized_end=1731
-  _globals['_LATENCY']._serialized_start=1734
-  _globals['_LATENCY']._serialized_end=1894
-  _globals['_ERROREVENT']._serialized_start=1896
-  _globals['_ERROREVENT']._serialized_end=1960
-  _globals['_CONVERSATION']._serialized_start=1962
-  _globals['_CONVERSATION']._serialized_end=2040
+  _globals['_TURNDETECTION']._serialized_start=3351
+  _globals['_TURNDETECTION']._serialized_end=3456
+  _globals['_CLIENTEVENT']._serialized_start=120
+  _globals['_CLIENTEVENT']._serialized_end=687
+  _globals['_OPENSESSION']._serialized_start=689
+  _globals['_OPENSESSION']._serialized_end=764
+  _globals['_SESSIONCONFIG']._serialized_start=767
+  _globals['_SESSIONCONFIG']._serialized_end=1083
+  _globals['_ENDOFAUDIO']._serialized_start=1085
+  _globals['_ENDOFAUDIO']._serialized_end=1097
+  _globals['_RESPOND']._serialized_start=1099
+  _globals['_RESPOND']._serialized_end=1108
+  _globals['_CANCELTURN']._serialized_start=1110
+  _globals['_CANCELTURN']._serialized_end=1122
+  _globals['_PLAYED']._serialized_start=1124
+  _globals['_PLAYED']._serialized_end=1166
+  _globals['_ITEM']._serialized_start=1169
+  _globals['_ITEM']._serialized_end=1521
+  _globals['_ITEM_TYPE']._serialized_start=1409
+  _globals['_ITEM_TYPE']._serialized_end=1510
+  _globals['_ITEMCONTENT']._serialized_start=1523
+  _globals['_ITEMCONTENT']._serialized_end=1602
+  _globals['_CREATEITEM']._serialized_start=1604
+  _globals['_CREATEITEM']._serialized_end=1673
+  _globals['_RETRIEVEITEM']._serialized_start=1675
+  _globals['_RETRIEVEITEM']._serialized_end=1706
+  _globals['_TRUNCATEITEM']._serialized_start=1708
+  _globals['_TRUNCATEITEM']._serialized_end=1756
+  _globals['_DELETEITEM']._serialized_start=1758
+  _globals['_DELETEITEM']._serialized_end=1787
+  _globals['_SERVEREVENT']._serialized_start=1790
+  _globals['_SERVEREVENT']._serialized_end=2493
+  _globals['_SESSIONREADY']._serialized_start=2496
+  _globals['_SESSIONREADY']._serialized_end=2650
+  _globals['_SPEECHSTARTED']._serialized_start=2652
+  _globals['_SPEECHSTARTED']._serialized_end=2667
+  _globals['_SPEECHSTOPPED']._serialized_start=2669
+  _globals['_SPEECHSTOPPED']._serialized_end=2684
+  _globals['_TRANSCRIPT']._serialized_start=2686
+  _globals['_TRANSCRIPT']._serialized_end=2727
+  _globals['_TEXTDELTA']._serialized_start=2729
+  _globals['_TEXTDELTA']._serialized_end=2754
+  _globals['_AUDIODELTA']._serialized_start=2756
+  _globals['_AUDIODELTA']._serialized_end=2820
+  _globals['_ITEMCREATED']._serialized_start=2822
+  _globals['_ITEMCREATED']._serialized_end=2892
+  _globals['_ITEMTRUNCATED']._serialized_start=2894
+  _globals['_ITEMTRUNCATED']._serialized_end=2943
+  _globals['_ITEMDELETED']._serialized_start=2945
+  _globals['_ITEMDELETED']._serialized_end=2975
+  _globals['_TURNDONE']._serialized_start=2978
+  _globals['_TURNDONE']._serialized_end=3120
+  _globals['_LATENCY']._serialized_start=3123
+  _globals['_LATENCY']._serialized_end=3283
+  _globals['_ERROREVENT']._serialized_start=3285
+  _globals['_ERROREVENT']._serialized_end=3349
+  _globals['_CONVERSATION']._serialized_start=3458
+  _globals['_CONVERSATION']._serialized_end=3536
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,5 @@
-from protos.parley.v1 import language_pb2 as _language_pb2
+from protos.parley.v1 import language_model_pb2 as _language_model_pb2
+from protos.parley.v1 import usage_pb2 as _usage_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -8,9 +9,19 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class TurnDetection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TURN_DETECTION_UNSPECIFIED: _ClassVar[TurnDetection]
+    TURN_DETECTION_SERVER_VAD: _ClassVar[TurnDetection]
+    TURN_DETECTION_MANUAL: _ClassVar[TurnDetection]
+TURN_DETECTION_UNSPECIFIED: TurnDetection
+TURN_DETECTION_SERVER_VAD: TurnDetection
+TURN_DETECTION_MANUAL: TurnDetection
+
 class ClientEvent(_message.Message):
-    __slots__ = ("configure", "audio", "end_of_audio", "image", "video", "frame", "text", "respond", "cancel", "played", "question_id")
-    CONFIGURE_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("open", "update", "audio", "end_of_audio", "image", "video", "frame", "text", "respond", "cancel", "played", "create_item", "retrieve_item", "truncate_item", "delete_item", "question_id")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     END_OF_AUDIO_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
@@ -20,8 +31,13 @@ class ClientEvent(_message.Message):
     RESPOND_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
     PLAYED_FIELD_NUMBER: _ClassVar[int]
+    CREATE_ITEM_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVE_ITEM_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATE_ITEM_FIELD_NUMBER: _ClassVar[int]
+    DELETE_ITEM_FIELD_NUMBER: _ClassVar[int]
     QUESTION_ID_FIELD_NUMBER: _ClassVar[int]
-    configure: Configure
+    open: OpenSession
+    update: SessionConfig
     audio: bytes
     end_of_audio: EndOfAudio
     image: bytes
@@ -31,32 +47,36 @@ class ClientEvent(_message.Message):
     respond: Respond
     cancel: CancelTurn
     played: Played
+    create_item: CreateItem
+    retrieve_item: RetrieveItem
+    truncate_item: TruncateItem
+    delete_item: DeleteItem
     question_id: str
-    def __init__(self, configure: _Optional[_Union[Configure, _Mapping]] = ..., audio: _Optional[bytes] = ..., end_of_audio: _Optional[_Union[EndOfAudio, _Mapping]] = ..., image: _Optional[bytes] = ..., video: _Optional[bytes] = ..., frame: _Optional[bytes] = ..., text: _Optional[str] = ..., respond: _Optional[_Union[Respond, _Mapping]] = ..., cancel: _Optional[_Union[CancelTurn, _Mapping]] = ..., played: _Optional[_Union[Played, _Mapping]] = ..., question_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, open: _Optional[_Union[OpenSession, _Mapping]] = ..., update: _Optional[_Union[SessionConfig, _Mapping]] = ..., audio: _Optional[bytes] = ..., end_of_audio: _Optional[_Union[EndOfAudio, _Mapping]] = ..., image: _Optional[bytes] = ..., video: _Optional[bytes] = ..., frame: _Optional[bytes] = ..., text: _Optional[str] = ..., respond: _Optional[_Union[Respond, _Mapping]] = ..., cancel: _Optional[_Union[CancelTurn, _Mapping]] = ..., played: _Optional[_Union[Played, _Mapping]] = ..., create_item: _Optional[_Union[CreateItem, _Mapping]] = ..., retrieve_item: _Optional[_Union[RetrieveItem, _Mapping]] = ..., truncate_item: _Optional[_Union[TruncateItem, _Mapping]] = ..., delete_item: _Optional[_Union[DeleteItem, _Mapping]] = ..., question_id: _Optional[str] = ...) -> None: ...
 
-class Configure(_message.Message):
-    __slots__ = ("session_id", "turn_detection", "input_sample_rate", "instructions", "sampling", "text_only", "voice")
-    class TurnDetection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-        __slots__ = ()
-        TURN_DETECTION_SERVER_VAD: _ClassVar[Configure.TurnDetection]
-        TURN_DETECTION_MANUAL: _ClassVar[Configure.TurnDetection]
-    TURN_DETECTION_SERVER_VAD: Configure.TurnDetection
-    TURN_DETECTION_MANUAL: Configure.TurnDetection
+class OpenSession(_message.Message):
+    __slots__ = ("session_id", "config")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    config: SessionConfig
+    def __init__(self, session_id: _Optional[str] = ..., config: _Optional[_Union[SessionConfig, _Mapping]] = ...) -> None: ...
+
+class SessionConfig(_message.Message):
+    __slots__ = ("turn_detection", "input_sample_rate", "instructions", "sampling", "text_only", "speaker")
     TURN_DETECTION_FIELD_NUMBER: _ClassVar[int]
     INPUT_SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTIONS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     TEXT_ONLY_FIELD_NUMBER: _ClassVar[int]
-    VOICE_FIELD_NUMBER: _ClassVar[int]
-    session_id: str
-    turn_detection: Configure.TurnDetection
+    SPEAKER_FIELD_NUMBER: _ClassVar[int]
+    turn_detection: TurnDetection
     input_sample_rate: int
     instructions: str
-    sampling: _language_pb2.Sampling
+    sampling: _language_model_pb2.Sampling
     text_only: bool
-    voice: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, session_id: _Optional[str] = ..., turn_detection: _Optional[_Union[Configure.TurnDetection, str]] = ..., input_sample_rate: _Optional[int] = ..., instructions: _Optional[str] = ..., sampling: _Optional[_Union[_language_pb2.Sampling, _Mapping]] = ..., text_only: _Optional[bool] = ..., voice: _Optional[_Iterable[int]] = ...) -> None: ...
+    speaker: str
+    def __init__(self, turn_detection: _Optional[_Union[TurnDetection, str]] = ..., input_sample_rate: _Optional[int] = ..., instructions: _Optional[str] = ..., sampling: _Optional[_Union[_language_model_pb2.Sampling, _Mapping]] = ..., text_only: _Optional[bool] = ..., speaker: _Optional[str] = ...) -> None: ...
 
 class EndOfAudio(_message.Message):
     __slots__ = ()
@@ -78,43 +98,131 @@ class Played(_message.Message):
     samples: int
     def __init__(self, turn_id: _Optional[str] = ..., samples: _Optional[int] = ...) -> None: ...
 
-class ServerEvent(_message.Message):
-    __slots__ = ("turn_id", "session", "speech_started", "speech_stopped", "heard", "state", "text", "audio", "done", "error", "question_id")
+class Item(_message.Message):
+    __slots__ = ("id", "type", "role", "turn_id", "content", "call_id", "name", "arguments", "output", "played")
+    class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        TYPE_UNSPECIFIED: _ClassVar[Item.Type]
+        TYPE_MESSAGE: _ClassVar[Item.Type]
+        TYPE_FUNCTION_CALL: _ClassVar[Item.Type]
+        TYPE_FUNCTION_CALL_OUTPUT: _ClassVar[Item.Type]
+    TYPE_UNSPECIFIED: Item.Type
+    TYPE_MESSAGE: Item.Type
+    TYPE_FUNCTION_CALL: Item.Type
+    TYPE_FUNCTION_CALL_OUTPUT: Item.Type
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
     TURN_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    PLAYED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    type: Item.Type
+    role: _language_model_pb2.Message.Role
+    turn_id: str
+    content: _containers.RepeatedCompositeFieldContainer[ItemContent]
+    call_id: str
+    name: str
+    arguments: str
+    output: str
+    played: int
+    def __init__(self, id: _Optional[str] = ..., type: _Optional[_Union[Item.Type, str]] = ..., role: _Optional[_Union[_language_model_pb2.Message.Role, str]] = ..., turn_id: _Optional[str] = ..., content: _Optional[_Iterable[_Union[ItemContent, _Mapping]]] = ..., call_id: _Optional[str] = ..., name: _Optional[str] = ..., arguments: _Optional[str] = ..., output: _Optional[str] = ..., played: _Optional[int] = ...) -> None: ...
+
+class ItemContent(_message.Message):
+    __slots__ = ("text", "transcript", "image")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TRANSCRIPT_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    transcript: str
+    image: str
+    def __init__(self, text: _Optional[str] = ..., transcript: _Optional[str] = ..., image: _Optional[str] = ...) -> None: ...
+
+class CreateItem(_message.Message):
+    __slots__ = ("item", "previous_item_id")
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    item: Item
+    previous_item_id: str
+    def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ..., previous_item_id: _Optional[str] = ...) -> None: ...
+
+class RetrieveItem(_message.Message):
+    __slots__ = ("item_id",)
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    def __init__(self, item_id: _Optional[str] = ...) -> None: ...
+
+class TruncateItem(_message.Message):
+    __slots__ = ("item_id", "samples")
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    samples: int
+    def __init__(self, item_id: _Optional[str] = ..., samples: _Optional[int] = ...) -> None: ...
+
+class DeleteItem(_message.Message):
+    __slots__ = ("item_id",)
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    def __init__(self, item_id: _Optional[str] = ...) -> None: ...
+
+class ServerEvent(_message.Message):
+    __slots__ = ("sequence", "turn_id", "question_id", "session", "session_updated", "speech_started", "speech_stopped", "transcript", "state", "text", "audio", "done", "error", "item_created", "item", "item_truncated", "item_deleted")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TURN_ID_FIELD_NUMBER: _ClassVar[int]
+    QUESTION_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
+    SESSION_UPDATED_FIELD_NUMBER: _ClassVar[int]
     SPEECH_STARTED_FIELD_NUMBER: _ClassVar[int]
     SPEECH_STOPPED_FIELD_NUMBER: _ClassVar[int]
-    HEARD_FIELD_NUMBER: _ClassVar[int]
+    TRANSCRIPT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
-    QUESTION_ID_FIELD_NUMBER: _ClassVar[int]
+    ITEM_CREATED_FIELD_NUMBER: _ClassVar[int]
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    ITEM_TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    ITEM_DELETED_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
     turn_id: str
+    question_id: str
     session: SessionReady
+    session_updated: SessionConfig
     speech_started: SpeechStarted
     speech_stopped: SpeechStopped
-    heard: Transcript
-    state: _language_pb2.StateDecision
+    transcript: Transcript
+    state: _language_model_pb2.StateDecision
     text: TextDelta
     audio: AudioDelta
     done: TurnDone
     error: ErrorEvent
-    question_id: str
-    def __init__(self, turn_id: _Optional[str] = ..., session: _Optional[_Union[SessionReady, _Mapping]] = ..., speech_started: _Optional[_Union[SpeechStarted, _Mapping]] = ..., speech_stopped: _Optional[_Union[SpeechStopped, _Mapping]] = ..., heard: _Optional[_Union[Transcript, _Mapping]] = ..., state: _Optional[_Union[_language_pb2.StateDecision, _Mapping]] = ..., text: _Optional[_Union[TextDelta, _Mapping]] = ..., audio: _Optional[_Union[AudioDelta, _Mapping]] = ..., done: _Optional[_Union[TurnDone, _Mapping]] = ..., error: _Optional[_Union[ErrorEvent, _Mapping]] = ..., question_id: _Optional[str] = ...) -> None: ...
+    item_created: ItemCreated
+    item: Item
+    item_truncated: ItemTruncated
+    item_deleted: ItemDeleted
+    def __init__(self, sequence: _Optional[int] = ..., turn_id: _Optional[str] = ..., question_id: _Optional[str] = ..., session: _Optional[_Union[SessionReady, _Mapping]] = ..., session_updated: _Optional[_Union[SessionConfig, _Mapping]] = ..., speech_started: _Optional[_Union[SpeechStarted, _Mapping]] = ..., speech_stopped: _Optional[_Union[SpeechStopped, _Mapping]] = ..., transcript: _Optional[_Union[Transcript, _Mapping]] = ..., state: _Optional[_Union[_language_model_pb2.StateDecision, _Mapping]] = ..., text: _Optional[_Union[TextDelta, _Mapping]] = ..., audio: _Optional[_Union[AudioDelta, _Mapping]] = ..., done: _Optional[_Union[TurnDone, _Mapping]] = ..., error: _Optional[_Union[ErrorEvent, _Mapping]] = ..., item_created: _Optional[_Union[ItemCreated, _Mapping]] = ..., item: _Optional[_Union[Item, _Mapping]] = ..., item_truncated: _Optional[_Union[ItemTruncated, _Mapping]] = ..., item_deleted: _Optional[_Union[ItemDeleted, _Mapping]] = ...) -> None: ...
 
 class SessionReady(_message.Message):
-    __slots__ = ("session_id", "resumed", "items", "output_sample_rate")
+    __slots__ = ("session_id", "resumed", "items", "output_sample_rate", "config", "speakers")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    SPEAKERS_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     resumed: bool
     items: int
     output_sample_rate: int
-    def __init__(self, session_id: _Optional[str] = ..., resumed: _Optional[bool] = ..., items: _Optional[int] = ..., output_sample_rate: _Optional[int] = ...) -> None: ...
+    config: SessionConfig
+    speakers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, session_id: _Optional[str] = ..., resumed: _Optional[bool] = ..., items: _Optional[int] = ..., output_sample_rate: _Optional[int] = ..., config: _Optional[_Union[SessionConfig, _Mapping]] = ..., speakers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SpeechStarted(_message.Message):
     __slots__ = ()
@@ -148,27 +256,39 @@ class AudioDelta(_message.Message):
     offset: int
     def __init__(self, audio: _Optional[bytes] = ..., sample_rate: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
 
+class ItemCreated(_message.Message):
+    __slots__ = ("item", "previous_item_id")
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    item: Item
+    previous_item_id: str
+    def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ..., previous_item_id: _Optional[str] = ...) -> None: ...
+
+class ItemTruncated(_message.Message):
+    __slots__ = ("item_id", "samples")
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    samples: int
+    def __init__(self, item_id: _Optional[str] = ..., samples: _Optional[int] = ...) -> None: ...
+
+class ItemDeleted(_message.Message):
+    __slots__ = ("item_id",)
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    def __init__(self, item_id: _Optional[str] = ...) -> None: ...
+
 class TurnDone(_message.Message):
-    __slots__ = ("reason", "text", "latency")
-    class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-        __slots__ = ()
-        REASON_UNSPECIFIED: _ClassVar[TurnDone.Reason]
-        REASON_COMPLETE: _ClassVar[TurnDone.Reason]
-        REASON_CANCELLED: _ClassVar[TurnDone.Reason]
-        REASON_NOTHING: _ClassVar[TurnDone.Reason]
-        REASON_FAILED: _ClassVar[TurnDone.Reason]
-    REASON_UNSPECIFIED: TurnDone.Reason
-    REASON_COMPLETE: TurnDone.Reason
-    REASON_CANCELLED: TurnDone.Reason
-    REASON_NOTHING: TurnDone.Reason
-    REASON_FAILED: TurnDone.Reason
-    REASON_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("finish_reason", "text", "latency", "usage")
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
-    reason: TurnDone.Reason
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    finish_reason: _usage_pb2.FinishReason
     text: str
     latency: Latency
-    def __init__(self, reason: _Optional[_Union[TurnDone.Reason, str]] = ..., text: _Optional[str] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ...) -> None: ...
+    usage: _usage_pb2.Usage
+    def __init__(self, finish_reason: _Optional[_Union[_usage_pb2.FinishReason, str]] = ..., text: _Optional[str] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ...) -> None: ...
 
 class Latency(_message.Message):
     __slots__ = ("first_audio", "speech_encoder", "first_token", "first_clause", "speech_decoder", "vision_encoder", "total")

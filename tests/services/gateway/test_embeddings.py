@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from cli.client import Question
-from services.common import metrics
 from services.gateway.embeddings import Embeddings
+from services.telemetry import metrics
 
 
 def encoded() -> float:

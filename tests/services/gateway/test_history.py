@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protos.parley.v1.language_pb2 import Message
+from protos.parley.v1.language_model_pb2 import Message
 from protos.parley.v1.tensor_pb2 import Tensor
 from services.gateway.history import KeptMessage, KeptPart, heard_text, newest_within, to_wire, with_heard
 

@@ -9,7 +9,7 @@ import pytest
 
 from cli.client import Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
-from protos.parley.v1.language_pb2 import Sampling
+from protos.parley.v1.language_model_pb2 import Sampling
 from services.gateway.history import heard_text
 
 VAD = wire.Configure.TURN_DETECTION_SERVER_VAD
@@ -35,7 +35,7 @@ async def until_done(client: Client, turn_id: str) -> list[wire.ServerEvent]:
 
 async def no_live_turns(services) -> None:
     """Waits until no service holds a row for a turn."""
-    from services.common import metrics
+    from services.telemetry import metrics
 
     def rows() -> float:
         return sum(sample.value for metric in metrics.SESSIONS.collect() for sample in metric.samples)

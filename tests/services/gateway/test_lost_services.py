@@ -9,8 +9,8 @@ import pytest
 
 from cli.client import Answer, Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
-from protos.parley.v1.language_pb2 import Sampling
-from services.common import metrics
+from protos.parley.v1.language_model_pb2 import Sampling
+from services.telemetry import metrics
 
 SAMPLING = Sampling(max_tokens=80, seed=7)  # long enough to be killed in the middle
 WHEN = {"speech": "heard", "language": "text", "voice": "audio"}  # the first sign that a service is at work

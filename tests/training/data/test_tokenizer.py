@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from parley.config import preset
-from parley.prompt import PromptWriter
-from training.data.stage_data import first_tokenizer
+from parley.text.prompt import PromptWriter
 from training.data.tokenizer import train_tokenizer
 from training.data.world.sentences import all_words
+from training.stages.world_data import first_tokenizer
 
 LANGUAGE = preset("nano").language
 

@@ -1,0 +1,47 @@
+"""Codec: waveform ↔ one token every 25 ms, plus a few tokens an utterance that carry the voice (paper 2.1).
+
+Notable points:
+- Two kinds behind one interface: `istft`, fast on a CPU, and `hifigan`, the published one (`parley/codec_*.py`).
+- Encoding needs both parts, `codec_encoder` for vectors and `codec_decoder` for the codebooks; decoding only that.
+- Decoding in chunks: each chunk is decoded with some tokens around it, whose samples are thrown away. With the
+  generator's whole `reach` around it, a chunk is the same as in the whole.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from parley.config import CodecConfig
+from parley.models.codec.base import CodecDecoder
+from parley.models.codec.hifigan import HifiganEncoder, build_hifigan_decoder
+from parley.models.codec.istft import IstftEncoder, build_istft_decoder
+
+
+def build_codec_encoder(config: CodecConfig) -> nn.Module:
+    """A module: waveform [b, samples] → (latents [b, t, dim], voice [b, voice_dim]); `.voice()` gives only that."""
+    return IstftEncoder(config) if config.kind == "istft" else HifiganEncoder(config)
+
+
+def build_codec_decoder(config: CodecConfig) -> CodecDecoder:
+    """A module: (codes [b, t], voice [b, num_voice_tokens]) → waveform [b, t × hop_length]."""
+    return build_istft_decoder(config) if config.kind == "istft" else build_hifigan_decoder(config)
+
+
+@torch.inference_mode()
+def encode(encoder: nn.Module, decoder: CodecDecoder, waveform: Tensor) -> tuple[Tensor, Tensor]:
+    """Waveform [b, samples] → (codes [b, t], voice tokens [b, num_voice_tokens])."""
+    return decoder.assign(*encoder(waveform))
+
+
+def overlap(decoder: CodecDecoder, limit: int) -> tuple[int, int]:
+    """Tokens to decode on the left and right of a chunk: the generator's reach, at most `limit` on a side."""
+    left, right = decoder.reach
+    return min(left, limit), min(right, limit)
+
+
+@torch.inference_mode()
+def decode_chunk(decoder: CodecDecoder, codes: Tensor, voice: Tensor, left: int, right: int) -> Tensor:
+    """Codes [b, left + n + right] → the waveform [b, n × hop_length] of the n in the middle."""
+    waveform = decoder(codes, voice)
+    return waveform[:, left * decoder.hop_length : (codes.shape[1] - right) * decoder.hop_length]

@@ -1,0 +1,353 @@
+"""Speech in: filter bank, chunked Transformer encoder, CTC head, adapter and prompt (paper 2.1).
+
+Notable points:
+- A chunk mask limits attention to the frame's own chunk and some chunks of the past. Everything else is causal or a
+  convolution with a fixed reach, so the encoder can run while the user still speaks (`parley/models/speech_streaming.py`).
+- Position enters through the keys alone. `key_absolute` (as published): the score (q + u)·k + (q + v)·p is
+  q·(k + p) + (u·k + v·p), a shifted key and a bias of its own. `rotary`: rotated queries and keys.
+  Either way a key, once made, never changes, so it can be kept.
+- Frames are 40 ms (mel frames ÷ 4), vectors to the language model 80 ms (÷ 8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import kaldi_native_fbank
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from parley.config import SpeechConfig
+from parley.models.rotary import angles, rotate
+
+SUBSAMPLING = 4  # mel frames an encoder frame
+MIN_MEL_FRAMES = 7  # the reach of the two convolutions: fewer make no encoder frame
+ADAPTER_NORM_EPS = 1e-3  # as published
+ROTARY_BASE = 10_000.0
+CHUNK_CHOICES = (4, 6, 8, 12, 16, 24)  # of dynamic chunk training, encoder frames
+
+
+def fbank_options(config: SpeechConfig) -> kaldi_native_fbank.FbankOptions:
+    """Kaldi's filter bank as the published model uses it: no dither, no energy floor, Povey window, snipped edges."""
+    options = kaldi_native_fbank.FbankOptions()
+    options.frame_opts.samp_freq = config.sample_rate
+    options.frame_opts.frame_length_ms = config.frame_length_ms
+    options.frame_opts.frame_shift_ms = config.frame_shift_ms
+    options.frame_opts.dither = 0.0
+    options.frame_opts.window_type = "povey"
+    options.frame_opts.snip_edges = True
+    options.mel_opts.num_bins = config.num_mel_bins
+    options.energy_floor = 0.0
+    return options
+
+
+def fbank(waveform: np.ndarray | Tensor, config: SpeechConfig) -> Tensor:
+    """float [samples] in [-1, 1] at `config.sample_rate` → log mel energies, float32 [frames, num_mel_bins].
+
+    Frame t covers `frame_length_ms` from t × `frame_shift_ms`; a rest shorter than a frame is left out.
+    """
+    samples = np.asarray(waveform, dtype=np.float32)
+    if samples.ndim != 1:
+        raise ValueError(f"speech is one channel, [samples], not {list(samples.shape)}")
+    bank = kaldi_native_fbank.OnlineFbank(fbank_options(config))
+    # Kaldi thinks in 16-bit samples; a list crosses into its binding faster than an array.
+    bank.accept_waveform(config.sample_rate, (samples * 32768).tolist())
+    bank.input_finished()
+    if bank.num_frames_ready == 0:
+        return torch.zeros(0, config.num_mel_bins)
+    return torch.from_numpy(np.stack([bank.get_frame(i) for i in range(bank.num_frames_ready)]))
+
+
+def chunk_mask(length: int, chunk_size: int, left_chunks: int, device: torch.device | None = None) -> Tensor:
+    """bool [length, length]: may frame i (row) look at frame j (column)? Sizes below 0 mean no limit."""
+    if chunk_size <= 0:
+        return torch.ones(length, length, dtype=torch.bool, device=device)
+    chunk = torch.arange(length, device=device) // chunk_size
+    behind = chunk[:, None] - chunk[None, :]
+    return behind >= 0 if left_chunks < 0 else (behind >= 0) & (behind <= left_chunks)
+
+
+def subsampled(lengths: Tensor | int) -> Tensor | int:
+    """Mel frames → encoder frames that both convolutions can make from them."""
+    once = (lengths - 3) // 2 + 1
+    twice = (once - 3) // 2 + 1
+    return twice.clamp(min=0) if isinstance(twice, Tensor) else max(twice, 0)
+
+
+class BlockPast(NamedTuple):
+    """What one block keeps of the past of each row."""
+
+    key: Tensor  # [b, heads, past, head size], position inside
+    value: Tensor  # [b, heads, past, head size]
+    bias: Tensor  # [b, heads, past]: what a key scores whoever asks; zeros with rotary positions
+    conv: Tensor  # [b, conv_kernel - 1, d]: inputs of the causal convolution; [b, 0, d] without one
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention whose positions live in the keys."""
+
+    def __init__(self, config: SpeechConfig):
+        super().__init__()
+        size, self.num_heads = config.hidden_size, config.num_heads
+        if size % self.num_heads:
+            raise ValueError(f"hidden_size {size} must be a multiple of num_heads {self.num_heads}")
+        self.head_size = size // self.num_heads
+        self.rotary = config.position == "rotary"
+        self.query = nn.Linear(size, size)
+        self.key = nn.Linear(size, size)
+        self.value = nn.Linear(size, size)
+        self.out = nn.Linear(size, size)
+        self.dropout = config.dropout
+        if not self.rotary:
+            self.position = nn.Linear(size, size, bias=False)
+            self.content_bias = nn.Parameter(torch.empty(self.num_heads, self.head_size))  # u
+            self.position_bias = nn.Parameter(torch.empty(self.num_heads, self.head_size))  # v
+            nn.init.xavier_uniform_(self.content_bias)
+            nn.init.xavier_uniform_(self.position_bias)
+
+    def heads(self, x: Tensor) -> Tensor:
+        """[b, t, d] → [b, heads, t, head size]"""
+        return x.unflatten(-1, (self.num_heads, self.head_size)).transpose(1, 2)
+
+    def forward(self, x: Tensor, positions: Tensor, visible: Tensor, past: BlockPast | None) -> tuple[Tensor, ...]:
+        """`x` [b, t, d] at `positions` [b or 1, t]; `visible` bool, broadcast to [b, 1, t, past + t].
+
+        Returns the output [b, t, d] and all keys, values and biases, past ones first.
+        """
+        query, key, value = self.heads(self.query(x)), self.heads(self.key(x)), self.heads(self.value(x))
+        if self.rotary:
+            places = angles(positions, self.head_size, ROTARY_BASE)
+            query, key = rotate(query, places), rotate(key, places)
+            bias = key.new_zeros(key.shape[:3])
+        else:
+            place = self.heads(self.position(sinusoid(positions, x.shape[-1], x.dtype)))
+            bias = (key * self.content_bias[:, None]).sum(-1) + (place * self.position_bias[:, None]).sum(-1)
+            bias = bias / math.sqrt(self.head_size)
+            key = key + place
+        if past is not None:
+            key = torch.cat([past.key, key], 2)
+            value = torch.cat([past.value, value], 2)
+            bias = torch.cat([past.bias, bias], 2)
+        # A frame that may see nothing (padding outside every chunk) gets zeros: softmax over only -inf is defined so.
+        scores = torch.where(visible, 0.0, -torch.inf).to(x.dtype)
+        if not self.rotary:
+            scores = scores + bias[:, :, None]
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=scores, dropout_p=dropout)
+        return self.out(mixed.transpose(1, 2).flatten(2)), key, value, bias
+
+
+class CausalConvolution(nn.Module):
+    """Gated, depthwise, looking back only: what a phone sounds like depends on the one before it."""
+
+    def __init__(self, config: SpeechConfig):
+        super().__init__()
+        size = config.hidden_size
+        self.gate = nn.Linear(size, 2 * size)
+        self.depthwise = nn.Conv1d(size, size, config.conv_kernel, groups=size)
+        self.norm = nn.LayerNorm(size)
+        self.out = nn.Linear(size, size)
+
+    def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """[b, t, d] after `past` [b, kernel - 1, d] (None: silence) → [b, t, d] and the new past."""
+        gated = F.glu(self.gate(x), dim=-1)
+        reach = self.depthwise.kernel_size[0] - 1
+        gated = F.pad(gated, (0, 0, reach, 0)) if past is None else torch.cat([past, gated], 1)
+        mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
+        return self.out(F.silu(self.norm(mixed))), gated[:, gated.shape[1] - reach :]
+
+
+class Block(nn.Module):
+    """Pre-norm: attention, causal convolution (if the config has one), feed-forward with ReLU."""
+
+    def __init__(self, config: SpeechConfig):
+        super().__init__()
+        size = config.hidden_size
+        self.attention_norm = nn.LayerNorm(size)
+        self.attention = Attention(config)
+        if config.conv_kernel > 0:
+            self.conv_norm = nn.LayerNorm(size)
+            self.conv = CausalConvolution(config)
+        else:
+            self.conv = None
+        self.feed_forward_norm = nn.LayerNorm(size)
+        self.up = nn.Linear(size, config.intermediate_size)
+        self.down = nn.Linear(config.intermediate_size, size)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x: Tensor, positions: Tensor, visible: Tensor, past: BlockPast | None = None
+    ) -> tuple[Tensor, BlockPast]:
+        """`x` [b, t, d] → [b, t, d] and everything that a later chunk may need of this one and of its past."""
+        mixed, key, value, bias = self.attention(self.attention_norm(x), positions, visible, past)
+        x = x + self.dropout(mixed)
+        kept = x[:, :0]
+        if self.conv is not None:
+            mixed, kept = self.conv(self.conv_norm(x), None if past is None else past.conv)
+            x = x + self.dropout(mixed)
+        x = x + self.dropout(self.down(self.dropout(F.relu(self.up(self.feed_forward_norm(x))))))
+        return x, BlockPast(key, value, bias, kept)
+
+
+class SpeechEncoder(nn.Module):
+    """Mel frames → encoder frames: mean and variance, ×4 convolutions, Transformer blocks under a chunk mask."""
+
+    def __init__(self, config: SpeechConfig):
+        super().__init__()
+        self.config = config
+        channels, size = config.conv_channels, config.hidden_size
+        self.register_buffer("mean", torch.zeros(config.num_mel_bins))
+        self.register_buffer("istd", torch.ones(config.num_mel_bins))
+        self.conv1 = nn.Conv2d(1, channels, 3, stride=2)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=2)
+        between = config.subsampled_size or size
+        self.project = nn.Linear(channels * subsampled(config.num_mel_bins), between)
+        self.embed = nn.Linear(between, size)
+        self.embed_norm = nn.LayerNorm(size)
+        # The published scale belongs to its way of adding positions; without it the blocks weigh more from the start.
+        self.embed_scale = math.sqrt(size) if config.position == "key_absolute" else 1.0
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(size)
+
+    def subsample(self, features: Tensor) -> Tensor:
+        """Mel frames [b, t, mel] → [b, subsampled(t), d]: frame i is made of mel frames 4i … 4i + 6."""
+        if features.shape[1] < MIN_MEL_FRAMES:
+            raise ValueError(
+                f"speech of {features.shape[1]} mel frames is too short; at least {MIN_MEL_FRAMES} are needed"
+            )
+        x = (features - self.mean) * self.istd
+        x = F.relu(self.conv2(F.relu(self.conv1(x[:, None]))))
+        x = self.project(x.transpose(1, 2).flatten(2))  # [b, d, t, mel] → [b, t, d·mel], channel before frequency
+        x = F.relu(self.embed_norm(self.embed(x)))
+        return self.dropout(x * self.embed_scale)
+
+    def forward(
+        self, features: Tensor, lengths: Tensor, chunk_size: int | None = None, left_chunks: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mel frames [b, t, mel] of `lengths` [b] → encoder frames [b, t', d] and their lengths [b].
+
+        `chunk_size` and `left_chunks` default to the config's; in training with `dynamic_chunks` they are drawn anew
+        at each call. Rows are padded on the right; what stands in the padding changes nothing in front of it.
+        """
+        if chunk_size is None and self.training and self.config.dynamic_chunks:
+            chunk_size, left_chunks = random_chunks()
+        chunk_size = self.config.chunk_size if chunk_size is None else chunk_size
+        left_chunks = self.config.left_chunks if left_chunks is None else left_chunks
+        x = self.subsample(features)
+        lengths = subsampled(lengths)
+        time = torch.arange(x.shape[1], device=x.device)
+        visible = chunk_mask(x.shape[1], chunk_size, left_chunks, x.device) & (time < lengths[:, None, None, None])
+        for block in self.blocks:
+            x, _ = block(x, time[None], visible)
+        return self.norm(x), lengths
+
+
+class SpeechAdapter(nn.Module):
+    """Encoder frames → vectors of the language model's width, half as many."""
+
+    def __init__(self, config: SpeechConfig, language_size: int):
+        super().__init__()
+        size = config.hidden_size
+        self.conv = nn.Conv1d(size, 2 * size, config.adapter_kernel, stride=2)
+        if config.adapter_norm == "batch":
+            self.norm = nn.BatchNorm1d(2 * size, eps=ADAPTER_NORM_EPS)
+        else:
+            self.norm = nn.LayerNorm(2 * size, eps=ADAPTER_NORM_EPS)
+        self.activation = nn.ReLU() if config.adapter_activation == "relu" else nn.GELU()
+        self.project = nn.Linear(2 * size, language_size)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames [b, t, d] of `lengths` [b] → vectors [b, ceil(t/2), language] and their lengths, ceil(lengths/2).
+
+        Vector i is made of frames 2i … 2i + kernel - 1, with silence (zeros) after the end.
+        """
+        outside = torch.arange(frames.shape[1], device=frames.device) >= lengths[:, None]
+        x = frames.masked_fill(outside[:, :, None], 0.0).transpose(1, 2)
+        x = self.conv(F.pad(x, (0, self.conv.kernel_size[0] - 1)))
+        x = self.norm(x).transpose(1, 2) if isinstance(self.norm, nn.BatchNorm1d) else self.norm(x.transpose(1, 2))
+        return self.project(self.activation(x)), (lengths + 1) // 2
+
+
+class SpeechPrompt(nn.Module):
+    """Learned vectors in front of speech that tell the language model to listen."""
+
+    def __init__(self, config: SpeechConfig, language_size: int):
+        super().__init__()
+        self.vectors = nn.Parameter(torch.randn(config.num_prompt_vectors, language_size) * 0.02)  # [n, language]
+
+
+class CtcHead(nn.Module):
+    """Encoder frames → words, and letters for those it does not know whole. Id 0 is the blank, then come the letters of
+    the alphabet, then the words."""
+
+    def __init__(self, config: SpeechConfig):
+        super().__init__()
+        if " " not in config.ctc_alphabet:
+            raise ValueError(f"a CTC head needs a ctc_alphabet with a space; this config has {config.ctc_alphabet!r}")
+        self.alphabet = config.ctc_alphabet
+        self.pieces = ["", *config.ctc_alphabet, *(f" {word}" for word in config.ctc_words)]
+        self.id_of = {piece: i for i, piece in enumerate(self.pieces)}
+        self.project = nn.Linear(config.hidden_size, len(self.pieces))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[b, t, d] → log-probabilities [b, t, pieces]"""
+        return F.log_softmax(self.project(frames), dim=-1)
+
+    def normalise(self, text: str) -> str:
+        """`text` in the head's own letters: lower case where it has no capitals, anything unknown a space."""
+        known = "".join(c if c in self.alphabet else c.lower() if c.lower() in self.alphabet else " " for c in text)
+        return squeezed(known)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `normalise(text)`: a word it knows is one, another a space and its letters. Raises `ValueError` where
+        nothing is left."""
+        ids: list[int] = []
+        for word in self.normalise(text).split():
+            whole = self.id_of.get(f" {word}")
+            ids += [self.id_of[letter] for letter in f" {word}"] if whole is None else [whole]
+        if ids and self.pieces[ids[0]] == " ":
+            ids = ids[1:]
+        if not ids:
+            raise ValueError(f"{text!r} has none of the characters that the CTC head writes ({self.alphabet!r})")
+        return ids
+
+    def collapse(self, ids: Sequence[int], before: int = 0) -> str:
+        """Best ids of consecutive frames → text: repeats of the id `before` them and blanks are dropped."""
+        text = []
+        for i in ids:
+            if i != before and i != 0:
+                text.append(self.pieces[i])
+            before = i
+        return "".join(text)
+
+    def decode(self, log_probs: Tensor) -> str:
+        """Log-probabilities [t, pieces] of one utterance → its text, greedily."""
+        return squeezed(self.collapse(log_probs.argmax(-1).tolist()))
+
+
+def squeezed(text: str) -> str:
+    """The text without spaces at its ends and with single ones inside."""
+    return " ".join(text.split())
+
+
+def random_chunks() -> tuple[int, int]:
+    """Chunk size and left chunks for a training step, from torch's global generator; a quarter sees everything."""
+    draw = torch.rand(3).tolist()
+    if draw[0] < 0.25:
+        return -1, -1
+    chunk_size = CHUNK_CHOICES[int(draw[1] * len(CHUNK_CHOICES))]
+    # At least 48 frames (about two seconds) of past, up to all of it.
+    fewest = -(-48 // chunk_size)
+    return chunk_size, -1 if draw[2] < 0.5 else fewest + int((draw[2] - 0.5) * 2 * fewest)
+
+
+def sinusoid(positions: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """Absolute positions [...] → [..., size], sine and cosine interleaved, wavelengths 2π … 10000·2π."""
+    rate = torch.exp(torch.arange(0, size, 2, device=positions.device) * (-math.log(10_000.0) / size))
+    angle = positions[..., None].float() * rate
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2).to(dtype)

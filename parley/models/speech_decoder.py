@@ -1,0 +1,298 @@
+"""Speech decoder: text tokens' language embeddings → codec tokens (paper 2.1).
+
+Notable points:
+- NAR: bidirectional Llama layers over the text. AR: causal Llama layers that read [bos] + what NAR made as a prefix
+  that sees itself whole, then emit one codec token a frame, from sos to eos.
+- A language embedding is cut into vectors of the decoder's width, so no projection stands between the two models.
+- Two kinds of position. `plain`: vectors and tokens count on, as published. `expected_time`: a text vector stands at
+  the frame at which its token should begin, codec token t at t; the buffer `token_frames` holds how long each token
+  of the vocabulary lasts. Text and speech then meet on one axis of time, and the alignment need not be discovered.
+- Stepping: `VoiceCache` holds the keys and values of many rows of different ages; rows join and leave at any step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from parley.config import SpeechDecoderConfig
+from parley.models.rotary import Turn, angles, rotate
+
+
+class Attention(nn.Module):
+    def __init__(self, config: SpeechDecoderConfig):
+        super().__init__()
+        size = config.hidden_size
+        self.num_heads, self.dropout = config.num_heads, config.dropout
+        self.q_proj = nn.Linear(size, size, bias=False)
+        self.k_proj = nn.Linear(size, size, bias=False)
+        self.v_proj = nn.Linear(size, size, bias=False)
+        self.o_proj = nn.Linear(size, size, bias=False)
+
+    def heads(self, x: Tensor, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
+        """[b, n, size] → queries, keys (both rotated) and values, each [b, heads, n, head_dim]."""
+        b, n, _ = x.shape
+        q, k, v = (
+            project(x).view(b, n, self.num_heads, -1).transpose(1, 2)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        return rotate(q, turn), rotate(k, turn), v
+
+    def read(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention of queries over keys and values → [b, n, size]."""
+        y = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
+        return self.o_proj(y.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    def __init__(self, config: SpeechDecoderConfig):
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    """A Llama layer; its names are Llama's."""
+
+    def __init__(self, config: SpeechDecoderConfig):
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, turn: Turn, mask: Tensor | None, remember=None) -> Tensor:
+        """[b, n, size] → same. `remember(k, v)` may take the new keys and values and give those to attend over."""
+        q, k, v = self.self_attn.heads(self.input_layernorm(x), turn)
+        if remember is not None:
+            k, v = remember(k, v)
+        x = x + self.dropout(self.self_attn.read(q, k, v, mask))
+        return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+
+
+@dataclass
+class Text:
+    """What a batch of rows has to say, padded on the right.
+
+    Args:
+        embeddings: language embeddings [b, n, language_size].
+        lengths: tokens of each row [b].
+        ids: token ids [b, n]; read only for `expected_time`.
+    """
+
+    embeddings: Tensor
+    lengths: Tensor
+    ids: Tensor
+
+    @classmethod
+    def of(cls, rows: list[list[int]], table: Tensor) -> Text:
+        """Rows of token ids, and the language model's input embeddings [vocab, language_size]."""
+        lengths = torch.tensor([len(row) for row in rows], device=table.device)
+        ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long, device=table.device)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row, device=table.device)
+        return cls(F.embedding(ids, table), lengths, ids)
+
+
+class VoiceCache:
+    """Keys and values of the AR layers for up to `rows` rows of up to `capacity` positions.
+
+    Rows 0 … size-1 are in use; a row that leaves is filled with the last one, so that a step reads one block.
+    """
+
+    def __init__(self, config: SpeechDecoderConfig, rows: int, capacity: int, device, dtype):
+        shape = (config.ar_layers, rows, config.num_heads, capacity, config.hidden_size // config.num_heads)
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)
+        self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)  # positions held
+        self.frames = torch.zeros(rows, dtype=torch.long, device=device)  # tokens stepped, sos included
+        self.rows, self.capacity, self.size = rows, capacity, 0
+
+    def leave(self, row: int) -> int:
+        """Frees a row. Returns the row that took its place: the last one, now standing at `row`."""
+        assert 0 <= row < self.size
+        last = self.size - 1
+        if row != last:
+            length = int(self.lengths[last])
+            for block in (self.keys, self.values):
+                block[:, row, :, :length] = block[:, last, :, :length]
+            self.lengths[row], self.frames[row] = self.lengths[last], self.frames[last]
+        self.size = last
+        return last
+
+
+class SpeechDecoder(nn.Module):
+    """NAR and AR decoders.
+
+    Args:
+        language_size: width of a language embedding; a multiple of the decoder's.
+        vocab_size: of the language model; only `expected_time` needs it.
+    """
+
+    def __init__(self, config: SpeechDecoderConfig, language_size: int, vocab_size: int = 0):
+        super().__init__()
+        if language_size % config.hidden_size:
+            raise ValueError(
+                f"language embeddings of {language_size} cannot be cut into vectors of {config.hidden_size}"
+            )
+        self.config, self.cuts = config, language_size // config.hidden_size
+        self.embedding = nn.Embedding(config.num_codes + 4, config.hidden_size)
+        self.nar = nn.ModuleList(Layer(config) for _ in range(config.nar_layers))
+        self.ar = nn.ModuleList(Layer(config) for _ in range(config.ar_layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.head = nn.Linear(config.hidden_size, config.num_codes + 4)
+        if config.position == "expected_time":
+            if not vocab_size:
+                raise ValueError("position = expected_time needs the vocab_size of the language model")
+            self.register_buffer("token_frames", torch.full((vocab_size,), 6.0))  # codec frames; fitted in stage 3.2
+
+    def read_text(self, text: Text) -> Tensor:
+        """NAR: → [b, n × cuts, hidden_size]. What it says of padding means nothing."""
+        b, n, _ = text.embeddings.shape
+        x = text.embeddings.reshape(b, n * self.cuts, -1)
+        positions = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
+        mask = (positions < text.lengths.unsqueeze(1) * self.cuts)[:, None, None]
+        turn = self._turn(positions)
+        for layer in self.nar:
+            x = layer(x, turn, mask)
+        return x
+
+    def expected_frames(self, ids: Tensor) -> Tensor:
+        """When each token should have been spoken, in codec frames from the beginning: [b, n]."""
+        return self.token_frames[ids].cumsum(-1)
+
+    def _prefix(self, text: Text) -> tuple[Tensor, Tensor, Tensor]:
+        """[bos] + NAR: (vectors [b, p, size], positions [b, p], how many are real [b])."""
+        x = self.read_text(text)
+        b, n, _ = x.shape
+        bos = self.embedding.weight[self.config.bos].to(x.dtype).expand(b, 1, -1)
+        if self.config.position == "plain":
+            positions = torch.arange(n + 1, device=x.device).expand(b, -1)
+        else:
+            lasts = self.token_frames[text.ids]
+            begins = lasts.cumsum(-1) - lasts
+            shares = torch.arange(self.cuts, device=x.device) / self.cuts
+            begins = (begins.unsqueeze(-1) + lasts.unsqueeze(-1) * shares).flatten(1)
+            positions = F.pad(begins, (1, 0))
+        return torch.cat((bos, x), 1), positions, text.lengths * self.cuts + 1
+
+    def _turn(self, positions: Tensor) -> Turn:
+        head_size = self.config.hidden_size // self.config.num_heads
+        return angles(positions, head_size, self.config.rope_theta, rounded=self.config.position == "plain")
+
+    def forward(self, text: Text, codes: Tensor) -> Tensor:
+        """Teacher-forced: codes [b, t] → logits [b, t + 1, num_codes + 4]; logits[:, i] follow sos and i codes."""
+        prefix, places, held = self._prefix(text)
+        b, p, _ = prefix.shape
+        tokens = F.pad(codes, (1, 0), value=self.config.sos)
+        n = tokens.shape[1]
+        frames = torch.arange(n, device=codes.device).expand(b, -1)
+        begin = held.unsqueeze(1) if self.config.position == "plain" else 0
+        turn = self._turn(torch.cat((places, frames + begin), 1))
+        # The prefix sees itself whole; a codec token sees the prefix and what was spoken before.
+        real = (torch.arange(p, device=codes.device) < held.unsqueeze(1))[:, None, None].expand(b, 1, p + n, p)
+        later = torch.ones(n, n, dtype=torch.bool, device=codes.device).tril()
+        later = F.pad(later, (0, 0, p, 0)).expand(b, 1, p + n, n)
+        mask = torch.cat((real, later), -1)
+        x = torch.cat((prefix, self.embedding(tokens).to(prefix.dtype)), 1)
+        for layer in self.ar:
+            x = layer(x, turn, mask)
+        return self.head(self.norm(x[:, p:]))
+
+    # Stepping
+
+    def cache(self, rows: int, capacity: int) -> VoiceCache:
+        weight = self.head.weight
+        return VoiceCache(self.config, rows, capacity, weight.device, weight.dtype)
+
+    @torch.inference_mode()
+    def join(self, cache: VoiceCache, text: Text) -> list[int]:
+        """Reads the text of new rows into the cache. Returns their rows. Raises `ValueError` if they do not fit."""
+        prefix, places, held = self._prefix(text)
+        b, p, _ = prefix.shape
+        if cache.size + b > cache.rows:
+            raise ValueError(f"{b} rows do not fit: {cache.size} of {cache.rows} are in use")
+        if p >= cache.capacity:
+            raise ValueError(
+                f"a text of {p - 1} vectors leaves no room to speak in a cache of {cache.capacity} positions"
+            )
+        rows = slice(cache.size, cache.size + b)
+        turn = self._turn(places)
+        mask = (torch.arange(p, device=prefix.device) < held.unsqueeze(1))[:, None, None]
+        x = prefix
+        for i, layer in enumerate(self.ar):
+
+            def remember(k: Tensor, v: Tensor, i: int = i) -> tuple[Tensor, Tensor]:
+                cache.keys[i, rows, :, :p], cache.values[i, rows, :, :p] = k, v
+                return k, v
+
+            x = layer(x, turn, mask, remember)
+        cache.lengths[rows], cache.frames[rows] = held, 0
+        cache.size += b
+        return list(range(rows.start, rows.stop))
+
+    @torch.inference_mode()
+    def step(self, cache: VoiceCache, tokens: Tensor) -> Tensor:
+        """One codec token for every row in use: tokens [size] (sos first) → logits [size, num_codes + 4]."""
+        size = cache.size
+        lengths, frames = cache.lengths[:size], cache.frames[:size]
+        longest = int(lengths.max()) + 1
+        assert longest <= cache.capacity, "the caller ends a row before its cache is full"
+        turn = self._turn((lengths if self.config.position == "plain" else frames).unsqueeze(1))
+        mask = (torch.arange(longest, device=tokens.device) <= lengths.unsqueeze(1))[:, None, None]
+        every = torch.arange(size, device=tokens.device)
+        x = self.embedding(tokens).unsqueeze(1)
+        for i, layer in enumerate(self.ar):
+
+            def remember(k: Tensor, v: Tensor, i: int = i) -> tuple[Tensor, Tensor]:
+                cache.keys[i, every, :, lengths], cache.values[i, every, :, lengths] = k.squeeze(2), v.squeeze(2)
+                return cache.keys[i, :size, :, :longest], cache.values[i, :size, :, :longest]
+
+            x = layer(x, turn, mask, remember)
+        cache.lengths[:size] += 1
+        cache.frames[:size] += 1
+        return self.head(self.norm(x.squeeze(1)))
+
+    def choose(self, logits: Tensor, generators: list[torch.Generator], top_k: int | None = None) -> Tensor:
+        """A codec token or eos for each row of logits [rows, num_codes + 4]: among the `top_k` likeliest, with the
+        row's own generator, so that neighbours in the batch change nothing."""
+        top_k = top_k or self.config.top_k
+        logits = logits.float().clone()
+        logits[:, self.config.bos : self.config.eos] = -torch.inf
+        logits[:, self.config.pad] = -torch.inf
+        if top_k == 1:
+            return logits.argmax(-1)
+        values, ids = logits.topk(top_k, -1)
+        shares = values.softmax(-1).cpu()
+        picks = [torch.multinomial(row, 1, generator=g) for row, g in zip(shares, generators, strict=True)]
+        return ids.gather(1, torch.stack(picks).to(ids.device)).squeeze(1)
+
+    def frame_limit(self, ids: list[int]) -> int:
+        """Frames after which a text that has not ended has run away."""
+        if self.config.position == "expected_time":
+            expected = float(self.token_frames[torch.tensor(ids, device=self.token_frames.device)].sum())
+            return int(1.6 * expected) + 30
+        return 30 * len(ids) + 60
+
+    @torch.inference_mode()
+    def speak(self, ids: list[int], table: Tensor, seed: int = 0, top_k: int | None = None) -> Tensor:
+        """One clause alone: token ids and the language model's input embeddings [vocab, language_size] → codes [t]."""
+        limit = self.frame_limit(ids)
+        cache = self.cache(1, len(ids) * self.cuts + 2 + limit)
+        self.join(cache, Text.of([ids], table))
+        generators = [torch.Generator().manual_seed(seed)]
+        token, codes = torch.tensor([self.config.sos], device=table.device), []
+        while len(codes) < limit:
+            token = self.choose(self.step(cache, token), generators, top_k)
+            if int(token) == self.config.eos:
+                break
+            codes.append(token)
+        return torch.cat(codes) if codes else token.new_zeros(0)

@@ -1,0 +1,123 @@
+"""Each service as a Ray Serve application: `services.ray.applications:vision_encoder` in a Serve file.
+
+A servicer, in `services/<name>/service.py`, is a plain class:
+
+    class LlmCoreService:                  # methods decorated with `services.rpc.decorator.rpc`
+        service = "llm_core"               # its name in metrics and logs
+        def __init__(self, settings): …    # cheap: nothing is loaded yet
+        async def start(self): …           # loads the parts, starts the engine, answers a warm-up; then it is ready
+        async def stop(self): …            # lets running work end, stops the engine
+        alive: bool                        # optional: False when the engine is dead, and Serve replaces the replica
+        async def Generate(self, request_iterator, context): …
+
+The same class runs under `grpc.aio` (`services.rpc.server`) and under Ray Serve. Each replica is a process of its own
+that loads only its own parts; nothing of a service is imported anywhere else.
+"""
+
+from __future__ import annotations
+
+import os
+
+from services.registry import SERVICES, Service, import_path
+from services.rpc import health
+from services.rpc.server import freeze_loaded_objects
+from services.telemetry import logs, metrics
+
+# What every Serve node must register on its gRPC server: the contracts, and the standard health service last.
+GRPC_SERVICER_FUNCTIONS = [service.add_to_server for service in SERVICES.values()] + ["services.rpc.health.register"]
+
+
+def __getattr__(name: str):
+    """`services.ray.applications:llm_core` and the others, built when asked for: importing this module needs no Ray."""
+    if name in SERVICES:
+        return application(SERVICES[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _limit_threads(threads: int) -> None:
+    """Math libraries read these when they are first loaded, so this comes before the service's import."""
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+
+
+class Replica:
+    """One process of a service under Ray Serve. `application` adds the methods of the contract."""
+
+    spec: Service
+
+    async def __init__(self) -> None:
+        settings = self.spec.load_settings()
+        self.health = health.process_health
+        _limit_threads(settings.threads)
+        servicer_class = self.spec.load_servicer()
+        logs.configure(servicer_class.service)
+        log = logs.get_logger(__name__)
+        self.servicer = servicer_class(settings)
+        await self.servicer.start()
+        port = metrics.serve(settings.metrics_port)
+        freeze_loaded_objects()
+        self.health.servicer = self.servicer
+        self.health.ready = True
+        log.info("ready", checkpoint=str(settings.checkpoint), metrics_port=port)
+
+    def check_health(self) -> None:
+        """Called by Serve; after three exceptions the replica is replaced."""
+        if not self.health.serving:
+            raise RuntimeError(f"the {self.servicer.service} of this replica can no longer answer")
+
+    async def __del__(self) -> None:
+        """Called by Serve once the replica has no calls left."""
+        self.health.ready = False
+        await self.servicer.stop()
+
+
+def _forward_unary(name: str):
+    async def call(self, request, grpc_context):
+        return await getattr(self.servicer, name)(request, grpc_context)
+
+    return call
+
+
+def _forward_stream(name: str):
+    async def call(self, request, grpc_context):
+        answers = getattr(self.servicer, name)(request, grpc_context)
+        try:
+            async for answer in answers:
+                yield answer
+        finally:
+            await answers.aclose()
+
+    return call
+
+
+def methods_of(contract: str) -> dict[str, bool]:
+    """Method name → whether it streams answers, of a contract whose generated module was imported."""
+    from google.protobuf import descriptor_pool
+
+    found = descriptor_pool.Default().FindServiceByName(contract)
+    return {method.name: method.server_streaming for method in found.methods}
+
+
+def application(service: Service):
+    """The Ray Serve application of a service, configured from the environment."""
+    from ray import serve
+
+    import_path(service.add_to_server)  # registers the contract
+    settings = service.load_settings()
+    forwards = {
+        name: _forward_stream(name) if streams else _forward_unary(name)
+        for name, streams in methods_of(service.contract).items()
+    }
+    replica = type("Replica", (Replica,), {"spec": service, **forwards})
+    deployment = serve.deployment(
+        replica,
+        name=service.name,
+        num_replicas=settings.num_replicas,
+        max_ongoing_requests=2 * settings.max_streams,  # `@rpc` refuses above max_streams; Serve would let calls wait
+        max_queued_requests=-1,
+        health_check_period_s=2,  # three failures replace a replica
+        health_check_timeout_s=30,
+        graceful_shutdown_timeout_s=20,
+        ray_actor_options={"num_cpus": 0},  # engines are limited by their threads, not by Ray's bookkeeping
+    )
+    return deployment.bind()

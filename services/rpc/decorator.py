@@ -1,0 +1,134 @@
+"""`@rpc` on a servicer's method: status codes, counting, log ids and the bearer check, the same everywhere.
+
+The method is written as for `grpc.aio` (`async def Encode(self, request, context)`, or an async generator for a
+streamed answer) on a class with an attribute `service` (its name in metrics and logs). It raises to fail; it never
+sets codes itself. A class with `internal = False` serves clients from outside, who do not carry the services' token.
+It reads nothing of `context` but `invocation_metadata()`, so that it runs under `grpc.aio` and Ray Serve alike.
+Where its settings have `max_streams`, more calls than that at once are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hmac
+import inspect
+import os
+import time
+from collections.abc import Callable
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+
+from services.rpc import streams
+from services.rpc.errors import ServiceError, status_of
+from services.telemetry import logs, metrics
+
+TOKEN_VARIABLE = "PARLEY_SERVICE_TOKEN"  # set on services and gateway: calls must carry it as a bearer token
+
+log = logs.get_logger(__name__)
+
+
+def authenticate(context) -> None:
+    """Raises UNAUTHENTICATED where a token is required and the call does not carry it."""
+    token = os.environ.get(TOKEN_VARIABLE)
+    if not token:
+        return
+    given = {key: value for key, value in context.invocation_metadata() or ()}.get("authorization", "")
+    if not hmac.compare_digest(str(given).encode(), f"Bearer {token}".encode()):
+        raise ServiceError(grpc.StatusCode.UNAUTHENTICATED, "the call carries no valid bearer token")
+
+
+class _Call:
+    """One call of a servicer: counted when it starts and when it ends."""
+
+    def __init__(self, servicer, method: str):
+        self.servicer = servicer
+        self.labels = (servicer.service, method)
+        self.started = time.monotonic()
+        servicer.open_calls = getattr(servicer, "open_calls", 0) + 1
+        metrics.IN_FLIGHT.labels(*self.labels).inc()
+
+    def admit(self, context) -> None:
+        """Raises UNAUTHENTICATED or, where the servicer has as many calls as it may, RESOURCE_EXHAUSTED."""
+        if getattr(self.servicer, "internal", True):
+            authenticate(context)
+        limit = getattr(getattr(self.servicer, "settings", None), "max_streams", None)
+        if limit is not None and self.servicer.open_calls > limit:
+            metrics.REFUSED.labels(self.servicer.service, "max_streams").inc()
+            raise ServiceError.at_capacity("calls", limit)
+
+    def end(self, code: str) -> None:
+        self.servicer.open_calls -= 1
+        metrics.IN_FLIGHT.labels(*self.labels).dec()
+        metrics.REQUESTS.labels(*self.labels, code).inc()
+        metrics.REQUEST_SECONDS.labels(*self.labels).observe(time.monotonic() - self.started)
+
+    async def fail(self, context, error: Exception) -> None:
+        """Ends the call with the status of `error`. Raises under `grpc.aio`; under Ray Serve the caller must return."""
+        status = status_of(error)
+        self.end(status.code.name)
+        emit = log.error if status.unexpected else log.warning
+        emit(
+            "call failed",
+            method=self.labels[1],
+            code=status.code.name,
+            message=status.message,
+            exc_info=error if status.unexpected else None,
+        )
+        if hasattr(context, "abort"):  # grpc.aio
+            await context.abort(status.code, status.message, status.trailing_metadata)
+        context.set_code(status.code)  # Ray Serve would drop the trailing metadata if an exception were raised
+        context.set_details(status.message)
+        context.set_trailing_metadata(list(status.trailing_metadata))
+
+
+def rpc(method: Callable) -> Callable:
+    """Decorates a unary-answer coroutine or a streamed-answer async generator."""
+    name = method.__name__
+
+    if inspect.isasyncgenfunction(method):
+
+        @functools.wraps(method)
+        async def streamed(self, request, context):
+            logs.bind_request(request)
+            call = _Call(self, name)
+            answers = method(self, request, context)
+            try:
+                call.admit(context)
+                async for answer in answers:
+                    yield answer
+            except (asyncio.CancelledError, GeneratorExit):
+                call.end("CANCELLED")
+                raise
+            except Exception as error:
+                if hasattr(request, "__aiter__"):
+                    await streams.drain(request)
+                await call.fail(context, error)
+                # Under Serve only. Its own proxy, which stands in while HAProxy has no replica, takes the status from
+                # messages alone: without one more, the call would end there as OK. Callers pass over an empty one.
+                yield Empty()
+            else:
+                call.end("OK")
+            finally:
+                await answers.aclose()  # its clean-up runs now, not when the garbage collector comes
+
+        return streamed
+
+    @functools.wraps(method)
+    async def single(self, request, context):
+        logs.bind_request(request)
+        call = _Call(self, name)
+        try:
+            call.admit(context)
+            answer = await method(self, request, context)
+        except asyncio.CancelledError:
+            call.end("CANCELLED")
+            raise
+        except Exception as error:
+            await call.fail(context, error)
+            return Empty()  # never sent, the status is
+        call.end("OK")
+        return answer
+
+    return single

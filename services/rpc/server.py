@@ -1,0 +1,42 @@
+"""A service under plain `grpc.aio`, without Ray: for tests, and for whoever runs one service alone."""
+
+from __future__ import annotations
+
+import gc
+
+import grpc
+
+from services.registry import Service, import_path
+from services.rpc import health
+
+# Servers take up to 2 GiB under Serve; clients and plain servers must raise gRPC's own 4 MiB themselves.
+MAX_MESSAGE_BYTES = 64 << 20
+MESSAGE_LIMITS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+)
+
+
+async def start_server(service: Service, servicer, address: str = "127.0.0.1:0") -> tuple[grpc.aio.Server, int]:
+    """A started `grpc.aio` server of one service, and its port. The servicer must have been started."""
+    server = grpc.aio.server(options=MESSAGE_LIMITS)
+    add_to_server(service, servicer, server)
+    own = health.Health(servicer)
+    health.add_to_server(server, own)
+    port = server.add_insecure_port(address)
+    await server.start()
+    own.ready = True
+    return server, port
+
+
+def add_to_server(service: Service, servicer, server) -> None:
+    import_path(service.add_to_server)(servicer, server)
+
+
+def freeze_loaded_objects() -> None:
+    """Takes what this process holds now from the garbage collector, which would stop it for 0.2 s to look through that.
+
+    Called once a process has loaded and warmed up, before it is asked for anything.
+    """
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,85 @@
+"""The manners of a stream: open first, numbered without gaps, an explicit end, a deadline.
+
+async for kind, message in read(requests, last="end", idle=settings.idle_seconds):
+    …                                    # kind: "open", "audio", "end"; message: that field
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+import grpc
+
+from services.rpc.errors import ServiceError
+from services.telemetry import logs
+
+
+async def read(requests: AsyncIterator, *, last: str, idle: float = 30.0) -> AsyncIterator[tuple[str, object]]:
+    """Yields (kind, field) for each message of a stream, up to and with the message `last`.
+
+    `idle`: seconds a client may stay silent. Checks what every stream of ours promises and raises `ServiceError`:
+    INVALID_ARGUMENT for a first message that is not `open`, a second `open`, an empty message or a gap in the
+    sequence; DEADLINE_EXCEEDED for a client that stays silent; CANCELLED where the stream closes without `last`.
+    Also binds the log context to the session and turn of the open message.
+    """
+    requests = requests.__aiter__()
+    expected = 0
+    while True:
+        try:
+            async with asyncio.timeout(idle):
+                request = await anext(requests)
+        except StopAsyncIteration:
+            raise ServiceError(grpc.StatusCode.CANCELLED, f"the stream closed without `{last}`") from None
+        except TimeoutError:
+            message = f"nothing arrived for {idle:g} s; send `{last}` or go on"
+            raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message) from None
+        kind = request.WhichOneof("message")
+        if request.sequence != expected:
+            raise ValueError(
+                f"message {request.sequence} came where {expected} was due; a message was lost or repeated"
+            )
+        if kind is None:
+            raise ValueError(f"message {expected} is empty")
+        if (kind == "open") != (expected == 0):
+            raise ValueError(f"message {expected} is `{kind}`; a stream begins with one `open` and has no second")
+        expected += 1
+        field = getattr(request, kind)
+        if kind == "open":
+            logs.bind(field.session_id, field.turn_id)
+        yield kind, field
+        if kind == last:
+            return
+
+
+def seconds_left(deadline_ms: int) -> float | None:
+    """Seconds until a deadline in Unix milliseconds; None for 0, which is no deadline. Raises DEADLINE_EXCEEDED."""
+    if deadline_ms == 0:
+        return None
+    left = deadline_ms / 1000 - time.time()
+    if left <= 0:
+        raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, f"the deadline passed {-left:.3f} s ago")
+    return left
+
+
+def deadline_in(seconds: float) -> int:
+    """A deadline `seconds` from now, as the wire has it: Unix milliseconds."""
+    return round((time.time() + seconds) * 1000)
+
+
+def within(deadline_ms: int) -> asyncio.Timeout:
+    """`async with within(request.deadline_ms):` raises `TimeoutError`, so DEADLINE_EXCEEDED, once it has passed."""
+    return asyncio.timeout(seconds_left(deadline_ms))
+
+
+async def drain(requests: AsyncIterator, seconds: float = 0.1) -> None:
+    """Takes what a client still sends to a stream that is about to fail.
+
+    A client whose message meets a closed stream sees "internal error" in place of the status that says why.
+    """
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(seconds):
+            async for _ in requests:
+                pass

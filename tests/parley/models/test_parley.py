@@ -1,0 +1,206 @@
+"""All parts in one process: sizes of the presets, loading, embedding, replying."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from parley.checkpoints.checkpoint import CheckpointError, load_part, save_stage
+from parley.config import PARTS, ParleyConfig, preset
+from parley.models.parley import Parley, build_part, load_into, parts_of
+
+PICTURE = Image.new("RGB", (40, 30), "red")
+SPEECH = (np.sin(np.arange(16_000) / 20) * 0.3).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint: Path) -> Parley:
+    return Parley.load(tiny_checkpoint)
+
+
+def user(*parts) -> list[dict]:
+    return [{"role": "user", "content": [{"type": kind, kind: content} for kind, content in parts]}]
+
+
+def count(model: Parley, *parts: str) -> int:
+    return sum(p.numel() for part in parts for p in model.get_submodule(part).parameters())
+
+
+def test_the_full_size_has_the_published_sizes() -> None:
+    with torch.device("meta"):
+        model = Parley(preset("vita-7b"))
+    # VITA's code prints parameters / 1024 / 1024 as "M"; so do the figures for encoders and decoders.
+    assert count(model, "vision_encoder") / 2**20 == pytest.approx(289.9, abs=0.1)
+    assert count(model, "speech_encoder") / 2**20 == pytest.approx(341, abs=1)
+    assert count(model, "speech_decoder") / 2**20 == pytest.approx(120, rel=0.02)
+    assert count(model, "language") == pytest.approx(7.6e9, rel=0.01)
+
+
+def test_nano_is_small_and_complete() -> None:
+    model = Parley(preset("nano"))
+    assert count(model, *PARTS) * 2 < 40e6  # bytes in half precision
+    assert model.language.lm_head.weight is model.language.get_input_embeddings().weight
+
+
+def test_a_model_has_only_the_parts_it_was_asked_for(tiny_checkpoint: Path) -> None:
+    model = Parley.load(tiny_checkpoint, parts=("vision_encoder", "vision_adapter"))
+    assert [name for name, _ in model.named_children()] == ["vision_encoder", "vision_adapter"]
+    assert model.language is None
+    with pytest.raises(ValueError, match=r"no parts \['soul'\]"):
+        Parley(model.config, parts=("soul",))
+
+
+def test_loading_gives_back_every_tensor(tiny_config: ParleyConfig, tiny_tokenizer, tmp_path: Path) -> None:
+    tied = tiny_config.model_copy(
+        update={"language": tiny_config.language.model_copy(update={"tie_word_embeddings": True})}
+    )
+    for config in (tiny_config, tied):
+        model = Parley(config)
+        model.save(tmp_path / "saved", stage="x", tokenizer=tiny_tokenizer)
+        loaded = Parley.load(tmp_path / "saved")
+        before, after = model.state_dict(), loaded.state_dict()
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        # Buffers that no file holds were made, not left without memory.
+        assert {n: b.shape for n, b in model.named_buffers()} == {n: b.shape for n, b in loaded.named_buffers()}
+        assert all(torch.equal(a, b) for a, b in zip(model.buffers(), loaded.buffers(), strict=True))
+        assert not any(t.is_meta for t in (*loaded.parameters(), *loaded.buffers()))
+        head, table = loaded.language.lm_head.weight, loaded.language.get_input_embeddings().weight
+        assert (head is table) == config.language.tie_word_embeddings
+
+
+def test_loading_in_half_precision(tiny_checkpoint: Path) -> None:
+    model = Parley.load(tiny_checkpoint, parts=("vision_adapter",), dtype=torch.bfloat16)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_tensors_that_do_not_fit_are_all_named(tiny_config: ParleyConfig, tmp_path: Path) -> None:
+    state = build_part("state_head", tiny_config).state_dict()
+    bad = {"weight": state["weight"][:, :5], "extra": torch.zeros(1)}
+    save_stage(tmp_path / "bad", stage="x", config=tiny_config, parts={"state_head": bad})
+    with pytest.raises(CheckpointError) as caught:
+        Parley.load(tmp_path / "bad")
+    assert str(caught.value) == (
+        "state_head does not fit the config: missing bias; unexpected extra; weight is [3, 5], not [3, 48]"
+    )
+
+
+def test_a_missing_part_is_named(tiny_config: ParleyConfig, tmp_path: Path) -> None:
+    save_stage(tmp_path / "few", stage="x", config=tiny_config, parts={})
+    with pytest.raises(CheckpointError, match="has no language, state_head"):
+        Parley.load(tmp_path / "few", parts=("language", "state_head"))
+
+
+def test_parts_follow_the_config(tiny_config: ParleyConfig) -> None:
+    silent = tiny_config.model_copy(
+        update={
+            "speech": tiny_config.speech.model_copy(update={"ctc_alphabet": ""}),
+            "language": tiny_config.language.model_copy(update={"state": "tokens"}),
+        }
+    )
+    assert set(PARTS) - set(parts_of(silent)) == {"ctc_head", "state_head"}
+    assert parts_of(tiny_config) == PARTS
+
+
+def test_segments_are_spliced_in_order(model: Parley) -> None:
+    rows = model.embed(user(("text", "hello"), ("image", PICTURE), ("audio", SPEECH)))
+    ids = model.writer
+    picture, speech = model.see(ids.parts(user(("image", PICTURE))[0]["content"])[0]), model.hear(SPEECH)
+    before = [*ids.open_user([])[0].ids, *ids.text("hello")]
+    after = ids.close_user_open_assistant()[0].ids
+    table = model.language.get_input_embeddings().weight
+    expected = torch.cat([table[before], picture, model.speech_prompt.vectors, speech, table[after]])
+    assert torch.allclose(rows, expected, atol=1e-6)
+    assert picture.shape == (4, 48) and len(speech) == 12
+
+
+def test_content_may_be_a_file_or_ready_vectors(model: Parley, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "PNG")
+    (tmp_path / "a.png").write_bytes(buffer.getvalue())
+    segments = [model.writer.parts([{"type": "image", "image": x}])[0] for x in (PICTURE, buffer.getvalue())]
+    vectors = model.see(segments[0])
+    assert torch.equal(vectors, model.see(segments[1]))
+    rows = [model.embed(user(("image", x))) for x in (tmp_path / "a.png", vectors)]
+    assert torch.equal(*rows)
+    assert torch.equal(*(model.embed(user(("audio", x))) for x in (SPEECH, model.hear(SPEECH))))
+    assert model.embed(user(("video", [PICTURE] * 3))).shape[0] == 3 * 4 + 3
+
+
+def test_a_reply_is_words_and_sound_and_the_same_again(model: Parley) -> None:
+    messages = user(("image", PICTURE), ("audio", SPEECH))
+    one, again = model.reply(messages, max_tokens=12), model.reply(messages, max_tokens=12)
+    assert one.state == "speech" and sum(one.probabilities) == pytest.approx(1)
+    assert len(one.token_ids) == 12 and one.text == model.writer.decode(one.token_ids)
+    assert one.audio.dtype == np.float32 and len(one.audio) % model.config.codec.hop_length == 0
+    assert len(one.audio) > 0 and np.abs(one.audio).max() <= 1
+    assert one.token_ids == again.token_ids and np.array_equal(one.audio, again.audio)
+    assert len(model.reply(messages, max_tokens=3, speak=False).audio) == 0
+
+
+def test_a_reply_equals_reading_everything_anew(model: Parley) -> None:
+    messages = user(("image", PICTURE), ("text", "what is it?"))
+    ids, rows = [], model.embed(messages)
+    table = model.language.get_input_embeddings().weight
+    with torch.no_grad():
+        for _ in range(10):
+            ids.append(int(model.language(inputs_embeds=rows[None]).logits[0, -1].argmax()))
+            rows = torch.cat([rows, table[ids[-1:]]])
+    assert model.reply(messages, max_tokens=10, speak=False).token_ids == ids
+
+
+def test_sampling_follows_its_seed(model: Parley) -> None:
+    messages = user(("text", "hello"))
+    replies = [model.reply(messages, max_tokens=8, temperature=5.0, seed=s, speak=False).token_ids for s in (1, 1, 2)]
+    assert replies[0] == replies[1] != replies[2]
+
+
+def test_nothing_to_answer_means_silence(tiny_checkpoint: Path) -> None:
+    model = Parley.load(tiny_checkpoint)
+    with torch.no_grad():
+        model.state_head.bias.copy_(torch.tensor([0.0, 0.0, 90.0]))
+    reply = model.reply(user(("audio", SPEECH)), max_tokens=5)
+    assert (reply.state, reply.text, len(reply.audio)) == ("nothing", "", 0)
+    assert model.reply(user(("audio", SPEECH)), max_tokens=5, always=True, speak=False).token_ids
+
+
+@pytest.mark.parametrize("state", ["speech", "text", "nothing"])
+def test_state_tokens_tell_the_state(tiny_checkpoint: Path, state: str) -> None:
+    model = Parley.load(tiny_checkpoint)
+    model.config = model.config.model_copy(
+        update={"language": model.config.language.model_copy(update={"state": "tokens"})}
+    )
+    chosen = model.writer.state_ids[("speech", "text", "nothing").index(state)]
+    others = {i for ids in model.writer.state_ids for i in ids} - {chosen[-1]}
+    with torch.no_grad():
+        # Whatever the model feels, at the last id of the three only the chosen one is likely.
+        model.language.lm_head.weight[list(others)] = 0
+        hidden = model.language.model(
+            inputs_embeds=torch.cat([model.embed(user(("text", "hello"))), model._words(chosen[:-1])])[None]
+        ).last_hidden_state[0, -1]
+        model.language.lm_head.weight[chosen[-1]] = hidden
+    reply = model.reply(user(("text", "hello")), max_tokens=6, speak=False)
+    assert reply.state == state
+    assert bool(reply.token_ids) == (state != "nothing")
+    assert not set("☞☜☟") & set(reply.text)
+
+
+def test_a_conversation_longer_than_the_context_is_refused(model: Parley) -> None:
+    with pytest.raises(ValueError, match="reads at most 511"):
+        model.reply(user(("text", "hello " * 600)))
+
+
+def test_a_model_without_tokenizer_says_so(tiny_config: ParleyConfig) -> None:
+    with pytest.raises(ValueError, match="no tokenizer"):
+        Parley(tiny_config, parts=("language",)).embed(user(("text", "x")))
+
+
+def test_loading_into_a_part_keeps_what_is_frozen(tiny_checkpoint: Path, tiny_config: ParleyConfig) -> None:
+    part = build_part("vision_adapter", tiny_config).requires_grad_(False)
+    load_into(part, load_part(tiny_checkpoint, "vision_adapter"), "vision_adapter")
+    assert not any(p.requires_grad for p in part.parameters())

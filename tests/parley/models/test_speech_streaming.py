@@ -1,0 +1,169 @@
+"""Fed in pieces, among others, the stream says what the whole utterance says."""
+
+import numpy as np
+import pytest
+import torch
+
+from parley.config import SpeechConfig, preset
+from parley.models.speech import CtcHead, SpeechAdapter, SpeechEncoder, fbank
+from parley.models.speech_streaming import SpeechStream
+
+NANO = preset("nano").speech
+# The published way of computing, with its kernel and norm, but in chunks.
+ABSOLUTE = SpeechConfig(
+    conv_channels=16, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=64, chunk_size=5, left_chunks=2,
+    ctc_alphabet=" abc", ctc_words=("ab", "c"),
+)  # fmt: skip
+WIDTH = 24
+
+
+def build(config: SpeechConfig):
+    torch.manual_seed(3)
+    encoder, adapter, head = SpeechEncoder(config), SpeechAdapter(config, WIDTH), CtcHead(config)
+    encoder.mean.fill_(9.0)
+    encoder.istd.fill_(0.3)
+    if config.adapter_norm == "batch":
+        torch.nn.init.normal_(adapter.norm.running_mean)
+        torch.nn.init.uniform_(adapter.norm.running_var, 0.5, 2.0)
+    torch.nn.init.normal_(head.project.weight)  # sure of itself, so that rounding changes no letter
+    return encoder.eval(), adapter.eval(), head
+
+
+def speech(seconds: float, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    envelope = np.abs(np.sin(np.arange(int(seconds * 16_000)) / 3000))
+    return (0.2 * envelope * rng.standard_normal(len(envelope))).astype(np.float32)
+
+
+@torch.inference_mode()
+def whole(parts, waveform, chunk_size, left_chunks):
+    encoder, adapter, head = parts
+    features = fbank(waveform, encoder.config)[None]
+    frames, lengths = encoder(features, torch.tensor([features.shape[1]]), chunk_size, left_chunks)
+    return adapter(frames, lengths)[0][0], head.decode(head(frames)[0])
+
+
+def drain(stream: SpeechStream, found: dict[int, list], limit: int | None = None) -> None:
+    while stream.ready():
+        for row, output in stream.step(limit).items():
+            found[row].append(output)
+            if output.done:
+                stream.close(row)
+
+
+def check(outputs: list, wanted: tuple) -> None:
+    vectors, text = wanted
+    got = torch.cat([output.vectors for output in outputs])
+    assert got.shape == vectors.shape
+    torch.testing.assert_close(got, vectors, rtol=1e-4, atol=1e-4)
+    assert outputs[-1].transcript == text
+    assert [output.done for output in outputs] == [False] * (len(outputs) - 1) + [True]
+
+
+@pytest.mark.parametrize("config", [NANO, ABSOLUTE], ids=["rotary", "absolute"])
+@pytest.mark.parametrize(("chunk", "left"), [(8, 2), (5, 1), (3, 0), (7, -1), (16, 4), (-1, -1)])
+def test_stream_equals_whole(config, chunk, left):
+    parts = build(config)
+    waveform = speech(3.337, 0)
+    wanted = whole(parts, waveform, chunk, left)
+    for piece in (1601, 160, 40_000):
+        stream = SpeechStream(*parts, capacity=2, chunk_size=chunk, left_chunks=left)
+        row, outputs = stream.open(), []
+        for start in range(0, len(waveform), piece):
+            stream.feed(row, waveform[start : start + piece])
+            while stream.ready():
+                outputs.append(stream.step()[row])
+        stream.finish(row)
+        while not (outputs and outputs[-1].done):
+            outputs.append(stream.step()[row])
+        check(outputs, wanted)
+
+
+@pytest.mark.parametrize("config", [NANO, ABSOLUTE], ids=["rotary", "absolute"])
+def test_rows_come_and_go_without_touching_each_other(config):
+    parts = build(config)
+    rng = np.random.default_rng(1)
+    waveforms = [speech(seconds, seed) for seed, seconds in enumerate((2.0, 0.7, 3.1, 1.3, 0.111, 2.6, 1.0, 0.5))]
+    wanted = [whole(parts, waveform, config.chunk_size, config.left_chunks) for waveform in waveforms]
+    stream = SpeechStream(*parts, capacity=3)
+    todo, live, found = list(range(len(waveforms))), {}, {i: [] for i in range(len(waveforms))}
+    while todo or live:
+        while todo and stream.free:
+            live[stream.open()] = [todo.pop(0), 0]
+        for row, (i, at) in list(live.items()):
+            piece = int(rng.integers(1, 9000))
+            if not stream.rows[row].finishing:
+                stream.feed(row, waveforms[i][at : at + piece])
+                live[row][1] += piece
+                if live[row][1] >= len(waveforms[i]):
+                    stream.finish(row)
+        for row, output in stream.step(limit=int(rng.integers(1, 4))).items():
+            found[live[row][0]].append(output)
+            if output.done:
+                stream.close(row)
+                del live[row]
+    for i, outputs in found.items():
+        check(outputs, wanted[i])
+
+
+def test_a_row_left_in_the_middle_or_reset_leaves_no_trace():
+    parts = build(NANO)
+    stream = SpeechStream(*parts, capacity=1)
+    row = stream.open()
+    stream.feed(row, speech(2.0, 7))
+    stream.step()
+    stream.close(row)
+    row = stream.open()
+    stream.feed(row, speech(1.5, 8))
+    stream.step()
+    stream.reset(row)
+    waveform = speech(1.9, 9)
+    stream.feed(row, waveform)
+    stream.finish(row)
+    found = {row: []}
+    drain(stream, found)
+    check(found[row], whole(parts, waveform, NANO.chunk_size, NANO.left_chunks))
+    assert stream.free == [0]
+
+
+def test_state_does_not_grow():
+    parts = build(NANO)
+    stream = SpeechStream(*parts, capacity=1, max_seconds=200)
+    row = stream.open()
+    sizes = []
+    for second in range(20):
+        stream.feed(row, speech(1.0, second))
+        while stream.ready():
+            stream.step()
+        state = stream.rows[row]
+        kept = (len(state.samples), len(state.features), len(state.waiting))
+        sizes.append(kept)
+        assert kept[0] < stream.window and kept[1] < 4 * NANO.chunk_size + 7 and kept[2] <= NANO.adapter_kernel
+        assert state.features.untyped_storage().nbytes() < 2 * 80 * 4 * (4 * NANO.chunk_size + 7)
+    assert stream.row_bytes == 4 * 4 * (2 * 192 * 128 + 4 * 128 + 14 * 192)
+
+
+def test_who_waited_longest_goes_first():
+    parts = build(NANO)
+    stream = SpeechStream(*parts, capacity=3)
+    rows = [stream.open() for _ in range(3)]
+    for row in rows:
+        stream.feed(row, speech(2.0, row))
+    served = [next(iter(stream.step(limit=1))) for _ in range(6)]
+    assert sorted(served[:3]) == sorted(rows) and served[:3] == served[3:]
+
+
+def test_limits_are_named_and_silence_ends():
+    parts = build(NANO)
+    stream = SpeechStream(*parts, capacity=1, max_seconds=1.0)
+    row = stream.open()
+    with pytest.raises(ValueError, match="all 1 rows are taken"):
+        stream.open()
+    with pytest.raises(ValueError, match="longer than 1 s"):
+        stream.feed(row, speech(1.1, 0))
+    stream.reset(row)
+    stream.feed(row, speech(0.05, 0))
+    stream.finish(row)
+    output = stream.step()[row]
+    assert output.done and output.vectors.shape == (0, WIDTH) and output.transcript == ""
+    assert not stream.ready() and stream.step() == {}

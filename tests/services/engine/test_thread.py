@@ -1,0 +1,260 @@
+"""What the thread promises whatever engine runs in it: here one that counts."""
+
+import asyncio
+import threading
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from services.engine import thread as engine_thread
+from services.engine.settings import ServiceSettings
+from services.engine.thread import MAX_FAILURES, MAX_WAITING, EngineThread, Request
+from services.rpc.errors import ServiceError, status_of
+from services.rpc.health import Health
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Counter(EngineThread):
+    """Answers each `add` with the sum so far, in the next step. What to add may be an order to fail."""
+
+    service = "counter"
+
+    def __init__(self, **settings):
+        super().__init__(ServiceSettings(**{"stop_seconds": 0} | settings))
+        self.sums: dict[Request, int] = {}
+        self.ready: dict[Request, int] = {}
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def open(self) -> Request[int]:
+        request = Request(self)
+        self.admit(request, 3, "counts")
+        return request
+
+    def apply(self, kind, request, content):
+        if content == "wait":
+            self.go_on.wait(10)
+        elif content == "bad":
+            raise ValueError("this is not a number")
+        elif content == "break":
+            raise KeyError("/a/secret/path")
+        else:
+            self.sums[request] = self.sums.get(request, 0) + content
+            self.ready[request] = self.sums[request]
+
+    def forget(self, request):
+        self.sums.pop(request, None)
+        if self.ready.pop(request, 0) == -666:
+            raise RuntimeError("the books do not balance")
+
+    def step(self):
+        if not self.ready:
+            return False
+        if min(self.ready.values()) < 0:
+            raise RuntimeError("out of memory")
+        for request, total in self.ready.items():
+            self.tell(request, total)
+        self.ready = {}
+        return True
+
+    def abandon_step(self):
+        requests = list(self.ready)
+        for request in requests:
+            self.forget(request)
+        return requests
+
+
+@pytest.fixture
+def make_engine():
+    engines = []
+
+    def make(**settings):
+        engine = Counter(**settings)
+        engine.start()
+        engines.append(engine)
+        return engine
+
+    yield make
+    for engine in engines:
+        engine.go_on.set()
+        engine.stop()
+
+
+async def count(request: Request[int], *numbers: object) -> int:
+    for number in numbers:
+        request.post("add", number)
+        total = await asyncio.wait_for(request.next(), 10)
+    return total
+
+
+async def failure(request: Request[int], *numbers: object) -> Exception:
+    with pytest.raises(Exception) as caught:
+        await count(request, *numbers)
+    return caught.value
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def test_each_request_hears_of_its_own(make_engine):
+    engine = make_engine()
+    one, two = engine.open(), engine.open()
+    assert await asyncio.gather(count(one, 1, 2, 3), count(two, 10, 20)) == [6, 30]
+
+
+async def test_full_is_said_and_a_closed_request_makes_room(make_engine):
+    engine = make_engine()
+    requests = [engine.open() for _ in range(3)]
+    with pytest.raises(ServiceError, match="3 counts in use") as caught:
+        engine.open()
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED and caught.value.retry_after > 0
+    requests[0].close()
+    assert await count(engine.open(), 4) == 4
+
+
+@pytest.mark.parametrize(
+    ("order", "code"), [("bad", grpc.StatusCode.INVALID_ARGUMENT), ("break", grpc.StatusCode.INTERNAL)]
+)
+async def test_an_error_in_a_command_fails_its_request_alone(make_engine, order, code):
+    engine = make_engine()
+    other, broken = engine.open(), engine.open()
+    assert await count(other, 1) == 1
+    status = status_of(await failure(broken, order))
+    assert status.code is code and "secret" not in status.message
+    assert broken not in engine.live.values()
+    assert await count(other, 2) == 3
+    assert engine.alive
+
+
+async def test_an_error_in_a_step_fails_those_in_it_alone(make_engine):
+    engine = make_engine()
+    other, broken = engine.open(), engine.open()
+    await count(other, 1)
+    status = status_of(await failure(broken, -1))
+    assert status.code is grpc.StatusCode.INTERNAL and "memory" not in status.message
+    assert await count(other, 2) == 3
+    assert engine.alive
+
+
+async def test_steps_that_fail_again_and_again_are_the_end(make_engine):
+    engine = make_engine()
+    waiting = engine.open()
+    hears = asyncio.create_task(waiting.next())
+    for _ in range(MAX_FAILURES):
+        assert engine.alive
+        request = engine.open()
+        await failure(request, -1)
+        request.close()
+    with pytest.raises(RuntimeError, match="the engine died"):
+        await asyncio.wait_for(hears, 10)
+    await until(lambda: not engine.alive)
+
+
+async def test_a_dead_engine_tells_all_the_log_and_health(make_engine, monkeypatch):
+    engine = make_engine()
+    logged = []
+    monkeypatch.setattr(engine_thread.log, "critical", lambda event, **fields: logged.append(fields["exc_info"]))
+    health = Health(servicer=engine)
+    health.ready = True
+    assert (await health.Check(None, None)).status == SERVING
+    waiting, breaks = engine.open(), engine.open()
+    engine.go_on.clear()
+    waiting.post("add", "wait")  # the rest is in the queue when the engine dies of it
+    breaks.post("add", -666)
+    breaks.close()
+    late = engine.open()
+    late.post("add", 1)
+    engine.go_on.set()
+    for request in (waiting, late):
+        with pytest.raises(RuntimeError, match="the engine died") as caught:
+            await asyncio.wait_for(request.next(), 10)
+        assert status_of(caught.value).code is grpc.StatusCode.INTERNAL
+    assert "do not balance" in str(logged[0])
+    await until(lambda: not engine.alive)
+    assert (await health.Check(None, None)).status == NOT_SERVING
+    with pytest.raises(ServiceError, match="has failed") as refused:
+        engine.open()
+    assert refused.value.code is grpc.StatusCode.UNAVAILABLE and refused.value.retry_after > 0
+
+
+async def test_a_caller_whose_loop_has_closed_is_forgotten(make_engine):
+    engine = make_engine()
+    engine.go_on.clear()
+
+    async def ask_and_go() -> Request:
+        request = engine.open()
+        request.post("add", "wait")
+        request.post("add", 7)
+        return request
+
+    gone = await asyncio.to_thread(asyncio.run, ask_and_go())
+    assert gone.loop.is_closed()
+    engine.go_on.set()
+    assert await count(engine.open(), 1, 2) == 3
+    await until(lambda: gone not in engine.live.values() and gone not in engine.sums)
+    assert engine.alive
+
+
+async def test_who_sends_too_fast_waits(make_engine):
+    engine = make_engine()
+    engine.go_on.clear()
+    request = engine.open()
+    request.post("add", "wait")
+    for _ in range(MAX_WAITING):
+        request.post("add", 1)
+    waits = asyncio.create_task(request.room())
+    await asyncio.sleep(0.05)
+    assert not waits.done()
+    engine.go_on.set()
+    await asyncio.wait_for(waits, 10)
+    assert engine.alive
+
+
+async def test_what_feeds_a_request_fails_it_and_ends_with_it(make_engine):
+    engine = make_engine()
+    request, ended = engine.open(), asyncio.Event()
+
+    async def feed(error: Exception | None) -> None:
+        try:
+            if error is not None:
+                raise error
+            await asyncio.sleep(100)
+        finally:
+            ended.set()
+
+    with pytest.raises(ValueError, match="no good"):
+        async with request.fed_by(feed, ValueError("no good")):
+            await request.next()
+    ended.clear()
+    other = engine.open()
+    async with other.fed_by(feed, None):
+        assert await count(other, 5) == 5
+    assert ended.is_set() and not engine.live
+
+
+async def test_stopping_lets_live_requests_end_and_takes_no_more(make_engine):
+    engine = make_engine(stop_seconds=10)
+    running = engine.open()
+    await count(running, 1)
+    stopping = asyncio.create_task(asyncio.to_thread(engine.stop))
+    await until(lambda: not engine.accepting)
+    with pytest.raises(ServiceError, match="is stopping"):
+        engine.open()
+    assert await count(running, 2) == 3
+    running.close()
+    await asyncio.wait_for(stopping, 5)
+    assert not engine.alive
+
+
+async def test_whoever_still_waits_is_told_of_the_stop(make_engine):
+    engine = make_engine()
+    waiting = engine.open()
+    await asyncio.to_thread(engine.stop)
+    with pytest.raises(ServiceError, match="counter is stopping") as caught:
+        await asyncio.wait_for(waiting.next(), 10)
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE

@@ -1,0 +1,110 @@
+"""What `@rpc` counts, logs and asks for, under `grpc.aio` in this process."""
+
+import asyncio
+import json
+import logging
+
+import echo
+import grpc
+import pytest
+import pytest_asyncio
+from prometheus_client import REGISTRY
+
+from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
+from services.rpc import health
+from services.rpc.decorator import TOKEN_VARIABLE
+from services.rpc.errors import retry_after
+from services.rpc.server import start_server
+from services.telemetry import logs, metrics
+
+
+@pytest_asyncio.fixture
+async def stub():
+    server, port = await start_server(echo.VISION, echo.EchoVision(None))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield VisionEncoderStub(channel)
+    await server.stop(0)
+
+
+def ended(code: str) -> float:
+    labels = {"service": "echo_vision", "method": "Encode", "code": code}
+    return REGISTRY.get_sample_value("parley_requests_total", labels) or 0.0
+
+
+async def test_calls_are_counted_by_their_end(stub):
+    good, bad = ended("OK"), ended("INVALID_ARGUMENT")
+    await stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"1"))
+    with pytest.raises(grpc.aio.AioRpcError):
+        await stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"value"))
+    assert (ended("OK") - good, ended("INVALID_ARGUMENT") - bad) == (1, 1)
+    labels = {"service": "echo_vision", "method": "Encode"}
+    assert REGISTRY.get_sample_value("parley_requests_in_flight", labels) == 0
+
+
+async def test_the_log_has_the_cause_under_the_incident_and_the_ids(stub, tmp_path, monkeypatch):
+    before = logging.getLogger().handlers
+    monkeypatch.setenv(logs.LOG_DIR_VARIABLE, str(tmp_path))
+    logs.configure("echo_vision")
+    try:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"bug", session_id="s1", turn_id="t1"))
+    finally:
+        logging.getLogger().handlers = before
+    incident = raised.value.details().split("incident ")[1].split(":")[0]
+    lines = [json.loads(line) for line in (tmp_path / "echo_vision.jsonl").read_text().splitlines()]
+    line = next(line for line in lines if incident in line.get("message", ""))
+    assert (line["service"], line["session_id"], line["turn_id"]) == ("echo_vision", "s1", "t1")
+    assert "/a/secret/path" in line["exception"]
+
+
+async def test_a_token_is_asked_for_where_one_is_set(stub, monkeypatch):
+    monkeypatch.setenv(TOKEN_VARIABLE, "open sesame")
+    for metadata in ((), (("authorization", "Bearer wrong"),)):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"1"), metadata=metadata)
+        assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    answer = await stub.Encode(
+        vision_encoder_pb2.EncodeVisionRequest(image=b"1"), metadata=(("authorization", "Bearer open sesame"),)
+    )
+    assert answer.pictures == 1
+
+
+async def test_more_calls_than_the_limit_are_refused_and_the_others_go_on():
+    servicer = echo.EchoVision(echo.EchoSettings(max_streams=2))
+    servicer.open_calls = 0
+    server, port = await start_server(echo.VISION, servicer)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = VisionEncoderStub(channel)
+        slow = [stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"slow")) for _ in range(2)]
+        while servicer.open_calls < 2:
+            await asyncio.sleep(0.01)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"1"))
+        assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after(raised.value) > 0
+        assert not any(call.done() for call in slow)
+        for call in slow:
+            call.cancel()
+        while servicer.open_calls:
+            await asyncio.sleep(0.01)
+        assert (await stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"1"))).pictures == 1
+    await server.stop(0)
+
+
+async def test_health_follows_the_process():
+    switch = health.Health()
+    assert (await switch.Check(None, None)).status == health.health_pb2.HealthCheckResponse.NOT_SERVING
+    watched = switch.Watch(None, None)
+    assert (await anext(watched)).status == health.health_pb2.HealthCheckResponse.NOT_SERVING
+    switch.ready = True
+    assert (await anext(watched)).status == health.health_pb2.HealthCheckResponse.SERVING
+    await watched.aclose()
+
+
+def test_metrics_have_a_page_and_a_second_replica_finds_a_port():
+    import urllib.request
+
+    first = metrics.serve(0)
+    second = metrics.serve(first)
+    assert second != first
+    page = urllib.request.urlopen(f"http://127.0.0.1:{second}/metrics", timeout=5).read().decode()
+    assert "parley_requests_total" in page and "parley_first_audio_seconds" in page

@@ -1,0 +1,284 @@
+"""The speech decoder as its clients see it, over real gRPC, with the real engine."""
+
+import asyncio
+import time
+from itertools import pairwise
+
+import grpc
+import numpy as np
+import pytest
+import torch
+
+from parley.media.audio import from_pcm16
+from parley.models.parley import Parley
+from parley.text.clauses import split
+from protos.parley.v1 import speech_decoder_pb2 as pb
+from protos.parley.v1.speech_decoder_pb2_grpc import SpeechDecoderStub
+from services.registry import SERVICES
+from services.rpc.errors import retry_after
+from services.rpc.server import start_server
+from services.rpc.streams import deadline_in
+from services.speech_decoder.alignment import Alignment
+from services.speech_decoder.service import SpeechDecoderService
+from services.speech_decoder.settings import SpeechDecoderSettings
+
+RATE = 24_000
+WORDS = ["hello", ",", " how", " are", " you", " today", "?", " i", " am", " par", "ley", "."]
+IDS = [20 + i for i in range(len(WORDS))]
+
+
+def answer(ids=IDS, words=WORDS, end=True, **fields) -> list[pb.SynthesizeRequest]:
+    messages = [pb.SynthesizeRequest(open=pb.SynthesizeOpen(**{"session_id": "s", "turn_id": "t"} | fields))]
+    messages += [pb.SynthesizeRequest(token=pb.SynthesizeToken(id=i, text=t)) for i, t in zip(ids, words, strict=True)]
+    messages += [pb.SynthesizeRequest(end=pb.SynthesizeEnd())] if end else []
+    for i, message in enumerate(messages):
+        message.sequence = i
+    return messages
+
+
+class Client:
+    def __init__(self, service: SpeechDecoderService, stub: SpeechDecoderStub):
+        self.service, self.stub = service, stub
+
+    async def speak(self, messages) -> tuple[list[pb.AudioChunk], pb.SynthesizeDone]:
+        responses = [response async for response in self.stub.Synthesize(messages)]
+        assert [response.sequence for response in responses] == list(range(len(responses)))
+        return [response.chunk for response in responses[:-1]], responses[-1].done
+
+    async def refused(self, messages) -> grpc.aio.AioRpcError:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.speak(messages)
+        return caught.value
+
+    async def emptied(self) -> None:
+        """Waits until no row is held."""
+        engine = self.service.engine
+        async with asyncio.timeout(60):
+            while engine.live or engine._rows or engine._waiting or engine.cache.size:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def start(tiny_checkpoint):
+    """Starts the service with settings of one's own."""
+    running = []
+
+    async def build(**settings) -> Client:
+        service = SpeechDecoderService(
+            SpeechDecoderSettings(checkpoint=tiny_checkpoint, **{"stop_seconds": 0} | settings)
+        )
+        await service.start()
+        server, port = await start_server(SERVICES["voice"], service)
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        running.append((service, server, channel))
+        return Client(service, SpeechDecoderStub(channel))
+
+    yield build
+    for service, server, channel in running:
+        await channel.close()
+        await server.stop(0)
+        await service.stop()
+
+
+def sound(chunks) -> np.ndarray:
+    return from_pcm16(b"".join(chunk.audio for chunk in chunks))
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_checkpoint):
+    """What the model says in one piece, clause by clause, without pauses."""
+    model = Parley.load(tiny_checkpoint, ("speech_decoder", "codec_decoder", "language"))
+
+    @torch.inference_mode()
+    def speak(ids=IDS, words=WORDS) -> np.ndarray:
+        table = model.language.get_input_embeddings().weight
+        spoken = []
+        for clause in split(list(ids), list(words)):
+            codes = model.speech_decoder.speak(clause.ids, table)
+            spoken.append(model.codec_decoder(codes[None], torch.tensor([model.config.codec.default_voice]))[0])
+        return torch.cat(spoken).numpy()
+
+    return speak
+
+
+async def test_stream_says_what_the_model_says(start, whole):
+    client = await start(sentence_pause_ms=0, clause_pause_ms=0)
+    chunks, done = await client.speak(answer())
+    made, wanted = sound(chunks), whole()
+    assert len(made) == len(wanted) and len(chunks) > 3
+    # The tiny checkpoint decodes with less than its generator's reach around a chunk: close, and equal at the start.
+    np.testing.assert_allclose(made[:600], wanted[:600], atol=2e-3)
+    assert done.audio_seconds == pytest.approx(len(made) / RATE)
+    assert 0 < done.first_audio_seconds < done.compute_seconds + 5
+    assert {chunk.sample_rate for chunk in chunks} == {RATE}
+
+
+async def test_text_grows_to_the_whole_answer(start):
+    client = await start()
+    chunks, _ = await client.speak(answer())
+    texts = [chunk.text for chunk in chunks]
+    assert texts[-1] == "".join(WORDS)
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+    assert len(set(texts)) > 2
+
+
+async def test_first_piece_is_short_and_comes_before_the_end(start):
+    client = await start(first_chunk_tokens=3)
+    call = client.stub.Synthesize()
+    for message in answer(end=False):
+        await call.write(message)
+    first = await call.read()
+    assert len(first.chunk.audio) == 3 * 600 * 2
+    await call.write(pb.SynthesizeRequest(sequence=len(WORDS) + 1, end=pb.SynthesizeEnd()))
+    while (response := await call.read()).WhichOneof("message") != "done":
+        assert response.chunk.audio
+
+
+async def test_many_at_once_say_what_each_says_alone(start):
+    client = await start(max_batch=2, max_clause_seconds=0.5)
+    answers = [answer(ids=[30 + k + i for i in range(len(WORDS))]) for k in range(4)]
+    alone = [sound((await client.speak(messages))[0]) for messages in answers]
+    together = await asyncio.gather(*(client.speak(messages) for messages in answers))
+    for (chunks, _), want in zip(together, alone, strict=True):
+        np.testing.assert_allclose(sound(chunks), want, atol=2e-3)
+    await client.emptied()
+
+
+async def test_same_seed_same_speech(start):
+    client = await start(top_k=5, max_clause_seconds=0.5)
+    one, two, other = [sound((await client.speak(answer(seed=seed)))[0]) for seed in (3, 3, 4)]
+    assert np.array_equal(one, two)
+    assert len(one) != len(other) or not np.array_equal(one, other)
+
+
+async def test_voices(start):
+    client = await start(max_clause_seconds=0.5)
+    own, named, other = [sound((await client.speak(answer(voice=v)))[0]) for v in ([], [1, 2], [5, 6])]
+    assert np.array_equal(own, named)
+    assert not np.allclose(own, other, atol=1e-3)
+    for voice in ([1], [1, 8], [-1, 0]):
+        error = await client.refused(answer(voice=voice)[:1])
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and "a voice is 2 tokens from 0 to 7" in error.details()
+
+
+async def test_nothing_to_say(start):
+    client = await start()
+    for ids, words in (([], []), ([1, 2], ["...", "\n"])):
+        chunks, done = await client.speak(answer(ids, words))
+        assert chunks == [] and done.audio_seconds == 0
+    await client.emptied()
+
+
+async def test_cancelled_within_a_step(start):
+    client = await start(max_clause_tokens=200, later_words=300, first_words=300)
+    call = client.stub.Synthesize(answer([7] * 150, [" la"] * 150))
+    await call.read()
+    call.cancel()
+    await client.emptied()
+    chunks, _ = await client.speak(answer())
+    assert chunks
+
+
+async def test_stream_that_closes_without_its_end(start):
+    client = await start()
+    error = await client.refused(answer(end=False))
+    assert error.code() == grpc.StatusCode.CANCELLED and "without `end`" in error.details()
+    await client.emptied()
+
+
+async def test_silent_client(start):
+    client = await start(idle_seconds=0.2)
+    call = client.stub.Synthesize()
+    await call.write(answer()[0])
+    assert await call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    await client.emptied()
+
+
+async def test_deadline(start):
+    client = await start()
+    error = await client.refused(answer(deadline_ms=int(time.time() * 1000) - 5)[:1])
+    assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    call = client.stub.Synthesize()
+    await call.write(answer(deadline_ms=deadline_in(0.2))[0])
+    assert await call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    await client.emptied()
+
+
+async def test_at_capacity(start):
+    client = await start(max_sessions=1)
+    holding = client.stub.Synthesize()
+    await holding.write(answer()[0])
+    async with asyncio.timeout(60):
+        while not client.service.engine.live:
+            await asyncio.sleep(0.01)
+    error = await client.refused(answer()[:1])
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after(error) > 0
+    holding.cancel()
+    await client.emptied()
+    assert (await client.speak(answer()))[0]
+
+
+async def test_too_long_and_unknown_tokens(start):
+    client = await start(max_tokens=5)
+    error = await client.refused(answer())
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "longer than 5 tokens" in error.details()
+    assert retry_after(error) == 0
+    error = await client.refused(answer([320], ["x"]))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and "vocabulary of 320" in error.details()
+    await client.emptied()
+
+
+async def test_a_clause_that_runs_on_is_cut(start):
+    client = await start(max_clause_seconds=0.5, sentence_pause_ms=0, clause_pause_ms=0)
+    chunks, _ = await client.speak(answer([7] * 4, [" la"] * 4))
+    assert len(sound(chunks)) <= 0.5 * RATE
+    assert chunks[-1].text == " la" * 4
+
+
+async def test_a_failed_step_ends_its_answers_and_no_others(start, monkeypatch):
+    client = await start()
+    step, broken = client.service.engine.decoder.step, []
+
+    def break_once(cache, tokens):
+        if not broken:
+            broken.append(True)
+            raise RuntimeError("the device fell over")
+        return step(cache, tokens)
+
+    monkeypatch.setattr(client.service.engine.decoder, "step", break_once)
+    error = await client.refused(answer())
+    assert error.code() == grpc.StatusCode.INTERNAL and "device" not in error.details()
+    assert (await client.speak(answer()))[0]
+    assert client.service.alive
+
+
+async def test_graceful_stop_lets_answers_end(start):
+    client = await start(stop_seconds=200.0)
+    call = client.stub.Synthesize(answer())
+    await call.read()
+    stopping = asyncio.create_task(client.service.stop())
+    while (await call.read()).WhichOneof("message") != "done":
+        pass
+    await stopping
+    assert not client.service.alive
+
+
+async def test_an_answer_that_waits_for_its_text_is_told_of_the_stop(start):
+    client = await start()
+    call = client.stub.Synthesize()
+    await call.write(pb.SynthesizeRequest(open=pb.SynthesizeOpen()))
+    while not client.service.engine.live:
+        await asyncio.sleep(0.01)
+    await client.service.stop()
+    with pytest.raises(grpc.aio.AioRpcError, match="is stopping") as caught:
+        await call.read()
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert (await client.refused(answer())).code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_alignment_gives_whole_words(tiny_checkpoint):
+    model = Parley.load(tiny_checkpoint, ("speech_decoder",))
+    clause = split(IDS[7:], WORDS[7:])[0]
+    alignment = Alignment(clause, model.speech_decoder)
+    texts = [alignment.text_at(frame) for frame in range(40)]
+    assert texts[0] == "" and set(texts) == {"", " i", " i am"}

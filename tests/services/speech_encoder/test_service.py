@@ -1,0 +1,286 @@
+"""The speech encoder as its clients see it, over real gRPC, with the real engine."""
+
+import asyncio
+import time
+
+import grpc
+import numpy as np
+import pytest
+import torch
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from parley.media.audio import from_pcm16, to_pcm16
+from parley.models.parley import Parley
+from parley.models.speech import fbank
+from protos.parley.v1 import speech_encoder_pb2 as pb
+from protos.parley.v1.speech_encoder_pb2_grpc import SpeechEncoderStub
+from services.registry import SERVICES
+from services.rpc import tensors
+from services.rpc.errors import retry_after
+from services.rpc.server import start_server
+from services.rpc.streams import deadline_in
+from services.speech_encoder.service import SpeechEncoderService
+from services.speech_encoder.settings import SpeechEncoderSettings
+
+RATE = 16_000
+
+
+def speech(seconds: float, seed: int = 0) -> bytes:
+    rng = np.random.default_rng(seed)
+    return to_pcm16(0.1 * rng.standard_normal(int(seconds * RATE))).tobytes()
+
+
+def numbered(*messages: pb.EncodeSpeechRequest) -> list[pb.EncodeSpeechRequest]:
+    for i, message in enumerate(messages):
+        message.sequence = i
+    return list(messages)
+
+
+def opening(**fields) -> pb.EncodeSpeechRequest:
+    return pb.EncodeSpeechRequest(
+        open=pb.EncodeSpeechOpen(**{"session_id": "s", "turn_id": "t", "sample_rate": RATE} | fields)
+    )
+
+
+def audio(data: bytes) -> pb.EncodeSpeechRequest:
+    return pb.EncodeSpeechRequest(audio=data)
+
+
+def end() -> pb.EncodeSpeechRequest:
+    return pb.EncodeSpeechRequest(end=pb.EncodeSpeechEnd())
+
+
+def utterance(data: bytes, piece: int = 3200) -> list[pb.EncodeSpeechRequest]:
+    pieces = [audio(data[i : i + piece]) for i in range(0, len(data), piece)]
+    return numbered(opening(), *pieces, end())
+
+
+class Client:
+    def __init__(self, service: SpeechEncoderService, channel: grpc.aio.Channel):
+        self.service, self.stub = service, SpeechEncoderStub(channel)
+        self.health = HealthStub(channel)
+
+    async def listen(self, messages) -> list[pb.EncodeSpeechResponse]:
+        return [response async for response in self.stub.Encode(messages)]
+
+    async def refused(self, messages) -> grpc.aio.AioRpcError:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.listen(messages)
+        return caught.value
+
+    async def emptied(self) -> None:
+        """Waits until no row is held."""
+        async with asyncio.timeout(60):
+            while self.service.engine.live or self.service.engine._rows:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def start(tiny_checkpoint):
+    """Starts the service with settings of one's own."""
+    running = []
+
+    async def build(**settings) -> Client:
+        service = SpeechEncoderService(SpeechEncoderSettings(checkpoint=tiny_checkpoint, stop_seconds=0, **settings))
+        await service.start()
+        server, port = await start_server(SERVICES["speech"], service)
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        running.append((service, server, channel))
+        return Client(service, channel)
+
+    yield build
+    for service, server, channel in running:
+        await channel.close()
+        await server.stop(None)
+        await service.stop()
+
+
+@torch.inference_mode()
+def expected(tiny_checkpoint, data: bytes):
+    model = Parley.load(tiny_checkpoint, ["speech_encoder", "speech_adapter", "ctc_head"])
+    features = fbank(from_pcm16(data), model.config.speech)[None]
+    frames, lengths = model.speech_encoder(features, torch.tensor([features.shape[1]]))
+    return model.speech_adapter(frames, lengths)[0][0], model.ctc_head.decode(model.ctc_head(frames)[0])
+
+
+def check(responses: list[pb.EncodeSpeechResponse], data: bytes, wanted) -> None:
+    vectors, transcript = wanted
+    assert [response.sequence for response in responses] == list(range(len(responses)))
+    got = torch.cat([tensors.to_torch(response.chunk.embeddings) for response in responses[:-1]])
+    torch.testing.assert_close(got, vectors, rtol=1e-4, atol=1e-4)
+    done = responses[-1].done
+    assert (done.transcript, done.vectors) == (transcript, len(vectors))
+    assert done.audio_seconds == pytest.approx(len(data) / 2 / RATE)
+    assert done.compute_seconds > 0
+
+
+async def test_many_at_once_hear_what_one_hears(start, tiny_checkpoint):
+    client = await start(max_batch=3)
+    data = [speech(0.3 + 0.4 * i, i) for i in range(6)]
+    answers = await asyncio.gather(*(client.listen(utterance(d, 500 + 700 * i)) for i, d in enumerate(data)))
+    for d, responses in zip(data, answers, strict=True):
+        check(responses, d, expected(tiny_checkpoint, d))
+    await client.emptied()
+
+
+async def test_vectors_come_while_one_still_speaks(start):
+    client = await start()
+    call = client.stub.Encode()
+    first, second, last = numbered(opening(), audio(speech(1.0)), end())
+    await call.write(first)
+    await call.write(second)
+    response = await call.read()
+    assert response.chunk.embeddings.shape[0] > 0
+    await call.write(last)
+    while response.WhichOneof("message") == "chunk":
+        response = await call.read()
+    assert response.done.vectors > 0
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        (numbered(audio(b"")), "begins with one `open`"),
+        (numbered(opening(sample_rate=44_100), end()), "audio of 44100 Hz; this model hears 16000 Hz"),
+        (numbered(opening(), audio(b"abc"), end()), "even number of bytes, not 3"),
+        (numbered(opening(), end()), "0 ms of audio is nothing to hear"),
+        (numbered(opening(), audio(speech(0.05)), end()), "50 ms of audio is nothing to hear; send at least 85 ms"),
+        (
+            [*numbered(opening(), audio(speech(0.1))), pb.EncodeSpeechRequest(sequence=3, end=pb.EncodeSpeechEnd())],
+            "message 3 came",
+        ),
+        (numbered(opening(), opening(), end()), "has no second"),
+    ],
+)
+async def test_bad_input_is_named_and_leaves_nothing_behind(start, messages, reason):
+    client = await start()
+    error = await client.refused(messages)
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert reason in error.details()
+    await client.emptied()
+    assert (await client.listen(utterance(speech(0.5))))[-1].done.vectors > 0
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        (utterance(speech(1.2)), "longer than 1 s"),
+        (numbered(opening(), audio(speech(0.9)), end()), "an audio message of 28800 bytes; send at most 20000"),
+    ],
+)
+async def test_what_is_above_a_limit_is_refused(start, messages, reason):
+    client = await start(max_seconds=1.0, max_message_bytes=20_000)
+    error = await client.refused(messages)
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert reason in error.details()
+    assert retry_after(error) == 0
+    await client.emptied()
+
+
+async def test_full_says_so_and_has_room_again(start):
+    client = await start(max_sessions=1)
+    held = client.stub.Encode()
+    await held.write(numbered(opening())[0])
+    async with asyncio.timeout(60):
+        while not client.service.engine.live:
+            await asyncio.sleep(0.01)
+    error = await client.refused(utterance(speech(0.5)))
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "at capacity: 1 utterances" in error.details()
+    assert retry_after(error) > 0
+    held.cancel()
+    await client.emptied()
+    assert (await client.listen(utterance(speech(0.5))))[-1].done.vectors > 0
+
+
+async def test_a_stream_without_an_end_is_cancelled(start):
+    client = await start()
+    error = await client.refused(numbered(opening(), audio(speech(0.5))))
+    assert error.code() == grpc.StatusCode.CANCELLED
+    assert "without `end`" in error.details()
+    await client.emptied()
+
+
+async def test_silent_and_late_clients_are_ended(start):
+    client = await start(idle_seconds=0.1)
+    for fields, reason in (({}, "nothing arrived"), ({"deadline_ms": deadline_in(0.05)}, "deadline")):
+        call = client.stub.Encode()
+        await call.write(numbered(opening(**fields))[0])
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert reason in caught.value.details()
+    error = await client.refused(numbered(opening(deadline_ms=int(time.time() * 1000) - 5000), end()))
+    assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    await client.emptied()
+
+
+async def test_a_failing_step_ends_its_utterances_and_no_others(start, monkeypatch):
+    client = await start()
+    engine = client.service.engine
+    step, broken = engine.stream.step, [True]
+
+    def fail_once(limit=None):
+        if broken.pop() if broken else False:
+            raise RuntimeError("out of memory")
+        return step(limit)
+
+    monkeypatch.setattr(engine.stream, "step", fail_once)
+    error = await client.refused(utterance(speech(0.5)))
+    assert error.code() == grpc.StatusCode.INTERNAL
+    assert "memory" not in error.details()
+    await client.emptied()
+    assert (await client.listen(utterance(speech(0.5))))[-1].done.vectors > 0
+    assert client.service.alive
+
+
+async def test_audio_that_breaks_the_engine_fails_its_utterance_alone(start, monkeypatch):
+    client = await start()
+    stream = client.service.engine.stream
+    feed = stream.feed
+
+    def fail_on_loud(row, samples):
+        if abs(samples).max() > 0.9:
+            raise RuntimeError("a filter bank overflowed")
+        feed(row, samples)
+
+    monkeypatch.setattr(stream, "feed", fail_on_loud)
+    loud = to_pcm16(np.ones(8000)).tobytes()
+    good, error = await asyncio.gather(client.listen(utterance(speech(0.5))), client.refused(utterance(loud)))
+    assert error.code() == grpc.StatusCode.INTERNAL and "overflowed" not in error.details()
+    assert good[-1].done.vectors > 0
+    await client.emptied()
+    assert client.service.alive
+
+
+async def test_an_engine_that_dies_tells_those_who_wait_and_health(start, monkeypatch):
+    client = await start()
+    assert (await client.health.Check(HealthCheckRequest())).status == HealthCheckResponse.SERVING
+    call = client.stub.Encode()
+    await call.write(numbered(opening())[0])
+    async with asyncio.timeout(60):
+        while not client.service.engine._rows:
+            await asyncio.sleep(0.01)
+    monkeypatch.setattr(client.service.engine.stream, "ready", lambda: 1 / 0)
+    await call.write(pb.EncodeSpeechRequest(sequence=1, audio=speech(0.1)))
+    assert await call.code() == grpc.StatusCode.INTERNAL
+    assert "division" not in await call.details()
+    assert (await client.health.Check(HealthCheckRequest())).status == HealthCheckResponse.NOT_SERVING
+    error = await client.refused(utterance(speech(0.5)))
+    assert error.code() == grpc.StatusCode.UNAVAILABLE and "has failed" in error.details()
+
+
+async def test_chunks_may_be_set_in_the_environment(start, monkeypatch):
+    monkeypatch.setenv("PARLEY_SPEECH_ENCODER_CHUNK_SIZE", "-1")
+    client = await start()
+    responses = await client.listen(utterance(speech(1.0)))
+    assert [response.WhichOneof("message") for response in responses] == ["chunk", "done"]
+
+
+async def test_a_stopped_engine_is_not_healthy(tiny_checkpoint):
+    service = SpeechEncoderService(SpeechEncoderSettings(checkpoint=tiny_checkpoint, stop_seconds=0))
+    await service.start()
+    assert service.alive
+    await service.stop()
+    assert not service.alive

@@ -1,0 +1,141 @@
+"""Training on from a checkpoint that others began: any stage, over records or over nano's world."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+
+from cli.main import main
+from parley.checkpoints.checkpoint import load_part, load_tokenizer, read_manifest
+from parley.checkpoints.importers.vita15 import LICENCE, import_published
+from parley.media.audio import write_wav
+from parley.models.parley import Parley
+from training.recipe import stage
+from training.stages.finetune import train_on
+
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "vita15-tiny"
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory, chatml_tokenizer: Tokenizer) -> Path:
+    folder = tmp_path_factory.mktemp("imported")
+    shutil.copytree(FIXTURE, folder / "release", copy_function=os.symlink)
+    chatml_tokenizer.save(str(folder / "release" / "tokenizer.json"))
+    import_published(folder / "release", folder / "out")
+    return folder / "out"
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    """A file of LLaVA/VITA records: a picture asked about in writing, another aloud, and speech that asks nothing."""
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+        write_wav(tmp_path / f"{i}.wav", 0.1 * rng.standard_normal(8000), 16_000)
+    conversations = [
+        ("0.png", None, "<image>\nwhat is it?", "a red square.", None),
+        ("1.png", "0.wav", "<image>\n<audio>", "a blue triangle.", None),
+        (None, "1.wav", "<audio>", "", 1),
+    ]
+    content = []
+    for i, (image, audio, asked, answer, refused) in enumerate(conversations):
+        record = {"id": str(i), "set": "test"} | ({"image": image} if image else {})
+        record |= ({"audio": [audio]} if audio else {}) | ({} if refused is None else {"inserted_id": refused})
+        turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": answer}]
+        content.append(record | {"conversations": turns})
+    (tmp_path / "pictures.json").write_text(json.dumps(content[:1]))
+    file = tmp_path / "records.json"
+    file.write_text(json.dumps(content))
+    return file
+
+
+def changed(before: Path, after: Path, part: str) -> bool:
+    old, new = load_part(before, part, dtype=torch.float32), load_part(after, part, dtype=torch.float32)
+    return any(not torch.equal(old[name], new[name]) for name in old)
+
+
+def test_an_imported_model_trains_on_over_records_stage_by_stage(imported: Path, records: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train_on("1.1", imported, run, records=records.with_name("pictures.json"), steps=2)
+    first = read_manifest(run / "1.1")
+    assert {part for part in first.parts if changed(imported, run / "1.1", part)} == {"vision_adapter"}
+    train_on("2.2", run / "1.1", run, records=records, steps=2)
+    second, config = read_manifest(run / "2.2"), read_manifest(imported).config
+    assert second.lineage == ["imported", "1.1", "2.2"] and second.licence == LICENCE and second.config == config
+    assert tuple(second.parts) == tuple(read_manifest(imported).parts)
+    for part in ("language", "speech_encoder", "speech_prompt", "vision_encoder"):
+        assert changed(imported, run / "2.2", part), part
+    assert not changed(imported, run / "2.2", "speech_decoder")
+    assert load_tokenizer(run / "2.2").get_vocab_size() > 0
+    reply = Parley.load(run / "2.2").reply([{"role": "user", "content": "hello"}], max_tokens=3, always=True)
+    assert reply.token_ids
+
+
+def test_without_records_it_learns_from_the_world(imported: Path, tmp_path: Path) -> None:
+    train_on("2.1b", imported, tmp_path / "run", steps=1)
+    manifest = read_manifest(tmp_path / "run" / "2.1b")
+    assert manifest.parts["speech_adapter"].stage == "2.1b" and manifest.parts["language"].stage == "imported"
+    assert manifest.data["samples"] == {"transcriptions": stage("2.1b").nano.batch}
+    with pytest.raises(ValueError, match=r"2\.1b is there already"):
+        train_on("2.1b", imported, tmp_path / "run", steps=1)
+
+
+def test_the_released_codec_and_voice_train_on(imported: Path, tmp_path: Path) -> None:
+    train_on("3.2", imported, tmp_path / "run", steps=1)
+    assert changed(imported, tmp_path / "run" / "3.2", "speech_decoder")
+    assert not changed(imported, tmp_path / "run" / "3.2", "codec_decoder")
+
+
+def test_an_initialised_model_trains_on(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model, run = Parley.load(tiny_checkpoint), tmp_path / "run"
+    model.save(tmp_path / "start", stage="initialised")
+    train_on("2.1a", tmp_path / "start", run, steps=1)
+    assert changed(tmp_path / "start", run / "2.1a", "ctc_head")
+    train_on("1.1", run / "2.1a", run, steps=1)
+    # What is still fresh begins as large as the embeddings, whatever has been trained in the meantime.
+    trained = Parley.load(run / "1.1", ["vision_encoder", "vision_adapter", "language"])
+    made = trained.vision_adapter(trained.vision_encoder(torch.randn(4, 3, 32, 32)))
+    size = trained.language.get_input_embeddings().weight.square().mean()
+    assert 0.5 < (made.square().mean() / size).sqrt() < 2
+    assert read_manifest(run / "1.1").lineage == ["initialised", "2.1a", "1.1"]
+
+
+def test_the_command_trains_on(imported: Path, records: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    def parley(*arguments: str | Path) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["parley", "train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code or 0, capsys.readouterr().err
+
+    run = tmp_path / "run"
+    status, _ = parley("--from", imported, "--stage", "2.2", "--run", run, "--data", records, "--steps", "1")
+    assert status == 0 and (run / "report.md").exists()
+    status, err = parley("--from", imported, "--stage", "2.2")
+    assert (status, err) == (2, "parley: --from trains one stage: name it with --stage, and where it goes with --run\n")
+    status, err = parley("--data", records)
+    assert status == 2 and "--data goes with --from" in err
+
+
+def test_what_cannot_be_is_refused_with_nothing_written(imported: Path, records: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name, data, says in (
+        ("2.1a", None, "trains the CTC head, which vita-1.5 does not have"),
+        ("9", None, "no stage '9'"),
+        ("0.2", records, "does not learn from dialogues"),
+        ("1.1", records, "records with audio, which stage 1.1 does not take in"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            train_on(name, imported, run, records=data, steps=1)
+    records.write_text(json.dumps([{"id": "0", "image": "nowhere.png", "conversations": []}]))
+    with pytest.raises(ValueError, match="1 records cannot be learned from"):
+        train_on("1.1", imported, run, records=records, steps=1)
+    assert not run.exists()
