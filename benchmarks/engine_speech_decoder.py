@@ -76,7 +76,7 @@ def one_by_one(model: Parley, table: torch.Tensor, voice: list[int], clauses: li
     codec, frames = model.config.codec, 0
     began = time.perf_counter()
     for clause in clauses:
-        codes = model.speech_decoder.speak(clause.ids, table)
+        codes = model.speech_decoder.generate(clause.ids, table)
         model.codec_decoder(codes[None], torch.tensor([voice]))
         frames += len(codes)
     seconds = time.perf_counter() - began

@@ -155,7 +155,7 @@ class Engine(EngineThread):
             self._leave(self._rows.index(answer))
 
     def _leave(self, row: int) -> None:
-        last = self.cache.leave(row)
+        last = self.cache.free(row)
         self._rows[row], self._last[row] = self._rows[last], self._last[last]
         self._rows.pop()
         self._last.pop()
@@ -183,7 +183,7 @@ class Engine(EngineThread):
     def _join(self) -> None:
         """Gives free rows to the answers that have waited longest, and reads their clauses."""
         joining = []
-        while self._waiting and len(self._rows) < self.cache.rows:
+        while self._waiting and len(self._rows) < self.cache.slots:
             answer = self._waiting.popleft()
             clause = answer.waiting.popleft()
             self._rows.append(answer)  # before anything can fail: who is in a row is told
@@ -193,7 +193,7 @@ class Engine(EngineThread):
             joining.append(answer)
         if joining:
             started = time.perf_counter()
-            self.decoder.join(self.cache, Text.of([answer.saying.clause.ids for answer in joining], self.table))
+            self.decoder.prefill(self.cache, Text.of([answer.saying.clause.ids for answer in joining], self.table))
             self._charge(joining, started)
 
     def _say(self) -> None:
@@ -201,7 +201,7 @@ class Engine(EngineThread):
         started = time.perf_counter()
         logits = self.decoder.step(self.cache, torch.tensor(self._last, device=self.device))
         generators = [answer.generator for answer in self._rows]
-        self._last = self.decoder.choose(logits, generators, self.settings.top_k or None).tolist()
+        self._last = self.decoder.sample(logits, generators, self.settings.top_k or None).tolist()
         for answer, token in zip(self._rows, self._last, strict=True):
             saying = answer.saying
             if token == self.decoder.config.eos:
@@ -266,14 +266,14 @@ class Engine(EngineThread):
 @torch.inference_mode()
 def warm_up(engine: Engine) -> None:
     """Speaks a few tokens through each shape of a step, before the engine's thread exists."""
-    codes = engine.decoder.speak([0, 1, 2], engine.table, top_k=1)[: engine.chunk_tokens]
+    codes = engine.decoder.generate([0, 1, 2], engine.table, top_k=1)[: engine.chunk_tokens]
     cache = engine.cache
-    rows = min(2, cache.rows)
-    engine.decoder.join(cache, Text.of([[0, 1, 2]] * rows, engine.table))
+    rows = min(2, cache.slots)
+    engine.decoder.prefill(cache, Text.of([[0, 1, 2]] * rows, engine.table))
     for _ in range(3):
         engine.decoder.step(cache, torch.full((rows,), engine.decoder.config.sos, device=engine.device))
     while cache.size:
-        cache.leave(cache.size - 1)
+        cache.free(cache.size - 1)
     voice = torch.zeros(1, engine.codec.voice_quantizer.groups, dtype=torch.long, device=engine.device)
     for length in {engine.settings.first_chunk_tokens + engine.ahead, len(codes)} - {0}:
         decode_chunk(engine.codec, torch.zeros(1, length, dtype=torch.long, device=engine.device), voice, 0, 0)

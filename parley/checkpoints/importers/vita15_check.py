@@ -138,11 +138,11 @@ def _speech_decoder(model: Parley, wanted: Expected) -> Iterator[tuple[str, Tens
     table = model.language.get_input_embeddings().weight
     text = Text.of([wanted["decoder.text_ids"].tolist()], table)
     yield "decoder.hidden_in", text.embeddings.reshape(1, -1, decoder.config.hidden_size)
-    yield "decoder.nar_out", decoder.read_text(text)
+    yield "decoder.nar_out", decoder.encode_text(text)
     yield "decoder.teacher_logits", decoder(text, wanted["decoder.teacher_tokens"][None])[0]
     count = len(wanted["decoder.greedy_tokens"])
     cache = decoder.cache(1, text.ids.shape[1] * decoder.cuts + 2 + count)
-    decoder.join(cache, text)
+    decoder.prefill(cache, text)
     token, tokens = torch.tensor([decoder.config.sos]), []
     for _ in range(count):
         # The plain likeliest one: the published greedy run lets no token out.

@@ -94,7 +94,7 @@ def whole(tiny_checkpoint):
         table = model.language.get_input_embeddings().weight
         spoken = []
         for clause in split(list(ids), list(words)):
-            codes = model.speech_decoder.speak(clause.ids, table)
+            codes = model.speech_decoder.generate(clause.ids, table)
             spoken.append(model.codec_decoder(codes[None], torch.tensor([model.config.codec.default_speaker]))[0])
         return torch.cat(spoken).numpy()
 
