@@ -26,7 +26,7 @@ SERVICE = "speech_encoder"
 class Heard:
     """An output on its way to the event loop."""
 
-    output: StreamOutput  # vectors on the CPU
+    output: StreamOutput  # embeddings on the CPU
     compute_seconds: float  # of the utterance so far, its share of the batches it was in
 
 
@@ -105,7 +105,7 @@ class Engine(EngineThread):
 
     def _count(self) -> None:
         metrics.SESSIONS.labels(SERVICE).set(len(self._rows))
-        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._rows) * self.stream.row_bytes)
+        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._rows) * self.stream.slot_bytes)
 
     def step(self) -> bool:
         ready = self.stream.ready()
@@ -115,7 +115,7 @@ class Engine(EngineThread):
         self._batch = [self._rows[row] for row in ready[: self.settings.max_batch]]
         started = time.perf_counter()
         outputs = self.stream.step(self.settings.max_batch)
-        outputs = {row: output._replace(vectors=output.vectors.cpu()) for row, output in outputs.items()}
+        outputs = {row: output._replace(embeddings=output.embeddings.cpu()) for row, output in outputs.items()}
         seconds = time.perf_counter() - started
         metrics.BATCH_SIZE.labels(SERVICE).observe(len(outputs))
         metrics.STEP_SECONDS.labels(SERVICE).observe(seconds)

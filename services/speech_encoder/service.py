@@ -52,10 +52,10 @@ class SpeechEncoderService(EngineService[Engine], rpcs.SpeechEncoderServicer):
                 async with streams.within(opened.deadline_ms):
                     heard = await utterance.next()
                 output = heard.output
-                if len(output.vectors) or output.transcript != transcript:
+                if len(output.embeddings) or output.transcript != transcript:
                     transcript = output.transcript
-                    vectors += len(output.vectors)
-                    chunk = pb.SpeechChunk(embeddings=tensors.from_torch(output.vectors), transcript=transcript)
+                    vectors += len(output.embeddings)
+                    chunk = pb.SpeechChunk(embeddings=tensors.from_torch(output.embeddings), transcript=transcript)
                     yield pb.EncodeSpeechResponse(sequence=sequence, chunk=chunk)
                     sequence += 1
                 if output.done:
