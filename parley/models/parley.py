@@ -115,7 +115,7 @@ class Parley(nn.Module):
     def writer(self) -> PromptWriter:
         """Renders messages for this model. Raises `ValueError` if it came without a tokenizer."""
         if self.tokenizer is None:
-            raise ValueError("the model has no tokenizer: words cannot be read")
+            raise ValueError("the model has no tokenizer: it cannot read or write text")
         return PromptWriter.of(self.config.language, self.tokenizer)
 
     @property

@@ -132,7 +132,7 @@ class Attention(nn.Module):
             key = torch.cat([past.key, key], 2)
             value = torch.cat([past.value, value], 2)
             bias = torch.cat([past.bias, bias], 2)
-        # A frame that attends to nothing (padding outside every chunk) gets zeros: softmax over only -inf is defined so.
+        # A frame that attends to nothing (padding outside every chunk) gets zeros: attention defines it so.
         scores = torch.where(visible, 0.0, -torch.inf).to(x.dtype)
         if not self.rotary:
             scores = scores + bias[:, :, None]

@@ -3,8 +3,8 @@
 Notable points:
 - Each utterance has a slot. A step runs the next chunk of every utterance that has one; utterances begin and end
   between any two steps.
-- The output is the same as of the whole utterance under the same chunk mask: the filter bank, both convolutions, the attention, the
-  causal convolution and the adapter each keep exactly the past they can reach.
+- The output is the same as of the whole utterance under the same chunk mask: the filter bank, both convolutions, the
+  attention, the causal convolution and the adapter each keep exactly the past they can reach.
 - The state of an utterance has a fixed size: it depends on the chunk size and on how many past chunks are attended to,
   not on the length of the utterance.
 - A model without chunks (chunk_size -1) encodes an utterance whole: mel frames are collected, up to `max_seconds`, and

@@ -113,7 +113,7 @@ def _language(model: Parley, wanted: Expected) -> Iterator[tuple[str, Tensor]]:
             pictures += 1
         elif token == AUDIO:
             length = int(wanted["speech.lengths"][utterances])
-            pieces += [model.speech_prompt.vectors, _hear(model, wanted["speech.batch"][utterances, :length])]
+            pieces += [model.speech_prompt.vectors, _encode_speech(model, wanted["speech.batch"][utterances, :length])]
             utterances += 1
         else:
             pieces.append(table(token[None]))
@@ -128,7 +128,7 @@ def _language(model: Parley, wanted: Expected) -> Iterator[tuple[str, Tensor]]:
     yield "llm.greedy_ids", torch.cat(ids)
 
 
-def _hear(model: Parley, features: Tensor) -> Tensor:
+def _encode_speech(model: Parley, features: Tensor) -> Tensor:
     frames, lengths = model.speech_encoder(features[None], torch.tensor([len(features)]))
     return model.speech_adapter(frames, lengths)[0][0]
 

@@ -4,7 +4,8 @@ Notable points:
 - The codebooks belong to the decoder: decoding needs one part, encoding both.
 - A frame has `groups × layers` codes (one in both presets). With one, codes are [b, t]; with more, [b, t, codes],
   residual rounds outermost.
-- A speaker is a few integers, one code a group for a whole utterance. The generator adds their codewords to every frame.
+- A speaker is a few integers, one code a group for a whole utterance. The generator adds their codewords to every
+  frame.
 - The codebooks are buffers: they are trained by running means of the vectors assigned to them, not by a gradient.
 - `voice_quantizer` and the other modules called `voice` hold speaker tokens; stored tensors have these names.
 """
