@@ -22,6 +22,7 @@ from parley.checkpoints.importers.qwen_internvit import init_pretrained
 from parley.checkpoints.importers.vita15 import import_published
 from parley.config import STATES, preset
 from parley.media.audio import to_pcm16
+from parley.media.messages import read_media
 from protos.parley.v1 import speech_decoder_pb2, speech_encoder_pb2, vision_encoder_pb2
 from protos.parley.v1.language_model_pb2_grpc import LanguageModelStub
 from protos.parley.v1.speech_decoder_pb2_grpc import SpeechDecoderStub
@@ -173,7 +174,8 @@ async def test_a_turn_with_picture_and_speech_goes_through_all_four_services(ori
 
     sent = to_pcm16(waveform).astype(np.float32) / 2**15
     content = [{"type": "image", "image": picture}, {"type": "audio", "audio": sent}]
-    want = model.reply([{"role": "user", "content": content}], max_tokens=8, speak=False)
+    messages = read_media([{"role": "user", "content": content}], config)
+    want = model.reply(messages, max_tokens=8, speak=False)
     assert STATES[state.state - 1] == want.state
     assert list(state.probabilities) == pytest.approx(want.probabilities, abs=1e-3)
     assert [token.id for token in tokens] == want.token_ids

@@ -453,7 +453,7 @@ def test_a_file_that_carries_code_is_refused_and_does_not_run(
         ("InternViT-300M-448px/config.json", {"norm_type": "group"}, "norm: Input should be"),
         ("InternViT-300M-448px/config.json", {"image_size": 60}, "does not divide into patches"),
         ("vita_tts_ckpt/codec/model.json", {"upsample_rates": "8553"}, "upsample_rates is '8553'"),
-        ("vita_tts_ckpt/codec/model.json", {"global_tokens": [1, 2]}, "released voice has 2 tokens, not 8"),
+        ("vita_tts_ckpt/codec/model.json", {"global_tokens": [1, 2]}, "released speaker has 2 tokens, not 8"),
     ],
 )
 def test_settings_that_are_not_computed_here_are_refused(
