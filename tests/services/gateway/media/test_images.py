@@ -19,7 +19,7 @@ async def test_what_one_gateway_kept_another_finds_by_itself(make_gateway, conne
     before = encoded()
     for _ in range(2):
         client = await connect(await make_gateway(), text_only=True)
-        assert (await client.ask(question)).reason == "complete"
+        assert (await client.ask(question)).complete
     assert encoded() == before + 1
 
 
@@ -27,20 +27,20 @@ async def test_what_other_weights_made_is_not_found(make_gateway, connect, servi
     question = Question(text="what is it?", images=[draw("plum")])
     here = await make_gateway()
     client = await connect(here, text_only=True)
-    assert (await client.ask(question)).reason == "complete"
+    assert (await client.ask(question)).complete
     (kept,) = [
         (part.kind, part.hash)
         for message in await here.service.store.history(client.session_id)
         for part in message.parts
         if part.kind == "image"
     ]
-    await asyncio.to_thread(services.start, "vision", "changed", checkpoint=silent_checkpoint)
-    there = await make_gateway(vision=f"127.0.0.1:{services.ports['changed']}")
+    await asyncio.to_thread(services.start, "vision_encoder", "changed", checkpoint=silent_checkpoint)
+    there = await make_gateway(upstream__vision_encoder=f"127.0.0.1:{services.ports['changed']}")
     before = encoded()
-    assert (await (await connect(there, text_only=True)).ask(question)).reason == "complete"
+    assert (await (await connect(there, text_only=True)).ask(question)).complete
     assert encoded() == before + 1
     names = [await gateway.service.upstream.weights("vision") for gateway in (here, there)]
     assert all(names) and names[0] != names[1]
-    for gateway, found in ((here, 1), (there, 1), (await make_gateway(vision="127.0.0.1:9"), 0)):
+    for gateway, found in ((here, 1), (there, 1), (await make_gateway(upstream__vision_encoder="127.0.0.1:9"), 0)):
         assert len(await Embeddings(gateway.service.store, gateway.service.upstream).get([kept])) == found
     await asyncio.to_thread(services.kill, "changed")
