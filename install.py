@@ -92,37 +92,39 @@ def choose_torch_index(named: str, gpu: str) -> str:
     if named:
         return named
     if gpu == "1" or (gpu == "" and has_nvidia_driver()):
-        say("torch with CUDA, several GB; GPU=0 takes the CPU build")
+        why = "GPU=1" if gpu else "there is an NVIDIA driver"
+        say(f"{why}: torch from pip's own index, several GB if with CUDA; GPU=0 takes the CPU build")
         return ""
     if not cuda_packages():
         return ""
-    why = "GPU=0" if gpu == "0" else "no NVIDIA driver here"
+    why = "GPU=0" if gpu else "no NVIDIA driver here"
     say(f"{why}: torch for the CPU from {CPU_INDEX}; GPU=1 takes the CUDA build, TORCH_INDEX another index")
     return CPU_INDEX
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "extras", nargs="*", help="extras of pyproject.toml to install: gateway, model, serve, train, test"
-    )
+    parser.add_argument("extras", nargs="*", help="extras of pyproject.toml: gateway, model, serve, train, test")
     parser.add_argument("--torch-index", default="", help="the index to take torch from")
     parser.add_argument("--gpu", default="", choices=["", "0", "1"], help="1: torch with CUDA, 0: torch for the CPU")
     return parser.parse_args(arguments)
 
 
+def check(extras: list[str], table: dict[str, list[str]]) -> None:
+    """Exits if an extra is not in pyproject.toml."""
+    if unknown := set(extras) - table.keys():
+        sys.exit(f"install: there is no extra {', '.join(sorted(unknown))}; there are {', '.join(table)}")
+
+
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
-    if sys.version_info < (3, 11):
-        sys.exit(
-            f"install: Parley needs Python 3.11 or newer, this is {sys.version.split()[0]}; name one: make PYTHON=…"
-        )
+    if sys.version_info < (3, 11):  # noqa: UP036 (an older Python may run this file)
+        found = sys.version.split()[0]
+        sys.exit(f"install: Parley needs Python 3.11 or newer, this is {found}; name another: make PYTHON=…")
     table = extras_table()
-    if unknown := set(options.extras) - table.keys():
-        sys.exit(f"install: there is no extra {', '.join(sorted(unknown))}; there are {', '.join(table)}")
-    index = ""
-    if "model" in with_included(set(options.extras), table):
-        index = choose_torch_index(options.torch_index, options.gpu)
+    check(options.extras, table)
+    has_torch = "model" in with_included(set(options.extras), table)
+    index = choose_torch_index(options.torch_index, options.gpu) if has_torch else ""
     say("installing pinned packages; the first time this takes minutes")
     if index:
         pip("install", "-qq", "--no-deps", "--index-url", index, torch_pin())
