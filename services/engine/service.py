@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from pathlib import Path
 from typing import Generic, TypeVar
 
-from parley.checkpoints.checkpoint import MANIFEST
+from parley.checkpoints import Checkpoint
 from services.engine.settings import ServiceSettings
 from services.engine.thread import EngineThread
 
@@ -22,10 +20,11 @@ class EngineService(Generic[E]):
     def __init__(self, settings: ServiceSettings):
         self.settings = settings
         self.engine: E | None = None  # once started
+        self.checkpoint: Checkpoint | None = None  # once started: everything is loaded from this one reading
         self.weights = ""  # their name, once started
 
     def load(self) -> E:
-        """The engine over its parts of the checkpoint, warmed up as far as it can be before its thread runs.
+        """The engine over its parts of `self.checkpoint`, warmed up as far as it can be before its thread runs.
 
         Runs in a thread of its own. Raises `ValueError` where the checkpoint or the settings do not fit.
         """
@@ -35,7 +34,8 @@ class EngineService(Generic[E]):
         """Has the running engine answer once, where `load` did not."""
 
     async def start(self) -> None:
-        self.weights = await asyncio.to_thread(_fingerprint, self.settings.checkpoint)
+        self.checkpoint = await asyncio.to_thread(Checkpoint.open, self.settings.checkpoint)
+        self.weights = self.checkpoint.fingerprint
         self.engine = await asyncio.to_thread(self.load)
         self.engine.start()
         await self.warm_up()
@@ -48,11 +48,3 @@ class EngineService(Generic[E]):
     @property
     def alive(self) -> bool:
         return self.engine is not None and self.engine.alive
-
-
-def _fingerprint(checkpoint: Path) -> str:
-    """A name for the weights in a folder, the same for every copy of it; empty where there are none."""
-    try:
-        return hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()[:16]
-    except OSError:  # `load` says what is wrong with the folder
-        return ""

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from parley.media.audio import to_pcm16
+from parley.models.codec import decode_chunk, overlap
 from parley.models.codec.base import CodecDecoder
-from parley.models.codec.codec import decode_chunk, overlap
 from parley.models.speech_decoder import SpeechDecoder, Text
 from parley.text.clauses import Clause
 from services.engine.thread import EngineThread, Request

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 
 import torch
 
-from parley.checkpoints.checkpoint import load_tensor
-from parley.models.parley import Parley
+from parley.checkpoints import load_model
 from parley.text.clauses import ClauseSplitter
 from protos.parley.v1 import speech_decoder_pb2 as pb
 from protos.parley.v1 import speech_decoder_pb2_grpc as rpcs
@@ -28,8 +27,8 @@ class SpeechDecoderService(EngineService[Engine], rpcs.SpeechDecoderServicer):
     def load(self) -> Engine:
         """Says something."""
         settings, dtype = self.settings, getattr(torch, self.settings.dtype)
-        model = Parley.load(settings.checkpoint, PARTS, settings.device, dtype)
-        table = load_tensor(settings.checkpoint, "language", EMBEDDINGS).to(settings.device, dtype)
+        model = load_model(self.checkpoint, PARTS, settings.device, dtype)
+        table = self.checkpoint.tensor("language", EMBEDDINGS).to(settings.device, dtype)
         self.codec = model.config.codec
         engine = Engine(model.speech_decoder, model.codec_decoder, table, self.codec.sample_rate, settings)
         warm_up(engine)
@@ -65,9 +64,9 @@ class SpeechDecoderService(EngineService[Engine], rpcs.SpeechDecoderServicer):
 
     def _voice(self, voice: list[int]) -> list[int]:
         """The voice's tokens, or the checkpoint's own voice for none."""
-        count, codes = self.codec.num_voice_tokens, self.codec.voice_codes
+        count, codes = self.codec.num_speaker_tokens, self.codec.speaker_codes
         if not voice:
-            return list(self.codec.default_voice) or [0] * count
+            return list(self.codec.default_speaker) or [0] * count
         if len(voice) != count or not all(0 <= token < codes for token in voice):
             raise ValueError(f"a voice is {count} tokens from 0 to {codes - 1}; got {voice[:20]}")
         return voice

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 
 import torch
 
-from parley.checkpoints.checkpoint import read_manifest
+from parley.checkpoints import load_model
 from parley.media.audio import from_pcm16
-from parley.models.parley import Parley
 from parley.models.speech import MIN_MEL_FRAMES
 from protos.parley.v1 import speech_encoder_pb2 as pb
 from protos.parley.v1 import speech_encoder_pb2_grpc as rpcs
@@ -30,9 +29,8 @@ class SpeechEncoderService(EngineService[Engine], rpcs.SpeechEncoderServicer):
     def load(self) -> Engine:
         """Hears a second of silence."""
         settings = self.settings
-        stored = read_manifest(settings.checkpoint).parts
-        parts = PARTS + tuple(part for part in OPTIONAL_PARTS if part in stored)
-        model = Parley.load(settings.checkpoint, parts, settings.device, getattr(torch, settings.dtype))
+        parts = PARTS + tuple(part for part in OPTIONAL_PARTS if part in self.checkpoint.parts)
+        model = load_model(self.checkpoint, parts, settings.device, getattr(torch, settings.dtype))
         self.config = model.config.speech
         engine = Engine(model.speech_encoder, model.speech_adapter, model.ctc_head, settings)
         warm_up(engine)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from parley.models.parley import Parley
-from parley.models.vision import TooLargeError, frames_to_pixels, read_image, read_video, tile
+from parley.checkpoints import load_model
+from parley.media.image import TooLargeError, frames_to_pixels, read_image, tile
+from parley.media.video import read_video
 from protos.parley.v1 import vision_encoder_pb2 as pb
 from protos.parley.v1 import vision_encoder_pb2_grpc as rpcs
 from services.engine.service import EngineService
@@ -35,7 +37,7 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
     def load(self) -> Engine:
         """Encodes an empty picture, and a full batch of them."""
         settings = self.settings
-        model = Parley.load(settings.checkpoint, PARTS, settings.device, getattr(torch, settings.dtype))
+        model = load_model(self.checkpoint, PARTS, settings.device, getattr(torch, settings.dtype))
         self.config = model.config.vision
         engine = Engine(model.vision_encoder, model.vision_adapter, settings)
         for tiles in {1, settings.max_batch}:
@@ -71,12 +73,13 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
         most = self.settings.max_pixels
         match request.WhichOneof("input"):
             case "image":
-                return tile(read_image(request.image, most), self.config)
+                return torch.from_numpy(tile(read_image(request.image, most), self.config))
             case "video":
-                return frames_to_pixels(read_video(request.video, self.config, most), self.config)
+                return torch.from_numpy(frames_to_pixels(read_video(request.video, self.config, most), self.config))
             case _:  # one at a time: of a large frame only its small tensor is kept
                 frames = request.frames.images
-                return torch.cat([frames_to_pixels([read_image(data, most)], self.config) for data in frames])
+                tiles = [frames_to_pixels([read_image(data, most)], self.config) for data in frames]
+                return torch.from_numpy(np.concatenate(tiles))
 
 
 def check_sizes(request: pb.EncodeVisionRequest, settings: VisionEncoderSettings) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from parley.checkpoints import load_model
 from parley.media.audio import from_pcm16
-from parley.models.parley import Parley
 from parley.text.clauses import split
 from protos.parley.v1 import speech_decoder_pb2 as pb
 from protos.parley.v1.speech_decoder_pb2_grpc import SpeechDecoderStub
@@ -87,7 +87,7 @@ def sound(chunks) -> np.ndarray:
 @pytest.fixture(scope="module")
 def whole(tiny_checkpoint):
     """What the model says in one piece, clause by clause, without pauses."""
-    model = Parley.load(tiny_checkpoint, ("speech_decoder", "codec_decoder", "language"))
+    model = load_model(tiny_checkpoint, ("speech_decoder", "codec_decoder", "language"))
 
     @torch.inference_mode()
     def speak(ids=IDS, words=WORDS) -> np.ndarray:
@@ -95,7 +95,7 @@ def whole(tiny_checkpoint):
         spoken = []
         for clause in split(list(ids), list(words)):
             codes = model.speech_decoder.speak(clause.ids, table)
-            spoken.append(model.codec_decoder(codes[None], torch.tensor([model.config.codec.default_voice]))[0])
+            spoken.append(model.codec_decoder(codes[None], torch.tensor([model.config.codec.default_speaker]))[0])
         return torch.cat(spoken).numpy()
 
     return speak
@@ -277,7 +277,7 @@ async def test_an_answer_that_waits_for_its_text_is_told_of_the_stop(start):
 
 
 def test_alignment_gives_whole_words(tiny_checkpoint):
-    model = Parley.load(tiny_checkpoint, ("speech_decoder",))
+    model = load_model(tiny_checkpoint, ("speech_decoder",))
     clause = split(IDS[7:], WORDS[7:])[0]
     alignment = Alignment(clause, model.speech_decoder)
     texts = [alignment.text_at(frame) for frame in range(40)]

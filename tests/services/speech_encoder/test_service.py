@@ -10,8 +10,8 @@ import torch
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from parley.checkpoints import load_model
 from parley.media.audio import from_pcm16, to_pcm16
-from parley.models.parley import Parley
 from parley.models.speech import fbank
 from protos.parley.v1 import speech_encoder_pb2 as pb
 from protos.parley.v1.speech_encoder_pb2_grpc import SpeechEncoderStub
@@ -98,10 +98,10 @@ async def start(tiny_checkpoint):
 
 @torch.inference_mode()
 def expected(tiny_checkpoint, data: bytes):
-    model = Parley.load(tiny_checkpoint, ["speech_encoder", "speech_adapter", "ctc_head"])
+    model = load_model(tiny_checkpoint, ["speech_encoder", "speech_adapter", "ctc_head"])
     features = fbank(from_pcm16(data), model.config.speech)[None]
     frames, lengths = model.speech_encoder(features, torch.tensor([features.shape[1]]))
-    return model.speech_adapter(frames, lengths)[0][0], model.ctc_head.decode(model.ctc_head(frames)[0])
+    return model.speech_adapter(frames, lengths)[0][0], model.ctc_head.transcribe(frames[0])
 
 
 def check(responses: list[pb.EncodeSpeechResponse], data: bytes, wanted) -> None:

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from parley.models.parley import Parley
-from parley.models.vision import frames_to_pixels, read_image, tile
+from parley.checkpoints import load_model
+from parley.media.image import frames_to_pixels, read_image, tile
 from protos.parley.v1 import vision_encoder_pb2 as pb
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
 from services.registry import SERVICES
@@ -93,7 +93,7 @@ async def start(tiny_checkpoint):
 
 @pytest.fixture
 def model(tiny_checkpoint):
-    return Parley.load(tiny_checkpoint, ["vision_encoder", "vision_adapter"])
+    return load_model(tiny_checkpoint, ["vision_encoder", "vision_adapter"])
 
 
 @torch.inference_mode()
@@ -115,9 +115,10 @@ async def test_requests_share_steps_and_get_their_own(start, model, settings):
         *(client.encode(image=data) for data in files), client.encode(frames=pb.Frames(images=frames))
     )
     for data, response in zip(files, singles, strict=True):
-        check(response, expected(model, tile(read_image(data), model.config.vision)))
+        check(response, expected(model, torch.from_numpy(tile(read_image(data), model.config.vision))))
         assert response.pictures == 1
-    check(many, expected(model, frames_to_pixels([read_image(data) for data in frames], model.config.vision)))
+    pixels = frames_to_pixels([read_image(data) for data in frames], model.config.vision)
+    check(many, expected(model, torch.from_numpy(pixels)))
     assert many.pictures == 7
 
 
