@@ -26,8 +26,8 @@ from services.rpc.errors import ServiceError
 from services.telemetry import logs, metrics
 
 MAX_FAILURES = 3  # failed steps in a row after which the engine is dead
-MAX_WAITING = 256  # commands of one request that may wait for the thread
-ROOM_SECONDS = 0.005  # between two looks whether a request that sent too fast may go on
+MAX_PENDING_COMMANDS = 256  # commands of one request that may wait for the thread
+BACKPRESSURE_SECONDS = 0.005  # between two looks whether a request that sent too fast may go on
 
 log = logs.get_logger(__name__)
 
@@ -55,10 +55,10 @@ class Request(Generic[Event]):
         self.posted += 1
         self._engine.post(kind, self, content)
 
-    async def room(self) -> None:
+    async def backpressure(self) -> None:
         """Waits while the engine has too many commands of this request to take yet."""
-        while self.posted - self.applied >= MAX_WAITING and not self._closed:
-            await asyncio.sleep(ROOM_SECONDS)
+        while self.posted - self.applied >= MAX_PENDING_COMMANDS and not self._closed:
+            await asyncio.sleep(BACKPRESSURE_SECONDS)
 
     async def next(self) -> Event:
         """The next event. Raises what went wrong with the request."""
@@ -119,11 +119,11 @@ class EngineThread:
         """Called after `step` raised: frees what was in it. Returns the requests that this was for."""
         raise NotImplementedError
 
-    def forget(self, request: Request) -> None:
+    def free(self, request: Request) -> None:
         """Frees what is held for a request, which may be nothing."""
         raise NotImplementedError
 
-    def patience(self) -> float | None:
+    def next_deadline(self) -> float | None:
         """Seconds until a step may be due although no command came; None: none will be."""
         return None
 
@@ -208,14 +208,14 @@ class EngineThread:
 
     # The thread.
 
-    def tell(self, request: Request, event: object) -> None:
+    def emit(self, request: Request, event: object) -> None:
         """An event on its way to the caller; it leaves with the next `flush`, at the latest after the step."""
         self._outgoing.setdefault(request.loop, []).append((request, event))
 
-    def end(self, request: Request, event: object) -> None:
+    def emit_last(self, request: Request, event: object) -> None:
         """Its last event: the request no longer counts."""
         self.release(request)
-        self.tell(request, event)
+        self.emit(request, event)
 
     def flush(self) -> None:
         """Hands events to the loops of their callers, one call a loop."""
@@ -240,14 +240,14 @@ class EngineThread:
             self._dead = True
             log.critical("the engine died", service=self.service, exc_info=error)
             last = _failed("the engine died", error)
-        self._tell_all(last)
+        self._fail_all(last)
 
     def _serve(self) -> None:
         worked = True
         while True:
             with self._lock:
                 if not worked and not self._woken:
-                    self._wake.wait(self.patience())
+                    self._wake.wait(self.next_deadline())
                 self._woken = False
                 if self._stopping:
                     return
@@ -262,15 +262,15 @@ class EngineThread:
     def _take(self, kind: str, request: Request, content: object) -> None:
         request.applied += 1
         if kind in ("close", "lost"):
-            self.forget(request)
+            self.free(request)
             if kind == "close":
-                self.tell(request, ServiceError(grpc.StatusCode.CANCELLED, "the request was closed"))
+                self.emit(request, ServiceError(grpc.StatusCode.CANCELLED, "the request was closed"))
             return
         try:
             self.apply(kind, request, content)
         except Exception as error:
-            self.forget(request)
-            self.end(request, error)
+            self.free(request)
+            self.emit_last(request, error)
 
     def _try_step(self) -> bool:
         try:
@@ -280,7 +280,7 @@ class EngineThread:
             requests = list(self.abandon_step())
             log.error("a step failed", requests=len(requests), failures=self._failures, exc_info=error)
             for request in requests:
-                self.end(request, _failed("the engine's step failed", error))
+                self.emit_last(request, _failed("the engine's step failed", error))
             if self._failures >= MAX_FAILURES:
                 raise
             return True
@@ -288,14 +288,14 @@ class EngineThread:
             self._failures = 0
         return worked
 
-    def _tell_all(self, error: Exception) -> None:
+    def _fail_all(self, error: Exception) -> None:
         """Whoever waits for an event gets this one."""
         with self._lock:
             self.accepting = False
             waiting = {*self.live.values(), *(request for _, request, _ in self._commands)}
             self._quiet.notify_all()
         for request in waiting:
-            self.tell(request, _again(error))
+            self.emit(request, _again(error))
         self.flush()
 
     def _unavailable(self) -> ServiceError:

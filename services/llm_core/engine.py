@@ -137,7 +137,7 @@ class Engine(EngineThread):
             message = f"turn {content!r} of the same session has begun"
             self._end(row, ServiceError(grpc.StatusCode.ABORTED, message))
 
-    def forget(self, turn: Turn) -> None:
+    def free(self, turn: Turn) -> None:
         row = self._rows.get(turn)
         if row is not None:
             self._leave(row)
@@ -320,7 +320,7 @@ class Engine(EngineThread):
     def _end(self, row: Row, event: Done | Exception) -> None:
         """The row leaves, its caller gets `event`."""
         self._leave(row)
-        self.end(row.turn, event)
+        self.emit_last(row.turn, event)
 
     def _leave(self, row: Row, keep: bool = True) -> None:
         """Frees what the row holds; its session keeps its KV."""
@@ -340,7 +340,7 @@ class Engine(EngineThread):
 
     def _emit(self, row: Row, event: Event) -> None:
         row.turn.sent += 1
-        self.tell(row.turn, event)
+        self.emit(row.turn, event)
 
     def abandon_step(self) -> list[Turn]:
         """Those who wait for a slot and those to come go on."""
@@ -350,7 +350,7 @@ class Engine(EngineThread):
         self._cache.store.zero_()
         return [row.turn for row in rows]
 
-    def patience(self) -> float | None:
+    def next_deadline(self) -> float | None:
         """Seconds until the next deadline, or until a piece has waited long enough."""
         moments = [row.turn.deadline for row in self._rows.values() if row.turn.deadline is not None]
         if self._due is not None:

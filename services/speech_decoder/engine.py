@@ -143,10 +143,10 @@ class Engine(EngineThread):
             if answer not in self._waiting:
                 self._waiting.append(answer)
         elif answer.complete:
-            self.tell(answer, Spoken(b"", answer.text, True, answer.compute_seconds, answer.first_audio_seconds))
-            self.forget(answer)
+            self.emit(answer, Spoken(b"", answer.text, True, answer.compute_seconds, answer.first_audio_seconds))
+            self.free(answer)
 
-    def forget(self, answer: Answer) -> None:
+    def free(self, answer: Answer) -> None:
         """Nothing more is computed for the answer."""
         answer.live = False
         if answer in self._waiting:
@@ -177,7 +177,7 @@ class Engine(EngineThread):
         answers = self._rows
         self._rows, self._last, self.cache.size = [], [], 0
         for answer in answers:
-            self.forget(answer)
+            self.free(answer)
         return answers
 
     def _join(self) -> None:
@@ -250,7 +250,7 @@ class Engine(EngineThread):
             answer.first_audio_seconds = time.perf_counter() - answer.clause_ready
             metrics.FIRST_AUDIO_SECONDS.labels(SERVICE).observe(answer.first_audio_seconds)
         answer.pieces += 1
-        self.tell(answer, Spoken(sound, text, False, answer.compute_seconds, answer.first_audio_seconds))
+        self.emit(answer, Spoken(sound, text, False, answer.compute_seconds, answer.first_audio_seconds))
         if saying.ended:
             answer.text, answer.saying = text, None
             self._leave(self._rows.index(answer))

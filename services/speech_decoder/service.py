@@ -86,7 +86,7 @@ class SpeechDecoderService(EngineService[Engine], rpcs.SpeechDecoderServicer):
             if not 0 <= message.id < vocabulary:
                 raise ValueError(f"token {message.id} is not in the vocabulary of {vocabulary}")
             for clause in splitter.push(message.id, message.text):
-                await answer.room()
+                await answer.backpressure()
                 answer.say(clause)
         for clause in splitter.finish():
             answer.say(clause)

@@ -96,7 +96,7 @@ class Engine(EngineThread):
             self.stream.feed(utterance.row, samples)
             utterance.compute_seconds += time.perf_counter() - started
 
-    def forget(self, utterance: Utterance) -> None:
+    def free(self, utterance: Utterance) -> None:
         if utterance.row >= 0:
             self.stream.close(utterance.row)
             del self._rows[utterance.row]
@@ -123,13 +123,13 @@ class Engine(EngineThread):
             utterance = self._rows[row]
             utterance.compute_seconds += seconds / len(outputs)
             if output.done:
-                self.forget(utterance)
-            self.tell(utterance, Heard(output, utterance.compute_seconds))
+                self.free(utterance)
+            self.emit(utterance, Heard(output, utterance.compute_seconds))
         return True
 
     def abandon_step(self) -> list[Utterance]:
         for utterance in self._batch:
-            self.forget(utterance)
+            self.free(utterance)
         return self._batch
 
 

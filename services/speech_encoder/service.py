@@ -92,7 +92,7 @@ class Hearing:
         """Reads to the end of the stream. Raises whatever is wrong with it."""
         async for kind, field in messages:
             if kind == "audio":
-                await self.utterance.room()
+                await self.utterance.backpressure()
                 self._feed(field)
         if self.samples < self.min_samples:
             shortest = 1000 * self.min_samples / self.sample_rate

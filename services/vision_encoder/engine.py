@@ -74,17 +74,17 @@ class Engine(EngineThread):
     def apply(self, kind: str, job: Job, content: object) -> None:
         self._jobs.append(job)
 
-    def forget(self, job: Job) -> None:
+    def free(self, job: Job) -> None:
         if job in self._jobs:
             self._jobs.remove(job)
 
-    def patience(self) -> float | None:
+    def next_deadline(self) -> float | None:
         return max(self._jobs[0].due - time.monotonic(), 0.0) if self._jobs else None
 
     def step(self) -> bool:
         waiting = sum(job.left for job in self._jobs)
         metrics.QUEUE.labels(SERVICE).set(waiting)
-        if not waiting or (waiting < self.settings.max_batch and self.patience() > 0 and self.accepting):
+        if not waiting or (waiting < self.settings.max_batch and self.next_deadline() > 0 and self.accepting):
             return False
         tiles = self._gather()
         started = time.perf_counter()
@@ -97,7 +97,7 @@ class Engine(EngineThread):
             job.vectors.append(part)
             job.compute_seconds += seconds * len(part) / len(vectors)
             if job.left == 0:
-                self.end(job, (torch.cat(job.vectors), job.compute_seconds))
+                self.emit_last(job, (torch.cat(job.vectors), job.compute_seconds))
         return True
 
     def _gather(self) -> list[Tensor]:
@@ -117,5 +117,5 @@ class Engine(EngineThread):
     def abandon_step(self) -> list[Job]:
         """A request that spans steps is over with its first failed one."""
         for job in self._batch:
-            self.forget(job)
+            self.free(job)
         return self._batch
