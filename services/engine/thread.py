@@ -98,7 +98,7 @@ class Request(Generic[Event]):
 
 
 class EngineThread:
-    """`start`, then any number of requests from any event loop, then `stop`. An engine gives it the four methods below.
+    """`start`, then any number of requests from any event loop, then `stop`. An engine implements the methods below.
 
     `service`: its name in metrics and logs.
     """
