@@ -1,6 +1,7 @@
 """Whether a CPU computes faster in bfloat16 than in float32, found by measuring.
 
-A CPU may have instructions for bfloat16 (AVX-512 BF16, AMX: twice as fast as float32) or emulate it (fifty times slower).
+A CPU may have instructions for bfloat16 (AVX-512 BF16, AMX: twice as fast as float32) or emulate it, which is up to
+fifty times slower.
 """
 
 from __future__ import annotations

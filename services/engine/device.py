@@ -32,7 +32,9 @@ def resolve(settings: S, config: ParleyConfig, parts: Sequence[str]) -> S:
         "threads": choose_threads(kind, size, len(os.sched_getaffinity(0))),
         **settings.DEVICE_DEFAULTS[kind],
     }
-    return settings.model_copy(update={name: value for name, value in chosen.items() if getattr(settings, name) == AUTO})
+    return settings.model_copy(
+        update={name: value for name, value in chosen.items() if getattr(settings, name) == AUTO}
+    )
 
 
 def choose_device(asked: str, has_gpu: bool) -> str:
@@ -54,12 +56,17 @@ def device_kind(device: str) -> str:
 
 
 def choose_dtype(size: int, has_fast_bf16: Callable[[], bool]) -> str:
-    """The number format of the weights. `size`: parameters; `has_fast_bf16` may measure and is called only if needed."""
+    """The number format of the weights.
+
+    Args:
+        size: parameters of the service's parts.
+        has_fast_bf16: called only for a large model, because it may have to measure.
+    """
     return "bfloat16" if size >= NANO_PARAMETERS and has_fast_bf16() else "float32"
 
 
 def choose_threads(kind: str, size: int, cores: int) -> int:
-    """Torch threads of an engine. Half the cores for a large model on a CPU: other services compute at the same time."""
+    """Torch threads of an engine: half the cores for a large model on a CPU, where other services compute too."""
     return max(1, cores // 2) if kind == "cpu" and size >= NANO_PARAMETERS else 1
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Generic, TypeVar
 
+import torch
+
 from parley.checkpoints import Checkpoint
 from protos.parley.v1.model_info_pb2 import ModelInfo
 from services.engine.device import resolve
@@ -22,7 +24,7 @@ class EngineService(Generic[E]):
     """`service`: its name in metrics and logs. `checkpoint`, `parts` and `engine` are there once it has started."""
 
     service: str
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint  # opened once: everything is loaded from this one reading of its manifest
     parts: tuple[str, ...]  # of the checkpoint, those that it loads
 
     def __init__(self, settings: ServiceSettings):
@@ -31,12 +33,12 @@ class EngineService(Generic[E]):
 
     # Implemented by a service.
 
-    def choose_parts(self, checkpoint: Checkpoint) -> tuple[str, ...]:
-        """The parts of the checkpoint that this service runs."""
+    def choose_parts(self) -> tuple[str, ...]:
+        """The parts of `self.checkpoint` that this service runs."""
         raise NotImplementedError
 
-    def load(self, checkpoint: Checkpoint) -> E:
-        """The engine over `self.parts` of the checkpoint, warmed up as far as it can be before its thread runs.
+    def load(self) -> E:
+        """The engine over `self.parts` of `self.checkpoint`, warmed up as far as it can be before its thread runs.
 
         Runs in a thread of its own. Raises `ValueError` where the checkpoint or the settings do not fit.
         """
@@ -68,12 +70,15 @@ class EngineService(Generic[E]):
     def _open(self) -> E:
         """Opens the checkpoint, the only time, and loads the engine with settings that fit device and model."""
         self.checkpoint = Checkpoint.open(self.settings.checkpoint)
-        self.parts = self.choose_parts(self.checkpoint)
+        self.parts = self.choose_parts()
         self.settings = resolve(self.settings, self.checkpoint.config, self.parts)
+        torch.set_num_threads(self.settings.threads)  # of this thread, which warms up
         chosen = {name: getattr(self.settings, name) for name in ("device", "dtype", "threads")}
         limits = {name: getattr(self.settings, name) for name in self.settings.DEVICE_DEFAULTS["cpu"]}
-        log.info("loading", checkpoint=str(self.checkpoint.path), weights=self.checkpoint.fingerprint, **chosen, **limits)
-        return self.load(self.checkpoint)
+        log.info(
+            "loading", checkpoint=str(self.checkpoint.path), weights=self.checkpoint.fingerprint, **chosen, **limits
+        )
+        return self.load()
 
     async def stop(self) -> None:
         """Waits for running work to end, then stops the engine."""

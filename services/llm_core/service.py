@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import torch
 
-from parley.checkpoints.checkpoint import read_manifest
+from parley.checkpoints import load_model
 from parley.config import STATES
-from parley.models.parley import Parley, parts_of
+from parley.models.parley import parts_of
 from protos.parley.v1 import language_model_pb2 as pb
 from protos.parley.v1 import language_model_pb2_grpc as rpcs
 from services.engine.service import EngineService
@@ -72,12 +72,15 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
             else:
                 turn.respond(self._reader.respond())
 
+    def choose_parts(self) -> tuple[str, ...]:
+        parts = parts_of(self.checkpoint.config)
+        return tuple(part for part in ("language", "speech_prompt", "state_head") if part in parts)
+
     def load(self) -> Engine:
         settings = self.settings
         dtype = getattr(torch, settings.dtype)
-        config = read_manifest(settings.checkpoint).config
-        parts = [part for part in ("language", "speech_prompt", "state_head") if part in parts_of(config)]
-        model = Parley.load(settings.checkpoint, parts, settings.device, dtype)
+        config = self.checkpoint.config
+        model = load_model(self.checkpoint, self.parts, settings.device, dtype)
         if model.tokenizer is None:
             raise ValueError(f"{settings.checkpoint} has no tokenizer; the language service reads and writes words")
         self._reader = PromptReader(config.language, model.tokenizer, model.speech_prompt.vectors, dtype)

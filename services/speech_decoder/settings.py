@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -11,7 +13,10 @@ from services.engine.settings import AUTO, AutoInt, ServiceSettings
 
 class SpeechDecoderSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_SPEECH_DECODER_", extra="ignore")
-    DEVICE_DEFAULTS = {"cpu": {"max_sessions": 32, "max_batch": 16}, "gpu": {"max_sessions": 128, "max_batch": 64}}
+    DEVICE_DEFAULTS: ClassVar = {
+        "cpu": {"max_sessions": 32, "max_batch": 16},
+        "gpu": {"max_sessions": 128, "max_batch": 64},
+    }
 
     idle_seconds: float = Field(
         200.0, gt=0, description="Silence after which a stream is ended: longer than a turn that a slow client holds up"

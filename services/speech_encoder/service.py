@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import torch
 
-from parley.checkpoints import Checkpoint, load_model
+from parley.checkpoints import load_model
 from parley.config import SpeechConfig
 from parley.media.audio import from_pcm16
 from parley.models.speech import MIN_MEL_FRAMES, SUBSAMPLING
@@ -30,13 +30,13 @@ class SpeechEncoderService(EngineService[Engine], rpcs.SpeechEncoderServicer):
     service = SERVICE
     settings: SpeechEncoderSettings
 
-    def choose_parts(self, checkpoint: Checkpoint) -> tuple[str, ...]:
-        return PARTS + tuple(part for part in OPTIONAL_PARTS if part in checkpoint.parts)
+    def choose_parts(self) -> tuple[str, ...]:
+        return PARTS + tuple(part for part in OPTIONAL_PARTS if part in self.checkpoint.parts)
 
-    def load(self, checkpoint: Checkpoint) -> Engine:
+    def load(self) -> Engine:
         """Warms up with a second of silence."""
         settings = self.settings
-        model = load_model(checkpoint, self.parts, settings.device, getattr(torch, settings.dtype))
+        model = load_model(self.checkpoint, self.parts, settings.device, getattr(torch, settings.dtype))
         self.config = model.config.speech
         engine = Engine(model.speech_encoder, model.speech_adapter, model.ctc_head, settings)
         warm_up(engine)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -10,7 +12,10 @@ from services.engine.settings import AUTO, AutoInt, ServiceSettings
 
 class SpeechEncoderSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_SPEECH_ENCODER_", extra="ignore")
-    DEVICE_DEFAULTS = {"cpu": {"max_sessions": 32, "max_batch": 16}, "gpu": {"max_sessions": 64, "max_batch": 64}}
+    DEVICE_DEFAULTS: ClassVar = {
+        "cpu": {"max_sessions": 32, "max_batch": 16},
+        "gpu": {"max_sessions": 64, "max_batch": 64},
+    }
 
     max_sessions: AutoInt = Field(
         AUTO, description="Live utterances; more get RESOURCE_EXHAUSTED; auto: 32 on a CPU, 64 on a GPU"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from parley.checkpoints import Checkpoint, load_model
-from parley.models.vision import TooLargeError, frames_to_pixels, read_image, read_video, tile
+from parley.checkpoints import load_model
+from parley.media.image import TooLargeError, frames_to_pixels, read_image, tile
+from parley.media.video import read_video
 from protos.parley.v1 import vision_encoder_pb2 as pb
 from protos.parley.v1 import vision_encoder_pb2_grpc as rpcs
 from services.engine.service import EngineService
@@ -33,13 +34,13 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
         self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="vision-decode")
         self._in_progress = 0  # requests
 
-    def choose_parts(self, checkpoint: Checkpoint) -> tuple[str, ...]:
+    def choose_parts(self) -> tuple[str, ...]:
         return PARTS
 
-    def load(self, checkpoint: Checkpoint) -> Engine:
+    def load(self) -> Engine:
         """Warms up with one empty tile, and with a full batch of them."""
         settings = self.settings
-        model = load_model(checkpoint, self.parts, settings.device, getattr(torch, settings.dtype))
+        model = load_model(self.checkpoint, self.parts, settings.device, getattr(torch, settings.dtype))
         self.config = model.config.vision
         engine = Engine(model.vision_encoder, model.vision_adapter, settings)
         for tiles in {1, settings.max_batch}:
@@ -66,15 +67,15 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
         tensor = tensors.from_torch(embeddings.flatten(0, 1))
         return pb.EncodeVisionResponse(embeddings=tensor, pictures=len(pixels), compute_seconds=seconds)
 
-    async def _decode(self, request: pb.EncodeVisionRequest) -> Tensor:
+    async def _decode(self, request: pb.EncodeVisionRequest) -> torch.Tensor:
         """The request's tiles or frames [n, 3, side, side]. Raises as `read_image` and `read_video` do."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._decoders, self._read_files, request)
+            return torch.from_numpy(await loop.run_in_executor(self._decoders, self._read_files, request))
         except TooLargeError as error:
             raise too_much(SERVICE, "max_pixels", str(error)) from None
 
-    def _read_files(self, request: pb.EncodeVisionRequest) -> Tensor:
+    def _read_files(self, request: pb.EncodeVisionRequest) -> np.ndarray:
         most = self.settings.max_pixels
         match request.WhichOneof("input"):
             case "image":
@@ -83,7 +84,7 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
                 return frames_to_pixels(read_video(request.video, self.config, most), self.config)
             case _:  # one at a time: of a large frame only its small tensor is kept
                 frames = request.frames.images
-                return torch.cat([frames_to_pixels([read_image(data, most)], self.config) for data in frames])
+                return np.concatenate([frames_to_pixels([read_image(data, most)], self.config) for data in frames])
 
 
 def check_sizes(request: pb.EncodeVisionRequest, settings: VisionEncoderSettings) -> None:
