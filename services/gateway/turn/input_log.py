@@ -1,6 +1,6 @@
 """A list that grows while it is read, and can be read again from the start.
 
-A turn keeps what its services were sent in such logs. When a service dies, the next attempt reads the log from its
+What a turn sends to a service is kept in such a log. When the service dies, the next attempt reads the log from its
 start and catches up with what is still coming.
 """
 
@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Log(Generic[T]):
+class InputLog(Generic[T]):
     def __init__(self) -> None:
         self.items: list[T] = []
         self.closed = False
@@ -35,11 +35,11 @@ class Log(Generic[T]):
 
     async def read(self) -> AsyncIterator[T]:
         """All items from the first, waiting for those still to come, until the log is closed."""
-        at = 0
+        position = 0
         while True:
-            while at < len(self.items):
-                yield self.items[at]
-                at += 1
+            while position < len(self.items):
+                yield self.items[position]
+                position += 1
             if self.closed:
                 return
             await self._changed.wait()

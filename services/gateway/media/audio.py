@@ -1,4 +1,4 @@
-"""What a client sends as audio → 16 kHz, 16-bit, mono, as the services want it."""
+"""What a client sends as audio, checked and resampled to the rate that the speech encoder takes."""
 
 from __future__ import annotations
 
@@ -9,33 +9,31 @@ import soxr
 
 from services.rpc.limits import too_much
 
-SAMPLE_RATE = 16_000  # Hz, inside
-BYTES_PER_SECOND = SAMPLE_RATE * 2
 INPUT_RATES = (16_000, 24_000, 48_000)  # Hz, that clients may send
 
 _CONTAINERS = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3\x03": "MP3", b"ID3\x04": "MP3"}
 
 
 class InputAudio:
-    """One client's audio: checked, and resampled with a state that runs on from chunk to chunk."""
+    """One client's audio: checked, and resampled with a state that continues from chunk to chunk."""
 
-    def __init__(self, sample_rate: int, max_chunk_seconds: float):
-        """Raises `ValueError` for a rate that is not among `INPUT_RATES`."""
+    def __init__(self, sample_rate: int, model_rate: int, max_chunk_seconds: float):
+        """Rates in Hz. Raises `ValueError` for a `sample_rate` that is not among `INPUT_RATES`."""
         if sample_rate not in INPUT_RATES:
             rates = ", ".join(map(str, INPUT_RATES))
             raise ValueError(f"input_sample_rate {sample_rate} Hz is not served; send one of {rates}")
-        self.sample_rate = sample_rate
+        self.sample_rate, self._model_rate = sample_rate, model_rate
         self.max_chunk_seconds = max_chunk_seconds
         self._first = True
         self._resampler = self._new_resampler()
 
     def _new_resampler(self) -> soxr.ResampleStream | None:
-        if self.sample_rate == SAMPLE_RATE:
+        if self.sample_rate == self._model_rate:
             return None
-        return soxr.ResampleStream(self.sample_rate, SAMPLE_RATE, 1, dtype="int16", quality="HQ")
+        return soxr.ResampleStream(self.sample_rate, self._model_rate, 1, dtype="int16", quality="HQ")
 
     def feed(self, chunk: bytes) -> bytes:
-        """Raw samples at the client's rate → samples at 16 kHz; a few milliseconds may stay inside until `flush`.
+        """Raw samples at the client's rate → at the model's rate; a few milliseconds may stay inside until `flush`.
 
         Raises `ValueError` for an empty chunk, half a sample, or a file where samples belong, and `ServiceError` for a
         chunk above the limit.
@@ -60,7 +58,7 @@ class InputAudio:
         return self._resampler.resample_chunk(samples).astype("<i2", copy=False).tobytes()
 
     def flush(self) -> bytes:
-        """The rest, at the end of a question. The next chunk begins anew."""
+        """The rest, at the end of a question. The next chunk starts a new one."""
         self._first = True
         if self._resampler is None:
             return b""

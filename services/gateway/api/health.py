@@ -1,17 +1,17 @@
-"""The gateway's HTTP side: whether it lives, whether it can serve a turn, and what it has counted."""
+"""The gateway's HTTP pages: whether it lives, whether it can serve a turn, and its metrics."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Awaitable, Callable
 
 import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from services.gateway.service import ConversationService
 
-
-def build(service: ConversationService) -> FastAPI:
+def build(missing: Callable[[], Awaitable[list[str]]]) -> FastAPI:
+    """`missing`: names what keeps the gateway from serving a turn."""
     app = FastAPI(title="Parley gateway", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/healthz")
@@ -22,9 +22,9 @@ def build(service: ConversationService) -> FastAPI:
     @app.get("/readyz")
     async def readyz(response: Response) -> dict:
         """Redis and all four services answer; 503 with what is missing otherwise."""
-        missing = ["stopping"] if service.stopping else await service.missing()
-        response.status_code = 503 if missing else 200
-        return {"status": "not ready" if missing else "ready", "missing": missing}
+        absent = await missing()
+        response.status_code = 503 if absent else 200
+        return {"status": "not ready" if absent else "ready", "missing": absent}
 
     @app.get("/metrics")
     async def metrics() -> Response:
