@@ -34,7 +34,7 @@ from services.llm_core.sampler import Sampling, sample
 from services.llm_core.scheduler import Scheduler
 from services.llm_core.sequences import Sequence
 from services.llm_core.settings import LlmCoreSettings
-from services.llm_core.state import Decision, StateTokenDecoder, decide
+from services.llm_core.state import StateTokenDecoder, decide
 from services.rpc.errors import ServiceError
 from services.telemetry import metrics
 

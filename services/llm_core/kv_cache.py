@@ -28,7 +28,7 @@ class SlotCache(Cache):
         self.length = length
         head_size = config.hidden_size // config.num_attention_heads
         shape = (config.num_hidden_layers, 2, slots, self.num_heads, length, head_size)
-        # Zeros, because what a masked position holds is still multiplied by zero; on a CPU, untouched pages cost no memory.
+        # Zeros, because what a masked position holds is still multiplied by zero. Untouched pages of a CPU are free.
         self.store = torch.zeros(shape, device=device, dtype=dtype)
         flat = self.store.view(config.num_hidden_layers, 2, -1, head_size)
         self._flat = [(layer[0], layer[1]) for layer in flat]

@@ -18,6 +18,8 @@ def position_keys(embeddings: torch.Tensor) -> list[int]:
     A multilinear hash: each embedding is a row of 64-bit words, each word is multiplied by an odd number of its own and
     the products are added. The words are mixed before, because changes of two words' highest bits would cancel.
     """
+    if not len(embeddings):  # its strides may not allow another view
+        return []
     data = embeddings.contiguous().view(torch.uint8)
     words = F.pad(data, (0, -data.shape[-1] % 8)).view(torch.int64)
     mixed = words * MULTIPLIER

@@ -1,4 +1,4 @@
-"""One request as the engine's thread sees it: what stands at each position, how far it is computed, the answer so far."""
+"""One request in the engine's thread: what stands at each position, how far it is computed, the answer so far."""
 
 from __future__ import annotations
 

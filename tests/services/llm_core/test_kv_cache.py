@@ -12,7 +12,7 @@ from services.llm_core.kv_cache import ATTENTION, SlotCache
 
 @torch.inference_mode()
 def test_slots_compute_what_the_plain_model_computes(plain, tiny_config):
-    """Logits to 1e-4: chunks of prompts and single tokens of other sequences in one pass, in swapped and reloaded slots."""
+    """Logits to 1e-4: chunks of prompts beside single tokens in one pass, in swapped and reloaded slots."""
     config = tiny_config.language
     language = copy.deepcopy(plain)
     language.set_attn_implementation(ATTENTION)
