@@ -278,7 +278,7 @@ class SpeechPrompt(nn.Module):
 
     def __init__(self, config: SpeechConfig, language_size: int):
         super().__init__()
-        self.vectors = nn.Parameter(torch.randn(config.num_prompt_vectors, language_size) * 0.02)  # [n, language]
+        self.vectors = nn.Parameter(torch.randn(config.num_prompt_embeddings, language_size) * 0.02)  # [n, language]
 
 
 class CtcHead(nn.Module):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from parley.checkpoints.checkpoint import CheckpointError
+from parley.checkpoints import CheckpointError
 from parley.checkpoints.importers.transfer import read_json
 from parley.config import ChatFormat
 

@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 
 import grpc
 
-from services.engine.settings import ServiceSettings
+from services.engine.settings import AUTO, ServiceSettings
 from services.rpc.errors import ServiceError
 from services.telemetry import logs, metrics
 
@@ -98,7 +98,7 @@ class Request(Generic[Event]):
 
 
 class EngineThread:
-    """`start`, then any number of requests from any event loop, then `stop`. An engine gives it the four methods below.
+    """`start`, then any number of requests from any event loop, then `stop`. An engine implements the methods below.
 
     `service`: its name in metrics and logs.
     """
@@ -232,7 +232,8 @@ class EngineThread:
         import torch  # not needed to import this module
 
         try:
-            torch.set_num_threads(self.settings.threads)
+            if self.settings.threads != AUTO:  # an engine without a service keeps torch's own number
+                torch.set_num_threads(self.settings.threads)
             with torch.inference_mode():
                 self._serve()
             last: Exception = self._unavailable()

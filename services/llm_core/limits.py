@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from parley.config import LanguageConfig
+from services.engine.settings import AUTO
 from services.llm_core.settings import LlmCoreSettings
 
 KV_SHARE = {"cpu": 0.3, "cuda": 0.7}  # of the free memory; a GPU's other services and activations need the rest
@@ -95,7 +96,7 @@ def _slots(config: LanguageConfig, tokens: int, device: Device, settings: LlmCor
     if length > context:
         raise ValueError(f"max_length is {length}, but the model's context is {context} tokens")
     fixed = _fixed(settings.num_slots)
-    if settings.max_length == "auto":
+    if settings.max_length == AUTO:
         while tokens // length < (fixed or MIN_SLOTS) and length // 2 >= MIN_LENGTH:
             length //= 2
     most = GPU_SLOTS if device.kind == "cuda" else max(SLOTS_PER_CORE * device.cores, MIN_CPU_SLOTS)
@@ -115,7 +116,7 @@ def _prefill_tokens(config: LanguageConfig, device: Device) -> int:
 
 def _fixed(value: int | str, unit: int = 1) -> int:
     """A setting in bytes or tokens; 0 where it is to be chosen."""
-    return 0 if value == "auto" else value * unit
+    return 0 if value == AUTO else value * unit
 
 
 def _free_in_container() -> int | float:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 
 import torch
 
-from parley.checkpoints.checkpoint import read_manifest
+from parley.checkpoints import load_model
 from parley.config import STATES
-from parley.models.parley import Parley, parts_of
+from parley.models.parley import parts_of
 from protos.parley.v1 import language_model_pb2 as pb
 from protos.parley.v1 import language_model_pb2_grpc as rpcs
-from protos.parley.v1 import model_info_pb2, tensor_pb2, usage_pb2
+from protos.parley.v1 import tensor_pb2, usage_pb2
+from protos.parley.v1.model_info_pb2 import ModelInfo
 from services.engine.service import EngineService
 from services.llm_core.encoder_cache import EncoderCache
 from services.llm_core.engine import SERVICE, Engine
@@ -25,6 +27,7 @@ from services.llm_core.sampler import Sampling
 from services.llm_core.state import Decision
 from services.rpc import streams
 from services.rpc.decorator import rpc
+from services.telemetry import logs
 
 WIRE_STATES = {"speech": pb.STATE_SPEECH, "text": pb.STATE_TEXT, "nothing": pb.STATE_NOTHING}
 WIRE_REASONS = {
@@ -34,6 +37,8 @@ WIRE_REASONS = {
 }
 PARTS = ("language", "speech_prompt", "state_head")
 WARM_UP_TOKENS = 4
+
+log = logs.get_logger(__name__)
 
 
 class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
@@ -60,10 +65,6 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
                 yield on_wire(event, sequence, dropped)
                 sequence += 1
 
-    @rpc
-    async def Describe(self, request, context) -> model_info_pb2.ModelInfo:
-        return self._info
-
     def _open(self, opening: pb.GenerateOpen) -> GenerationRequest:
         left = streams.seconds_left(opening.deadline_ms)
         asked = opening.sampling
@@ -83,12 +84,13 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
             if prompt.complete:
                 return
 
+    def choose_parts(self) -> tuple[str, ...]:
+        return tuple(part for part in PARTS if part in parts_of(self.checkpoint.config))
+
     def load(self) -> Engine:
-        settings = self.settings
+        settings, config = self.settings, self.checkpoint.config
         dtype = getattr(torch, settings.dtype)
-        config = read_manifest(settings.checkpoint).config
-        parts = [part for part in PARTS if part in parts_of(config)]
-        model = Parley.load(settings.checkpoint, parts, settings.device, dtype)
+        model = load_model(self.checkpoint, self.parts, settings.device, dtype)
         if model.tokenizer is None:
             raise ValueError(f"{settings.checkpoint} has no tokenizer; the LLM core reads and writes text")
         self._reader = PromptReader(config.language, model.tokenizer, model.speech_prompt.vectors, dtype)
@@ -102,19 +104,15 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
             writer.state_ids,
             settings,
         )
+        log.info("limits", **asdict(engine.limits))
         self._encoder_cache = EncoderCache(engine.limits.encoder_cache_bytes)
-        self._info = model_info_pb2.ModelInfo(
-            service=SERVICE,
-            model=config.name,
-            parts=parts,
-            weights=self.weights,
-            device=str(engine.device),
-            dtype=settings.dtype,
-            embedding_width=config.language.hidden_size,
-            context_length=engine.max_length,
-            max_answer_tokens=settings.max_tokens,
-        )
         return engine
+
+    def describe(self) -> ModelInfo:
+        info = super().describe()
+        info.context_length = self.engine.max_length
+        info.max_answer_tokens = self.settings.max_tokens
+        return info
 
 
 def on_wire(event: Event, sequence: int, dropped_messages: int) -> pb.GenerateResponse:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.engine.settings import ServiceSettings
-
-Chosen = Annotated[int, Field(ge=1)] | Literal["auto"]  # `auto`: follows the model, the device and its free memory
+from services.engine.settings import AUTO, AutoInt, ServiceSettings
 
 
 class LlmCoreSettings(ServiceSettings):
@@ -18,14 +14,14 @@ class LlmCoreSettings(ServiceSettings):
     idle_seconds: float = Field(
         200.0, gt=0, description="Silence after which a stream is ended: more than a turn, which a slow client may hold"
     )
-    num_slots: Chosen = Field("auto", description="Slots of the KV cache: requests that compute at once")
+    num_slots: AutoInt = Field(AUTO, description="Slots of the KV cache: requests that compute at once")
     max_queued: int = Field(32, ge=0, description="Requests that may wait for a slot; more get RESOURCE_EXHAUSTED")
-    max_length: Chosen = Field("auto", description="Tokens of a prompt and its answer, at most the model's context")
+    max_length: AutoInt = Field(AUTO, description="Tokens of a prompt and its answer, at most the model's context")
     max_tokens: int = Field(256, ge=1, description="Tokens of an answer where the request says 0, and at most")
-    prefill_tokens: Chosen = Field("auto", description="Prompt tokens computed in one step beside running answers")
+    prefill_tokens: AutoInt = Field(AUTO, description="Prompt tokens computed in one step beside running answers")
     prefill_wait_ms: float = Field(
         3.0, ge=0, description="How long a part of a message that goes on waits for the next, to be computed with it"
     )
-    kv_memory_mb: Chosen = Field("auto", description="MiB of KV cache: the slots, and what idle sessions keep")
-    encoder_cache_mb: Chosen = Field("auto", description="MiB of host memory for embeddings of earlier messages")
+    kv_memory_mb: AutoInt = Field(AUTO, description="MiB of KV cache: the slots, and what idle sessions keep")
+    encoder_cache_mb: AutoInt = Field(AUTO, description="MiB of host memory for embeddings of earlier messages")
     max_unread: int = Field(64, ge=2, description="Events a client may leave unread before its sequence pauses")

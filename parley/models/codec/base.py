@@ -86,12 +86,12 @@ class CodecDecoder(nn.Module):
         return self.generator.reach
 
     def assign(self, latents: Tensor, voice: Tensor) -> tuple[Tensor, Tensor]:
-        """What a codec encoder gives → (codes [b, t] or [b, t, codes], voice tokens [b, num_voice_tokens])."""
+        """What a codec encoder gives → (codes [b, t] or [b, t, codes], voice tokens [b, num_speaker_tokens])."""
         codes = self.quantizer.assign(latents)
         return codes.squeeze(-1) if codes.shape[-1] == 1 else codes, self.voice_quantizer.assign(voice)
 
     def forward(self, codes: Tensor, voice: Tensor) -> Tensor:
-        """codes [b, t] or [b, t, codes], voice [b, num_voice_tokens] → waveform [b, t × hop_length] in [-1, 1]."""
+        """codes [b, t] or [b, t, codes], voice [b, num_speaker_tokens] → waveform [b, t × hop_length] in [-1, 1]."""
         if codes.ndim == 2:
             codes = codes.unsqueeze(-1)
         return self.generator(self.quantizer(codes), self.voice_quantizer(voice))

@@ -24,13 +24,13 @@ def build_codec_encoder(config: CodecConfig) -> nn.Module:
 
 
 def build_codec_decoder(config: CodecConfig) -> CodecDecoder:
-    """A module: (codes [b, t], voice [b, num_voice_tokens]) → waveform [b, t × hop_length]."""
+    """A module: (codes [b, t], voice [b, num_speaker_tokens]) → waveform [b, t × hop_length]."""
     return build_istft_decoder(config) if config.kind == "istft" else build_hifigan_decoder(config)
 
 
 @torch.inference_mode()
 def encode(encoder: nn.Module, decoder: CodecDecoder, waveform: Tensor) -> tuple[Tensor, Tensor]:
-    """Waveform [b, samples] → (codes [b, t], voice tokens [b, num_voice_tokens])."""
+    """Waveform [b, samples] → (codes [b, t], voice tokens [b, num_speaker_tokens])."""
     return decoder.assign(*encoder(waveform))
 
 

@@ -157,7 +157,7 @@ class HifiganGenerator(nn.Module):
 def build_hifigan_decoder(config: HifiganCodecConfig) -> CodecDecoder:
     return CodecDecoder(
         Quantizer(config.num_codes, LATENT, config.num_code_groups, config.num_residual_layers),
-        Quantizer(config.voice_codes, config.global_feature_conv[2], groups=config.num_voice_tokens),
+        Quantizer(config.speaker_codes, config.global_feature_conv[2], groups=config.num_speaker_tokens),
         HifiganGenerator(config),
         config.hop_length,
     )

@@ -52,7 +52,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class IstftEncoder(nn.Module):
-    """Waveform [b, samples] → (latents [b, t, code_dim], voice [b, num_voice_tokens × 8]); samples are padded with
+    """Waveform [b, samples] → (latents [b, t, code_dim], voice [b, num_speaker_tokens × 8]); samples are padded with
     zeros to whole tokens."""
 
     def __init__(self, config: IstftCodecConfig):
@@ -77,7 +77,7 @@ class IstftEncoder(nn.Module):
             nn.Linear(channels, config.code_dim),
         )
         self.voice_head = nn.Sequential(
-            nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, config.num_voice_tokens * VOICE_CODE_DIM)
+            nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, config.num_speaker_tokens * VOICE_CODE_DIM)
         )
 
     def mel(self, waveform: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class IstftGenerator(nn.Module):
         channels, layers = config.decoder_channels, config.decoder_layers
         self.num_slow = max(layers // 3, 1)
         self.stem = nn.Conv1d(config.code_dim, channels, 3, padding=1)
-        self.voice = nn.Linear(config.num_voice_tokens * VOICE_CODE_DIM, 2 * channels)
+        self.voice = nn.Linear(config.num_speaker_tokens * VOICE_CODE_DIM, 2 * channels)
         # Of the blocks at token rate only the first looks ahead, by one token; those at frame rate by one frame each.
         self.slow = nn.ModuleList(ConvNeXtBlock(channels, 5, int(i == 0), 1 / layers) for i in range(self.num_slow))
         self.up = nn.Linear(channels, channels * self.frames)
@@ -167,7 +167,7 @@ class IstftGenerator(nn.Module):
 def build_istft_decoder(config: IstftCodecConfig) -> CodecDecoder:
     return CodecDecoder(
         Quantizer(config.num_codes, config.code_dim),
-        Quantizer(config.voice_codes, config.num_voice_tokens * VOICE_CODE_DIM, groups=config.num_voice_tokens),
+        Quantizer(config.speaker_codes, config.num_speaker_tokens * VOICE_CODE_DIM, groups=config.num_speaker_tokens),
         IstftGenerator(config),
         config.hop_length,
     )

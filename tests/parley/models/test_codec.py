@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from parley.config import HifiganCodecConfig, IstftCodecConfig
+from parley.models.codec import build_codec_decoder, build_codec_encoder, decode_chunk, encode, overlap
 from parley.models.codec.base import Quantizer
-from parley.models.codec.codec import build_codec_decoder, build_codec_encoder, decode_chunk, encode, overlap
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "vita15-tiny"
 
@@ -25,10 +25,10 @@ def published_codec():
         upsample_initial_channel=sizes["upsample_initial_channel"],
         resblock_kernel_sizes=sizes["resblock_kernel_sizes"],
         resblock_dilation_sizes=sizes["resblock_dilation_sizes"],
-        num_voice_tokens=sizes["global_code_num"],
-        voice_codes=sizes["n_codes"],
+        num_speaker_tokens=sizes["global_code_num"],
+        speaker_codes=sizes["n_codes"],
         global_feature_conv=sizes["global_feature_conv"],
-        default_voice=sizes["global_tokens"],
+        default_speaker=sizes["global_tokens"],
     )
     weights = torch.load(FIXTURE / "vita_tts_ckpt/codec/final.pt", weights_only=True)
     norm = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
@@ -79,7 +79,7 @@ def test_published_values():
 @torch.inference_mode()
 def test_published_released_voice():
     config, _, decoder, expected = published_codec()
-    wave = decoder(expected["codec.decode_tokens"], torch.tensor([config.default_voice]))
+    wave = decoder(expected["codec.decode_tokens"], torch.tensor([config.default_speaker]))
     torch.testing.assert_close(wave.unsqueeze(1), expected["codec.decoded_voice"], rtol=1e-4, atol=1e-4)
 
 
@@ -96,8 +96,8 @@ def test_hifigan_other_sizes(resblock):
         resblock_dilation_sizes=((1, 2), (2, 6)),
         num_code_groups=2,
         num_residual_layers=2,
-        num_voice_tokens=4,
-        voice_codes=8,
+        num_speaker_tokens=4,
+        speaker_codes=8,
         global_feature_conv=(128, 16, 32, 3, 1),
     )
     encoder, decoder = build_codec_encoder(config).eval(), build_codec_decoder(config).eval()
@@ -124,7 +124,7 @@ def test_quantizer_residual_rounds_come_closer():
 
 
 def small_istft():
-    return IstftCodecConfig(encoder_channels=32, decoder_channels=32, num_codes=32, voice_codes=8)
+    return IstftCodecConfig(encoder_channels=32, decoder_channels=32, num_codes=32, speaker_codes=8)
 
 
 @torch.inference_mode()
@@ -155,7 +155,7 @@ def test_chunks_sound_like_the_whole(config, chunk):
     torch.manual_seed(0)
     decoder = build_codec_decoder(config).eval()
     codes = torch.randint(config.num_codes, (2, 45))
-    voice = torch.randint(config.voice_codes, (2, config.num_voice_tokens))
+    voice = torch.randint(config.speaker_codes, (2, config.num_speaker_tokens))
     whole = decoder(codes, voice)
     assert whole.std() > 1e-4
     behind, ahead = overlap(decoder, limit=100)

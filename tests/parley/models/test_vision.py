@@ -13,17 +13,9 @@ import torch
 from PIL import Image
 
 from parley.config import preset
-from parley.models.vision import (
-    VisionAdapter,
-    VisionEncoder,
-    frame_count,
-    frames_to_pixels,
-    pixel_shuffle,
-    read_image,
-    read_video,
-    tile,
-    tile_grid,
-)
+from parley.media.image import frames_to_pixels, read_image, tile, tile_grid
+from parley.media.video import frame_count, read_video
+from parley.models.vision import VisionAdapter, VisionEncoder, pixel_shuffle
 
 FULL = preset("vita-7b").vision
 NANO = preset("nano").vision

@@ -44,7 +44,7 @@ def make_engine(tiny_config, tiny_tokenizer, plain, head):
         writer = PromptWriter.of(language_config, tokenizer)
         engine = Engine(
             copy.deepcopy(plain), head if has_head else None, language_config, tokenizer, stop_ids,
-            None if has_head else writer.state_ids, LlmCoreSettings(**settings),
+            None if has_head else writer.state_ids, LlmCoreSettings(threads=1, **settings),
         )  # fmt: skip
         engine.start()
         engines.append(engine)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from parley.checkpoints import load_model
 from parley.media.audio import from_pcm16
-from parley.models.parley import Parley
 from parley.text.clauses import split
 from protos.parley.v1 import speech_decoder_pb2 as pb
 from protos.parley.v1.speech_decoder_pb2_grpc import SpeechDecoderStub
@@ -54,7 +54,7 @@ class Client:
         """Waits until no row is held."""
         engine = self.service.engine
         async with asyncio.timeout(60):
-            while engine.live or engine._rows or engine._waiting or engine.cache.size:
+            while engine.live or engine._slots or engine._waiting or engine.cache.size:
                 await asyncio.sleep(0.01)
 
 
@@ -68,7 +68,7 @@ async def start(tiny_checkpoint):
             SpeechDecoderSettings(checkpoint=tiny_checkpoint, **{"stop_seconds": 0} | settings)
         )
         await service.start()
-        server, port = await start_server(SERVICES["voice"], service)
+        server, port = await start_server(SERVICES["speech_decoder"], service)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         running.append((service, server, channel))
         return Client(service, SpeechDecoderStub(channel))
@@ -87,7 +87,7 @@ def sound(chunks) -> np.ndarray:
 @pytest.fixture(scope="module")
 def whole(tiny_checkpoint):
     """What the model says in one piece, clause by clause, without pauses."""
-    model = Parley.load(tiny_checkpoint, ("speech_decoder", "codec_decoder", "language"))
+    model = load_model(tiny_checkpoint, ("speech_decoder", "codec_decoder", "language"))
 
     @torch.inference_mode()
     def speak(ids=IDS, words=WORDS) -> np.ndarray:
@@ -95,7 +95,7 @@ def whole(tiny_checkpoint):
         spoken = []
         for clause in split(list(ids), list(words)):
             codes = model.speech_decoder.speak(clause.ids, table)
-            spoken.append(model.codec_decoder(codes[None], torch.tensor([model.config.codec.default_voice]))[0])
+            spoken.append(model.codec_decoder(codes[None], torch.tensor([model.config.codec.default_speaker]))[0])
         return torch.cat(spoken).numpy()
 
     return speak
@@ -108,7 +108,7 @@ async def test_stream_says_what_the_model_says(start, whole):
     assert len(made) == len(wanted) and len(chunks) > 3
     # The tiny checkpoint decodes with less than its generator's reach around a chunk: close, and equal at the start.
     np.testing.assert_allclose(made[:600], wanted[:600], atol=2e-3)
-    assert done.audio_seconds == pytest.approx(len(made) / RATE)
+    assert done.usage.audio_output_seconds == pytest.approx(len(made) / RATE)
     assert 0 < done.first_audio_seconds < done.compute_seconds + 5
     assert {chunk.sample_rate for chunk in chunks} == {RATE}
 
@@ -165,7 +165,7 @@ async def test_nothing_to_say(start):
     client = await start()
     for ids, words in (([], []), ([1, 2], ["...", "\n"])):
         chunks, done = await client.speak(answer(ids, words))
-        assert chunks == [] and done.audio_seconds == 0
+        assert chunks == [] and done.usage.audio_output_seconds == 0
     await client.emptied()
 
 
@@ -277,7 +277,7 @@ async def test_an_answer_that_waits_for_its_text_is_told_of_the_stop(start):
 
 
 def test_alignment_gives_whole_words(tiny_checkpoint):
-    model = Parley.load(tiny_checkpoint, ("speech_decoder",))
+    model = load_model(tiny_checkpoint, ("speech_decoder",))
     clause = split(IDS[7:], WORDS[7:])[0]
     alignment = Alignment(clause, model.speech_decoder)
     texts = [alignment.text_at(frame) for frame in range(40)]

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from parley.checkpoints.checkpoint import CheckpointError, Manifest, StageWriter
+from parley.checkpoints import CheckpointError
 from parley.checkpoints.importers.naming import native_internvit, original_internvit, renamed
 from parley.checkpoints.importers.transfer import (
     NEVER,
@@ -26,6 +26,8 @@ from parley.checkpoints.importers.transfer import (
     read_json,
     safetensors_shards,
 )
+from parley.checkpoints.manifest import Manifest
+from parley.checkpoints.writer import StageWriter
 from parley.config import ChatFormat, LanguageConfig, ParleyConfig, SpeechDecoderConfig, VisionConfig, preset
 from parley.models.parley import build_part, parts_of
 from parley.text.chat_template import read_chat_format, read_tokenizer

@@ -12,10 +12,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import InternVLVisionConfig, InternVLVisionModel, Qwen2Config, Qwen2ForCausalLM
 
-from parley.checkpoints.checkpoint import CheckpointError, read_manifest
-from parley.checkpoints.importers.pretrained import fitted_decoder, init_pretrained
+from parley.checkpoints import Checkpoint, CheckpointError, load_model
+from parley.checkpoints.importers.qwen_internvit import fitted_decoder, init_pretrained
 from parley.config import PARTS, ChatFormat, SpeechDecoderConfig, preset
-from parley.models.parley import Parley
 from parley.models.vision import pixel_shuffle
 from parley.text.chat_template import read_chat_format, read_tokenizer
 
@@ -98,7 +97,7 @@ def write_original(folder: Path, model: InternVLVisionModel) -> None:
 def nano_sizes(monkeypatch):
     """The small preset stands for `vita-7b`, whose fresh speech encoder alone would take seconds to make."""
     monkeypatch.setattr(
-        "parley.checkpoints.importers.pretrained.preset",
+        "parley.checkpoints.importers.qwen_internvit.preset",
         lambda name: preset("nano") if name == "vita-7b" else preset(name),
     )
 
@@ -111,7 +110,7 @@ def test_outputs_equal_the_reference_classes(
     llm = save_llm(tmp_path / "llm", chatml_tokenizer, tied)
     vision = save_vision(tmp_path / "vision", layout)
     manifest = init_pretrained("vita-7b", tmp_path / "llm", tmp_path / "vision", tmp_path / "out")
-    model = Parley.load(tmp_path / "out")
+    model = load_model(tmp_path / "out")
     ids, pixels = torch.randint(0, 336, (2, 17)), torch.randn(3, 3, 56, 56)
     torch.testing.assert_close(model.language(ids).logits, llm(ids).logits, rtol=1e-5, atol=1e-5)
     patches = vision(pixels).last_hidden_state[:, 1:]
@@ -125,11 +124,11 @@ def test_all_parts_are_there_and_it_converses(tmp_path: Path, chatml_tokenizer: 
     save_vision(tmp_path / "vision", "native")
     init_pretrained("vita-7b", tmp_path / "llm", tmp_path / "vision", tmp_path / "out", seed=5)
     init_pretrained("vita-7b", tmp_path / "llm", tmp_path / "vision", tmp_path / "again", seed=5)
-    one, again = read_manifest(tmp_path / "out"), read_manifest(tmp_path / "again")
+    one, again = Checkpoint.open(tmp_path / "out").manifest, Checkpoint.open(tmp_path / "again").manifest
     assert tuple(one.parts) == PARTS
     assert {part: ref.sha256 for part, ref in one.parts.items()} == {p: ref.sha256 for p, ref in again.parts.items()}
     assert one.data["from"] == {"language": "llm", "vision_encoder": "vision"}
-    reply = Parley.load(tmp_path / "out").reply([{"role": "user", "content": "hello"}], max_tokens=3, always=True)
+    reply = load_model(tmp_path / "out").reply([{"role": "user", "content": "hello"}], max_tokens=3, always=True)
     assert len(reply.token_ids) <= 3
 
 
