@@ -79,7 +79,7 @@ async def start(tiny_checkpoint):
     async def build(**settings) -> Client:
         service = VisionEncoderService(VisionEncoderSettings(checkpoint=tiny_checkpoint, **settings))
         await service.start()
-        server, port = await start_server(SERVICES["vision"], service)
+        server, port = await start_server(SERVICES["vision_encoder"], service)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         running.append((service, server, channel))
         return Client(service, VisionEncoderStub(channel))
@@ -132,12 +132,12 @@ async def test_a_video_is_sampled(start):
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({}, "holds nothing to see"),
+        ({}, "has no input"),
         ({"image": b""}, "the image is empty"),
         ({"image": b"hello, this is no picture"}, "cannot read 25 bytes"),
         ({"image": picture(0)[:200]}, "damaged"),
         ({"video": b"no video"}, "cannot read 8 bytes as a video"),
-        ({"frames": pb.Frames()}, "holds no frames"),
+        ({"frames": pb.Frames()}, "has no frames"),
         ({"frames": pb.Frames(images=[picture(0), b"x"])}, "cannot read 1 bytes"),
     ],
 )
@@ -172,7 +172,7 @@ async def test_full_says_so_and_has_room_again(start, monkeypatch):
     run, may_run = client.service.engine.run, threading.Event()
     monkeypatch.setattr(client.service.engine, "run", lambda pixels: may_run.wait(60) and run(pixels))
     held = [asyncio.ensure_future(client.encode(image=picture(i))) for i in range(2)]
-    while client.service._in_work < 2:
+    while client.service._in_progress < 2:
         await asyncio.sleep(0.01)
     error = await client.refused(image=picture(2))
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after(error) > 0
@@ -188,7 +188,7 @@ async def test_late_requests_are_dropped(start):
     error = await client.refused(image=picture(0), deadline_ms=deadline_in(0.05))
     assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert (await client.encode(image=picture(1))).pictures == 1
-    assert client.service._in_work == 0
+    assert client.service._in_progress == 0
 
 
 async def test_a_failing_step_ends_its_requests_and_no_others(start, monkeypatch):
