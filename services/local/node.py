@@ -54,7 +54,10 @@ def environment(runtime_dir: Path, free_ports: list[int], replica_ports: range, 
 
 
 def run(applications: dict[str, object], servicers: list[str], grpc_port: int, http_port: int, runtime_dir: Path):
-    """Starts Ray and Serve with `applications` (name → bound application) and returns once all of them run."""
+    """Starts Ray and Serve with `applications` (name → bound application) and returns once all of them run.
+
+    Raises `RuntimeError` for one that does not start; its last line says why.
+    """
     from ray import serve
 
     _start_ray(runtime_dir)
@@ -63,12 +66,26 @@ def run(applications: dict[str, object], servicers: list[str], grpc_port: int, h
         http_options=serve_config.http_options(ports.HOST, http_port),
         grpc_options=serve_config.grpc_options(grpc_port, servicers),
     )
-    serve.run_many(
-        [
-            serve.RunTarget(target=target, name=name, route_prefix=serve_config.route_prefix(name))
-            for name, target in applications.items()
-        ]
-    )
+    targets = [
+        serve.RunTarget(target=target, name=name, route_prefix=serve_config.route_prefix(name))
+        for name, target in applications.items()
+    ]
+    try:
+        serve.run_many(targets)
+    except RuntimeError as error:  # it names the application, but not the cause
+        raise RuntimeError(explain(serve.status().applications) or str(error)) from None
+
+
+def explain(applications: dict[str, object]) -> str:
+    """What Serve knows of the applications that failed: their tracebacks, and in the last line the errors alone."""
+    tracebacks = {
+        name: deployment.message.strip()
+        for application in applications.values()
+        for name, deployment in application.deployments.items()
+        if deployment.status == "DEPLOY_FAILED"
+    }
+    errors = [f"{name} failed to start: {text.splitlines()[-1]}" for name, text in tracebacks.items()]
+    return "\n".join([*tracebacks.values(), "; ".join(errors)])
 
 
 def _start_ray(runtime_dir: Path) -> None:

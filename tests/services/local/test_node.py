@@ -1,8 +1,9 @@
 """The environment of a node: that of every node, and ports and files of its own."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
-from services.local.node import NODE_PORTS, environment
+from services.local.node import NODE_PORTS, environment, explain
 from services.ray.environment import NODE_ENVIRONMENT
 
 
@@ -31,3 +32,18 @@ def test_replicas_take_ports_for_grpc_and_http_that_do_not_overlap():
         for kind in ("GRPC", "HTTP")
     )
     assert sorted([*grpc, *http]) == list(range(20_010, 20_110)) and len(grpc) == len(http) == 50
+
+
+def test_the_last_line_of_a_failed_start_is_the_error():
+    def application(name: str, status: str, message: str) -> SimpleNamespace:
+        return SimpleNamespace(deployments={name: SimpleNamespace(status=status, message=message)})
+
+    explained = explain(
+        {
+            "vision_encoder": application("vision_encoder", "HEALTHY", ""),
+            "llm_core": application("llm_core", "DEPLOY_FAILED", "Traceback\n  File …\nValueError: no tokenizer\n\n"),
+        }
+    )
+    assert "File …" in explained
+    assert explained.splitlines()[-1] == "llm_core failed to start: ValueError: no tokenizer"
+    assert explain({"vision_encoder": application("vision_encoder", "HEALTHY", "")}) == ""
