@@ -56,7 +56,6 @@ if length == position then redis.call('RPUSH', data, ARGV[6]) elseif length ~= p
 {_COMMON}
 local budget, upload, id = tonumber(ARGV[3]), ARGV[4], ARGV[7]
 if id ~= upload then
-  remove(id)
   redis.call('RENAME', data, prefix .. id)
   remove(upload)
 end
