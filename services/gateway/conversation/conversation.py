@@ -3,8 +3,8 @@
 Notable points:
 - What arrives before a question (pictures, text, camera frames) waits in a draft and belongs to the next one; pictures
   are encoded at once.
-- A refused input is answered with `Failed`; the connection goes on. Where it was part of a named question, that question
-  is refused as a whole, whenever the refusal came. A named question always ends with a `TurnDone`.
+- A refused input is answered with `Failed`; the connection goes on. If it was part of a named question, the question is
+  refused as a whole, whenever the refusal came. A named question always ends with a `TurnDone`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class PendingBargeIn:
         outbox.hold(answer.id)
 
     def decide(self, interrupts: bool) -> None:
-        """The speech was meant for us, so the answer ends; or it was not, so the answer goes on. The first call counts."""
+        """Ends the answer, or lets it go on where the speech was not meant for us. The first call counts."""
         if self.decided.is_set():
             return
         self.interrupts = interrupts

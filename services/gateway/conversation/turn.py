@@ -45,7 +45,7 @@ class TurnTools:
 class Turn:
     """Made when a question begins; `task` ends when the turn is over and written.
 
-    It decides when a turn starts and stops. What happens within it is `pipeline`'s, what becomes of the session `record`'s.
+    It decides when a turn starts and stops. `pipeline` does what happens within it, `record` what is kept of it.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ class AudioSink(Protocol):
 async def synthesize(
     text: InputLog[Token | str], calls: Calls, sink: AudioSink, context: CallContext, speech: Speech
 ) -> SynthesizeDone:
-    """`text`: tokens of the language model, or strings that the speech decoder tokenizes. Returns at the end of the audio.
+    """`text`: tokens of the language model, or strings that the speech decoder tokenizes. Returns when all is spoken.
 
     A lost connection is opened again and sent the log from its start; what the sink has had is skipped.
     """

@@ -14,7 +14,7 @@ from services.gateway.settings import GatewaySettings
 async def test_a_taken_port_is_named(name, which):
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        gateway = Gateway(GatewaySettings(**{"port": 0, "http_port": 0, name: taken}))
+        gateway = Gateway(GatewaySettings(server={"port": 0, "http_port": 0, name: taken}))
         with pytest.raises(OSError, match=f"{which} port {taken}"):
             await gateway.start()
-        await gateway.service.stop()
+        await gateway.backend.close()

@@ -6,13 +6,15 @@ import asyncio
 
 import numpy as np
 import pytest
+from redis.asyncio import Redis
 
 from cli.client import Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Sampling
-from services.gateway.history import heard_text
+from protos.parley.v1.usage_pb2 import FinishReason
+from services.gateway.events.items import played_text
 
-VAD = wire.Configure.TURN_DETECTION_SERVER_VAD
+VAD = wire.TURN_DETECTION_SERVER_VAD
 STORY = Sampling(max_tokens=120, seed=3)
 LONG = {"sampling": Sampling(max_tokens=120)}  # an answer of many clauses
 
@@ -54,10 +56,10 @@ async def test_cancel_stops_the_turn_everywhere_at_once(make_gateway, connect, s
     turn_id = (await first_audio(client)).turn_id
     await client.send(cancel=wire.CancelTurn())
     events = await until_done(client, turn_id)
-    assert events[-1].done.reason == wire.TurnDone.REASON_CANCELLED
+    assert events[-1].done.finish_reason == FinishReason.FINISH_REASON_CANCELLED
     await no_live_turns(services)
     after = await client.ask(Question(text="hello"))
-    assert after.reason == "complete" and after.turn_id != turn_id
+    assert after.complete and after.turn_id != turn_id
 
 
 async def test_speaking_again_interrupts_and_no_late_audio_comes(make_gateway, connect, spoken_question):
@@ -75,15 +77,15 @@ async def test_speaking_again_interrupts_and_no_late_audio_comes(make_gateway, c
         if event.HasField("speech_started"):
             new = event.turn_id
         if new and event.turn_id == old:
-            assert event.HasField("done") and event.done.reason == wire.TurnDone.REASON_CANCELLED
+            assert event.HasField("done") and event.done.finish_reason == FinishReason.FINISH_REASON_CANCELLED
             assert event.done.text == ""  # nothing of it had been played
             cancelled = True
         if event.turn_id == new and event.HasField("done"):
             break
-    assert cancelled and events[-1].done.reason == wire.TurnDone.REASON_COMPLETE
-    messages = await gateway.service.store.history(client.session_id)
+    assert cancelled and events[-1].done.finish_reason == FinishReason.FINISH_REASON_LENGTH
+    messages = await gateway.backend.store.items.list(client.session_id)
     assert [(message.role, message.turn_id) for message in messages[-2:]] == [("user", new), ("assistant", new)]
-    assert next(message for message in messages if message.role == "assistant").heard == 0
+    assert next(message for message in messages if message.role == "assistant").played == 0
 
 
 async def test_history_keeps_what_was_heard(make_gateway, connect):
@@ -93,18 +95,18 @@ async def test_history_keeps_what_was_heard(make_gateway, connect):
     await client.send(respond=wire.Respond())
     turn_id = (await first_audio(client)).turn_id
     whole = (await until_done(client, turn_id))[-1].done.text
-    samples = sum(marks[0] for marks in (await gateway.service.store.history(client.session_id))[1].marks[-1:])
+    samples = sum(marks[0] for marks in (await gateway.backend.store.items.list(client.session_id))[1].marks[-1:])
     await client.send(played=wire.Played(turn_id=turn_id, samples=samples // 2))
     await client.ask(Question(text="and then?"))
-    kept = (await gateway.service.store.history(client.session_id))[1]
-    assert kept.turn_id == turn_id and kept.heard == samples // 2
-    heard = heard_text(whole, kept.marks, kept.heard)
+    kept = (await gateway.backend.store.items.list(client.session_id))[1]
+    assert kept.turn_id == turn_id and kept.played == samples // 2
+    heard = played_text(whole, kept.marks, kept.played)
     assert whole.startswith(heard) and len(heard) < len(whole)
 
 
 async def test_the_microphone_interrupts_under_server_vad(make_gateway, connect, spoken_question):
     client = await connect(
-        await make_gateway(), turn_detection=wire.Configure.TURN_DETECTION_SERVER_VAD, sampling=Sampling(max_tokens=200)
+        await make_gateway(), turn_detection=wire.TURN_DETECTION_SERVER_VAD, sampling=Sampling(max_tokens=200)
     )
     await client.send(text="tell me a long story")
     await client.send(respond=wire.Respond())
@@ -118,11 +120,11 @@ async def test_the_microphone_interrupts_under_server_vad(make_gateway, connect,
         if event.HasField("speech_started"):
             started.append(event.turn_id)
         if event.HasField("done"):
-            reasons[event.turn_id] = event.done.reason
+            reasons[event.turn_id] = event.done.finish_reason
             if started and event.turn_id == started[0]:
                 break
     assert len(started) == 1 and started[0] != old
-    assert reasons[started[0]] == wire.TurnDone.REASON_COMPLETE
+    assert reasons[started[0]] == FinishReason.FINISH_REASON_LENGTH
 
 
 async def test_a_client_that_vanishes_frees_everything(make_gateway, connect, services):
@@ -133,39 +135,45 @@ async def test_a_client_that_vanishes_frees_everything(make_gateway, connect, se
     await first_audio(client)
     await client.close()
     for _ in range(250):
-        if gateway.service.conversations == 0:
+        if gateway.service.connections == 0:
             break
         await asyncio.sleep(0.02)
-    assert gateway.service.conversations == 0
+    assert gateway.service.connections == 0
     await no_live_turns(services)
     back = await connect(gateway, session_id=client.session_id)  # the session is free and goes on
-    assert (await back.ask(Question(text="hello"))).reason == "complete"
+    assert (await back.ask(Question(text="hello"))).complete
 
 
 async def test_a_client_that_closes_its_side_still_hears_the_answer(make_gateway, connect):
     client = await connect(await make_gateway())
     await client.send(text="hello")
     await client.send(respond=wire.Respond())
-    await client.done_sending()
+    await client._call.done_writing()
     kinds = [event.WhichOneof("event") async for event in client.events()]
     assert kinds[-1] == "done" and "audio" in kinds
 
 
+async def held(gateway, session_id: str) -> bool:
+    """Whether some gateway holds the session's lease."""
+    async with Redis.from_url(gateway.backend.settings.store.redis_url) as redis:
+        return bool(await redis.exists(f"parley:{{{session_id}}}:turn"))
+
+
 async def test_two_connections_do_not_answer_in_one_session_at_once(make_gateway, connect):
-    gateway = await make_gateway(lease_seconds=0.9)
+    gateway = await make_gateway(store__lease_seconds=0.9)
     one = await connect(gateway, sampling=Sampling(max_tokens=200))
     two = await connect(gateway, session_id=one.session_id, text_only=True)
     await one.send(audio=bytes(3200))  # a question that is still being asked
-    while not await gateway.service.store._redis.exists(f"parley:{{{one.session_id}}}:turn"):
+    while not await held(gateway, one.session_id):
         await asyncio.sleep(0.01)
     answer = await two.ask(Question(text="hello"))
-    assert (answer.reason, answer.error.code) == ("failed", "ABORTED") and answer.error.retry_after > 0
+    assert (answer.finish_reason, answer.error.code) == ("failed", "ABORTED") and answer.error.retry_after > 0
     await one.send(cancel=wire.CancelTurn())
     for _ in range(50):
         answer = await two.ask(Question(text="hello"))
-        if answer.reason == "complete":
+        if answer.complete:
             break
-    assert answer.reason == "complete"
+    assert answer.complete
 
 
 async def hear(client: Client, samples: np.ndarray) -> None:
@@ -185,7 +193,7 @@ async def story_then_noise(make_gateway, connect, services):
 
     async def begin(**settings) -> tuple:
         both = ",".join(f"127.0.0.1:{services.ports[name]}" for name in ("language", "silent"))
-        gateway = await make_gateway(language=both, outbox_events=4, **settings)
+        gateway = await make_gateway(upstream__llm_core=both, conversation__max_unread_events=4, **settings)
         client = await connect(gateway, turn_detection=VAD, sampling=STORY)
         await client.send(text="tell me a long story")
         await client.send(respond=wire.Respond())
@@ -211,16 +219,16 @@ async def test_speech_that_is_not_meant_for_us_does_not_end_an_answer(
             ended[event.turn_id] = event.done
         if len(ended) == 2:
             break
-    assert ended[noise].reason == wire.TurnDone.REASON_NOTHING
-    assert ended[story].reason == wire.TurnDone.REASON_COMPLETE and ended[story].text == whole.text
-    messages = await gateway.service.store.history(client.session_id)
+    assert ended[noise].finish_reason == FinishReason.FINISH_REASON_NOTHING
+    assert ended[story].finish_reason == FinishReason.FINISH_REASON_LENGTH and ended[story].text == whole.text
+    messages = await gateway.backend.store.items.list(client.session_id)
     assert [message.turn_id for message in messages] == [story, story]
 
 
 async def test_with_interruption_by_voice_any_speech_ends_an_answer(story_then_noise, spoken_question):
-    _, client, story = await story_then_noise(interruption="voice")
+    _, client, story = await story_then_noise(conversation__interruption="voice")
     await hear(client, spoken_question)
-    assert (await until_done(client, story))[-1].done.reason == wire.TurnDone.REASON_CANCELLED
+    assert (await until_done(client, story))[-1].done.finish_reason == FinishReason.FINISH_REASON_CANCELLED
 
 
 async def test_cancel_ends_an_answer_and_what_may_be_interrupting_it(story_then_noise, spoken_question):
@@ -238,5 +246,5 @@ async def test_cancel_ends_an_answer_and_what_may_be_interrupting_it(story_then_
         event = await anext(client.events())
         assert not event.HasField("audio")
         if event.HasField("done"):
-            ended[event.turn_id] = event.done.reason
-    assert ended == dict.fromkeys((story, noise), wire.TurnDone.REASON_CANCELLED)
+            ended[event.turn_id] = event.done.finish_reason
+    assert ended == dict.fromkeys((story, noise), FinishReason.FINISH_REASON_CANCELLED)
