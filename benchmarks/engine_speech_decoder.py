@@ -78,7 +78,7 @@ def measure_whole(model: Parley, table: torch.Tensor, speaker: list[int], clause
     codec, frames = model.config.codec, 0
     began = time.perf_counter()
     for clause in clauses:
-        codes = model.speech_decoder.speak(clause.ids, table)
+        codes = model.speech_decoder.generate(clause.ids, table)
         model.codec_decoder(codes[None], torch.tensor([speaker]))
         frames += len(codes)
     seconds = time.perf_counter() - began

@@ -104,11 +104,11 @@ def whole(tiny_checkpoint):
     @torch.inference_mode()
     def synthesize(ids=IDS, words=WORDS) -> np.ndarray:
         table = model.language.get_input_embeddings().weight
-        spoken = []
+        waveforms = []
         for clause in split(list(ids), list(words)):
-            codes = model.speech_decoder.speak(clause.ids, table)
-            spoken.append(model.codec_decoder(codes[None], torch.tensor([model.config.codec.default_speaker]))[0])
-        return torch.cat(spoken).numpy()
+            codes = model.speech_decoder.generate(clause.ids, table)
+            waveforms.append(model.codec_decoder(codes[None], torch.tensor([model.config.codec.default_speaker]))[0])
+        return torch.cat(waveforms).numpy()
 
     return synthesize
 
