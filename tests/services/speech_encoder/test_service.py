@@ -79,7 +79,7 @@ class Client:
 
 @pytest.fixture
 async def start(tiny_checkpoint):
-    """Starts the service with settings of one's own."""
+    """Starts the service with given settings."""
     running = []
 
     async def build(**settings) -> Client:

@@ -73,7 +73,7 @@ class Client:
 
 @pytest.fixture
 async def start(tiny_checkpoint):
-    """Starts the service with settings of one's own."""
+    """Starts the service with given settings."""
     running = []
 
     async def build(**settings) -> Client:
@@ -107,7 +107,7 @@ def check(response: pb.EncodeVisionResponse, wanted) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"max_batch": 3, "max_wait_ms": 20}, {"max_batch": 1}])
-async def test_requests_share_steps_and_get_their_own(start, model, settings):
+async def test_requests_share_steps_and_get_their_own_embeddings(start, model, settings):
     client = await start(**settings)
     files = [picture(i, kind) for i, kind in enumerate(("PNG", "JPEG", "WEBP", "PNG", "PNG"))]
     frames = [picture(10 + i) for i in range(7)]
