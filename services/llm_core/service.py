@@ -57,7 +57,7 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
         messages = streams.read(request_iterator, last="respond", idle=self.settings.idle_seconds, stop_at_last=False)
         _, opening = await anext(messages)
         history, dropped = await asyncio.to_thread(self._reader.history, opening.messages, opening.max_history_tokens)
-        request = self._open(opening)
+        request = self._new_request(opening)
         prompt = PromptStream(request, self._reader, self._encoder_cache)
         sequence = 0
         async with request.fed_by(self._feed, prompt, history, messages):
@@ -65,7 +65,7 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
                 yield on_wire(event, sequence, dropped)
                 sequence += 1
 
-    def _open(self, opening: pb.GenerateOpen) -> GenerationRequest:
+    def _new_request(self, opening: pb.GenerateOpen) -> GenerationRequest:
         left = streams.seconds_left(opening.deadline_ms)
         asked = opening.sampling
         return self.engine.open(
