@@ -65,5 +65,5 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
 def encode_whole(model: Parley, samples: np.ndarray) -> None:
     features = fbank(samples, model.config.speech)[None]
     frames, lengths = model.speech_encoder(features, torch.tensor([features.shape[1]]))
-    model.ctc_head.decode(model.ctc_head(frames)[0])
+    model.ctc_head.transcribe(frames[0])
     model.speech_adapter(frames, lengths)

@@ -75,8 +75,10 @@ class Checkpoint:
 
     def tensor(self, part: str, key: str) -> Tensor:
         """One tensor of a part, as stored; the rest is not read into memory. Raises `CheckpointError`."""
+        ref = self._part(part).file_of(key)
+        if ref is None:
+            raise CheckpointError(f"{part}: cannot read {key}: none of its files has it")
         try:
-            ref = self._part(part).file_of(key)
             with self._reader(ref, part) as reader:
                 return reader.get_tensor(key).clone()
         except SafetensorError as error:

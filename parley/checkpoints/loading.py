@@ -33,9 +33,7 @@ def load_model(
     checkpoint = source if isinstance(source, Checkpoint) else Checkpoint.open(source)
     wanted = checkpoint.parts if parts is None else tuple(parts)
     if missing := [part for part in wanted if part not in checkpoint.parts]:
-        raise CheckpointError(
-            f"{checkpoint.path} has no {', '.join(missing)}; it has: {', '.join(checkpoint.parts)}"
-        )
+        raise CheckpointError(f"{checkpoint.path} has no {', '.join(missing)}; it has: {', '.join(checkpoint.parts)}")
     with UnallocatedParameters():
         model = Parley(checkpoint.config, wanted)
     for part in wanted:

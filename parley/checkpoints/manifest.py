@@ -60,12 +60,9 @@ class ShardedRef(_Model):
     def files(self) -> tuple[ShardRef, ...]:
         return self.shards
 
-    def file_of(self, tensor: str) -> ShardRef:
-        """The file that holds a tensor. Raises `CheckpointError` if none does."""
-        for shard in self.shards:
-            if tensor in shard.tensors:
-                return shard
-        raise CheckpointError(f"cannot read {tensor}: none of the {len(self.shards)} files has it")
+    def file_of(self, tensor: str) -> ShardRef | None:
+        """The file that holds a tensor, None if none does."""
+        return next((shard for shard in self.shards if tensor in shard.tensors), None)
 
     def moved(self, old: Path, new: Path) -> ShardedRef:
         """The same files, seen from folder `new` instead of `old`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -33,39 +34,55 @@ def read_video(data: bytes | str | Path, config: VisionConfig, max_pixels: int =
                 raise ValueError(f"there is no video in {what}")
             stream = container.streams.video[0]
             check_pixels("video", stream.width, stream.height, max_pixels)
-            return _pick_frames(container, stream, config)
+            index = _read_index(container, stream)
+            wanted = index.spread(frame_count(index.seconds(stream.time_base), config))
+            return _decode(container, stream, index, wanted)
     except av.FFmpegError as error:
         raise ValueError(f"cannot read {what} as a video: {error.strerror}") from None
 
 
-def _pick_frames(container, stream, config: VisionConfig) -> list[Image.Image]:
-    shown, keys, last = [], [], 0
+@dataclass
+class _Index:
+    """When the frames of a video are shown, in the stream's units of time."""
+
+    shown: list[int]  # in order
+    keys: list[int]  # those that can be decoded without others, in order
+    end: int
+
+    def seconds(self, time_base) -> float:
+        return float((self.end - self.shown[0]) * time_base)
+
+    def spread(self, count: int) -> list[int]:
+        """`count` evenly spread frames: at each moment the last one whose time has come."""
+        first = self.shown[0]
+        moments = [first + (self.end - first) * (i + 0.5) / count for i in range(count)]
+        return [max((pts for pts in self.shown if pts <= moment), default=first) for moment in moments]
+
+
+def _read_index(container, stream) -> _Index:
+    shown, keys, end = [], [], 0
     for packet in container.demux(stream):
         if packet.pts is None:
             continue
         shown.append(packet.pts)
-        last = max(last, packet.pts + (packet.duration or 0))
+        end = max(end, packet.pts + (packet.duration or 0))
         if packet.is_keyframe:
             keys.append(packet.pts)
-        if (last - shown[0]) * stream.time_base > MAX_VIDEO_SECONDS:
+        if (end - shown[0]) * stream.time_base > MAX_VIDEO_SECONDS:
             raise TooLargeError(f"the video is longer than {MAX_VIDEO_SECONDS:.0f} s")
     if not shown:
         raise ValueError("the video has no frames")
-    shown.sort()
-    keys.sort()
-    seconds = float((last - shown[0]) * stream.time_base)
-    count = frame_count(seconds, config)
-    targets = [shown[0] + (last - shown[0]) * (i + 0.5) / count for i in range(count)]
-    # The frame on screen at a moment is the last one whose time has come.
-    wanted = [max((p for p in shown if p <= target), default=shown[0]) for target in targets]
+    return _Index(sorted(shown), sorted(keys), end)
 
+
+def _decode(container, stream, index: _Index, wanted: list[int]) -> list[Image.Image]:
+    """The frames shown at the times `wanted`."""
     picked: dict[int, Image.Image] = {}
-    position = None  # the frame last decoded
-    frames = None
+    position = None  # of the frame decoded last
     for pts in sorted(set(wanted)):
-        key = max((k for k in keys if k <= pts), default=None)
-        if position is None or (key is not None and key > position):
-            container.seek(key if key is not None else shown[0], stream=stream)
+        key = max((key for key in index.keys if key <= pts), default=index.shown[0])
+        if position is None or key > position:
+            container.seek(key, stream=stream)
             frames = container.decode(stream)
         for frame in frames:
             position = frame.pts if frame.pts is not None else pts
@@ -74,6 +91,6 @@ def _pick_frames(container, stream, config: VisionConfig) -> list[Image.Image]:
                 break
     if not picked:
         raise ValueError("no frame of the video could be decoded")
-    # A damaged tail shows the last frame that could be read.
-    fallback = picked[max(picked)]
-    return [picked.get(pts, fallback) for pts in wanted]
+    # Where the end of the file is damaged, the last frame that could be read is shown.
+    last = picked[max(picked)]
+    return [picked.get(pts, last) for pts in wanted]

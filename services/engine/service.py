@@ -63,11 +63,11 @@ class EngineService(Generic[E]):
     # The life of a service.
 
     async def start(self) -> None:
-        self.engine = await asyncio.to_thread(self._open)
+        self.engine = await asyncio.to_thread(self._load_engine)
         self.engine.start()
         await self.warm_up()
 
-    def _open(self) -> E:
+    def _load_engine(self) -> E:
         """Opens the checkpoint, the only time, and loads the engine with settings that fit device and model."""
         self.checkpoint = Checkpoint.open(self.settings.checkpoint)
         self.parts = self.choose_parts()

@@ -18,13 +18,11 @@ from __future__ import annotations
 
 import os
 
+from services.ray.serve_config import ACTOR_OPTIONS
 from services.registry import SERVICES, Service, import_path
 from services.rpc import health
 from services.rpc.server import freeze_loaded_objects
 from services.telemetry import logs, metrics
-
-# What every Serve node must register on its gRPC server: the contracts, and the standard health service last.
-GRPC_SERVICER_FUNCTIONS = [service.add_to_server for service in SERVICES.values()] + ["services.rpc.health.register"]
 
 
 def __getattr__(name: str):
@@ -118,6 +116,6 @@ def application(service: Service):
         health_check_period_s=2,  # three failures replace a replica
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=20,
-        ray_actor_options={"num_cpus": 0},  # engines are limited by their threads, not by Ray's bookkeeping
+        ray_actor_options=dict(ACTOR_OPTIONS),
     )
     return deployment.bind()

@@ -83,7 +83,7 @@ def test_an_unknown_session_is_refused_in_one_line(stack, parley):
 def test_status_shows_every_process_and_the_stack_fits_in_4_gb(stack, parley):
     report = json.loads(parley("status", "--json").stdout)
     assert report["ready"] and report["health"] == {"gateway": "ok", "services": "ok"}
-    assert {"vision", "speech", "language", "voice", "services.gateway", "haproxy"} <= set(report["memory_mb"])
+    assert {"vision_encoder", "speech_encoder", "llm_core", "speech_decoder", "services.gateway", "haproxy"} <= set(report["memory_mb"])
     resident, share = report["memory_mb"]["total"]
     assert 0 < share <= resident < 4096
     assert "gateway" in parley("status").stdout
@@ -92,9 +92,9 @@ def test_status_shows_every_process_and_the_stack_fits_in_4_gb(stack, parley):
 def test_every_process_has_a_page_of_metrics(stack, parley):
     parley("ask", "--text", "hello")
     assert 'parley_turns_total{reason="complete"}' in get(stack.state.http, "/metrics")
-    for name, service in (("vision", "vision_encoder"), ("speech", "speech_encoder"), ("voice", "speech_decoder")):
+    for name, service in (("vision_encoder", "vision_encoder"), ("speech_encoder", "speech_encoder"), ("speech_decoder", "speech_decoder")):
         assert "parley_requests_total" in get(stack.state.metrics[name], "/metrics"), service
-    assert 'service="llm_core"' in get(stack.state.metrics["language"], "/metrics")
+    assert 'service="llm_core"' in get(stack.state.metrics["llm_core"], "/metrics")
     assert get(stack.state.serve_http, "/-/healthz") == "success"
 
 
@@ -122,7 +122,7 @@ def test_a_second_stack_in_the_same_folder_is_refused(stack, tiny_checkpoint):
         LocalStack(tiny_checkpoint, stack.directory, port=0, http_port=0).start()
 
 
-@pytest.mark.parametrize("name", ["vision", "speech", "language", "voice"])
+@pytest.mark.parametrize("name", ["vision_encoder", "speech_encoder", "llm_core", "speech_decoder"])
 def test_a_killed_replica_comes_back(stack, parley, picture, question, name):
     process_of(stack, f"ServeReplica:{name}").send_signal(signal.SIGKILL)
     ask_until_it_works(parley, "--audio", str(question), "--image", str(picture))

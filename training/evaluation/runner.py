@@ -193,8 +193,8 @@ def transcription_rows(model: Parley, count: int) -> list[Row]:
         for utterance in heldout.transcription(**how, count=3 * count):
             features = fbank(utterance.audio, model.config.speech)[None]
             frames, _ = model.speech_encoder(features, torch.tensor([features.shape[1]]))
-            said.append(model.ctc_head.normalise(utterance.text))
-            heard.append(model.ctc_head.decode(model.ctc_head(frames)[0]))
+            said.append(model.ctc_head.vocabulary.normalise(utterance.text))
+            heard.append(model.ctc_head.transcribe(frames[0]))
         wrong = 100 * jiwer.wer(said, heard)
         rows.append(Row(f"transcription WER, unseen sentences: {name}", wrong, len(said), bar, at_most=True))
     return rows

@@ -203,7 +203,7 @@ class NextTokenObjective:
         known = [i for i, text in enumerate(transcripts) if text]
         if not known:
             return None
-        targets = [torch.tensor(self.model.ctc_head.encode(transcripts[i]), device=self.device) for i in known]
+        targets = [torch.tensor(self.model.ctc_head.vocabulary.encode(transcripts[i]), device=self.device) for i in known]
         log_probs = self.model.ctc_head(frames[known]).float().transpose(0, 1)
         sizes = torch.tensor([len(target) for target in targets])
         heard = lengths[known].cpu()

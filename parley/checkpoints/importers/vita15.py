@@ -30,6 +30,7 @@ from parley.checkpoints.importers.naming import (
     renamed,
 )
 from parley.checkpoints.importers.qwen_internvit import TIED_HEAD, language_config, vision_config
+from parley.checkpoints.importers.tokenizer import read_chat_format, read_tokenizer
 from parley.checkpoints.importers.transfer import (
     Naming,
     Settings,
@@ -51,7 +52,6 @@ from parley.config import (
     SpeechDecoderConfig,
     VisionConfig,
 )
-from parley.text.chat_template import read_chat_format, read_tokenizer
 from parley.text.prompt import PromptWriter
 
 LICENCE = "research only: the published VITA-1.5 weights forbid commercial use"

@@ -12,11 +12,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import InternVLVisionConfig, InternVLVisionModel, Qwen2Config, Qwen2ForCausalLM
 
-from parley.checkpoints import Checkpoint, CheckpointError, load_model
+from parley.checkpoints import Checkpoint, load_model
 from parley.checkpoints.importers.qwen_internvit import fitted_decoder, init_pretrained
-from parley.config import PARTS, ChatFormat, SpeechDecoderConfig, preset
+from parley.config import PARTS, SpeechDecoderConfig, preset
 from parley.models.vision import pixel_shuffle
-from parley.text.chat_template import read_chat_format, read_tokenizer
 
 # As Qwen2.5's: a default system message, and ChatML.
 TEMPLATE = (
@@ -130,40 +129,6 @@ def test_all_parts_are_there_and_it_converses(tmp_path: Path, chatml_tokenizer: 
     assert one.data["from"] == {"language": "llm", "vision_encoder": "vision"}
     reply = load_model(tmp_path / "out").reply([{"role": "user", "content": "hello"}], max_tokens=3, always=True)
     assert len(reply.token_ids) <= 3
-
-
-def test_the_chat_format_is_the_templates(tmp_path: Path, chatml_tokenizer: Tokenizer) -> None:
-    save_llm(tmp_path, chatml_tokenizer)
-    chat = read_chat_format(tmp_path, chatml_tokenizer)
-    assert chat == ChatFormat(default_system="You are helpful.")
-    (tmp_path / "tokenizer_config.json").unlink()
-    assert read_chat_format(tmp_path, chatml_tokenizer) == ChatFormat()
-    (tmp_path / "chat_template.jinja").write_text(TEMPLATE.replace("You are helpful.", "Be kind."))
-    assert read_chat_format(tmp_path, chatml_tokenizer).default_system == "Be kind."
-
-
-@pytest.mark.parametrize(
-    "template",
-    ["{{ messages[0].content }}", "{% if %}", "{{ 1 / 0 }}", TEMPLATE.replace("message.role", "loop.index")],
-)
-def test_a_template_that_is_no_strings_around_messages_is_refused(
-    tmp_path: Path, chatml_tokenizer: Tokenizer, template: str
-) -> None:
-    (tmp_path / "chat_template.jinja").write_text(template)
-    with pytest.raises(CheckpointError, match="the chat template in"):
-        read_chat_format(tmp_path, chatml_tokenizer)
-
-
-def test_a_tokenizer_of_two_files(tmp_path: Path, chatml_tokenizer: Tokenizer) -> None:
-    chatml_tokenizer.model.save(str(tmp_path))
-    special = {
-        str(i): {"content": t.content, "special": True} for i, t in chatml_tokenizer.get_added_tokens_decoder().items()
-    }
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": special}))
-    read = read_tokenizer(tmp_path)
-    text = "<|im_start|>hello, what is it?<|im_end|>"
-    assert read.encode(text, add_special_tokens=False).ids == chatml_tokenizer.encode(text).ids
-    assert read_tokenizer(tmp_path / "nowhere") is None
 
 
 @pytest.mark.parametrize(
