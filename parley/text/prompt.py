@@ -134,7 +134,7 @@ class PromptWriter:
         if role == "user":
             return [TextSegment(self._user_open), *body, TextSegment(self._close)]
         if any(isinstance(segment, MediaSegment) for segment in body):
-            raise ValueError(f"only a user's message holds images, video or audio, not one of {role!r}")
+            raise ValueError(f"only user messages hold images, video or audio; this one is of {role!r}")
         ids = [i for segment in body for i in segment.ids]
         if role == "system":
             return [TextSegment(self._system_open + ids + self._close)]
