@@ -143,7 +143,7 @@ class Checkpoint:
 
 
 def misfits(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Every missing, every unexpected and every wrongly shaped tensor, in words; shapes by name."""
+    """Every missing, every unexpected and every wrongly shaped tensor, a phrase each. Takes shapes by name."""
     wrong = [f"missing {key}" for key in sorted(set(expected) - set(found))]
     wrong += [f"unexpected {key}" for key in sorted(set(found) - set(expected))]
     wrong += [

@@ -27,8 +27,8 @@ def load_model(
         parts: those to load, None for all that the checkpoint has.
         dtype: of the floating-point tensors, None for as they are stored.
 
-    Raises `CheckpointError`, in one line, for a missing part, a wrong size or hash, tensors that do not fit, or a folder
-    that is replaced while it is read.
+    Raises `CheckpointError`, in one line, for a missing part, a wrong size or hash, tensors that do not fit, or a
+    folder that is replaced while it is read.
     """
     checkpoint = source if isinstance(source, Checkpoint) else Checkpoint.open(source)
     wanted = checkpoint.parts if parts is None else tuple(parts)

@@ -29,8 +29,8 @@ MAX_SHARD_BYTES = 5 * 10**9  # as on the Hugging Face hub
 
 
 class StageWriter:
-    """A checkpoint folder that is being written, beside its place. When the `with` block ends it appears there whole; if
-    the block raises, nothing is left."""
+    """A checkpoint folder that is being written, beside its place. When the `with` block ends it appears there whole;
+    if the block raises, nothing is left."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ def read_image(data: bytes | str | Path, max_pixels: int = MAX_PIXELS) -> Image.
     """Decodes a picture to RGB, upright.
 
     Raises `ValueError` if it is no picture or is cut short, `TooLargeError` if it has more than `max_pixels`, which the
-    header tells before any decoding.
+    header says before any decoding.
     """
     try:
         image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=IMAGE_FORMATS)
@@ -65,8 +65,8 @@ def tile_grid(width: int, height: int, config: VisionConfig) -> tuple[int, int]:
 
 
 def tile(image: Image.Image, config: VisionConfig) -> np.ndarray:
-    """A picture → float32 `[tiles, 3, image_size, image_size]`, row by row,
-    a thumbnail last if there is more than one tile."""
+    """A picture → float32 `[tiles, 3, image_size, image_size]`, row by row, and last a thumbnail if there is more than
+    one tile."""
     size = config.image_size
     columns, rows = tile_grid(image.width, image.height, config)
     whole = image.resize((columns * size, rows * size), Image.Resampling.BICUBIC)

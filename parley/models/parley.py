@@ -115,7 +115,7 @@ class Parley(nn.Module):
     def writer(self) -> PromptWriter:
         """Renders messages for this model. Raises `ValueError` if it came without a tokenizer."""
         if self.tokenizer is None:
-            raise ValueError("the model has no tokenizer: words cannot be read")
+            raise ValueError("the model has no tokenizer: it cannot read or write text")
         return PromptWriter.of(self.config.language, self.tokenizer)
 
     @property
@@ -220,7 +220,7 @@ class Parley(nn.Module):
         table = self.language.get_input_embeddings().weight
         waveforms = [np.zeros(0, np.float32)]
         for clause in split(ids, pieces):
-            codes = self.speech_decoder.speak(clause.ids, table, seed) if clause.speakable else ()
+            codes = self.speech_decoder.generate(clause.ids, table, seed) if clause.speakable else ()
             if len(codes):
                 waveform = self.codec_decoder(codes[None], torch.tensor([speaker], device=self.device))
                 waveforms.append(waveform[0].float().cpu().numpy())

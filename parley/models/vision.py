@@ -40,7 +40,7 @@ class VisionEncoder(nn.Module):
                 layer_norm_eps=config.layer_norm_eps,
             )
         )
-        # The library starts positions at zero, which leaves a fresh tower blind to place for its first steps.
+        # The library initialises positions with zeros, which gives a fresh model no places in its first steps.
         nn.init.trunc_normal_(self.tower.embeddings.position_embeddings, std=0.02)
         nn.init.trunc_normal_(self.tower.embeddings.cls_token, std=0.02)
 

@@ -1,7 +1,7 @@
 """A chat template as five strings.
 
-A chat template is a program; ours is what opens each message and closes it. The strings are found by running the template
-on a short conversation and looking at what stands between its messages; any other template is refused.
+A chat template is a program; `ChatFormat` is the strings that open and close a message. They are found by running the
+template on a short conversation and taking the text between its messages. A template that does more is refused.
 """
 
 from __future__ import annotations

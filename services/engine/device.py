@@ -38,7 +38,7 @@ def resolve(settings: S, config: ParleyConfig, parts: Sequence[str]) -> S:
 
 
 def choose_device(asked: str, has_gpu: bool) -> str:
-    """The torch device. Raises `ValueError` for a name that torch does not know and for a GPU that is not there."""
+    """The torch device. Raises `ValueError` for a name that torch does not know and for a GPU that is missing."""
     if asked == AUTO:
         return "cuda:0" if has_gpu else "cpu"
     try:

@@ -48,7 +48,7 @@ class EngineService(Generic[E]):
         """Sends the running engine one request, where `load` does not warm it up."""
 
     def describe(self) -> ModelInfo:
-        """What the service runs. A service adds what only it knows."""
+        """What the service runs. Subclasses add the fields of their own."""
         config = self.checkpoint.config
         return ModelInfo(
             service=self.service,
@@ -60,7 +60,7 @@ class EngineService(Generic[E]):
             embedding_width=config.language.hidden_size,
         )
 
-    # The life of a service.
+    # Start, stop and health.
 
     async def start(self) -> None:
         self.engine = await asyncio.to_thread(self._load_engine)

@@ -35,7 +35,7 @@ Event = TypeVar("Event")
 
 
 class Request(Generic[Event]):
-    """One open request as its caller sees it; made, and used, on the caller's event loop unless it says otherwise."""
+    """One open request. It is created and used on the caller's event loop, except where noted."""
 
     def __init__(self, engine: EngineThread):
         self.loop = asyncio.get_running_loop()

@@ -70,12 +70,14 @@ class Engine(EngineThread):
         self._stop_ids = stop_ids
         self._tokenizer = tokenizer
         weights = language.get_input_embeddings().weight
-        self.device, self.dtype = weights.device, weights.dtype
-        self.limits = choose_limits(config, self.dtype.itemsize, measure(self.device), settings)
+        self._device, self._dtype = weights.device, weights.dtype
+        self.limits = choose_limits(config, self._dtype.itemsize, measure(self._device), settings)
         self._groups = config.num_heads // config.num_kv_heads
-        self._token_bytes = kv_bytes_per_token(config, self.dtype.itemsize)
+        self._token_bytes = kv_bytes_per_token(config, self._dtype.itemsize)
         self._prefixes = PrefixCache(self.limits.idle_bytes)
-        self._cache = SlotCache(language.config, self.limits.num_slots, self.limits.max_length, self.device, self.dtype)
+        self._cache = SlotCache(
+            language.config, self.limits.num_slots, self.limits.max_length, self._device, self._dtype
+        )
         self._scheduler = Scheduler(self.limits.num_slots, self.limits.prefill_tokens)
 
         # of the engine's thread
@@ -208,10 +210,10 @@ class Engine(EngineThread):
     ) -> tuple[torch.Tensor, list[Sequence]]:
         """Returns (outputs [sequences, width], the sequences whose next token follows from them)."""
         chunks = [Chunk(sequence.slot, sequence.computed, count) for sequence, count in prompts]
-        batch = build_batch([s.computed for s in decoding], chunks, self._groups, self.device, self.dtype)
+        batch = build_batch([s.computed for s in decoding], chunks, self._groups, self._device, self._dtype)
         work = [(sequence, 1) for sequence in decoding] + prompts
         ids = [max(key, 0) for s, count in work for key in s.keys[s.computed : s.computed + count]]
-        embedded = self._language.get_input_embeddings()(torch.tensor(ids, device=self.device))
+        embedded = self._language.get_input_embeddings()(torch.tensor(ids, device=self._device))
         complete, ends, first = [], [], 0
         for sequence, count in work:
             sequence.fill(sequence.computed, sequence.computed + count, embedded[first : first + count])

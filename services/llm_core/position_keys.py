@@ -10,6 +10,7 @@ import torch.nn.functional as F
 MULTIPLIER = -7046029254386353131  # odd, its bits evenly mixed
 LOW_HALF = (1 << 32) - 1
 LARGEST = (1 << 63) - 1
+BLOCK = 64  # embeddings hashed at once, so that what is between stays in the CPU's cache
 
 
 def position_keys(embeddings: torch.Tensor) -> list[int]:
@@ -18,8 +19,10 @@ def position_keys(embeddings: torch.Tensor) -> list[int]:
     A multilinear hash: each embedding is a row of 64-bit words, each word is multiplied by an odd number of its own and
     the products are added. The words are mixed before, because changes of two words' highest bits would cancel.
     """
-    if not len(embeddings):  # its strides may not allow another view
-        return []
+    return [key for block in embeddings.split(BLOCK) for key in _keys_of_block(block)] if len(embeddings) else []
+
+
+def _keys_of_block(embeddings: torch.Tensor) -> list[int]:
     data = embeddings.contiguous().view(torch.uint8)
     words = F.pad(data, (0, -data.shape[-1] % 8)).view(torch.int64)
     mixed = words * MULTIPLIER

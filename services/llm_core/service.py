@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from services.engine.service import EngineService
 from services.llm_core.encoder_cache import EncoderCache
 from services.llm_core.engine import SERVICE, Engine
 from services.llm_core.pieces import Piece
-from services.llm_core.prompt_stream import PromptStream
+from services.llm_core.prompt_stream import PromptStream, in_thread_if_large
 from services.llm_core.prompts import PromptReader
 from services.llm_core.requests import Done, Event, GenerationRequest, Missing, Token
 from services.llm_core.sampler import Sampling
@@ -37,6 +36,7 @@ WIRE_REASONS = {
 }
 PARTS = ("language", "speech_prompt", "state_head")
 WARM_UP_TOKENS = 4
+TEXT_COST = 200  # tokenizing a byte of text takes as long as converting this many bytes of embeddings
 
 log = logs.get_logger(__name__)
 
@@ -56,8 +56,10 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
     async def Generate(self, request_iterator, context) -> AsyncIterator[pb.GenerateResponse]:
         messages = streams.read(request_iterator, last="respond", idle=self.settings.idle_seconds, stop_at_last=False)
         _, opening = await anext(messages)
-        history, dropped = await asyncio.to_thread(self._reader.history, opening.messages, opening.max_history_tokens)
-        request = self._open(opening)
+        history, dropped = await in_thread_if_large(
+            TEXT_COST * opening.ByteSize(), self._reader.history, opening.messages, opening.max_history_tokens
+        )
+        request = self._new_request(opening)
         prompt = PromptStream(request, self._reader, self._encoder_cache)
         sequence = 0
         async with request.fed_by(self._feed, prompt, history, messages):
@@ -65,7 +67,7 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
                 yield on_wire(event, sequence, dropped)
                 sequence += 1
 
-    def _open(self, opening: pb.GenerateOpen) -> GenerationRequest:
+    def _new_request(self, opening: pb.GenerateOpen) -> GenerationRequest:
         left = streams.seconds_left(opening.deadline_ms)
         asked = opening.sampling
         return self.engine.open(

@@ -26,7 +26,7 @@ from services.telemetry import logs, metrics
 
 
 def __getattr__(name: str):
-    """`services.ray.applications:llm_core` and the others, built when asked for: importing this module needs no Ray."""
+    """`services.ray.applications:llm_core` and the others, built on access: importing this module needs no Ray."""
     if name in SERVICES:
         return application(SERVICES[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -84,7 +84,7 @@ def within(deadline_ms: int) -> asyncio.Timeout:
 async def drain(requests: AsyncIterator, seconds: float = 0.1) -> None:
     """Takes what a client still sends to a stream that is about to fail.
 
-    A client whose message meets a closed stream sees "internal error" in place of the status that says why.
+    A client whose message meets a closed stream sees "internal error" in place of the real status.
     """
     with contextlib.suppress(Exception):
         async with asyncio.timeout(seconds):

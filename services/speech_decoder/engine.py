@@ -166,7 +166,7 @@ class Engine(EngineThread):
             self._free_slot(self._slots.index(request))
 
     def _free_slot(self, slot: int) -> None:
-        last = self.cache.leave(slot)
+        last = self.cache.free(slot)
         self._slots[slot], self._last[slot] = self._slots[last], self._last[last]
         self._slots.pop()
         self._last.pop()
@@ -194,7 +194,7 @@ class Engine(EngineThread):
     def _start_clauses(self) -> None:
         """Gives free slots to the requests that have waited longest, and reads their clauses into the cache."""
         joining = []
-        while self._waiting and len(self._slots) < self.cache.rows:
+        while self._waiting and len(self._slots) < self.cache.slots:
             request = self._waiting.popleft()
             clause = request.clauses.popleft()
             self._slots.append(request)  # before anything can fail: requests in slots are failed with the step
@@ -204,7 +204,7 @@ class Engine(EngineThread):
             joining.append(request)
         if joining:
             started = time.perf_counter()
-            self.decoder.join(self.cache, Text.of([request.current.clause.ids for request in joining], self.table))
+            self.decoder.prefill(self.cache, Text.of([request.current.clause.ids for request in joining], self.table))
             _charge(joining, started)
 
     def _generate(self) -> None:
@@ -212,7 +212,7 @@ class Engine(EngineThread):
         started = time.perf_counter()
         logits = self.decoder.step(self.cache, torch.tensor(self._last, device=self.device))
         generators = [request.generator for request in self._slots]
-        self._last = self.decoder.choose(logits, generators, self.settings.top_k or None).tolist()
+        self._last = self.decoder.sample(logits, generators, self.settings.top_k or None).tolist()
         for request, token in zip(self._slots, self._last, strict=True):
             self._add_code(request, token)
         metrics.BATCH_SIZE.labels(SERVICE).observe(len(self._slots))
@@ -287,14 +287,14 @@ def _charge(requests: list[SynthesisRequest], started: float) -> None:
 @torch.inference_mode()
 def warm_up(engine: Engine) -> None:
     """Synthesizes a few codec tokens through each shape of a step, before the engine's thread exists."""
-    codes = engine.decoder.speak([0, 1, 2], engine.table, top_k=1)[: engine.chunk_tokens]
+    codes = engine.decoder.generate([0, 1, 2], engine.table, top_k=1)[: engine.chunk_tokens]
     cache = engine.cache
-    slots = min(2, cache.rows)
-    engine.decoder.join(cache, Text.of([[0, 1, 2]] * slots, engine.table))
+    slots = min(2, cache.slots)
+    engine.decoder.prefill(cache, Text.of([[0, 1, 2]] * slots, engine.table))
     for _ in range(3):
         engine.decoder.step(cache, torch.full((slots,), engine.decoder.config.sos, device=engine.device))
     while cache.size:
-        cache.leave(cache.size - 1)
+        cache.free(cache.size - 1)
     speaker = torch.zeros(1, engine.codec.voice_quantizer.groups, dtype=torch.long, device=engine.device)
     for length in {engine.settings.first_chunk_tokens + engine.ahead, len(codes)} - {0}:
         decode_chunk(engine.codec, torch.zeros(1, length, dtype=torch.long, device=engine.device), speaker, 0, 0)

@@ -105,7 +105,7 @@ class Engine(EngineThread):
 
     def _report(self) -> None:
         metrics.SESSIONS.labels(SERVICE).set(len(self._slots))
-        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._slots) * self.stream.row_bytes)
+        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._slots) * self.stream.slot_bytes)
 
     def step(self) -> bool:
         ready = self.stream.ready()
@@ -115,7 +115,7 @@ class Engine(EngineThread):
         self._batch = [self._slots[slot] for slot in ready[: self.settings.max_batch]]
         started = time.perf_counter()
         outputs = self.stream.step(self.settings.max_batch)
-        outputs = {slot: output._replace(vectors=output.vectors.cpu()) for slot, output in outputs.items()}
+        outputs = {slot: output._replace(embeddings=output.embeddings.cpu()) for slot, output in outputs.items()}
         seconds = time.perf_counter() - started
         metrics.BATCH_SIZE.labels(SERVICE).observe(len(outputs))
         metrics.STEP_SECONDS.labels(SERVICE).observe(seconds)

@@ -83,10 +83,10 @@ class Answer:
         """Takes the transcript of a step. Returns whether the step has something to send."""
         changed = encoded.output.transcript != self.transcript
         self.transcript = encoded.output.transcript
-        return changed or len(encoded.output.vectors) > 0
+        return changed or len(encoded.output.embeddings) > 0
 
     def chunk(self, encoded: Encoded) -> pb.EncodeSpeechResponse:
-        embeddings = encoded.output.vectors
+        embeddings = encoded.output.embeddings
         self.length += len(embeddings)
         chunk = pb.SpeechChunk(embeddings=tensors.from_torch(embeddings), transcript=self.transcript)
         self.sequence += 1

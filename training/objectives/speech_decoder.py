@@ -145,7 +145,7 @@ class SpeechDecoderObjective:
             count = int((batch.targets != IGNORED).sum())
             sums += np.array([loss.item(), metrics["accuracy"], 1.0]) * count
         alone = self._held_out[:4]
-        made = sum(len(self.decoder.speak(clause.ids, self.table)) for clause in alone)
+        made = sum(len(self.decoder.generate(clause.ids, self.table)) for clause in alone)
         wanted = sum(len(clause.codes) for clause in alone)
         return {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2], "length": made / wanted}
 

@@ -1,9 +1,9 @@
-"""A fresh model from what others trained: Qwen2 / Qwen2.5 for its language model, InternViT for its eyes.
+"""A fresh model from published weights: Qwen2 / Qwen2.5 as its language model, InternViT as its vision encoder.
 
 Notable points:
 - Both are read as downloaded from Hugging Face; sizes come from the folders, the other parts from a preset.
 - InternViT is known in both layouts: the one it was published in first (`intern_vit_6b`), and transformers' own.
-- The parts nobody has trained yet are there with fresh weights, so that any stage of the recipe can begin.
+- All other parts have fresh weights, so that any stage of the recipe can begin.
 """
 
 from __future__ import annotations
@@ -62,21 +62,21 @@ def init_pretrained(name: str, llm: str | Path, vision: str | Path, out: str | P
         language = language_config(settings, chat)
         PromptWriter.of(language, tokenizer)  # it must have the special tokens
     with config_errors(vision):
-        eyes = vision_config(vision, base.vision)
+        vision_sizes = vision_config(vision, base.vision)
     config = base.model_copy(
         update={
             "language": language,
-            "vision": eyes,
+            "vision": vision_sizes,
             "speech_decoder": fitted_decoder(base.speech_decoder, language.hidden_size),
         }
     )
     config = ParleyConfig.model_validate(config.model_dump())
     unused = r"\.rotary_emb\.inv_freq$" + (TIED_HEAD if language.tie_word_embeddings else "")
-    words = Transfer(config, {"language": renamed("", ())}, llm_shards, ignored=unused)
-    sight = Transfer(config, {"vision_encoder": naming}, vision_shards, ignored=elsewhere)
+    language_transfer = Transfer(config, {"language": renamed("", ())}, llm_shards, ignored=unused)
+    vision_transfer = Transfer(config, {"vision_encoder": naming}, vision_shards, ignored=elsewhere)
     with StageWriter(out) as writer:
-        words.write(writer, STAGE)
-        sight.write(writer, STAGE)
+        language_transfer.write(writer, STAGE)
+        vision_transfer.write(writer, STAGE)
         torch.manual_seed(seed)
         for part in parts_of(config):
             if part not in writer.parts:
@@ -87,7 +87,7 @@ def init_pretrained(name: str, llm: str | Path, vision: str | Path, out: str | P
 
 
 def language_config(settings: Settings, chat: ChatFormat, **more: Any) -> LanguageConfig:
-    """Qwen2's sizes from a Hugging Face config. Raises `CheckpointError` for a Qwen2 that computes otherwise."""
+    """Qwen2's sizes from a Hugging Face config. Raises `CheckpointError` for settings that our network lacks."""
     settings.only("hidden_act", "silu")
     settings.only("use_sliding_window", False)
     settings.only("rope_scaling", None)
@@ -182,7 +182,7 @@ def _side(settings: Settings, name: str) -> int:
 
 
 def _pixel_statistics(folder: Path) -> dict[str, tuple[float, ...]]:
-    """Mean and deviation of the pixels a vision encoder was trained on, if its folder tells them."""
+    """Mean and deviation of the pixels a vision encoder was trained on, if its folder has them."""
     file = folder / "preprocessor_config.json"
     if not file.exists():
         return {}

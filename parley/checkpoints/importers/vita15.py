@@ -4,8 +4,8 @@ Notable points:
 - Nothing but the files decides the sizes; a setting that our networks do not compute is refused by name.
 - The shards hold the newest weights of the multimodal model; the vision and audio folders hold sizes, the mean and
   variance of the features, and older weights, which are not read. The speech decoder and the codec are `.pt` files.
-- Their answers begin with a token that tells the state, ☞ ☜ ☟: an imported model keeps that way.
-- How it all computes is told in `tests/fixtures/vita15-tiny/README.md`, checked by `parley.checkpoints.importers.vita15_check`.
+- Their answers begin with a token for the state, ☞ ☜ ☟; an imported model keeps these tokens.
+- `tests/fixtures/vita15-tiny/README.md` describes the computation; `vita15_check` in this folder checks it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def import_published(folder: str | Path, out: str | Path) -> Manifest:
     folder = Path(folder)
     settings = _settings(folder)
     for file in sorted(folder.rglob("*.pt")):
-        load_pickle(file)  # none may carry code, those that are not needed neither
+        load_pickle(file)  # none may carry code, not even those that are not needed
     shards = safetensors_shards(folder)
     shards.append(pickle_shard(folder / DECODER / "final.pt", DECODER))
     shards.append(pickle_shard(folder / CODEC / "final.pt", CODEC))
@@ -202,10 +202,10 @@ def _speech_decoder(file: Path) -> SpeechDecoderConfig:
 
 def _codec(file: Path) -> HifiganCodecConfig:
     sizes = Settings(read_json(file), file)
-    voice = sizes.get("global_tokens", list)
-    if len(voice) != sizes.get("global_code_num", int):
+    speaker = sizes.get("global_tokens", list)
+    if len(speaker) != sizes.get("global_code_num", int):
         raise CheckpointError(
-            f"{file}: the released voice has {len(voice)} tokens, not {sizes.values['global_code_num']}"
+            f"{file}: the released speaker has {len(speaker)} tokens, not {sizes.values['global_code_num']}"
         )
     return HifiganCodecConfig(
         sample_rate=sizes.get("sampling_rate", int, 24_000),
@@ -221,7 +221,7 @@ def _codec(file: Path) -> HifiganCodecConfig:
         num_speaker_tokens=sizes.get("global_code_num", int),
         speaker_codes=sizes.get("n_codes", int),
         global_feature_conv=sizes.get("global_feature_conv", list),
-        default_speaker=voice,
+        default_speaker=speaker,
     )
 
 

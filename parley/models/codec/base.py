@@ -1,11 +1,13 @@
 """What both codecs share: codebooks, and a decoder that is codebooks plus a generator.
 
 Notable points:
-- The codebooks live with the decoder: whoever only speaks loads one part, whoever encodes needs both.
+- The codebooks belong to the decoder: decoding needs one part, encoding both.
 - A frame has `groups × layers` codes (one in both presets). With one, codes are [b, t]; with more, [b, t, codes],
   residual rounds outermost.
-- A speaker is a few integers: one code a group for a whole utterance, added to every frame by the generator.
-- The codebooks are buffers: they follow running means of what falls on them, not a gradient.
+- A speaker is a few integers, one code a group for a whole utterance. The generator adds their codewords to every
+  frame.
+- The codebooks are buffers: they are trained by running means of the vectors assigned to them, not by a gradient.
+- `voice_quantizer` and the other modules called `voice` hold speaker tokens; stored tensors have these names.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ class Quantizer(nn.Module):
 
 
 class CodecDecoder(nn.Module):
-    """Codebooks and the generator that makes a waveform of what they hold.
+    """Codebooks and the generator that makes a waveform of their codewords.
 
     The generator is called as generator(latents [b, t, dim], speaker [b, speaker_dim]) → [b, t × hop_length] and knows
     `reach`, how many tokens on the left and on the right of a token its samples depend on.

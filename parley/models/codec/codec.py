@@ -1,10 +1,10 @@
 """Codec: waveform ↔ one token every 25 ms, plus a few tokens an utterance that carry the speaker (paper 2.1).
 
 Notable points:
-- Two kinds behind one interface: `istft`, fast on a CPU, and `hifigan`, the published one (`parley/codec_*.py`).
-- Encoding needs both parts, `codec_encoder` for vectors and `codec_decoder` for the codebooks; decoding only that.
-- Decoding in chunks: each chunk is decoded with some tokens around it, whose samples are thrown away. With the
-  generator's whole `reach` around it, a chunk is the same as in the whole.
+- Two kinds behind one interface: `istft`, fast on a CPU, and `hifigan`, the published one.
+- Encoding needs both parts, `codec_encoder` for latents and `codec_decoder` for the codebooks; decoding only that.
+- Decoding in chunks: each chunk is decoded with some tokens around it, whose samples are discarded. With the
+  generator's whole `reach` around it, its samples are those of decoding everything at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from parley.models.codec.istft import IstftEncoder, build_istft_decoder
 
 
 def build_codec_encoder(config: CodecConfig) -> nn.Module:
-    """A module: waveform [b, samples] → (latents [b, t, dim], speaker [b, speaker_dim]); `.speaker()` gives only that."""
+    """A module: waveform [b, samples] → (latents [b, t, dim], speaker [b, speaker_dim]).
+
+    Its method `speaker` returns only the latter.
+    """
     return IstftEncoder(config) if config.kind == "istft" else HifiganEncoder(config)
 
 

@@ -2,8 +2,8 @@
 
 Notable points:
 - Any sizes: rates, kernels, dilations, groups, residual rounds and speaker tokens come from the config alone.
-- Where a stage has as many channels as the speaker vector, the generator adds the speaker to every frame, and the
-  encoder reads the speaker there.
+- The generator adds the speaker's vector to every frame after the stage that has as many channels; the encoder takes
+  the speaker from the stage with the same width.
 - Sources: TiCodec (arXiv 2310.00014), HiFi-GAN (arXiv 2010.05646).
 """
 

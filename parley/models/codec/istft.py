@@ -1,10 +1,10 @@
 """The codec of `nano`: mel front and ConvNeXt encoder; ConvNeXt generator with an inverse-STFT head.
 
 Notable points:
-- The network runs at 40 and 160 frames a second and a Fourier transform does the rest, so that a second of speech
-  decodes in some ten milliseconds on one CPU core (Vocos, arXiv 2306.00814, has the idea of the head).
-- The generator looks little ahead and more behind: its convolutions are padded unevenly, so that a stream waits for
-  few tokens, and a chunk decoded with `reach` tokens around it is the same as in the whole.
+- The network runs at 40 and 160 frames a second and an inverse Fourier transform makes the samples, so that a second of
+  speech decodes in some ten milliseconds on one CPU core (the head is that of Vocos, arXiv 2306.00814).
+- The generator's convolutions are padded unevenly, more to the left than to the right, so that a stream waits for few
+  tokens. A chunk decoded with `reach` tokens around it has the samples of decoding everything at once.
 - No norm over time, and a constant gain after the overlap-add: nothing depends on where a chunk was cut.
 """
 
@@ -95,7 +95,7 @@ class IstftEncoder(nn.Module):
         return self.voice_head(fast.mean(1))
 
     def speaker(self, waveform: Tensor) -> Tensor:
-        """Only the speaker [b, speaker_dim]: from as much speech as there is, whatever is said."""
+        """Only the speaker [b, speaker_dim], from speech of any length and content."""
         return self._speaker(self._fast(waveform))
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,7 +150,7 @@ class IstftGenerator(nn.Module):
     def _overlap_add(self, head: Tensor) -> Tensor:
         """Log magnitude and phase of each frame [b, frames, n_fft + 2] → waveform [b, frames × hop]."""
         magnitude, phase = head.float().chunk(2, -1)
-        # A ceiling on the magnitude keeps an untrained or misled head from a burst.
+        # The limit keeps the magnitudes of an untrained head finite.
         spectrum = torch.polar(magnitude.clamp(max=6).exp(), phase)
         frames = torch.fft.irfft(spectrum, self.n_fft) * self.window
         b, n, _ = frames.shape

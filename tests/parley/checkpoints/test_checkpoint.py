@@ -71,7 +71,7 @@ def test_tensors_of_a_replaced_folder_are_refused(run: Path, tiny_config) -> Non
     checkpoint = Checkpoint.open(run / "1.1")
     save_stage(run / "1.1", stage="1.1", config=tiny_config, parts={"state_head": {"w": torch.zeros(4)}})
     for read in (lambda: checkpoint.state_dict("state_head"), checkpoint.tokenizer):
-        with pytest.raises(CheckpointError, match="1.1 was replaced while it was read; open it again$"):
+        with pytest.raises(CheckpointError, match=r"1\.1 was replaced while it was read; open it again$"):
             read()
     assert Checkpoint.open(run / "1.1").tensor("state_head", "w").tolist() == [0] * 4
 

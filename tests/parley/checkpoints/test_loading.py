@@ -67,7 +67,7 @@ def test_loading_in_half_precision(tiny_checkpoint: Path) -> None:
 def test_a_folder_replaced_while_it_is_loaded_never_gives_a_mix(
     tiny_config: ParleyConfig, tmp_path: Path, monkeypatch
 ) -> None:
-    """A service starts while a trainer replaces the checkpoint: not the encoder of one with the adapter of the other."""
+    """A service that starts while a trainer replaces the checkpoint gets an error, not parts of both."""
     save(tmp_path / "served", Parley(tiny_config, VISION))
 
     def load_and_replace(module: torch.nn.Module, state: dict, part: str) -> None:
@@ -76,7 +76,7 @@ def test_a_folder_replaced_while_it_is_loaded_never_gives_a_mix(
             save(tmp_path / "served", Parley(tiny_config, VISION))
 
     monkeypatch.setattr(loading, "load_into", load_and_replace)
-    with pytest.raises(CheckpointError, match="^vision_adapter: .* was replaced while it was read; open it again$"):
+    with pytest.raises(CheckpointError, match=r"^vision_adapter: .* was replaced while it was read; open it again$"):
         load_model(tmp_path / "served", VISION)
 
 

@@ -25,5 +25,5 @@ def test_the_strings_are_found(chatml_tokenizer: Tokenizer) -> None:
     ["{{ messages[0].content }}", "{% if %}", "{{ 1 / 0 }}", TEMPLATE.replace("message.role", "loop.index")],
 )
 def test_a_template_that_is_no_strings_around_messages_is_refused(chatml_tokenizer: Tokenizer, template: str) -> None:
-    with pytest.raises(ValueError, match="the chat template (cannot be used|is not strings around messages)"):
+    with pytest.raises(ValueError, match=r"the chat template (cannot be used|is not strings around messages)"):
         chat_format(template, chatml_tokenizer)

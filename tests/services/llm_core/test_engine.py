@@ -126,9 +126,7 @@ async def test_requests_that_join_and_leave_get_the_answers_of_the_plain_model(m
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_many_sessions_with_cancelled_and_replaced_requests_get_the_answers_of_the_plain_model(
-    make_engine, plain, seed
-):
+async def test_many_sessions_with_cancelled_requests_get_the_answers_of_the_plain_model(make_engine, plain, seed):
     """Sessions of several requests: pieces at random times, some cancelled at any point, some replaced; few slots."""
     choose = random.Random(seed)
     engine = make_engine(num_slots=3, max_queued=20, prefill_tokens=choose.choice([2, 7, 40]), max_unread=4)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from parley.config import LanguageConfig, preset
-from services.llm_core.limits import Device, choose_limits, kv_bytes_per_token
+from services.llm_core.limits import Device, choose_limits, kv_bytes_per_token, measure
 from services.llm_core.settings import LlmCoreSettings
 
 GB = 10**9
@@ -90,3 +91,13 @@ def test_auto_can_be_said_in_the_environment(monkeypatch):
     monkeypatch.setenv("PARLEY_LLM_CORE_NUM_SLOTS", "3")
     settings = LlmCoreSettings()
     assert (settings.max_length, settings.num_slots) == ("auto", 3)
+
+
+def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr("services.llm_core.limits.CGROUP", tmp_path)
+    assert measure(torch.device("cpu")).free_bytes > 2000  # no limit: what the machine has
+    (tmp_path / "memory.max").write_text("3000\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert measure(torch.device("cpu")).free_bytes == 2000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert measure(torch.device("cpu")).free_bytes > 2000

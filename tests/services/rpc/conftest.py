@@ -23,7 +23,7 @@ sys.path.insert(0, str(HERE))
 
 @pytest.fixture(scope="module")
 def ray_serve():
-    """A real Ray Serve with both echo servicers: host:port of its HAProxy, and of its own proxy that stands in."""
+    """A real Ray Serve with both echo servicers: host:port of its HAProxy, and of the proxy that it falls back on."""
     runtime = Path(tempfile.mkdtemp(prefix="parley-", dir="/tmp"))
     reservation, block = ports.reserve()
     grpc_port, http_port, *rest = block[: 2 + NODE_PORTS]

@@ -19,7 +19,6 @@ from services.registry import SERVICES
 from services.rpc.errors import retry_after
 from services.rpc.server import start_server
 from services.rpc.streams import deadline_in
-from services.speech_decoder.alignment import Alignment
 from services.speech_decoder.service import SpeechDecoderService
 from services.speech_decoder.settings import SpeechDecoderSettings
 
@@ -73,7 +72,7 @@ class Client:
 
 @pytest.fixture
 async def start(tiny_checkpoint):
-    """Starts the service with settings of one's own."""
+    """Starts the service with given settings."""
     running = []
 
     async def build(**settings) -> Client:
@@ -93,31 +92,31 @@ async def start(tiny_checkpoint):
         await service.stop()
 
 
-def sound(chunks) -> np.ndarray:
+def waveform(chunks) -> np.ndarray:
     return from_pcm16(b"".join(chunk.audio for chunk in chunks))
 
 
 @pytest.fixture(scope="module")
 def whole(tiny_checkpoint):
-    """What the model says in one piece, clause by clause, without pauses."""
+    """The answer synthesized in one piece, clause by clause, without pauses."""
     model = load_model(tiny_checkpoint, ("speech_decoder", "codec_decoder", "language"))
 
     @torch.inference_mode()
-    def speak(ids=IDS, words=WORDS) -> np.ndarray:
+    def synthesize(ids=IDS, words=WORDS) -> np.ndarray:
         table = model.language.get_input_embeddings().weight
-        spoken = []
+        waveforms = []
         for clause in split(list(ids), list(words)):
-            codes = model.speech_decoder.speak(clause.ids, table)
-            spoken.append(model.codec_decoder(codes[None], torch.tensor([model.config.codec.default_speaker]))[0])
-        return torch.cat(spoken).numpy()
+            codes = model.speech_decoder.generate(clause.ids, table)
+            waveforms.append(model.codec_decoder(codes[None], torch.tensor([model.config.codec.default_speaker]))[0])
+        return torch.cat(waveforms).numpy()
 
-    return speak
+    return synthesize
 
 
-async def test_stream_says_what_the_model_says(start, whole):
+async def test_a_stream_is_what_the_model_synthesizes(start, whole):
     client = await start(sentence_pause_ms=0, clause_pause_ms=0)
     chunks, done = await client.synthesize(answer())
-    made, wanted = sound(chunks), whole()
+    made, wanted = waveform(chunks), whole()
     assert len(made) == len(wanted) and len(chunks) > 3
     # The tiny checkpoint decodes with less than its generator's reach around a chunk: close, and equal at the start.
     np.testing.assert_allclose(made[:600], wanted[:600], atol=2e-3)
@@ -135,7 +134,7 @@ async def test_text_grows_to_the_whole_answer(start):
     assert len(set(texts)) > 2
 
 
-async def test_first_piece_is_short_and_comes_before_the_end(start):
+async def test_the_first_chunk_is_short_and_comes_before_the_end(start):
     client = await start(first_chunk_tokens=3)
     call = client.stub.Synthesize()
     for message in answer(end=False):
@@ -147,19 +146,19 @@ async def test_first_piece_is_short_and_comes_before_the_end(start):
         assert response.chunk.audio
 
 
-async def test_many_at_once_say_what_each_says_alone(start):
+async def test_answers_in_one_batch_are_synthesized_as_alone(start):
     client = await start(max_batch=2, max_clause_seconds=0.5)
     answers = [answer(ids=[30 + k + i for i in range(len(WORDS))]) for k in range(4)]
-    alone = [sound((await client.synthesize(messages))[0]) for messages in answers]
+    alone = [waveform((await client.synthesize(messages))[0]) for messages in answers]
     together = await asyncio.gather(*(client.synthesize(messages) for messages in answers))
     for (chunks, _), want in zip(together, alone, strict=True):
-        np.testing.assert_allclose(sound(chunks), want, atol=2e-3)
+        np.testing.assert_allclose(waveform(chunks), want, atol=2e-3)
     await client.emptied()
 
 
-async def test_same_seed_same_speech(start):
+async def test_the_same_seed_gives_the_same_audio(start):
     client = await start(top_k=5, max_clause_seconds=0.5)
-    one, two, other = [sound((await client.synthesize(answer(seed=seed)))[0]) for seed in (3, 3, 4)]
+    one, two, other = [waveform((await client.synthesize(answer(seed=seed)))[0]) for seed in (3, 3, 4)]
     assert np.array_equal(one, two)
     assert len(one) != len(other) or not np.array_equal(one, other)
 
@@ -167,7 +166,7 @@ async def test_same_seed_same_speech(start):
 async def test_speakers(start):
     client = await start(max_clause_seconds=0.5)
     asked = ({}, {"speaker": "default"}, {"speaker_tokens": [1, 2]}, {"speaker_tokens": [5, 6], "speaker": "default"})
-    default, *same, other = [sound((await client.synthesize(answer(**fields)))[0]) for fields in asked]
+    default, *same, other = [waveform((await client.synthesize(answer(**fields)))[0]) for fields in asked]
     assert all(np.array_equal(default, audio) for audio in same)
     assert not np.allclose(default, other, atol=1e-3)
 
@@ -188,13 +187,9 @@ async def test_unknown_speakers_are_refused(start, fields, reason):
     assert not client.service.engine.live
 
 
-async def test_describe(start, tiny_config, tiny_checkpoint):
+async def test_describe(start):
     info = (await start()).service.describe()
-    assert (info.service, info.model, list(info.parts)) == (
-        "speech_decoder",
-        "tiny",
-        ["speech_decoder", "codec_decoder"],
-    )
+    assert list(info.parts) == ["speech_decoder", "codec_decoder"]
     assert (info.output_sample_rate, info.codec_frame_rate, info.num_speaker_tokens) == (24_000, 40.0, 2)
     assert [(speaker.name, list(speaker.tokens)) for speaker in info.speakers] == [("default", [1, 2])]
 
@@ -210,7 +205,7 @@ async def test_text_in_any_pieces_gives_the_audio_of_its_tokens(start, tiny_toke
     wanted, _ = await client.synthesize(answer(encoding.ids, words))
     for size in (1, 3, len(TEXT)):
         chunks, done = await client.synthesize(as_text(*(TEXT[i : i + size] for i in range(0, len(TEXT), size))))
-        assert np.array_equal(sound(chunks), sound(wanted))
+        assert np.array_equal(waveform(chunks), waveform(wanted))
         assert chunks[-1].text == TEXT
         assert done.usage.audio_output_seconds > 0
 
@@ -251,7 +246,7 @@ async def test_long_text_is_refused(start):
     await client.emptied()
 
 
-async def test_nothing_to_say(start):
+async def test_an_answer_without_words_has_no_audio(start):
     client = await start()
     for ids, words in (([], []), ([1, 2], ["...", "\n"])):
         chunks, done = await client.synthesize(answer(ids, words))
@@ -319,10 +314,10 @@ async def test_too_long_and_unknown_tokens(start):
     await client.emptied()
 
 
-async def test_a_clause_that_runs_on_is_cut(start):
+async def test_a_clause_that_does_not_end_is_cut(start):
     client = await start(max_clause_seconds=0.5, sentence_pause_ms=0, clause_pause_ms=0)
     chunks, done = await client.synthesize(answer([7] * 4, [" la"] * 4))
-    assert len(sound(chunks)) <= 0.5 * RATE
+    assert len(waveform(chunks)) <= 0.5 * RATE
     assert done.finish_reason == FINISH_REASON_LENGTH
     assert chunks[-1].text == " la" * 4
 
@@ -355,7 +350,7 @@ async def test_graceful_stop_lets_answers_end(start):
     assert not client.service.alive
 
 
-async def test_an_answer_that_waits_for_its_text_is_told_of_the_stop(start):
+async def test_an_answer_that_waits_for_text_fails_when_the_service_stops(start):
     client = await start()
     call = client.stub.Synthesize()
     await call.write(pb.SynthesizeRequest(open=pb.SynthesizeOpen()))
@@ -366,11 +361,3 @@ async def test_an_answer_that_waits_for_its_text_is_told_of_the_stop(start):
         await call.read()
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert (await client.refused(answer())).code() == grpc.StatusCode.UNAVAILABLE
-
-
-def test_alignment_gives_whole_words(tiny_checkpoint):
-    model = load_model(tiny_checkpoint, ("speech_decoder",))
-    clause = split(IDS[7:], WORDS[7:])[0]
-    alignment = Alignment(clause, model.speech_decoder)
-    texts = [alignment.text_at(frame) for frame in range(40)]
-    assert texts[0] == "" and set(texts) == {"", " i", " i am"}

@@ -15,6 +15,7 @@ from parley.media.audio import from_pcm16, to_pcm16
 from parley.models.speech import fbank
 from protos.parley.v1 import speech_encoder_pb2 as pb
 from protos.parley.v1.speech_encoder_pb2_grpc import SpeechEncoderStub
+from protos.parley.v1.usage_pb2 import FINISH_REASON_STOP
 from services.registry import SERVICES
 from services.rpc import tensors
 from services.rpc.errors import retry_after
@@ -70,7 +71,7 @@ class Client:
         return caught.value
 
     async def emptied(self) -> None:
-        """Waits until no row is held."""
+        """Waits until no slot is in use."""
         async with asyncio.timeout(60):
             while self.service.engine.live or self.service.engine._slots:
                 await asyncio.sleep(0.01)
@@ -78,7 +79,7 @@ class Client:
 
 @pytest.fixture
 async def start(tiny_checkpoint):
-    """Starts the service with settings of one's own."""
+    """Starts the service with given settings."""
     running = []
 
     async def build(**settings) -> Client:
@@ -105,17 +106,32 @@ def expected(tiny_checkpoint, data: bytes):
 
 
 def check(responses: list[pb.EncodeSpeechResponse], data: bytes, wanted) -> None:
-    vectors, transcript = wanted
+    embeddings, transcript = wanted
     assert [response.sequence for response in responses] == list(range(len(responses)))
     got = torch.cat([tensors.to_torch(response.chunk.embeddings) for response in responses[:-1]])
-    torch.testing.assert_close(got, vectors, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(got, embeddings, rtol=1e-4, atol=1e-4)
     done = responses[-1].done
-    assert (done.transcript, done.length) == (transcript, len(vectors))
+    assert (done.transcript, done.length) == (transcript, len(embeddings))
     assert done.usage.audio_input_seconds == pytest.approx(len(data) / 2 / RATE)
-    assert done.compute_seconds > 0
+    assert done.compute_seconds > 0 and done.finish_reason == FINISH_REASON_STOP
 
 
-async def test_many_at_once_hear_what_one_hears(start, tiny_checkpoint):
+async def test_describe(start):
+    info = (await start(max_seconds=7.5)).service.describe()
+    assert list(info.parts) == ["speech_encoder", "speech_adapter", "ctc_head"] and info.transcribes
+    # Mel frames of 10 ms, 4 of them an encoder frame, 2 of those an embedding.
+    assert (info.input_sample_rate, info.embedding_rate, info.max_audio_seconds) == (RATE, 12.5, 7.5)
+
+
+async def test_a_model_without_a_ctc_head_gives_embeddings_alone(start, monkeypatch):
+    monkeypatch.setattr("services.speech_encoder.service.OPTIONAL_PARTS", ())
+    client = await start()
+    assert not client.service.describe().transcribes
+    done = (await client.listen(utterance(speech(0.5))))[-1].done
+    assert done.length > 0 and done.transcript == ""
+
+
+async def test_utterances_in_one_batch_are_encoded_as_alone(start, tiny_checkpoint):
     client = await start(max_batch=3)
     data = [speech(0.3 + 0.4 * i, i) for i in range(6)]
     answers = await asyncio.gather(*(client.listen(utterance(d, 500 + 700 * i)) for i, d in enumerate(data)))
@@ -124,7 +140,7 @@ async def test_many_at_once_hear_what_one_hears(start, tiny_checkpoint):
     await client.emptied()
 
 
-async def test_vectors_come_while_one_still_speaks(start):
+async def test_embeddings_come_before_the_utterance_ends(start):
     client = await start()
     call = client.stub.Encode()
     first, second, last = numbered(opening(), audio(speech(1.0)), end())
@@ -178,7 +194,7 @@ async def test_what_is_above_a_limit_is_refused(start, messages, reason):
     await client.emptied()
 
 
-async def test_full_says_so_and_has_room_again(start):
+async def test_a_full_service_refuses_until_one_has_ended(start):
     client = await start(max_sessions=1)
     held = client.stub.Encode()
     await held.write(numbered(opening())[0])
@@ -254,7 +270,7 @@ async def test_audio_that_breaks_the_engine_fails_its_utterance_alone(start, mon
     assert client.service.alive
 
 
-async def test_an_engine_that_dies_tells_those_who_wait_and_health(start, monkeypatch):
+async def test_an_engine_that_dies_fails_waiting_streams_and_health(start, monkeypatch):
     client = await start()
     assert (await client.health.Check(HealthCheckRequest())).status == HealthCheckResponse.SERVING
     call = client.stub.Encode()

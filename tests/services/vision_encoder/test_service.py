@@ -73,7 +73,7 @@ class Client:
 
 @pytest.fixture
 async def start(tiny_checkpoint):
-    """Starts the service with settings of one's own."""
+    """Starts the service with given settings."""
     running = []
 
     async def build(**settings) -> Client:
@@ -107,7 +107,7 @@ def check(response: pb.EncodeVisionResponse, wanted) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"max_batch": 3, "max_wait_ms": 20}, {"max_batch": 1}])
-async def test_requests_share_steps_and_get_their_own(start, model, settings):
+async def test_requests_share_steps_and_get_their_own_embeddings(start, model, settings):
     client = await start(**settings)
     files = [picture(i, kind) for i, kind in enumerate(("PNG", "JPEG", "WEBP", "PNG", "PNG"))]
     frames = [picture(10 + i) for i in range(7)]
@@ -167,7 +167,7 @@ async def test_what_is_above_a_limit_is_refused(start, fields, reason):
     assert (await client.encode(image=picture(1))).pictures == 1
 
 
-async def test_full_says_so_and_has_room_again(start, monkeypatch):
+async def test_a_full_service_refuses_until_one_has_ended(start, monkeypatch):
     client = await start(max_queued=2)
     run, may_run = client.service.engine.run, threading.Event()
     monkeypatch.setattr(client.service.engine, "run", lambda pixels: may_run.wait(60) and run(pixels))
@@ -208,7 +208,7 @@ async def test_a_failing_step_ends_its_requests_and_no_others(start, monkeypatch
     assert client.service.alive
 
 
-async def test_stopping_ends_what_waits_and_takes_no_more(tiny_checkpoint):
+async def test_stopping_answers_waiting_requests_and_refuses_new_ones(tiny_checkpoint):
     service = VisionEncoderService(VisionEncoderSettings(checkpoint=tiny_checkpoint, max_wait_ms=5000))
     await service.start()
     side = service.config.image_size
