@@ -45,7 +45,7 @@ REAL_TIME_FACTOR = Histogram(
 )
 
 # The gateway.
-CONVERSATIONS = Gauge("parley_conversations", "Client streams open now")
+CONNECTIONS = Gauge("parley_connections", "Client streams open now")
 TURNS = Counter("parley_turns_total", "Turns ended: complete, cancelled, nothing or failed", ["reason"])
 STATES = Counter("parley_states_total", "What questions were taken for: speech, text or nothing", ["state"])
 RECONNECTS = Counter("parley_reconnects_total", "Calls to a service started over after a lost connection", ["service"])

