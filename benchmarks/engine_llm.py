@@ -17,6 +17,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from benchmarks.engines import Result
 from benchmarks.measuring import percentile
+from parley.checkpoints import load_model
 from parley.models.language import StateHead
 from parley.models.parley import Parley
 from services.llm_core.engine import Engine
@@ -31,7 +32,7 @@ ROUNDS = 3  # timed; the median counts
 
 def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     torch.set_num_threads(1)
-    model = Parley.load(checkpoint, ["language"])
+    model = load_model(checkpoint, ["language"])
     vocabulary = model.config.language.vocab_size
     generator = torch.Generator().manual_seed(0)
     prompts = torch.randint(1, vocabulary, (max(sizes), PROMPT), generator=generator).tolist()

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.engines import Result
 from benchmarks.rounds import row, together
-from parley.checkpoints.checkpoint import load_tensor
+from parley.checkpoints import Checkpoint, load_model
 from parley.models.parley import Parley
 from parley.text.clauses import Clause, split
 from services.speech_decoder.engine import Engine, warm_up
@@ -26,10 +26,11 @@ UNIT, OF = "s of speech/s", "to the first audio"
 
 def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     torch.set_num_threads(1)
-    model = Parley.load(checkpoint, ["speech_decoder", "codec_decoder"])
-    table = load_tensor(checkpoint, "language", EMBEDDINGS).float()
+    opened = Checkpoint.open(checkpoint)
+    model = load_model(opened, ["speech_decoder", "codec_decoder"])
+    table = opened.tensor("language", EMBEDDINGS).float()
     codec = model.config.codec
-    voice = list(codec.default_voice) or [0] * codec.num_voice_tokens
+    voice = list(codec.default_speaker) or [0] * codec.num_speaker_tokens
     clauses = answer_of(model)
     settings = SpeechDecoderSettings(
         checkpoint=checkpoint, max_sessions=max(sizes), max_batch=max(sizes), stop_seconds=0

@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.engines import Result
 from benchmarks.rounds import row, together
+from parley.checkpoints import load_model
 from parley.models.parley import Parley
 from parley.models.speech import fbank
 from services.speech_encoder.engine import Engine, warm_up
@@ -24,7 +25,7 @@ UNIT, OF = "s of speech/s", "an utterance"
 
 def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     torch.set_num_threads(1)
-    model = Parley.load(checkpoint, ["speech_encoder", "speech_adapter", "ctc_head"])
+    model = load_model(checkpoint, ["speech_encoder", "speech_adapter", "ctc_head"])
     rate = model.config.speech.sample_rate
     samples = (0.1 * np.random.default_rng(0).standard_normal(int(UTTERANCE_SECONDS * rate))).astype(np.float32)
     settings = SpeechEncoderSettings(
@@ -64,5 +65,5 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
 def encode_whole(model: Parley, samples: np.ndarray) -> None:
     features = fbank(samples, model.config.speech)[None]
     frames, lengths = model.speech_encoder(features, torch.tensor([features.shape[1]]))
-    model.ctc_head.decode(model.ctc_head(frames)[0])
+    model.ctc_head.transcribe(frames[0])
     model.speech_adapter(frames, lengths)

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.engines import Result
 from benchmarks.rounds import row, together
-from parley.models.parley import Parley
+from parley.checkpoints import load_model
 from services.vision_encoder.engine import Engine
 from services.vision_encoder.settings import VisionEncoderSettings
 
@@ -19,7 +19,7 @@ PICTURES = 8  # each client sends
 
 def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     torch.set_num_threads(1)
-    model = Parley.load(checkpoint, ["vision_encoder", "vision_adapter"])
+    model = load_model(checkpoint, ["vision_encoder", "vision_adapter"])
     side = model.config.vision.image_size
     settings = VisionEncoderSettings(checkpoint=checkpoint, max_batch=max(sizes))
     engine = Engine(model.vision_encoder, model.vision_adapter, settings)

@@ -85,7 +85,7 @@ class SpeechConfig(Config):
     adapter_kernel: int = 5
     adapter_norm: Literal["batch", "layer"] = "batch"
     adapter_activation: Literal["relu", "gelu"] = "relu"
-    num_prompt_vectors: int = 5
+    num_prompt_embeddings: int = 5
     ctc_alphabet: str = ""  # letters of what the CTC head writes, a space first; "" means no head
     ctc_words: tuple[str, ...] = ()  # words it writes whole; it spells all others
 
@@ -171,9 +171,9 @@ class IstftCodecConfig(Config):
     num_mel_bins: int = 80
     n_fft: int = 600  # of the inverse-STFT head
     frames_per_token: int = 4  # the head's hop is hop_length / frames_per_token
-    num_voice_tokens: int = 4  # utterance-level tokens that carry the voice
-    voice_codes: int = 64  # codebook size of each
-    default_voice: tuple[int, ...] = ()  # the voice spoken with when none is asked for
+    num_speaker_tokens: int = 4  # utterance-level tokens that carry the voice
+    speaker_codes: int = 64  # codebook size of each
+    default_speaker: tuple[int, ...] = ()  # the voice spoken with when none is asked for
 
 
 class HifiganCodecConfig(Config):
@@ -190,10 +190,10 @@ class HifiganCodecConfig(Config):
     resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     num_code_groups: int = 1
     num_residual_layers: int = 1
-    num_voice_tokens: int = 8
-    voice_codes: int = 1024
+    num_speaker_tokens: int = 8
+    speaker_codes: int = 1024
     global_feature_conv: tuple[int, int, int, int, int] = (128, 64, 128, 3, 1)  # in, hidden, out, kernel, stride
-    default_voice: tuple[int, ...] = ()
+    default_speaker: tuple[int, ...] = ()
 
     @property
     def hop_length(self) -> int:
@@ -235,7 +235,7 @@ NANO = ParleyConfig(
     speech=SpeechConfig(
         conv_channels=48, hidden_size=192, num_layers=4, num_heads=4, intermediate_size=768,
         position="rotary", conv_kernel=15, dropout=0.0, chunk_size=8, left_chunks=16, dynamic_chunks=True,
-        adapter_kernel=3, adapter_norm="layer", adapter_activation="gelu", num_prompt_vectors=2,
+        adapter_kernel=3, adapter_norm="layer", adapter_activation="gelu", num_prompt_embeddings=2,
         ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'",
     ),
     language=LanguageConfig(

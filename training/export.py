@@ -10,7 +10,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from parley.checkpoints.checkpoint import MANIFEST, export
+from parley.checkpoints import export
+from parley.checkpoints.manifest import MANIFEST
 from training.evaluation.report import EVALUATION, write_report
 from training.evaluation.runner import BEFORE_SPEECH, evaluate, picture_score, table
 from training.launch.local import is_done, last_stage, work_folder

@@ -12,7 +12,6 @@ Notable points:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import kaldi_native_fbank
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from parley.config import SpeechConfig
 from parley.models.rotary import angles, rotate
+from parley.text.ctc import CtcVocabulary
 
 SUBSAMPLING = 4  # mel frames an encoder frame
 MIN_MEL_FRAMES = 7  # the reach of the two convolutions: fewer make no encoder frame
@@ -278,61 +278,24 @@ class SpeechPrompt(nn.Module):
 
     def __init__(self, config: SpeechConfig, language_size: int):
         super().__init__()
-        self.vectors = nn.Parameter(torch.randn(config.num_prompt_vectors, language_size) * 0.02)  # [n, language]
+        self.vectors = nn.Parameter(torch.randn(config.num_prompt_embeddings, language_size) * 0.02)  # [n, language]
 
 
 class CtcHead(nn.Module):
-    """Encoder frames → words, and letters for those it does not know whole. Id 0 is the blank, then come the letters of
-    the alphabet, then the words."""
+    """Encoder frames → log-probabilities of letters and words, of which a transcript is made."""
 
     def __init__(self, config: SpeechConfig):
         super().__init__()
-        if " " not in config.ctc_alphabet:
-            raise ValueError(f"a CTC head needs a ctc_alphabet with a space; this config has {config.ctc_alphabet!r}")
-        self.alphabet = config.ctc_alphabet
-        self.pieces = ["", *config.ctc_alphabet, *(f" {word}" for word in config.ctc_words)]
-        self.id_of = {piece: i for i, piece in enumerate(self.pieces)}
-        self.project = nn.Linear(config.hidden_size, len(self.pieces))
+        self.vocabulary = CtcVocabulary(config.ctc_alphabet, config.ctc_words)
+        self.project = nn.Linear(config.hidden_size, len(self.vocabulary))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[b, t, d] → log-probabilities [b, t, pieces]"""
+        """[..., d] → log-probabilities [..., len(vocabulary)]"""
         return F.log_softmax(self.project(frames), dim=-1)
 
-    def normalise(self, text: str) -> str:
-        """`text` in the head's own letters: lower case where it has no capitals, anything unknown a space."""
-        known = "".join(c if c in self.alphabet else c.lower() if c.lower() in self.alphabet else " " for c in text)
-        return squeezed(known)
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of `normalise(text)`: a word it knows is one, another a space and its letters. Raises `ValueError` where
-        nothing is left."""
-        ids: list[int] = []
-        for word in self.normalise(text).split():
-            whole = self.id_of.get(f" {word}")
-            ids += [self.id_of[letter] for letter in f" {word}"] if whole is None else [whole]
-        if ids and self.pieces[ids[0]] == " ":
-            ids = ids[1:]
-        if not ids:
-            raise ValueError(f"{text!r} has none of the characters that the CTC head writes ({self.alphabet!r})")
-        return ids
-
-    def collapse(self, ids: Sequence[int], before: int = 0) -> str:
-        """Best ids of consecutive frames → text: repeats of the id `before` them and blanks are dropped."""
-        text = []
-        for i in ids:
-            if i != before and i != 0:
-                text.append(self.pieces[i])
-            before = i
-        return "".join(text)
-
-    def decode(self, log_probs: Tensor) -> str:
-        """Log-probabilities [t, pieces] of one utterance → its text, greedily."""
-        return squeezed(self.collapse(log_probs.argmax(-1).tolist()))
-
-
-def squeezed(text: str) -> str:
-    """The text without spaces at its ends and with single ones inside."""
-    return " ".join(text.split())
+    def transcribe(self, frames: Tensor) -> str:
+        """Encoder frames [t, d] of one utterance → its transcript, greedily."""
+        return self.vocabulary.decode(self(frames).argmax(-1).tolist())
 
 
 def random_chunks() -> tuple[int, int]:

@@ -29,9 +29,9 @@ from parley.models.speech import (
     SpeechAdapter,
     SpeechEncoder,
     fbank,
-    squeezed,
     subsampled,
 )
+from parley.text.ctc import single_spaced
 
 
 class StreamOutput(NamedTuple):
@@ -182,7 +182,9 @@ class SpeechStream:
             state.turn = self.steps
             state.ended = state.finishing and subsampled(len(state.features)) == 0
         vectors = self._adapt(rows)
-        return {row: StreamOutput(vectors[row], squeezed(self.rows[row].text), self.rows[row].ended) for row in rows}
+        return {
+            row: StreamOutput(vectors[row], single_spaced(self.rows[row].text), self.rows[row].ended) for row in rows
+        }
 
     def _encode(self, rows: list[int], counts: list[int]) -> None:
         """Makes `counts[i]` new frames of `rows[i]` and appends them to what waits for the adapter."""
@@ -214,7 +216,7 @@ class SpeechStream:
             state.frames += count
             state.features = state.features[count * SUBSAMPLING :].clone()
             if best is not None:
-                state.text += self.head.collapse(best[i][:count], state.last_id)
+                state.text += self.head.vocabulary.collapse(best[i][:count], state.last_id)
                 state.last_id = best[i][count - 1]
 
     def _adapt(self, rows: list[int]) -> dict[int, Tensor]:

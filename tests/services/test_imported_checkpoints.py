@@ -17,12 +17,11 @@ from PIL import Image
 from tokenizers import Tokenizer
 from transformers import InternVLVisionConfig, InternVLVisionModel, Qwen2Config, Qwen2ForCausalLM
 
-from parley.checkpoints.checkpoint import read_manifest
-from parley.checkpoints.importers.pretrained import init_pretrained
+from parley.checkpoints import Checkpoint, load_model
+from parley.checkpoints.importers.qwen_internvit import init_pretrained
 from parley.checkpoints.importers.vita15 import import_published
 from parley.config import STATES, preset
 from parley.media.audio import to_pcm16
-from parley.models.parley import Parley
 from protos.parley.v1 import speech_decoder_pb2, speech_encoder_pb2, vision_encoder_pb2
 from protos.parley.v1.language_model_pb2_grpc import LanguageModelStub
 from protos.parley.v1.speech_decoder_pb2_grpc import SpeechDecoderStub
@@ -85,7 +84,7 @@ def initialised(tmp_path_factory, chatml_tokenizer: Tokenizer) -> Path:
         )
     ).save_pretrained(folder / "eyes")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:  # a fresh speech encoder of full size would take seconds to make
-        patch.setattr("parley.checkpoints.importers.pretrained.preset", lambda name: preset("nano"))
+        patch.setattr("parley.checkpoints.importers.qwen_internvit.preset", lambda name: preset("nano"))
         # With this seed the fresh state head finds something to answer.
         init_pretrained("vita-7b", folder / "llm", folder / "eyes", folder / "out", seed=3)
     return folder / "out"
@@ -153,7 +152,7 @@ async def speak(stub, tokens: list[tuple[int, str]]) -> tuple[bytes, int, speech
 @pytest.mark.parametrize("origin", ["imported", "initialised"])
 async def test_a_turn_with_picture_and_speech_goes_through_all_four_services(origin: str, request) -> None:
     checkpoint = request.getfixturevalue(origin)
-    model, manifest = Parley.load(checkpoint), read_manifest(checkpoint)
+    model, manifest = load_model(checkpoint), Checkpoint.open(checkpoint).manifest
     config, rng = model.config, np.random.default_rng(0)
     waveform = (0.1 * rng.standard_normal(config.speech.sample_rate)).astype(np.float32)
     picture = Image.fromarray(rng.integers(0, 256, (90, 60, 3), dtype=np.uint8))

@@ -6,7 +6,8 @@ import json
 import platform
 from pathlib import Path
 
-from parley.checkpoints.checkpoint import Manifest, read_manifest
+from parley.checkpoints import Checkpoint
+from parley.checkpoints.manifest import Manifest
 from training.recipe import Stage, recipe
 
 EVALUATION = "eval.json"  # rows of `training.evaluation.runner`, beside the stages
@@ -19,7 +20,7 @@ def write_report(run: Path, path: Path | None = None) -> Path:
     Returns where it is. Curves are linked from where they lie beside it.
     """
     rows = [row for row in recipe("nano") if (run / row.name / "manifest.json").exists()]
-    manifests = {row.name: read_manifest(run / row.name) for row in rows}
+    manifests = {row.name: Checkpoint.open(run / row.name).manifest for row in rows}
     path = path or run / "report.md"
     path.write_text("\n".join(report_lines(path.parent, run, rows, manifests)) + "\n")
     return path

@@ -21,7 +21,8 @@ import numpy as np
 import soxr
 import torch
 
-from parley.checkpoints.checkpoint import MANIFEST, Manifest, read_manifest
+from parley.checkpoints import Checkpoint, load_model
+from parley.checkpoints.manifest import MANIFEST, Manifest
 from parley.config import STATES
 from parley.models.parley import Parley
 from parley.models.speech import fbank
@@ -80,9 +81,9 @@ def evaluate(checkpoint: Path, count: int = 100) -> list[dict]:
     Args:
         count: held-out samples of each kind of question; other measures scale with it.
     """
-    manifest = read_manifest(checkpoint)
-    model = Parley.load(checkpoint)
-    has = set(manifest.parts)
+    opened = Checkpoint.open(checkpoint)
+    model = load_model(opened)
+    has = set(opened.parts)
     rows: list[Row] = []
     if {"vision_encoder", "vision_adapter", "language"} <= has:
         rows += picture_rows(model, count)
@@ -99,7 +100,7 @@ def evaluate(checkpoint: Path, count: int = 100) -> list[dict]:
     if {"speech_decoder", "codec_decoder"} <= has:
         rows.append(speaking_row(model, count))
     if "speech_adapter" in has and "vision_adapter" in has:
-        before = score_before_speech(checkpoint, manifest, count)
+        before = score_before_speech(checkpoint, opened.manifest, count)
         if before is not None:
             mean = next(row for row in rows if row.name.startswith("picture questions, text in: mean"))
             rows.append(Row("vision score lost from stage 1.3 to 2.2", before - mean.value, mean.n, 1.0, at_most=True))
@@ -192,8 +193,8 @@ def transcription_rows(model: Parley, count: int) -> list[Row]:
         for utterance in heldout.transcription(**how, count=3 * count):
             features = fbank(utterance.audio, model.config.speech)[None]
             frames, _ = model.speech_encoder(features, torch.tensor([features.shape[1]]))
-            said.append(model.ctc_head.normalise(utterance.text))
-            heard.append(model.ctc_head.decode(model.ctc_head(frames)[0]))
+            said.append(model.ctc_head.vocabulary.normalise(utterance.text))
+            heard.append(model.ctc_head.transcribe(frames[0]))
         wrong = 100 * jiwer.wer(said, heard)
         rows.append(Row(f"transcription WER, unseen sentences: {name}", wrong, len(said), bar, at_most=True))
     return rows
@@ -211,7 +212,7 @@ def state_row(model: Parley, count: int) -> Row:
 
 def codec_row(model: Parley, count: int) -> Row:
     """Held-out answers in the voice the model answers with, through codec tokens and back."""
-    from parley.models.codec.codec import encode
+    from parley.models.codec import encode
 
     rate, ear = model.config.codec.sample_rate, recogniser()
     said, original, decoded = [], [], []
@@ -244,7 +245,7 @@ def score_before_speech(checkpoint: Path, manifest: Manifest, count: int) -> flo
 def picture_score(checkpoint: Path, count: int) -> float:
     """The mean over kinds of picture questions, percent."""
     parts = ("vision_encoder", "vision_adapter", "language")
-    return picture_rows(Parley.load(checkpoint, parts), count)[0].value
+    return picture_rows(load_model(checkpoint, parts), count)[0].value
 
 
 def table(rows: list[dict]) -> str:

@@ -30,10 +30,12 @@ from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from parley.checkpoints.checkpoint import MANIFEST, load_part, load_tokenizer, read_manifest, save_stage
+from parley.checkpoints import Checkpoint, save_stage
+from parley.checkpoints.loading import load_into
+from parley.checkpoints.manifest import MANIFEST
 from parley.config import ParleyConfig, preset
-from parley.models.parley import Parley, load_into
-from parley.models.vision import frames_to_pixels
+from parley.media.image import frames_to_pixels
+from parley.models.parley import Parley
 from training.data.world.sentences import all_words
 from training.distributed import process_group as ranks
 from training.distributed.precision import best_device, plain_attention
@@ -84,10 +86,11 @@ def build_model(row: Stage, config: ParleyConfig, run: Path, seed: int) -> Parle
     """
     torch.manual_seed(zlib.crc32(f"{seed} {row.name}".encode()))
     model = Parley(config, row.loads)
+    parents = [Checkpoint.open(run / name) for name in row.after]
     for part in row.loads:
-        parent = next((run / name for name in row.after if part in read_manifest(run / name).parts), None)
+        parent = next((parent for parent in parents if part in parent.parts), None)
         if parent is not None:
-            load_into(getattr(model, part), load_part(parent, part), part)
+            load_into(getattr(model, part), parent.state_dict(part), part)
         elif part in row.reads:
             raise ValueError(
                 f"stage {row.name} reads {part}, which none of {', '.join(row.after) or 'its parents'} has"
@@ -99,10 +102,12 @@ def calm(model: Parley, row: Stage, run: Path, pictures: list[Image.Image]) -> N
     """Prepares the stage's fresh adapters: a vision adapter reads all that the encoder tells (`balance`), and what any
     writes is as large as a token's embedding: were it larger, the language model's layers could add nothing to the
     vectors of a picture or of speech."""
-    fresh = [part for part in row.trains if not any(part in read_manifest(run / name).parts for name in row.after)]
+    inherited = {part for name in row.after for part in Checkpoint.open(run / name).parts}
+    fresh = [part for part in row.trains if part not in inherited]
     if "vision_adapter" in fresh:
         with torch.no_grad():
-            balance(model.vision_adapter[0], model.vision_encoder(frames_to_pixels(pictures, model.config.vision)))
+            pixels = torch.from_numpy(frames_to_pixels(pictures, model.config.vision))
+            balance(model.vision_adapter[0], model.vision_encoder(pixels))
     calm_parts(model, fresh, pictures)
 
 
@@ -110,7 +115,7 @@ def calm(model: Parley, row: Stage, run: Path, pictures: list[Image.Image]) -> N
 def calm_parts(model: Parley, fresh: Sequence[str], pictures: list[Image.Image]) -> None:
     """Scales the adapters among the parts `fresh` so that what they write is as large as a token's embedding."""
     if "vision_adapter" in fresh:
-        seen = model.vision_encoder(frames_to_pixels(pictures, model.config.vision))
+        seen = model.vision_encoder(torch.from_numpy(frames_to_pixels(pictures, model.config.vision)))
         scale(model.vision_adapter[-1], model, model.vision_adapter(seen))
     if "speech_adapter" in fresh:
         frames = torch.randn(4, 100, model.config.speech.hidden_size)
@@ -361,8 +366,8 @@ class _Board:
 def _tokenizer(row: Stage, config: ParleyConfig, run: Path, seed: int) -> Tokenizer | None:
     """The first stage of the language makes the tokenizer; later ones inherit it; speech alone needs none."""
     for parent in row.after:
-        if read_manifest(run / parent).tokenizer is not None:
-            return load_tokenizer(run / parent)
+        if (tokenizer := Checkpoint.open(run / parent).tokenizer()) is not None:
+            return tokenizer
     if "language" not in row.trains:
         return None
     # Made once: a resumed stage must find the ids its weights were trained with, whatever became of the corpus.

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parley.models.vision import frames_to_pixels
+from parley.media.image import frames_to_pixels
 from training.data.loader import moved
 from training.data.world.pictures import LABEL_SIZES
 
@@ -68,6 +68,6 @@ class CellsObjective:
         pictures, labels = zip(*(world.cells(index) for index in indices), strict=True)
         stacked = {name: torch.from_numpy(np.stack([label[name] for label in labels])) for name in LABEL_SIZES}
         return CellBatch(
-            frames_to_pixels(list(pictures), self.encoder.config),
+            torch.from_numpy(frames_to_pixels(list(pictures), self.encoder.config)),
             stacked,
         )

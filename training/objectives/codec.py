@@ -138,7 +138,7 @@ class CodecObjective:
             return self._made[1:]
         latents, _ = self.encoder(batch.segment)
         latents, commitment = self.adversary.codes(latents)
-        voice, voice_commitment = self.adversary.voices(self.encoder.voice(batch.reference))
+        voice, voice_commitment = self.adversary.voices(self.encoder.speaker(batch.reference))
         return self.decoder.generator(latents, voice), commitment + voice_commitment
 
     def validate(self) -> dict[str, float]:

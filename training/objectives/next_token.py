@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from parley.config import STATES
+from parley.media.image import frames_to_pixels, tile
 from parley.models.speech import fbank
-from parley.models.vision import frames_to_pixels, tile
 from parley.text.prompt import MediaSegment, PromptWriter
 from training.data.loader import moved
 from training.data.packing import IGNORED, Rows, pack_alike
@@ -88,7 +88,7 @@ class NextTokenObjective:
                         known = number_of.setdefault(id(segment.content), len(pictures))
                         batch.media.append(("image", known))
                         if known == len(pictures):
-                            pictures.append(cut(segment.content, self.config.vision))
+                            pictures.append(torch.from_numpy(cut(segment.content, self.config.vision)))
                 else:
                     rendered.segments.append(segment.ids)
                     rendered.answers.append(segment.answer)
@@ -203,7 +203,7 @@ class NextTokenObjective:
         known = [i for i, text in enumerate(transcripts) if text]
         if not known:
             return None
-        targets = [torch.tensor(self.model.ctc_head.encode(transcripts[i]), device=self.device) for i in known]
+        targets = [torch.tensor(self.model.ctc_head.vocabulary.encode(transcripts[i]), device=self.device) for i in known]
         log_probs = self.model.ctc_head(frames[known]).float().transpose(0, 1)
         sizes = torch.tensor([len(target) for target in targets])
         heard = lengths[known].cpu()

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from parley.models.codec.codec import encode
+from parley.models.codec import encode
 from parley.models.speech_decoder import SpeechDecoder, Text
 from training.data.transcribed import Transcribed
 
@@ -35,7 +35,7 @@ class Clause:
 
     ids: list[int]
     codes: np.ndarray  # int16 [t]
-    voice: np.ndarray  # int16 [num_voice_tokens]
+    voice: np.ndarray  # int16 [num_speaker_tokens]
 
 
 @dataclass
@@ -86,7 +86,7 @@ class SpeechDecoderObjective:
         if self.config.position == "expected_time":
             fitted = fit_durations(first, len(self.decoder.token_frames))
             self.decoder.token_frames.copy_(torch.from_numpy(fitted))
-        set_default_voice(model, first)
+        set_default_speaker(model, first)
 
     def clause(self, index: int) -> Clause:
         """Clause `index` of the pool."""
@@ -166,11 +166,11 @@ def fit_durations(clauses: list[Clause], vocab_size: int) -> np.ndarray:
     return np.maximum(fitted, 0.5).astype(np.float32)
 
 
-def set_default_voice(model, clauses: list[Clause]) -> None:
+def set_default_speaker(model, clauses: list[Clause]) -> None:
     """Makes the voice that these clauses are mostly spoken in the default of the model's config."""
     voices = np.stack([clause.voice for clause in clauses])
     voice = tuple(int(np.bincount(column).argmax()) for column in voices.T)
-    codec = model.config.codec.model_copy(update={"default_voice": voice})
+    codec = model.config.codec.model_copy(update={"default_speaker": voice})
     model.config = model.config.model_copy(update={"codec": codec})
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 
-from parley.checkpoints.checkpoint import Manifest, load_part, load_tokenizer, read_manifest
-from parley.checkpoints.importers.pretrained import STAGE as INITIALISED
+from parley.checkpoints import Checkpoint
+from parley.checkpoints.importers.qwen_internvit import STAGE as INITIALISED
+from parley.checkpoints.loading import load_into
 from parley.config import ParleyConfig
-from parley.models.parley import Parley, load_into, parts_of
+from parley.models.parley import Parley, parts_of
 from training.data.recorded import RecordedData
 from training.data.world import World
 from training.distributed.precision import best_device
@@ -39,7 +40,8 @@ def train_on(
     `records`: a file of LLaVA/VITA records to learn from; None for nano's world. Raises `ValueError` if the stage
     cannot be done with this model or these data, or was done or begun before.
     """
-    manifest = read_manifest(start)
+    checkpoint = Checkpoint.open(start)
+    manifest = checkpoint.manifest
     row = fitted(stage(name), manifest.config)
     if is_done(run, name):
         raise ValueError(f"{run / name} is there already; another --run starts anew")
@@ -49,7 +51,7 @@ def train_on(
         raise ValueError(
             f"stage {name} does not learn from dialogues; only nano's world has data for it: leave --data out"
         )
-    tokenizer = load_tokenizer(start) if manifest.tokenizer is not None else None
+    tokenizer = checkpoint.tokenizer()
     if tokenizer is None and row.objective in ("next_token", "speech_decoder"):
         raise ValueError(f"{start} has no tokenizer: stage {name} cannot read words")
     numbers = schedule_from(row, manifest.config, on_records=records is not None)
@@ -61,7 +63,7 @@ def train_on(
         if blind := [kind for kind in data.media if SENSE[kind] not in row.loads]:
             raise ValueError(f"{records} has records with {', '.join(blind)}, which stage {name} does not take in")
         numbers = data.schedule = shortened(data.schedule, steps)
-    model = load_for(row, start, manifest, seed)
+    model = load_for(row, checkpoint, seed)
     fresh = [part for part in row.trains if part not in manifest.parts or manifest.parts[part].stage == INITIALISED]
     if {"vision_adapter", "speech_adapter"} & set(fresh):
         world = World(seed, "train")
@@ -89,13 +91,13 @@ def schedule_from(row: Stage, config: ParleyConfig, on_records: bool) -> Schedul
     return replace(numbers, row=longest)
 
 
-def load_for(row: Stage, start: Path, manifest: Manifest, seed: int) -> Parley:
+def load_for(row: Stage, checkpoint: Checkpoint, seed: int) -> Parley:
     """The parts the stage needs, in full precision: the checkpoint's, and fresh ones to train where it has none."""
     torch.manual_seed(zlib.crc32(f"{seed} {row.name}".encode()))
-    if missing := [part for part in row.reads if part not in manifest.parts]:
-        raise ValueError(f"stage {row.name} reads {', '.join(missing)}, which {start} does not have")
-    model = Parley(manifest.config, row.loads)
+    if missing := [part for part in row.reads if part not in checkpoint.parts]:
+        raise ValueError(f"stage {row.name} reads {', '.join(missing)}, which {checkpoint.path} does not have")
+    model = Parley(checkpoint.config, row.loads)
     for part in row.loads:
-        if part in manifest.parts:
-            load_into(getattr(model, part), load_part(start, part, dtype=torch.float32), part)
+        if part in checkpoint.parts:
+            load_into(getattr(model, part), checkpoint.state_dict(part, dtype=torch.float32), part)
     return model

@@ -24,8 +24,10 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from parley.checkpoints.checkpoint import CheckpointError, StageWriter, misfits
+from parley.checkpoints import CheckpointError
+from parley.checkpoints.checkpoint import misfits
 from parley.checkpoints.tensor_file import DTYPES
+from parley.checkpoints.writer import StageWriter
 from parley.config import ParleyConfig
 from parley.models.parley import build_part
 

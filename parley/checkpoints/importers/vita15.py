@@ -18,7 +18,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from parley.checkpoints.checkpoint import CheckpointError, Manifest, StageWriter
+from parley.checkpoints import CheckpointError
 from parley.checkpoints.importers.naming import (
     SPEECH_ADAPTER,
     SPEECH_DECODER,
@@ -29,7 +29,8 @@ from parley.checkpoints.importers.naming import (
     original_internvit,
     renamed,
 )
-from parley.checkpoints.importers.pretrained import TIED_HEAD, language_config, vision_config
+from parley.checkpoints.importers.qwen_internvit import TIED_HEAD, language_config, vision_config
+from parley.checkpoints.importers.tokenizer import read_chat_format, read_tokenizer
 from parley.checkpoints.importers.transfer import (
     Naming,
     Settings,
@@ -41,6 +42,8 @@ from parley.checkpoints.importers.transfer import (
     read_json,
     safetensors_shards,
 )
+from parley.checkpoints.manifest import Manifest
+from parley.checkpoints.writer import StageWriter
 from parley.config import (
     ChatFormat,
     HifiganCodecConfig,
@@ -49,7 +52,6 @@ from parley.config import (
     SpeechDecoderConfig,
     VisionConfig,
 )
-from parley.text.chat_template import read_chat_format, read_tokenizer
 from parley.text.prompt import PromptWriter
 
 LICENCE = "research only: the published VITA-1.5 weights forbid commercial use"
@@ -171,7 +173,7 @@ def _speech(folder: Path, settings: Settings, shards: list[Shard]) -> SpeechConf
         adapter_kernel=model.get("kernel_size", int),
         adapter_norm=model.get("norm", str, "batch"),
         adapter_activation=model.get("activation_func", str, "relu"),
-        num_prompt_vectors=settings.get("audio_prompt_num", int) if prompted else 0,
+        num_prompt_embeddings=settings.get("audio_prompt_num", int) if prompted else 0,
     )
 
 
@@ -216,10 +218,10 @@ def _codec(file: Path) -> HifiganCodecConfig:
         resblock_dilation_sizes=sizes.get("resblock_dilation_sizes", list),
         num_code_groups=sizes.get("n_code_groups", int, 1),
         num_residual_layers=sizes.get("residul_layer", int, 1),
-        num_voice_tokens=sizes.get("global_code_num", int),
-        voice_codes=sizes.get("n_codes", int),
+        num_speaker_tokens=sizes.get("global_code_num", int),
+        speaker_codes=sizes.get("n_codes", int),
         global_feature_conv=sizes.get("global_feature_conv", list),
-        default_voice=voice,
+        default_speaker=voice,
     )
 
 
@@ -232,7 +234,7 @@ def _parts(
     if not any(f"{AUDIO}encoder.global_cmvn.mean" in shard.tensors for shard in shards):
         names = Settings(read_json(folder / "config.json"), folder / "config.json")
         given["speech_encoder"] = _statistics(folder / _named(names, "mm_audio_encoder") / "global_cmvn")
-    if config.speech.num_prompt_vectors == 0:
+    if config.speech.num_prompt_embeddings == 0:
         given["speech_prompt"] = {"vectors": torch.zeros(0, config.language.hidden_size)}
     codec = config.codec
     parts = {

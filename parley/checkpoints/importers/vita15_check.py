@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from parley.checkpoints.checkpoint import CheckpointError
+from parley.checkpoints import CheckpointError, load_model
 from parley.models.parley import Parley
 from parley.models.speech import fbank
 from parley.models.speech_decoder import Text
@@ -52,7 +52,7 @@ def check(checkpoint: str | Path, expected: str | Path) -> list[Comparison]:
         names = [name for name in wanted if name.startswith(group)]
         if not names:
             continue
-        model = Parley.load(checkpoint, parts)
+        model = load_model(checkpoint, parts)
         try:
             with torch.inference_mode():
                 for name, tensor in compute(model, wanted):
@@ -160,7 +160,7 @@ def _codec(model: Parley, wanted: Expected) -> Iterator[tuple[str, Tensor]]:
     yield "codec.tokens", codes if codes.ndim == 3 else codes[..., None]
     yield "codec.global_tokens", voice_tokens
     yield "codec.decoded_own", decoder(codes, voice_tokens)[:, None]
-    released = torch.tensor([model.config.codec.default_voice])
+    released = torch.tensor([model.config.codec.default_speaker])
     yield "codec.decoded_voice", decoder(wanted["codec.decode_tokens"], released)[:, None]
 
 

@@ -17,10 +17,10 @@ class Backend:
     def __init__(self, settings: GatewaySettings):
         self.store = RedisStore(settings.store)
         self.services = Services(settings.upstream)
-        self._settings = settings
+        self.settings = settings
 
     def conversation(self) -> Conversation:
-        settings = self._settings
+        settings = self.settings
         return Conversation(self.store, self.services, settings.conversation, settings.media, settings.vad)
 
     async def missing(self) -> list[str]:
@@ -34,7 +34,7 @@ class Backend:
 
     async def _redis_answers(self) -> bool:
         try:
-            async with asyncio.timeout(self._settings.upstream.probe_seconds):
+            async with asyncio.timeout(self.settings.upstream.probe_seconds):
                 await self.store.ping()
         except (ServiceError, TimeoutError):
             return False

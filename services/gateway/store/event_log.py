@@ -14,9 +14,9 @@ from services.gateway.events import Event, decode, encode
 from services.gateway.settings import StoreSettings
 from services.gateway.store.connection import guarded
 from services.gateway.store.keys import key, keys, milliseconds
+from services.gateway.store.protocols import MAX_APPEND
 from services.rpc.errors import ServiceError
 
-MAX_APPEND = 256  # events in one call
 MAX_ENTRIES = 2048  # of one session
 
 # stream, log; epoch, life of the session, of an entry (ms), most entries, arguments an event, (sequence, field, value…)

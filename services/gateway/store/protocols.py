@@ -12,6 +12,8 @@ from services.gateway.events import Event
 from services.gateway.events.items import Item, Ref
 from services.gateway.events.session import Session, SessionConfig
 
+MAX_APPEND = 256  # events in one call of `Events.append`
+
 
 @dataclass
 class Lease:
@@ -59,6 +61,18 @@ class Events(Protocol):
 
 
 class Embeddings(Protocol):
+    async def find(self, weights: str, content_hash: str) -> Ref | None: ...
+
     async def put(self, ref: Ref, data: bytes) -> bool: ...
 
     async def get(self, refs: Iterable[Ref]) -> dict[Ref, bytes]: ...
+
+
+class Store(Protocol):
+    """All of them."""
+
+    sessions: Sessions
+    items: Items
+    leases: Leases
+    events: Events
+    embeddings: Embeddings

@@ -11,8 +11,11 @@ from services.gateway.store.leases import LeaseStore
 from services.gateway.store.sessions import SessionStore
 
 
-class Store:
-    """All methods raise `ServiceError` UNAVAILABLE while Redis is out of reach, and work again once it is back."""
+class RedisStore:
+    """Implements `store.protocols.Store`.
+
+    All methods raise `ServiceError` UNAVAILABLE while Redis is out of reach, and work again once it is back.
+    """
 
     def __init__(self, settings: StoreSettings):
         sessions = connect(settings.redis_url, settings)

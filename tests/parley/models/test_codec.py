@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from parley.config import HifiganCodecConfig, IstftCodecConfig
+from parley.models.codec import build_codec_decoder, build_codec_encoder, decode_chunk, encode, overlap
 from parley.models.codec.base import Quantizer
-from parley.models.codec.codec import build_codec_decoder, build_codec_encoder, decode_chunk, encode, overlap
+from parley.models.codec.istft import mel_filters
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "vita15-tiny"
 
@@ -25,10 +27,10 @@ def published_codec():
         upsample_initial_channel=sizes["upsample_initial_channel"],
         resblock_kernel_sizes=sizes["resblock_kernel_sizes"],
         resblock_dilation_sizes=sizes["resblock_dilation_sizes"],
-        num_voice_tokens=sizes["global_code_num"],
-        voice_codes=sizes["n_codes"],
+        num_speaker_tokens=sizes["global_code_num"],
+        speaker_codes=sizes["n_codes"],
         global_feature_conv=sizes["global_feature_conv"],
-        default_voice=sizes["global_tokens"],
+        default_speaker=sizes["global_tokens"],
     )
     weights = torch.load(FIXTURE / "vita_tts_ckpt/codec/final.pt", weights_only=True)
     norm = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
@@ -66,9 +68,9 @@ def published_codec():
 @torch.inference_mode()
 def test_published_values():
     _, encoder, decoder, expected = published_codec()
-    latents, voice = encoder(expected["codec.waveform"].unsqueeze(0))
+    latents, speaker = encoder(expected["codec.waveform"].unsqueeze(0))
     torch.testing.assert_close(latents.transpose(1, 2), expected["codec.latents"], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(voice, expected["codec.global_features"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(speaker, expected["codec.global_features"], rtol=1e-4, atol=1e-4)
     codes, tokens = encode(encoder, decoder, expected["codec.waveform"].unsqueeze(0))
     assert torch.equal(codes.unsqueeze(-1), expected["codec.tokens"])
     assert torch.equal(tokens, expected["codec.global_tokens"])
@@ -77,9 +79,9 @@ def test_published_values():
 
 
 @torch.inference_mode()
-def test_published_released_voice():
+def test_published_released_speaker():
     config, _, decoder, expected = published_codec()
-    wave = decoder(expected["codec.decode_tokens"], torch.tensor([config.default_voice]))
+    wave = decoder(expected["codec.decode_tokens"], torch.tensor([config.default_speaker]))
     torch.testing.assert_close(wave.unsqueeze(1), expected["codec.decoded_voice"], rtol=1e-4, atol=1e-4)
 
 
@@ -96,17 +98,17 @@ def test_hifigan_other_sizes(resblock):
         resblock_dilation_sizes=((1, 2), (2, 6)),
         num_code_groups=2,
         num_residual_layers=2,
-        num_voice_tokens=4,
-        voice_codes=8,
+        num_speaker_tokens=4,
+        speaker_codes=8,
         global_feature_conv=(128, 16, 32, 3, 1),
     )
     encoder, decoder = build_codec_encoder(config).eval(), build_codec_decoder(config).eval()
-    codes, voice = encode(encoder, decoder, torch.randn(2, config.hop_length * 7 - 3))
-    assert codes.shape == (2, 7, 4) and voice.shape == (2, 4)
-    assert decoder(codes, voice).shape == (2, 7 * config.hop_length)
+    codes, speaker = encode(encoder, decoder, torch.randn(2, config.hop_length * 7 - 3))
+    assert codes.shape == (2, 7, 4) and speaker.shape == (2, 4)
+    assert decoder(codes, speaker).shape == (2, 7 * config.hop_length)
 
 
-def test_hifigan_no_place_for_the_voice():
+def test_hifigan_no_place_for_the_speaker():
     with pytest.raises(ValueError, match="read from 100 channels"):
         build_codec_encoder(HifiganCodecConfig(global_feature_conv=(100, 64, 128, 3, 1)))
 
@@ -124,19 +126,19 @@ def test_quantizer_residual_rounds_come_closer():
 
 
 def small_istft():
-    return IstftCodecConfig(encoder_channels=32, decoder_channels=32, num_codes=32, voice_codes=8)
+    return IstftCodecConfig(encoder_channels=32, decoder_channels=32, num_codes=32, speaker_codes=8)
 
 
 @torch.inference_mode()
 def test_istft_shapes_and_padding():
     config = small_istft()
     encoder, decoder = build_codec_encoder(config).eval(), build_codec_decoder(config).eval()
-    codes, voice = encode(encoder, decoder, torch.randn(2, 600 * 12 - 100) * 0.1)
-    assert codes.shape == (2, 12) and voice.shape == (2, 4)
-    wave = decoder(codes, voice)
+    codes, speaker = encode(encoder, decoder, torch.randn(2, 600 * 12 - 100) * 0.1)
+    assert codes.shape == (2, 12) and speaker.shape == (2, 4)
+    wave = decoder(codes, speaker)
     assert wave.shape == (2, 7200) and wave.abs().max() <= 1
-    latents, voice = encoder(torch.zeros(1, 6000))
-    torch.testing.assert_close(encoder.voice(torch.zeros(1, 6000)), voice)
+    latents, speaker = encoder(torch.zeros(1, 6000))
+    torch.testing.assert_close(encoder.speaker(torch.zeros(1, 6000)), speaker)
     assert latents.shape == (1, 10, config.code_dim)
 
 
@@ -155,15 +157,15 @@ def test_chunks_sound_like_the_whole(config, chunk):
     torch.manual_seed(0)
     decoder = build_codec_decoder(config).eval()
     codes = torch.randint(config.num_codes, (2, 45))
-    voice = torch.randint(config.voice_codes, (2, config.num_voice_tokens))
-    whole = decoder(codes, voice)
+    speaker = torch.randint(config.speaker_codes, (2, config.num_speaker_tokens))
+    whole = decoder(codes, speaker)
     assert whole.std() > 1e-4
     behind, ahead = overlap(decoder, limit=100)
     pieces = []
     for start in range(0, 45, chunk):
         left = min(behind, start)
         window = codes[:, start - left : start + chunk + ahead]
-        pieces.append(decode_chunk(decoder, window, voice, left, right=max(window.shape[1] - left - chunk, 0)))
+        pieces.append(decode_chunk(decoder, window, speaker, left, right=max(window.shape[1] - left - chunk, 0)))
     torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-4, atol=1e-5)
 
 
@@ -174,10 +176,22 @@ def test_reach_is_exact_enough_to_wait_for_and_no_more():
     decoder = build_codec_decoder(config).double().eval()
     left, right = decoder.reach
     codes = torch.randint(config.num_codes, (1, 41))
-    voice = torch.zeros(1, 4, dtype=torch.long)
+    speaker = torch.zeros(1, 4, dtype=torch.long)
     changed = codes.clone()
     changed[0, 20] = (changed[0, 20] + 1) % config.num_codes
     with torch.inference_mode():
-        moved = (decoder(codes, voice) - decoder(changed, voice)).abs().view(41, -1).amax(1).nonzero().flatten()
+        moved = (decoder(codes, speaker) - decoder(changed, speaker)).abs().view(41, -1).amax(1).nonzero().flatten()
     assert 20 - right <= moved.min() <= 21 - right
     assert 19 + left <= moved.max() <= 20 + left
+
+
+@pytest.mark.parametrize(("n_fft", "bins"), [(1024, 80), (2048, 100), (512, 40)])
+def test_mel_filters_are_triangles_on_the_mel_scale(n_fft, bins):
+    top = 2595 * np.log10(1 + 12_000 / 700)
+    edges = 700 * (10 ** (np.linspace(0, top, bins + 2) / 2595) - 1)
+    expected = np.zeros((n_fft // 2 + 1, bins))
+    for k in range(n_fft // 2 + 1):
+        hertz = k * 24_000 / n_fft
+        for i, (low, middle, high) in enumerate(zip(edges, edges[1:], edges[2:], strict=False)):
+            expected[k, i] = max(0.0, min((hertz - low) / (middle - low), (high - hertz) / (high - middle)))
+    assert np.abs(mel_filters(n_fft, 24_000, bins).numpy() - expected).max() < 1e-6

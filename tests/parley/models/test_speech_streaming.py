@@ -40,7 +40,7 @@ def whole(parts, waveform, chunk_size, left_chunks):
     encoder, adapter, head = parts
     features = fbank(waveform, encoder.config)[None]
     frames, lengths = encoder(features, torch.tensor([features.shape[1]]), chunk_size, left_chunks)
-    return adapter(frames, lengths)[0][0], head.decode(head(frames)[0])
+    return adapter(frames, lengths)[0][0], head.transcribe(frames[0])
 
 
 def drain(stream: SpeechStream, found: dict[int, list], limit: int | None = None) -> None:

@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2
 
 from services.engine import thread as engine_thread
 from services.engine.settings import ServiceSettings
-from services.engine.thread import MAX_FAILURES, MAX_WAITING, EngineThread, Request
+from services.engine.thread import MAX_FAILURES, MAX_PENDING_COMMANDS, EngineThread, Request
 from services.rpc.errors import ServiceError, status_of
 from services.rpc.health import Health
 
@@ -44,7 +44,7 @@ class Counter(EngineThread):
             self.sums[request] = self.sums.get(request, 0) + content
             self.ready[request] = self.sums[request]
 
-    def forget(self, request):
+    def free(self, request):
         self.sums.pop(request, None)
         if self.ready.pop(request, 0) == -666:
             raise RuntimeError("the books do not balance")
@@ -55,14 +55,14 @@ class Counter(EngineThread):
         if min(self.ready.values()) < 0:
             raise RuntimeError("out of memory")
         for request, total in self.ready.items():
-            self.tell(request, total)
+            self.emit(request, total)
         self.ready = {}
         return True
 
     def abandon_step(self):
         requests = list(self.ready)
         for request in requests:
-            self.forget(request)
+            self.free(request)
         return requests
 
 
@@ -205,9 +205,9 @@ async def test_who_sends_too_fast_waits(make_engine):
     engine.go_on.clear()
     request = engine.open()
     request.post("add", "wait")
-    for _ in range(MAX_WAITING):
+    for _ in range(MAX_PENDING_COMMANDS):
         request.post("add", 1)
-    waits = asyncio.create_task(request.room())
+    waits = asyncio.create_task(request.backpressure())
     await asyncio.sleep(0.05)
     assert not waits.done()
     engine.go_on.set()

@@ -108,13 +108,14 @@ class ServiceThread:
 
 def _decided(path: Path, source: Path, state: int) -> Path:
     """A copy of a checkpoint whose state head always decides for `state`, an index of `config.STATES`."""
-    from parley.models.parley import Parley
+    from parley.checkpoints import load_model, save_stage
 
-    model = Parley.load(source)
+    model = load_model(source)
     with torch.no_grad():
         model.state_head.weight.zero_()
         model.state_head.bias.copy_(torch.tensor([0.0, 0.0, 0.0]).index_fill(0, torch.tensor([state]), 9.0))
-    model.save(path, stage="random")
+    parts = {name: part.state_dict() for name, part in model.named_children()}
+    save_stage(path, stage="random", config=model.config, parts=parts, tokenizer=model.tokenizer)
     return path
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from parley.checkpoints.checkpoint import load_tokenizer
+from parley.checkpoints import load_model, save_stage
 from parley.config import STATES
-from parley.models.parley import Parley
 from protos.parley.v1 import language_model_pb2 as pb
 from protos.parley.v1 import language_model_pb2_grpc as rpcs
 from services.llm_core.service import LlmCoreService
@@ -29,10 +28,11 @@ CHATTY = [100.0, 0.0, -100.0]  # a state head's biases that never say "nothing"
 @pytest.fixture(scope="module")
 def checkpoint(tiny_checkpoint, tiny_config, tmp_path_factory):
     """The tiny checkpoint, made to answer whatever it is asked."""
-    model = Parley.load(tiny_checkpoint, ["language", "speech_prompt", "state_head"])
+    model = load_model(tiny_checkpoint, ["language", "speech_prompt", "state_head"])
     model.state_head.bias.data.copy_(torch.tensor(CHATTY))
     path = tmp_path_factory.mktemp("checkpoints") / "chatty"
-    model.save(path, stage="chatty", tokenizer=load_tokenizer(tiny_checkpoint))
+    parts = {name: part.state_dict() for name, part in model.named_children()}
+    save_stage(path, stage="chatty", config=model.config, parts=parts, tokenizer=model.tokenizer)
     return path
 
 
@@ -108,7 +108,7 @@ async def refusal(call) -> grpc.aio.AioRpcError:
 async def test_a_spoken_turn_with_history_answers_as_the_whole_model_does(serve, checkpoint):
     stub, _ = await serve()
     seen, earlier, heard = vectors(1, 4), vectors(2, 6), vectors(3, 7)
-    model = Parley.load(checkpoint)
+    model = load_model(checkpoint)
     history = [
         {"role": "system", "content": "be brief."},
         {"role": "user", "content": [{"type": "image", "image": seen}, {"type": "audio", "audio": earlier}]},
@@ -268,8 +268,9 @@ async def test_full_is_said_with_a_hint_and_a_session_replaces_its_own_turn(serv
 
 
 async def test_a_checkpoint_without_its_parts_is_refused_at_the_start(tiny_checkpoint, tmp_path):
-    model = Parley.load(tiny_checkpoint, ["language"])
-    model.save(tmp_path / "half", stage="half", tokenizer=load_tokenizer(tiny_checkpoint))
+    model = load_model(tiny_checkpoint, ["language"])
+    parts = {name: part.state_dict() for name, part in model.named_children()}
+    save_stage(tmp_path / "half", stage="half", config=model.config, parts=parts, tokenizer=model.tokenizer)
     with pytest.raises(ValueError, match="has no speech_prompt, state_head"):
         await LlmCoreService(LlmCoreSettings(checkpoint=tmp_path / "half")).start()
 

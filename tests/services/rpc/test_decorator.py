@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from protos.parley.v1 import vision_encoder_pb2
+from protos.parley.v1 import speech_encoder_pb2, vision_encoder_pb2
 from protos.parley.v1.speech_encoder_pb2_grpc import SpeechEncoderStub
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
 from services.local import processes
@@ -103,7 +103,7 @@ async def test_a_stream_is_answered_message_by_message(channel):
         await call.write(listen(size, audio=bytes(size)))
         assert (await call.read()).chunk.transcript == str(size)
     await call.write(listen(20, end={}))
-    assert (await call.read()).done.vectors == 19
+    assert (await call.read()).done.length == 19
     assert await call.code() == grpc.StatusCode.OK
 
 
@@ -169,7 +169,7 @@ async def test_a_dead_replica_is_replaced(ray_serve):
             grpc.StatusCode.INTERNAL,
             grpc.StatusCode.UNKNOWN,
         )
-        assert (await converse(channel, listen(0, open={}), listen(1, end={})))[-1].done.vectors == 0  # others go on
+        assert (await converse(channel, listen(0, open={}), listen(1, end={})))[-1].done.length == 0  # others go on
         for _ in range(300):
             try:
                 assert (await encode(channel, b"123")).pictures == 3

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 
+from protos.parley.v1 import vision_encoder_pb2
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
 from services.rpc import health
 from services.rpc.decorator import TOKEN_VARIABLE

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from parley.checkpoints.checkpoint import read_manifest
+from parley.checkpoints import Checkpoint
 from training.distributed import process_group as ranks
 from training.launch import local as runs
 from training.recipe import recipe, stage
@@ -52,7 +52,7 @@ def test_one_process_is_alone():
 def test_two_processes_make_one_checkpoint(tmp_path):
     process = runs._start("0.1", tmp_path, "nano", 0, 20, 0, 1, processes=2)
     assert process.wait(timeout=240) == 0
-    manifest = read_manifest(tmp_path / "0.1")
+    manifest = Checkpoint.open(tmp_path / "0.1").manifest
     assert sum(manifest.data["samples"].values()) == 20 * stage("0.1").nano.batch
     metrics = [json.loads(line) for line in (tmp_path / "work/0.1/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in metrics] == [20, 20]  # one loss and one validation, not two of each

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from parley.checkpoints.checkpoint import save_stage
+from parley.checkpoints import save_stage
 from training.data.world.questions import PICTURE_KINDS
 from training.evaluation.report import EVALUATION, evaluation_lines, write_report
 from training.evaluation.runner import Row, evaluate, find_checkpoint, table

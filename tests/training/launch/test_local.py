@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from parley.checkpoints.checkpoint import read_manifest, save_stage
+from parley.checkpoints import Checkpoint, load_model, save_stage
 from parley.models.parley import Parley
 from training.launch import local as runs
 from training.recipe import STAGES, Stage, recipe, schedule, stage
@@ -124,12 +124,12 @@ def test_parts_come_from_the_stage_that_trained_them_last(tmp_path, tiny_config,
         tmp_path / "1.1", stage="1.1", config=tiny_config, parent=tmp_path / "0.1", others=[tmp_path / "0.2"],
         parts={"vision_adapter": model.vision_adapter.state_dict()},
     )  # fmt: skip
-    manifest = read_manifest(tmp_path / "1.1")
+    manifest = Checkpoint.open(tmp_path / "1.1").manifest
     assert {name: ref.stage for name, ref in manifest.parts.items()} == {
         "vision_encoder": "0.2", "vision_adapter": "1.1", "language": "0.1",
     }  # fmt: skip
     assert manifest.lineage == ["0.1", "0.2", "1.1"]
-    assert Parley.load(tmp_path / "1.1").tokenizer is not None
+    assert load_model(tmp_path / "1.1").tokenizer is not None
 
 
 def test_a_part_that_is_only_read_must_have_been_trained(tmp_path, tiny_config):
@@ -142,13 +142,14 @@ def test_a_fresh_adapter_is_as_large_as_the_embeddings(tmp_path, tiny_config):
     row = Stage(
         name="9", title="", trains=("vision_encoder", "vision_adapter", "language"), objective="next_token", nano=None
     )
-    from parley.models.vision import frames_to_pixels
+    from parley.media.image import frames_to_pixels
     from training.data.world import World
 
     model, pictures = Parley(tiny_config, row.loads), [World(0).picture(i)[1] for i in range(4)]
     runs.calm(model, row, tmp_path, pictures)
     with torch.no_grad():
-        made = model.vision_adapter(model.vision_encoder(frames_to_pixels(pictures, tiny_config.vision)))
+        pixels = torch.from_numpy(frames_to_pixels(pictures, tiny_config.vision))
+        made = model.vision_adapter(model.vision_encoder(pixels))
     size = model.language.get_input_embeddings().weight.square().mean().sqrt()
     torch.testing.assert_close(made.square().mean().sqrt(), size, rtol=1e-3, atol=0)
 

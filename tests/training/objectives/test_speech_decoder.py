@@ -70,11 +70,11 @@ def test_targets_are_the_true_codes_then_the_end(build):
     assert 0.02 < wrong.float().mean() < 0.15
 
 
-def test_durations_and_default_voice(build):
+def test_durations_and_default_speaker(build):
     objective = build()
     frames = objective.decoder.token_frames
     assert frames[5] < frames[6] < frames[7]
-    voice = objective.model.config.codec.default_voice
+    voice = objective.model.config.codec.default_speaker
     each = np.stack([objective.clause(i).voice for i in range(24)])
     assert voice == tuple(int(np.bincount(column).argmax()) for column in each.T)
 

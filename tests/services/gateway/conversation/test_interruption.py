@@ -6,11 +6,12 @@ import asyncio
 
 import numpy as np
 import pytest
+from redis.asyncio import Redis
 
 from cli.client import Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
-from protos.parley.v1.usage_pb2 import FinishReason
 from protos.parley.v1.language_model_pb2 import Sampling
+from protos.parley.v1.usage_pb2 import FinishReason
 from services.gateway.events.items import played_text
 
 VAD = wire.TURN_DETECTION_SERVER_VAD
@@ -150,6 +151,12 @@ async def test_a_client_that_closes_its_side_still_hears_the_answer(make_gateway
     await client._call.done_writing()
     kinds = [event.WhichOneof("event") async for event in client.events()]
     assert kinds[-1] == "done" and "audio" in kinds
+
+
+async def held(gateway, session_id: str) -> bool:
+    """Whether some gateway holds the session's lease."""
+    async with Redis.from_url(gateway.backend.settings.store.redis_url) as redis:
+        return bool(await redis.exists(f"parley:{{{session_id}}}:turn"))
 
 
 async def test_two_connections_do_not_answer_in_one_session_at_once(make_gateway, connect):

