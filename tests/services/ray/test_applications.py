@@ -34,9 +34,3 @@ def test_every_method_of_a_contract_is_forwarded(name):
     import_path(service.add_to_server)
     streams = applications.methods_of(service.contract)
     assert streams == {service.method: name != "vision_encoder", "Describe": False}
-
-
-def test_a_node_registers_every_contract_and_then_health():
-    assert len(applications.GRPC_SERVICER_FUNCTIONS) == len(SERVICES) + 1
-    assert all(callable(import_path(path)) for path in applications.GRPC_SERVICER_FUNCTIONS)
-    assert applications.GRPC_SERVICER_FUNCTIONS[-1] == "services.rpc.health.register"
