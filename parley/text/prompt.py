@@ -88,13 +88,13 @@ class PromptWriter:
         """
         segments: list[Segment] = []
         if self.chat.default_system and not (messages and messages[0].get("role") == "system"):
-            segments += self._message({"role": "system", "content": self.chat.default_system}, None)
+            segments += self.message({"role": "system", "content": self.chat.default_system}, None)
         previous = None
         for number, message in enumerate(messages):
             try:
                 if message.get("role") == "system" and number:
                     raise ValueError("a system message comes first or not at all")
-                segments += self._message(message, previous)
+                segments += self.message(message, previous)
             except ValueError as error:
                 raise ValueError(f"message {number}: {error}") from None
             previous = message
@@ -128,7 +128,8 @@ class PromptWriter:
         """The end of the user's message and the opening of the answer: after its last id the state is read."""
         return [TextSegment(self._close + self._assistant_open)]
 
-    def _message(self, message: dict[str, Any], previous: dict[str, Any] | None) -> list[Segment]:
+    def message(self, message: dict[str, Any], previous: dict[str, Any] | None = None) -> list[Segment]:
+        """One whole message; `previous`: the one before it. Raises `ValueError` for what is wrong with it."""
         role, body = message.get("role"), self.parts(message.get("content", ""))
         if role == "user":
             return [TextSegment(self._user_open), *body, TextSegment(self._close)]

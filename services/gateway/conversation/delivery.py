@@ -1,0 +1,66 @@
+"""Numbers the events of a session as they are delivered, and keeps them in the event log.
+
+The log is written beside the delivery, in batches: a client does not wait for Redis to hear audio. Where the log cannot
+be written, delivery goes on, and what is missing there cannot be sent again after a lost connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from services.gateway.conversation.outbox import Outbox
+from services.gateway.events import Event
+from services.gateway.store.protocols import MAX_APPEND, Events
+from services.rpc.errors import ServiceError
+
+MAX_UNLOGGED = 1024  # events that may wait for the log; older ones are given up
+
+
+class Delivery:
+    """Of one connection. `begin` once its session is known."""
+
+    def __init__(self, outbox: Outbox, log: Events):
+        self._outbox, self._log = outbox, log
+        self._session_id = ""
+        self._epoch = self._sequence = 0
+        self._unlogged: list[Event] = []
+        self._waiting = asyncio.Event()
+        self._logging: asyncio.Task | None = None
+
+    async def begin(self, session_id: str) -> None:
+        """This connection goes on with the session's numbers; an older one that is still open is no longer logged."""
+        self._session_id = session_id
+        self._epoch, self._sequence = await self._log.begin(session_id)
+        self._logging = asyncio.create_task(self._write())
+
+    async def events(self) -> AsyncIterator[Event]:
+        """What the client is to be told, numbered, until the outbox closes."""
+        while (event := await self._outbox.next()) is not None:
+            self._sequence += 1
+            event = event.numbered(self._sequence)
+            if self._logging is not None and len(self._unlogged) < MAX_UNLOGGED:
+                self._unlogged.append(event)
+                self._waiting.set()
+            yield event
+
+    async def close(self) -> None:
+        """Writes what waits for the log."""
+        if self._logging is not None:
+            self._logging.cancel()
+            await asyncio.wait({self._logging})
+            await self._write_batch()
+
+    async def _write(self) -> None:
+        while True:
+            await self._waiting.wait()
+            self._waiting.clear()
+            await self._write_batch()
+
+    async def _write_batch(self) -> None:
+        while self._unlogged:
+            batch, self._unlogged = self._unlogged[:MAX_APPEND], self._unlogged[MAX_APPEND:]
+            try:
+                await self._log.append(self._session_id, self._epoch, batch)
+            except ServiceError:  # counted and logged by the store
+                continue
