@@ -161,7 +161,7 @@ def services(asked: argparse.Namespace, facts: dict) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder, LocalStack(asked.checkpoint, Path(folder), 0, 0) as stack:
         rows = asyncio.run(measure_services(asked, stack.state.gateway))
         facts["startup_s"] = stack.state.startup_seconds
-        held = memory.by_process(stack.state.keeper_pid)
+        held = memory.by_process(stack.state.supervisor_pid)
         facts["memory_mb"] = {name: resident for name, (resident, _) in held.items()}
     return rows
 

@@ -22,7 +22,6 @@ from services.local.supervisor import Options, StackError
 GATEWAY_PORT = 50051
 HTTP_PORT = 8080
 MANIFEST = "manifest.json"
-EMBEDDINGS_SETTING = "PARLEY_GATEWAY_STORE_EMBEDDINGS_MB"
 
 
 def _ignore(text: str) -> None:
@@ -146,10 +145,9 @@ class LocalStack:
 
 def _embeddings_mb() -> int:
     """The gateway's own setting: the embedded Valkey must hold as much."""
-    text = os.environ.get(EMBEDDINGS_SETTING, str(Options.embeddings_mb))
-    if not text.isdecimal() or int(text) == 0:
-        raise ValueError(f"{EMBEDDINGS_SETTING} is {text!r}; it must be a whole number of megabytes above 0")
-    return int(text)
+    from services.gateway.settings import GatewaySettings
+
+    return GatewaySettings().store.embeddings_mb
 
 
 @contextlib.contextmanager

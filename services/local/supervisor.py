@@ -32,7 +32,7 @@ from services.registry import SERVICES
 
 MAX_RESTARTS = 5  # of the gateway or Valkey within RESTART_WINDOW, before the stack gives up
 RESTART_WINDOW = 60.0  # seconds
-SESSIONS_MB = 256  # memory of the embedded Valkey that is not for embeddings
+SESSIONS_MB = 256  # memory of the embedded Valkey beside the embeddings
 
 
 @dataclass
@@ -41,8 +41,8 @@ class Options:
     checkpoint: str
     port: int  # of the gateway
     http_port: int
+    embeddings_mb: int  # that the gateway keeps in Redis
     redis_url: str = ""  # empty: an embedded Valkey
-    embeddings_mb: int = 256  # of embeddings that the gateway keeps in Redis
     start_timeout: float = 300.0  # seconds
 
 

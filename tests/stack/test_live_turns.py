@@ -16,8 +16,8 @@ import pytest
 
 from cli.client import Answer, Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
-from protos.parley.v1.usage_pb2 import FinishReason
 from protos.parley.v1.language_model_pb2 import Sampling
+from protos.parley.v1.usage_pb2 import FinishReason
 from services.local import processes
 
 ROOT = Path(__file__).parents[2]
@@ -34,10 +34,10 @@ def second_gateway(stack):
         "PARLEY_SERVICES": stack.state.services,
         "PARLEY_SERVICE_TOKEN": stack.state.service_token,
         "REDIS_URL": stack.state.redis_url,
-        "PARLEY_GATEWAY_PORT": "0",
-        "PARLEY_GATEWAY_HTTP_PORT": "0",
-        "PARLEY_GATEWAY_RECOVERY_SECONDS": "150",
-        "PARLEY_GATEWAY_STALL_SECONDS": "60",
+        "PARLEY_GATEWAY_SERVER_PORT": "0",
+        "PARLEY_GATEWAY_SERVER_HTTP_PORT": "0",
+        "PARLEY_GATEWAY_UPSTREAM_RECOVERY_SECONDS": "150",
+        "PARLEY_GATEWAY_UPSTREAM_STALL_SECONDS": "60",
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "services.gateway"],
@@ -154,7 +154,8 @@ async def test_rubbish_is_refused_in_words_and_others_are_served(stack, question
         assert again.text == (await served).text
 
 
-WHEN = {"speech_encoder": "transcript", "llm_core": "text", "speech_decoder": "audio"}  # the first sign that a service is at work
+# The first sign that a service is at work.
+WHEN = {"speech_encoder": "transcript", "llm_core": "text", "speech_decoder": "audio"}
 
 
 async def spoken_turn(client: Client, speech: np.ndarray, on: str = "", then=lambda: None) -> Answer:
@@ -185,7 +186,7 @@ async def test_a_replica_killed_in_the_middle_of_a_turn_costs_a_pause(stack, sec
         assert undisturbed.complete, undisturbed.error
     replica = next(
         psutil.Process(pid)
-        for pid in processes.descendants(stack.state.keeper_pid)
+        for pid in processes.descendants(stack.state.supervisor_pid)
         if f"ServeReplica:{name}" in " ".join(psutil.Process(pid).cmdline())
     )
     async with conversation(second_gateway, sampling=Sampling(max_tokens=200, seed=5)) as client:

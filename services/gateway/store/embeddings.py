@@ -1,15 +1,18 @@
 """Embeddings in Redis within a budget of bytes that all gateways share; the least recently used go first.
 
-Each lies under a key of its own. Their index has the time of their last use, their sizes, the sum of these, and their lengths,
-all in one hash slot. A size is what Redis says that the key takes of its memory.
+- Data lie in lists of pieces, so that no connection holds a large buffer. They are sent under a name of their own and
+  get that of their content with the last piece.
+- An index has the time of each entry's last use, its size, the sum of the sizes, and its length, all in one hash slot.
+  Every piece counts from the moment it is there. A size is what Redis says that the key takes of its memory.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 
 from redis.asyncio import Redis
-from redis.exceptions import ExecAbortError, OutOfMemoryError
+from redis.exceptions import OutOfMemoryError
 
 from services.gateway.events.items import Ref
 from services.gateway.settings import StoreSettings
@@ -19,11 +22,13 @@ from services.telemetry import logs, metrics
 
 log = logs.get_logger(__name__)
 
+PIECE = 1 << 20  # bytes
+
 _DATA = "parley:{embeddings}:data:"
 _INDEX = [f"parley:{{embeddings}}:{name}" for name in ("uses", "sizes", "total", "lengths")]
 
 # All: the index; prefix of the data keys, life of an entry (ms).
-# PEXPIRE comes first: after a write that needs no memory, a script may go on in a Redis that is full.
+# It begins with a write that needs no memory: after one, a script may go on in a Redis that is full.
 # An index that has lost a part (a Redis may be set up to evict keys) is begun anew; what it listed expires.
 _COMMON = """
 local uses, sizes, total, lengths, prefix, life_ms = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2]
@@ -43,13 +48,24 @@ local function remove(id)
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', uses, '-inf', now - life_ms * 1000)) do remove(id) end
 """
-# budget (bytes), id and length of what has just been set → 1, or 0 where it alone is above the budget
-_ADD = f"""{_COMMON}
-local budget, id = tonumber(ARGV[3]), ARGV[4]
-local size = redis.call('MEMORY', 'USAGE', prefix .. id)
+# budget (bytes), name of the upload, position of the piece, the piece, number of embeddings,
+# name that the data have from now on
+# → 1, or 0 where there was no room. The piece is the first write: a full Redis refuses it.
+_PUSH = f"""
+local data, position = ARGV[1] .. ARGV[4], tonumber(ARGV[5])
+local length = redis.call('LLEN', data)
+if length == position then redis.call('RPUSH', data, ARGV[6]) elseif length ~= position + 1 then return 0 end
+{_COMMON}
+local budget, upload, id = tonumber(ARGV[3]), ARGV[4], ARGV[8]
+if id ~= upload then
+  redis.call('RENAME', data, prefix .. id)
+  remove(upload)
+end
+redis.call('PEXPIRE', prefix .. id, life_ms)
+local size = redis.call('MEMORY', 'USAGE', prefix .. id, 'SAMPLES', 0)
 redis.call('INCRBY', total, size - (redis.call('HGET', sizes, id) or 0))
 redis.call('HSET', sizes, id, size)
-redis.call('HSET', lengths, id, ARGV[5])
+redis.call('HSET', lengths, id, ARGV[7])
 redis.call('ZADD', uses, now, id)
 while tonumber(redis.call('GET', total)) > budget do remove(redis.call('ZRANGE', uses, 0, 0)[1]) end
 prolong()
@@ -67,6 +83,8 @@ for i = 3, #ARGV do
 end
 prolong()
 """
+# id
+_REMOVE = f"{_COMMON} remove(ARGV[3]) prolong()"
 
 
 class EmbeddingStore:
@@ -74,30 +92,32 @@ class EmbeddingStore:
         self._redis = redis
         self._budget = settings.embeddings_mb << 20
         self._life_ms = milliseconds(settings.session_seconds)
-        self._add = redis.register_script(_ADD)
+        self._push = redis.register_script(_PUSH)
         self._touch = redis.register_script(_TOUCH)
+        self._remove = redis.register_script(_REMOVE)
 
     @guarded
     async def put(self, ref: Ref, data: bytes) -> bool:
         """Keeps embeddings. False where they were not kept: above the budget, or Redis is out of memory."""
-        if len(data) <= self._budget:
-            try:
-                if await self._set(ref, data):
-                    return True
-            except (OutOfMemoryError, ExecAbortError) as error:
-                metrics.STORE_ERRORS.labels("EmbeddingStore.put").inc()
-                log.warning("embeddings not kept: Redis is out of memory", bytes=len(data), error=str(error))
-                return False
-        log.warning("embeddings not kept: above the budget", bytes=len(data), budget=self._budget)
-        return False
+        upload = f"upload:{secrets.token_hex(8)}"
+        try:
+            kept = len(data) <= self._budget and await self._send(upload, ref, data)
+            reason = "no room in the budget"
+        except OutOfMemoryError:
+            await self._remove(_INDEX, [_DATA, self._life_ms, upload])
+            metrics.STORE_ERRORS.labels("EmbeddingStore.put").inc()
+            kept, reason = False, "Redis is out of memory"
+        if not kept:
+            log.warning("embeddings not kept", reason=reason, bytes=len(data), budget=self._budget)
+        return kept
 
-    async def _set(self, ref: Ref, data: bytes) -> bool:
-        # a transaction, not one script: arguments of a script are copied into the memory of Lua
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.set(_DATA + _id(ref), data, px=self._life_ms)
-            await self._add(_INDEX, [_DATA, self._life_ms, self._budget, _id(ref), ref.length], client=pipe)
-            _, kept = await pipe.execute()
-        return bool(kept)
+    async def _send(self, upload: str, ref: Ref, data: bytes) -> bool:
+        for start in range(0, len(data), PIECE):
+            name = _id(ref) if start + PIECE >= len(data) else upload
+            piece = [upload, start // PIECE, data[start : start + PIECE], ref.length, name]
+            if not await self._push(_INDEX, [_DATA, self._life_ms, self._budget, *piece]):
+                return False
+        return True
 
     @guarded
     async def find(self, weights: str, content_hash: str) -> Ref | None:
@@ -117,8 +137,8 @@ class EmbeddingStore:
             return {}
         await self._touch(_INDEX, [_DATA, self._life_ms, *map(_id, wanted)])
         # one at a time: what waits to be read takes memory of Redis
-        found = {ref: await self._redis.get(_DATA + _id(ref)) for ref in wanted}
-        return {ref: data for ref, data in found.items() if data is not None}
+        found = {ref: await self._redis.lrange(_DATA + _id(ref), 0, -1) for ref in wanted}
+        return {ref: b"".join(pieces) for ref, pieces in found.items() if pieces}
 
 
 def _id(ref: Ref) -> str:

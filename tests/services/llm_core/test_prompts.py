@@ -104,7 +104,7 @@ def test_without_a_system_prompt_all_messages_count(reader):
         ([message("user", pb.Part(image=ref(0)))], 0, "states 0 embeddings"),
         ([message("user", pb.Part(image=tensor_pb2.EmbeddingRef(weights="w", length=1)))], 0, "hash has 0 characters"),
         ([message("user", pb.Part(image=tensor_pb2.EmbeddingRef(hash="h", length=1)))], 0, "weights has 0 characters"),
-        ([message("assistant", pb.Part(image=ref(3)))], 0, "only a user"),
+        ([message("assistant", pb.Part(image=ref(3)))], 0, "only.* user"),
         ([], -1, "max_history_tokens is -1"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.local import ports, processes, state
-from services.local.stack import EMBEDDINGS_SETTING, LocalStack, stop_running
+from services.local.stack import LocalStack, stop_running
 
 ROOT = Path(__file__).parents[3]
 
@@ -71,11 +71,11 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path):
         LocalStack(tmp_path, tmp_path / "stack").start()
 
 
-@pytest.mark.parametrize("text", ["", "-1", "0", "256mb"])
-def test_a_budget_that_is_no_number_of_megabytes_is_refused(options, tmp_path, monkeypatch, text):
-    monkeypatch.setenv(EMBEDDINGS_SETTING, text)
-    with pytest.raises(ValueError, match=f"{EMBEDDINGS_SETTING} is '{text}'; it must be a whole number"):
+def test_a_setting_of_the_gateway_that_is_wrong_is_named_before_anything_starts(options, tmp_path, monkeypatch):
+    monkeypatch.setenv("PARLEY_GATEWAY_STORE_EMBEDDINGS_MB", "256mb")
+    with pytest.raises(ValueError, match=r"store\.embeddings_mb"):
         LocalStack(Path(options.checkpoint), tmp_path / "stack", port=0, http_port=0).start()
+    assert os.listdir(tmp_path / "stack") == []
 
 
 def written_state(tmp_path, process: subprocess.Popen, started: float) -> state.StackState:

@@ -64,7 +64,6 @@ def test_a_node_that_writes_much_is_never_blocked(stack, tmp_path, monkeypatch):
 
 
 def test_valkey_never_evicts_and_has_memory_for_embeddings_and_sessions(stack):
-    stack.options.embeddings_mb = 100
     stack.start_valkey()
     client = redis.Redis.from_url(stack.state.redis_url)
     wait_until(lambda: Path(stack.state.redis_url.removeprefix("unix://")).exists())

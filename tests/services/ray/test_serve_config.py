@@ -4,7 +4,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from services.ray.serve_config import Placement, grpc_options, serve_config
+from services.ray.serve_config import Placement, serve_config
 from services.registry import SERVICES, import_path
 
 
@@ -23,8 +23,9 @@ def test_it_is_a_serve_file(placements):
 
 
 def test_what_it_names_can_be_imported():
-    for path in grpc_options(9000)["grpc_servicer_functions"]:
-        assert callable(import_path(path))
+    functions = serve_config()["grpc_options"]["grpc_servicer_functions"]
+    assert len(functions) == len(SERVICES) + 1 and functions[-1] == "services.rpc.health.register"
+    assert all(callable(import_path(path)) for path in functions)
     for application in serve_config()["applications"]:
         bound = import_path(application["import_path"])
         assert [bound._bound_deployment.name] == [entry["name"] for entry in application["deployments"]]

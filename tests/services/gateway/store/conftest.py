@@ -11,14 +11,11 @@ from services.gateway.store.store import RedisStore
 
 
 @pytest.fixture(scope="session")
-def valkey():
-    with ValkeyServer(config={"maxmemory": "384mb", "maxmemory-policy": "noeviction"}) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def redis_url(valkey) -> str:
-    return valkey.connection_url
+def redis_url(tmp_path_factory):
+    socket = tmp_path_factory.mktemp("valkey") / "valkey.sock"
+    config = {"maxmemory": "384mb", "maxmemory-policy": "noeviction"}
+    with ValkeyServer(unix_socket_path=socket, config=config):
+        yield f"unix://{socket}"
 
 
 @pytest.fixture

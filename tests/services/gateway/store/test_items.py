@@ -131,8 +131,10 @@ async def test_only_the_newest_items_and_their_reports_are_kept(make_store, sess
         await store.items.set_played(session_id, f"a{number}", number)
     assert await ids(store, session_id) == ["q3", "a3", "q4", "a4"]
     assert await redis.hgetall(key(session_id, "played")) == {b"a3": b"3", b"a4": b"4"}
-    await store.items.insert(session_id, item("new"))
-    assert await ids(store, session_id) == ["a3", "q4", "a4", "new"]
+    for item_id in ("new", "newer"):
+        await store.items.insert(session_id, item(item_id))
+    assert await ids(store, session_id) == ["q4", "a4", "new", "newer"]
+    assert await redis.hgetall(key(session_id, "played")) == {b"a4": b"4"}
     assert await redis.hlen(key(session_id, "items")) == 4
 
 
