@@ -24,7 +24,7 @@ NANO_PARAMETERS = 50_000_000  # a service with fewer parameters is nano-sized: m
 def resolve(settings: S, config: ParleyConfig, parts: Sequence[str]) -> S:
     """A copy of the settings in which no value is `auto`, for a service that runs these parts of a model."""
     size = num_parameters(config, parts)
-    device = choose_device(settings.device, torch.cuda.is_available())
+    device = choose_device(settings.device, torch.cuda.device_count())
     kind = device_kind(device)
     chosen = {
         "device": device,
@@ -37,17 +37,17 @@ def resolve(settings: S, config: ParleyConfig, parts: Sequence[str]) -> S:
     )
 
 
-def choose_device(asked: str, has_gpu: bool) -> str:
+def choose_device(wanted: str, num_gpus: int) -> str:
     """The torch device. Raises `ValueError` for a name that torch does not know and for a GPU that is missing."""
-    if asked == AUTO:
-        return "cuda:0" if has_gpu else "cpu"
+    if wanted == AUTO:
+        return "cuda:0" if num_gpus else "cpu"
     try:
-        kind = torch.device(asked).type
+        device = torch.device(wanted)
     except RuntimeError:
-        raise ValueError(f"no device {asked!r}; use auto, cpu or cuda:0") from None
-    if kind == "cuda" and not has_gpu:
-        raise ValueError(f"device {asked} was asked for, but torch finds no GPU; use auto or cpu")
-    return asked
+        raise ValueError(f"no device {wanted!r}; use auto, cpu or cuda:0") from None
+    if device.type == "cuda" and (device.index or 0) >= num_gpus:
+        raise ValueError(f"no device {wanted}: torch finds {num_gpus} GPUs; use auto or cpu")
+    return wanted
 
 
 def device_kind(device: str) -> str:

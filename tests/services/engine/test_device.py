@@ -25,22 +25,26 @@ PARTS = {
 
 
 @pytest.mark.parametrize(
-    ("asked", "has_gpu", "device"),
+    ("wanted", "num_gpus", "device"),
     [
-        ("auto", True, "cuda:0"),
-        ("auto", False, "cpu"),
-        ("cpu", True, "cpu"),
-        ("cuda:1", True, "cuda:1"),
+        ("auto", 1, "cuda:0"),
+        ("auto", 0, "cpu"),
+        ("cpu", 1, "cpu"),
+        ("cuda", 1, "cuda"),
+        ("cuda:1", 2, "cuda:1"),
     ],
 )
-def test_device(asked, has_gpu, device):
-    assert choose_device(asked, has_gpu) == device
+def test_device(wanted, num_gpus, device):
+    assert choose_device(wanted, num_gpus) == device
 
 
-@pytest.mark.parametrize(("asked", "reason"), [("tpu!", "no device 'tpu!'"), ("cuda:0", "torch finds no GPU")])
-def test_a_device_that_is_not_there_is_refused(asked, reason):
+@pytest.mark.parametrize(
+    ("wanted", "num_gpus", "reason"),
+    [("tpu!", 1, "no device 'tpu!'"), ("cuda", 0, "torch finds 0 GPUs"), ("cuda:1", 1, "torch finds 1 GPUs")],
+)
+def test_a_missing_device_is_refused(wanted, num_gpus, reason):
     with pytest.raises(ValueError, match=reason):
-        choose_device(asked, has_gpu=False)
+        choose_device(wanted, num_gpus)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +84,13 @@ def test_nano_is_small_and_the_7b_model_is_large_for_every_service(name):
 
 
 @pytest.mark.parametrize("name", SERVICES)
-@pytest.mark.parametrize("has_gpu", [False, True])
-def test_no_setting_stays_auto(monkeypatch, name, has_gpu):
-    monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: has_gpu)
+@pytest.mark.parametrize(("num_gpus", "kind"), [(0, "cpu"), (1, "gpu")])
+def test_no_setting_stays_auto(monkeypatch, name, num_gpus, kind):
+    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: num_gpus)
     monkeypatch.setattr(devices, "has_fast_bf16", lambda kind: True)
     settings = SERVICES[name].load_settings()
     resolved = resolve(settings, PRESETS["vita-7b"], PARTS[name])
-    assert (device_kind(resolved.device), resolved.dtype) == ("gpu" if has_gpu else "cpu", "bfloat16")
+    assert (device_kind(resolved.device), resolved.dtype) == (kind, "bfloat16")
     for field in ("threads", *settings.DEVICE_DEFAULTS["cpu"]):
         assert isinstance(getattr(resolved, field), int)
     assert settings.device == AUTO  # the settings themselves are as they were

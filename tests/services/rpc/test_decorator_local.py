@@ -12,11 +12,10 @@ from prometheus_client import REGISTRY
 
 from protos.parley.v1 import vision_encoder_pb2
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
-from services.rpc import health
 from services.rpc.decorator import TOKEN_VARIABLE
 from services.rpc.errors import retry_after
 from services.rpc.server import start_server
-from services.telemetry import logs, metrics
+from services.telemetry import logs
 
 
 @pytest_asyncio.fixture
@@ -89,23 +88,3 @@ async def test_more_calls_than_the_limit_are_refused_and_the_others_go_on():
             await asyncio.sleep(0.01)
         assert (await stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"1"))).pictures == 1
     await server.stop(0)
-
-
-async def test_health_follows_the_process():
-    switch = health.Health()
-    assert (await switch.Check(None, None)).status == health.health_pb2.HealthCheckResponse.NOT_SERVING
-    watched = switch.Watch(None, None)
-    assert (await anext(watched)).status == health.health_pb2.HealthCheckResponse.NOT_SERVING
-    switch.ready = True
-    assert (await anext(watched)).status == health.health_pb2.HealthCheckResponse.SERVING
-    await watched.aclose()
-
-
-def test_metrics_have_a_page_and_a_second_replica_finds_a_port():
-    import urllib.request
-
-    first = metrics.serve(0)
-    second = metrics.serve(first)
-    assert second != first
-    page = urllib.request.urlopen(f"http://127.0.0.1:{second}/metrics", timeout=5).read().decode()
-    assert "parley_requests_total" in page and "parley_first_audio_seconds" in page
