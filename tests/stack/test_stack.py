@@ -92,7 +92,7 @@ def test_status_shows_every_process_and_the_stack_fits_in_4_gb(stack, parley):
 
 def test_every_process_has_a_page_of_metrics(stack, parley):
     parley("ask", "--text", "hello")
-    assert 'parley_turns_total{reason="complete"}' in get(stack.state.http, "/metrics")
+    assert 'parley_turns_total{reason="length"}' in get(stack.state.http, "/metrics")
     for service in SERVICES:
         assert f'service="{service}"' in get(stack.state.metrics[service], "/metrics")
     assert get(stack.state.serve_http, "/-/healthz") == "success"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from services.gateway.settings import GatewaySettings
 from services.local import processes, supervisor
 from services.local.supervisor import MAX_RESTARTS, StackError, Supervisor
 
@@ -72,11 +73,13 @@ def test_valkey_never_evicts_and_has_memory_for_embeddings_and_sessions(stack):
     client.close()
 
 
-def test_the_gateway_and_the_services_are_told_the_same(stack, options):
+def test_the_gateway_and_the_services_are_told_the_same(stack, options, monkeypatch):
     told = stack.environment
-    assert told["PARLEY_SERVICES"] == stack.state.services and told["REDIS_URL"] == stack.state.redis_url
-    assert (told["PARLEY_GATEWAY_SERVER_PORT"], told["PARLEY_GATEWAY_SERVER_HTTP_PORT"]) == ("1", "2")
-    assert told["PARLEY_GATEWAY_STORE_EMBEDDINGS_MB"] == str(options.embeddings_mb)
+    monkeypatch.setattr(os, "environ", told)
+    gateway = GatewaySettings()
+    assert gateway.upstream.addresses == stack.state.services
+    assert gateway.store.redis_url == stack.state.redis_url and gateway.store.embeddings_mb == options.embeddings_mb
+    assert (gateway.server.host, gateway.server.port, gateway.server.http_port) == ("127.0.0.1", 1, 2)
     for service, address in stack.state.metrics.items():
         assert told[f"PARLEY_{service.upper()}_METRICS_PORT"] == address.rpartition(":")[2]
     addresses = [stack.state.services, stack.state.serve_http, *stack.state.metrics.values()]
