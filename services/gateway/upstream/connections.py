@@ -7,12 +7,14 @@ survival; several connections to one address are because a proxy takes 100 strea
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from protos.parley.v1.model_info_pb2 import DescribeRequest, ModelInfo
 from services.gateway.settings import UpstreamSettings
 from services.gateway.upstream.calls import CallContext
 from services.registry import SERVICES
@@ -42,6 +44,20 @@ class Connections:
         number = next(self._next[service])
         group = self._channels[addresses[number % len(addresses)]]
         return SERVICES[service].stub(group[number // len(addresses) % len(group)])
+
+    async def describe(self, service: str) -> ModelInfo:
+        """What the first of the service's addresses that answers runs. Raises `grpc.RpcError` where none does."""
+        *others, last = self._settings.addresses_of(service)
+        for address in others:
+            with contextlib.suppress(grpc.RpcError):
+                return await self._describe(service, address)
+        return await self._describe(service, last)
+
+    async def _describe(self, service: str, address: str) -> ModelInfo:
+        stub = SERVICES[service].stub(self._channels[address][0])
+        return await stub.Describe(
+            DescribeRequest(), timeout=self._settings.probe_seconds, metadata=metadata_for(service)
+        )
 
     async def ready(self) -> dict[str, bool]:
         """Which services answer now: each is asked for its health, all at once, for `probe_seconds`."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import grpc
 
-from protos.parley.v1.model_info_pb2 import DescribeRequest, ModelInfo
+from protos.parley.v1.model_info_pb2 import ModelInfo
 from protos.parley.v1.vision_encoder_pb2 import EncodeVisionRequest, EncodeVisionResponse
 from services.gateway.settings import UpstreamSettings
 from services.gateway.upstream import retries
@@ -29,7 +29,7 @@ class Services:
     def __init__(self, settings: UpstreamSettings):
         self._settings = settings
         self._connections = Connections(settings)
-        self._descriptions = Descriptions(self._describe, settings.describe_seconds)
+        self._descriptions = Descriptions(self._connections.describe, settings.describe_seconds)
 
     async def close(self) -> None:
         await self._connections.close()
@@ -49,12 +49,6 @@ class Services:
 
         return await self.until_done(service, attempt)
 
-    async def _describe(self, service: str) -> ModelInfo:
-        stub = self._connections.stub(service)
-        return await stub.Describe(
-            DescribeRequest(), timeout=self._settings.probe_seconds, metadata=metadata_for(service)
-        )
-
     async def encode_images(self, request: EncodeVisionRequest, timeout: float) -> EncodeVisionResponse:
         async def attempt() -> EncodeVisionResponse:
             stub = self._connections.stub("vision_encoder")
@@ -62,7 +56,7 @@ class Services:
             try:
                 return await stub.Encode(request, timeout=timeout, metadata=metadata)
             except grpc.RpcError as error:
-                raise failure("vision encoder", error) from error
+                raise failure("vision_encoder", error) from error
 
         return await self.until_done("vision_encoder", attempt)
 
