@@ -66,7 +66,7 @@ def ask(
     seed: Annotated[int, typer.Option(min=0, help="Of sampling; the same seed gives the same answer")] = 0,
     at_once: Annotated[bool, typer.Option("--at-once", help="Send sound at once, not as fast as it is spoken")] = False,
 ) -> None:
-    """Ask, and hear the answer: it is written to answer.wav, or where --out says.
+    """Ask, and get a spoken answer: it is written to answer.wav, or where --out says.
 
     \b
     parley ask --text "hello"
@@ -153,7 +153,7 @@ def running_gateway() -> str:
 
 
 def read_question(path: Path) -> bytes:
-    """A sound file → raw samples at `SAMPLE_RATE`. Raises `ValueError` for what cannot be heard."""
+    """A sound file → raw samples at `SAMPLE_RATE`. Raises `ValueError` for what is no sound."""
     try:
         return to_pcm16(read_audio(path, SAMPLE_RATE, max_seconds=MAX_AUDIO_SECONDS)).tobytes()
     except FileNotFoundError as error:

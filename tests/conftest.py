@@ -106,7 +106,7 @@ def random_model(config: ParleyConfig, tokenizer: Tokenizer) -> Parley:
         if not config.language.tie_word_embeddings:
             model.language.lm_head.weight[special] = 0
         if model.state_head is not None:
-            model.state_head.bias.copy_(torch.tensor([4.0, 0.0, 0.0]))  # it hears a spoken question in everything
+            model.state_head.bias.copy_(torch.tensor([4.0, 0.0, 0.0]))  # it takes everything for a spoken question
     return model
 
 

@@ -50,7 +50,7 @@ def picture(stack_folder):
 
 @pytest.fixture(scope="module")
 def question(stack_folder):
-    """A second and a half of a hum: random weights hear something in everything."""
+    """A second and a half of a hum: random weights take everything for a question."""
     import numpy as np
 
     from parley.media.audio import write_wav

@@ -1,7 +1,7 @@
 """Numbers the events of a session as they are delivered, and keeps them in the event log.
 
-The log is written beside the delivery, in batches: a client does not wait for Redis to hear audio. Where the log cannot
-be written, delivery goes on, and what is missing there cannot be sent again after a lost connection.
+The log is written beside the delivery, in batches: audio does not wait for Redis. Where the log cannot be written,
+delivery goes on, and what is missing there cannot be sent again after a lost connection.
 """
 
 from __future__ import annotations

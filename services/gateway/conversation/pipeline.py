@@ -54,7 +54,7 @@ class TurnPipeline:
         events: TurnEvents,
         on_state: Callable[[str], None],
     ):
-        """`on_state` hears the state before the client does."""
+        """`on_state` is called with the state before the client is told."""
         self.question, self.answer, self.clock = question, answer, TurnClock()
         self.state: str | None = None
         self.state_known = asyncio.Event()  # also once it is known that it will never be

@@ -63,7 +63,7 @@ class GrpcStream:
                 done, _ = await asyncio.wait(waiting, timeout=self._stall_seconds, return_when=asyncio.FIRST_COMPLETED)
                 if self._sending.done():
                     self._sending.result()  # an error of this side's own
-                    if not done:  # the service has heard everything and owes an answer
+                    if not done:  # the service has everything and owes an answer
                         raise ConnectionLostError(f"{self._service}: silent for {self._stall_seconds:g} s")
             return reading.result()
         except grpc.RpcError as error:

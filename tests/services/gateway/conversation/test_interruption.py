@@ -1,4 +1,4 @@
-"""The user speaks again, changes their mind, or vanishes: everything stops, and history keeps what was heard."""
+"""The user speaks again, changes their mind, or vanishes: everything stops, and history keeps what was played."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ async def test_history_keeps_what_was_heard(make_gateway, connect):
     await client.ask(Question(text="and then?"))
     kept = (await gateway.backend.store.items.list(client.session_id))[1]
     assert kept.turn_id == turn_id and kept.played == samples // 2
-    heard = played_text(whole, kept.marks, kept.played)
-    assert whole.startswith(heard) and len(heard) < len(whole)
+    played = played_text(whole, kept.marks, kept.played)
+    assert whole.startswith(played) and len(played) < len(whole)
 
 
 async def test_the_microphone_interrupts_under_server_vad(make_gateway, connect, spoken_question):
@@ -176,7 +176,7 @@ async def test_two_connections_do_not_answer_in_one_session_at_once(make_gateway
     assert answer.complete
 
 
-async def hear(client: Client, samples: np.ndarray) -> None:
+async def speak(client: Client, samples: np.ndarray) -> None:
     """The microphone: speech, then a second of quiet."""
     quiet = np.random.default_rng(0).normal(0, 20, 20_000).astype("<i2").tobytes()
     audio = samples.tobytes() + quiet
@@ -208,7 +208,7 @@ async def test_speech_that_is_not_meant_for_us_does_not_end_an_answer(
     undisturbed = await connect(await make_gateway(), turn_detection=VAD, sampling=STORY)
     whole = await undisturbed.ask(Question(text="tell me a long story"))
     gateway, client, story = await story_then_noise()
-    await hear(client, spoken_question)
+    await speak(client, spoken_question)
     ended, noise = {}, ""
     async for event in client.events():
         if event.HasField("speech_started"):
@@ -227,7 +227,7 @@ async def test_speech_that_is_not_meant_for_us_does_not_end_an_answer(
 
 async def test_with_interruption_by_voice_any_speech_ends_an_answer(story_then_noise, spoken_question):
     _, client, story = await story_then_noise(conversation__interruption="voice")
-    await hear(client, spoken_question)
+    await speak(client, spoken_question)
     assert (await until_done(client, story))[-1].done.finish_reason == FinishReason.FINISH_REASON_CANCELLED
 
 
