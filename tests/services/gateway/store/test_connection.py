@@ -16,11 +16,11 @@ from services.rpc.errors import ServiceError
 from services.telemetry import metrics
 
 
-async def test_redis_away_is_told_and_once_back_all_works():
-    server = ValkeyServer()
+async def test_redis_away_is_told_and_once_back_all_works(tmp_path):
+    socket = tmp_path / "valkey.sock"
+    server = ValkeyServer(unix_socket_path=socket)
     server.start()
-    port = server.port
-    store = RedisStore(StoreSettings(redis_url=server.connection_url))
+    store = RedisStore(StoreSettings(redis_url=f"unix://{socket}"))
     session = await store.sessions.create(SessionConfig())
     ref = Ref(weights="nano", hash="1", length=1)
     failures = metrics.STORE_ERRORS.labels("SessionStore.open")
@@ -40,7 +40,7 @@ async def test_redis_away_is_told_and_once_back_all_works():
             await call
         assert caught.value.code == grpc.StatusCode.UNAVAILABLE and caught.value.retry_after > 0
     assert failures._value.get() == before + 1
-    with ValkeyServer(port=port):
+    with ValkeyServer(unix_socket_path=socket):
         await store.ping()
         assert (await store.sessions.create(SessionConfig())).items == 0
         await store.close()
