@@ -29,7 +29,7 @@ CACHE_BYTES = Gauge("parley_cache_bytes", "Memory of KV caches and stream states
 
 # Work done.
 TOKENS = Counter("parley_tokens_total", "Tokens of the LLM core; kind: prompt, cached or answer", ["service", "kind"])
-AUDIO_SECONDS = Counter("parley_audio_seconds_total", "Audio received or sent; direction: in or out", ["service", "direction"])
+AUDIO_SECONDS = Counter("parley_audio_seconds_total", "Audio; direction: in or out", ["service", "direction"])
 PICTURES = Counter("parley_pictures_total", "Tiles and frames encoded", ["service"])
 
 # Latency.
