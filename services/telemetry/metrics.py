@@ -21,15 +21,15 @@ IN_FLIGHT = Gauge("parley_requests_in_flight", "Calls open now", ["service", "me
 
 # Engines.
 QUEUE = Gauge("parley_queue_length", "Sequences or tiles waiting for the engine", ["service"])
-SESSIONS = Gauge("parley_engine_sessions", "Slots of the engine in use", ["service"])
+SESSIONS = Gauge("parley_engine_sessions", "Requests that hold a slot of the engine", ["service"])
 BATCH_SIZE = Histogram("parley_batch_size", "Sequences or tiles in one engine step", ["service"], buckets=_BATCH)
 STEP_SECONDS = Histogram("parley_step_seconds", "Duration of an engine step", ["service"], buckets=_COMPUTE)
 REFUSED = Counter("parley_refused_total", "Work refused because a limit was reached", ["service", "limit"])
-CACHE_BYTES = Gauge("parley_cache_bytes", "Memory of KV caches and stream states in use", ["service"])
+CACHE_BYTES = Gauge("parley_cache_bytes", "Memory of KV caches and stream states", ["service"])
 
 # Work done.
-TOKENS = Counter("parley_tokens_total", "Tokens: kind is prompt, cached or answer", ["service", "kind"])
-AUDIO_SECONDS = Counter("parley_audio_seconds_total", "Audio: direction is in or out", ["service", "direction"])
+TOKENS = Counter("parley_tokens_total", "Tokens of the LLM core; kind: prompt, cached or answer", ["service", "kind"])
+AUDIO_SECONDS = Counter("parley_audio_seconds_total", "Audio; direction: in or out", ["service", "direction"])
 PICTURES = Counter("parley_pictures_total", "Tiles and frames encoded", ["service"])
 
 # Latency.
@@ -49,8 +49,8 @@ REAL_TIME_FACTOR = Histogram(
 
 # The gateway.
 CONNECTIONS = Gauge("parley_connections", "Client streams open now")
-TURNS = Counter("parley_turns_total", "Turns ended: complete, cancelled, nothing or failed", ["reason"])
-STATES = Counter("parley_states_total", "Questions by state: speech, text or nothing", ["state"])
+TURNS = Counter("parley_turns_total", "Turns ended: stop, length, nothing, cancelled or failed", ["reason"])
+STATES = Counter("parley_states_total", "Turns by state: speech, text or nothing", ["state"])
 RECONNECTS = Counter("parley_reconnects_total", "Calls repeated after a lost connection", ["service"])
 STORE_ERRORS = Counter("parley_store_errors_total", "Failed calls to Redis", ["operation"])
 
