@@ -71,6 +71,7 @@ class Gateway:
         self._serving = asyncio.create_task(self._web.serve(sockets=[http]))
         while not self._web.started:
             await asyncio.sleep(0.01)
+        await self.backend.store.check_policy()
         health.process_health.ready = True
 
     async def stop(self) -> None:

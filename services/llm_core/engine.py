@@ -101,7 +101,7 @@ class Engine(EngineThread):
         sampling: Sampling,
         deadline: float | None = None,
     ) -> GenerationRequest:
-        """A new request, whose prompt begins with `prompt`. A running request of the same session is aborted.
+        """A new request, whose prompt begins with `prompt`. A running request of the same turn is aborted.
 
         `deadline`: on the monotonic clock. Raises `ServiceError` RESOURCE_EXHAUSTED where no more requests may wait or
         the prompt is longer than the context.
@@ -112,7 +112,7 @@ class Engine(EngineThread):
         wait = self._request_seconds * (1 + queued / slots)
         old = self.admit(request, slots + queued, "requests", retry_after=round(min(max(wait, 0.1), 30.0), 2))
         if old is not None:
-            old.post("abort", turn_id)
+            old.post("abort")
         request.post("open")
         request.append(prompt)
         return request
@@ -138,7 +138,7 @@ class Engine(EngineThread):
         elif kind == "respond":
             sequence.respond(*content)
         else:
-            message = f"turn {content!r} of the same session has begun"
+            message = f"another request of turn {request.turn_id!r} has begun"
             self._end(sequence, ServiceError(grpc.StatusCode.ABORTED, message))
 
     def free(self, request: GenerationRequest) -> None:

@@ -62,8 +62,8 @@ class GenerationRequest(Request[Event]):
 
     @property
     def key(self) -> object:
-        """A session has one request at a time; requests without a session do not affect each other."""
-        return self.session_id or self
+        """A turn has one request at a time; another turn of its session may be prefilled while it is answered."""
+        return (self.session_id, self.turn_id) if self.turn_id else self
 
     def append(self, pieces: list[Piece]) -> None:
         """More of the prompt. Raises RESOURCE_EXHAUSTED once it is longer than the context."""

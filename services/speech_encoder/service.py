@@ -58,7 +58,7 @@ class SpeechEncoderService(EngineService[Engine], rpcs.SpeechEncoderServicer):
         check_sample_rate(opening.sample_rate, self.config)
         utterance = self.engine.open()
         reader = AudioReader(utterance, self.config, self.settings)
-        answer = Answer()
+        answer = Answer(self.checkpoint.fingerprint)
         async with utterance.fed_by(reader.run, messages):
             while True:
                 async with streams.within(opening.deadline_ms):
@@ -74,7 +74,8 @@ class SpeechEncoderService(EngineService[Engine], rpcs.SpeechEncoderServicer):
 class Answer:
     """The messages that answer one stream, numbered."""
 
-    def __init__(self) -> None:
+    def __init__(self, weights: str) -> None:
+        self.weights = weights
         self.sequence = 0  # of the next message
         self.length = 0  # embeddings sent
         self.transcript = ""
@@ -88,7 +89,8 @@ class Answer:
     def chunk(self, encoded: Encoded) -> pb.EncodeSpeechResponse:
         embeddings = encoded.output.embeddings
         self.length += len(embeddings)
-        chunk = pb.SpeechChunk(embeddings=tensors.from_torch(embeddings), transcript=self.transcript)
+        tensor = tensors.from_torch(embeddings)
+        chunk = pb.SpeechChunk(embeddings=tensor, transcript=self.transcript, weights=self.weights)
         self.sequence += 1
         return pb.EncodeSpeechResponse(sequence=self.sequence - 1, chunk=chunk)
 

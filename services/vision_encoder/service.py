@@ -65,7 +65,12 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
         finally:
             self._in_progress -= 1
         tensor = tensors.from_torch(embeddings.flatten(0, 1))
-        return pb.EncodeVisionResponse(embeddings=tensor, pictures=len(pixels), compute_seconds=seconds)
+        return pb.EncodeVisionResponse(
+            embeddings=tensor,
+            pictures=len(pixels),
+            compute_seconds=seconds,
+            weights=self.checkpoint.fingerprint,
+        )
 
     async def _decode(self, request: pb.EncodeVisionRequest) -> torch.Tensor:
         """The request's tiles or frames [n, 3, side, side]. Raises as `read_image` and `read_video` do."""

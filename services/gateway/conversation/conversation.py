@@ -27,6 +27,7 @@ from services.gateway.conversation.open_session import OpenSession
 from services.gateway.conversation.outbox import Outbox
 from services.gateway.conversation.question import Question
 from services.gateway.conversation.turn import Turn, TurnTools, failed
+from services.gateway.conversation.turns import Turns
 from services.gateway.events import Body, Event, SpeechStarted, SpeechStopped, TurnDone
 from services.gateway.events.items import Item, answer_item_id
 from services.gateway.media.images import EncodedImage, Images, Kind
@@ -40,6 +41,7 @@ from services.telemetry import logs
 log = logs.get_logger(__name__)
 
 MAX_QUESTION_ID = 64  # characters
+MAX_BACKLOG = 4  # times max_unread_events, which only the audio and text of turns wait for
 INPUT_CONFIG = {"manual_turns", "input_sample_rate"}  # what of the config is about the microphone
 
 
@@ -65,10 +67,8 @@ class Conversation:
         self._opened = OpenSession(store, calls, settings.max_text_chars)
         self._images = Images(store.embeddings, calls, media)
         self._tools = TurnTools(calls, store, self._images, self.outbox, settings)
-        self._policy = InterruptionPolicy(settings.interruption, self.outbox)
+        self._turns = Turns(InterruptionPolicy(settings.interruption, self.outbox), self._turn_ended)
         self._draft = Draft(settings.max_frames)
-        self._turn: Turn | None = None  # the newest
-        self._turns: set[asyncio.Task] = set()
         self._inputs = 0  # since the last turn ended
         self._question_id = ""  # of the input at hand
 
@@ -90,7 +90,7 @@ class Conversation:
     @property
     def busy(self) -> bool:
         """A turn runs."""
-        return bool(self._turns)
+        return self._turns.busy
 
     def _new_input(self) -> InputBuffer:
         return InputBuffer(self._opened.session.config, self._model_rate, self._media, self._vad)
@@ -108,6 +108,9 @@ class Conversation:
         if self._inputs > self._settings.max_turn_events:
             message = f"more than {self._settings.max_turn_events} events came without an end of a turn"
             raise too_much("gateway", "max_turn_events", message)
+        if self.outbox.backlog > MAX_BACKLOG * self._settings.max_unread_events:
+            message = f"the client has left {self.outbox.backlog} events unread; read them as they come"
+            raise too_much("gateway", "max_unread_events", message)
         self._question_id = question_id[:MAX_QUESTION_ID]
         try:
             if len(question_id) > MAX_QUESTION_ID:
@@ -125,36 +128,31 @@ class Conversation:
         """The client has closed its side: a question that is not complete is given up, an answer is still given."""
         if self._turn is not None and not self._turn.asked:
             self._turn.cancel_self()
-        if self._turns:
-            await asyncio.wait(self._turns)
+        await self._turns.wait()
         self.outbox.close()
 
     async def abandon(self) -> None:
         """The client is gone, or the connection must end: everything stops, what was played is kept."""
-        self._cancel_all()
-        for image in self._draft.images:
-            image.cancel()
-        if self._turns:
-            await asyncio.wait(self._turns)
+        self._turns.cancel()
+        self._draft.discard()
+        await self._turns.wait()
         self.outbox.close()
         await self.delivery.close()
 
     # Inputs: the question.
 
     async def add_audio(self, chunk: bytes) -> None:
-        before = self._answered
-        answering = before is not None and before.asked and (not before.task.done() or before.answer.being_played)
-        for segment in self._input.feed(chunk, answering):
+        for segment in self._input.feed(chunk, self._turns.answering):
             if not self._input.detects:
                 self._add_speech(segment.audio)
             elif segment.kind == "start":
-                self._end_lost_question()
+                self._turns.end_lost_question()
                 self._add_speech(segment.audio)
-            elif self._listening:
+            elif self._turns.listening:
                 self._add_speech(segment.audio)
                 if segment.kind == "end":
                     self._ask()
-        if self._input.detects and not self._input.speaking and not self._listening:
+        if self._input.detects and not self._input.speaking and not self._turns.listening:
             self._inputs -= 1  # a silent microphone may stay open
 
     async def end_audio(self) -> None:
@@ -172,7 +170,7 @@ class Conversation:
             self._turn.add_audio(self._input.finish())
             self._ask()
         else:  # it failed while it was spoken, and the client has been told
-            self._end_lost_question()
+            self._turns.end_lost_question()
 
     async def respond(self) -> None:
         """Answer what has been sent."""
@@ -187,7 +185,7 @@ class Conversation:
     async def add_text(self, text: str) -> None:
         if not text.strip():
             raise _refuse("text is empty")
-        target = self._turn.question if self._listening else self._draft
+        target = self._turn.question if self._turns.listening else self._draft
         length, limit = target.characters + len(text), self._settings.max_text_chars
         if length > limit:
             raise too_much("gateway", "max_text_chars", f"text of {length} characters is above the limit of {limit}")
@@ -195,12 +193,12 @@ class Conversation:
 
     async def add_image(self, kind: Kind, data: bytes) -> None:
         self._images.check(kind, data)
-        held = self._turn.question.images if self._listening else self._draft.images
+        held = self._turn.question.images if self._turns.listening else self._draft.images
         if len(held) >= self._settings.max_pictures:
             message = f"a question may have {self._settings.max_pictures} pictures; this one is too many"
             raise too_much("gateway", "max_pictures", message)
         image = self._encode(kind, [data])
-        if self._listening:
+        if self._turns.listening:
             self._turn.add_image(image)
         else:
             self._draft.images.append(image)
@@ -212,16 +210,16 @@ class Conversation:
     # Inputs: the turn and the session.
 
     async def cancel(self) -> None:
-        self._cancel_all()
-        self._end_lost_question()
+        self._turns.cancel()
+        self._turns.end_lost_question()
         self._input.finish()
-        self._draft.drop()
+        self._draft.discard()
 
     async def set_played(self, turn_id: str, samples: int) -> None:
         """How far the client has played the audio of a turn."""
         if samples < 0 or not 0 < len(turn_id) <= MAX_QUESTION_ID:
             raise _refuse("played names a turn and how many of its samples were played, 0 or more")
-        turn = next((turn for turn in self._recent_turns() if turn.id == turn_id), None)
+        turn = self._turns.find(turn_id)
         if turn is None or turn.record.written:
             await self._store.items.set_played(self.session_id, answer_item_id(turn_id), samples)
         if turn is not None:
@@ -229,12 +227,14 @@ class Conversation:
 
     async def update(self, changes: Mapping[str, Any]) -> None:
         """Changes the session's configuration, from the next turn on."""
-        if INPUT_CONFIG & set(changes) and self._listening:
+        if INPUT_CONFIG & set(changes) and self._turns.listening:
             raise _refuse("turn_detection and input_sample_rate cannot change while a question is spoken")
         config = self._opened.session.config.model_copy(update=dict(changes))
         changed = InputBuffer(config, self._model_rate, self._media, self._vad) if INPUT_CONFIG & set(changes) else None
         self._emit(await self._opened.update(changes))
-        self._input = changed or self._input
+        if changed is not None:
+            self._turns.end_lost_question()
+            self._input = changed
 
     async def create_item(self, item: Item, previous_item_id: str) -> None:
         self._emit(await self._items.create(item, previous_item_id))
@@ -251,26 +251,8 @@ class Conversation:
     # Turns.
 
     @property
-    def _answered(self) -> Turn | None:
-        """The newest turn, or the answer that it turned out not to interrupt."""
-        turn = self._turn
-        while turn is not None and turn.over and turn.previous is not None:
-            turn = turn.previous
-        return turn
-
-    def _recent_turns(self) -> list[Turn]:
-        """The newest turn and the one that it waits for."""
-        turns = [] if self._turn is None else [self._turn, self._turn.previous]
-        return [turn for turn in turns if turn is not None]
-
-    def _cancel_all(self) -> None:
-        for turn in (self._turn, self._answered):
-            if turn is not None:
-                turn.cancel()
-
-    @property
-    def _listening(self) -> bool:
-        return self._turn is not None and not self._turn.asked and not self._turn.over
+    def _turn(self) -> Turn | None:
+        return self._turns.newest
 
     def _add_speech(self, audio: bytes) -> None:
         """Audio of a question, which begins with it unless one is being asked."""
@@ -281,12 +263,9 @@ class Conversation:
 
     def _begin(self, spoken: bool) -> None:
         """A new question, with what the draft holds."""
-        before = self._answered
-        barge_in = self._policy.on_question(before, detected=spoken and self._input.detects)
         question = Question(spoken, self._model_rate, self._media)
-        self._turn = turn = Turn(self._opened.session, question, self._question_id, before, barge_in, self._tools)
-        self._turns.add(turn.task)
-        turn.task.add_done_callback(self._turn_ended)
+        make = functools.partial(Turn, self._opened.session, question, self._question_id, tools=self._tools)
+        turn = self._turns.begin(make, detected=spoken and self._input.detects)
         if frames := self._draft.take_frames():
             self._draft.images.append(self._encode("frames", frames))
         for image in self._draft.images:
@@ -305,17 +284,9 @@ class Conversation:
             turn.emit_now(SpeechStopped())
         turn.ask()
 
-    def _turn_ended(self, task: asyncio.Task) -> None:
-        self._turns.discard(task)
+    def _turn_ended(self) -> None:
         self._inputs = 0
         self.last_input = time.monotonic()
-        if not task.cancelled() and task.exception() is not None:
-            log.error("turn broke", exc_info=task.exception())
-
-    def _end_lost_question(self) -> None:
-        """The question that failed or was cancelled while it was spoken has ended; audio now is of another."""
-        if self._turn is not None and not self._turn.asked and self._turn.over:
-            self._turn.ask_nothing()
 
     # Parts.
 
@@ -333,7 +304,7 @@ class Conversation:
 
     def _refuse_part(self, question_id: str, error: Exception) -> None:
         """A part that belongs to no named question is left out; otherwise the question is refused with it."""
-        if question_id and self._listening and self._turn.question_id in ("", question_id):
+        if question_id and self._turns.listening and self._turn.question_id in ("", question_id):
             self._turn.fail(error)
             return
         self._emit(failed(error), question_id)

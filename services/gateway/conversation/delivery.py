@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 
 from services.gateway.conversation.outbox import Outbox
 from services.gateway.events import Event
-from services.gateway.store.protocols import MAX_APPEND, Events
+from services.gateway.store.protocols import MAX_APPEND, MAX_UNLOGGED, Events
 from services.rpc.errors import ServiceError
 
-MAX_UNLOGGED = 1024  # events that may wait for the log; older ones are given up
+BATCH_SECONDS = 0.1  # between two writes of the log
 
 
 class Delivery:
@@ -37,30 +37,43 @@ class Delivery:
     async def events(self) -> AsyncIterator[Event]:
         """What the client is to be told, numbered, until the outbox closes."""
         while (event := await self._outbox.next()) is not None:
-            self._sequence += 1
-            event = event.numbered(self._sequence)
-            if self._logging is not None and len(self._unlogged) < MAX_UNLOGGED:
-                self._unlogged.append(event)
-                self._waiting.set()
-            yield event
+            yield self._number(event)
 
     async def close(self) -> None:
-        """Writes what waits for the log."""
-        if self._logging is not None:
+        """The client has gone: what it was not sent goes into the log, behind what still waits for it."""
+        for event in self._outbox.take_rest():
+            self._number(event)
+        if self._logging is not None and not self._logging.done():
             self._logging.cancel()
             await asyncio.wait({self._logging})
-            await self._write_batch()
+            await self._write_batches()
+
+    def _number(self, event: Event) -> Event:
+        self._sequence += 1
+        event = event.numbered(self._sequence)
+        if self._logging is not None and not self._logging.done() and len(self._unlogged) < MAX_UNLOGGED:
+            self._unlogged.append(event)
+            self._waiting.set()
+        return event
 
     async def _write(self) -> None:
+        """Ends when a newer connection has taken over the log."""
         while True:
             await self._waiting.wait()
+            await asyncio.sleep(BATCH_SECONDS)
             self._waiting.clear()
-            await self._write_batch()
+            if not await self._write_batches():
+                self._unlogged.clear()
+                return
 
-    async def _write_batch(self) -> None:
+    async def _write_batches(self) -> bool:
+        """False where the log is a newer connection's."""
         while self._unlogged:
-            batch, self._unlogged = self._unlogged[:MAX_APPEND], self._unlogged[MAX_APPEND:]
+            batch = self._unlogged[:MAX_APPEND]
             try:
-                await self._log.append(self._session_id, self._epoch, batch)
+                if not await self._log.append(self._session_id, self._epoch, batch):
+                    return False
             except ServiceError:  # counted and logged by the store
-                continue
+                pass
+            del self._unlogged[: len(batch)]  # only now: a write that is cut off is written again
+        return True

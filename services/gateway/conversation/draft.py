@@ -49,7 +49,7 @@ class Draft:
         """It belongs to a question now."""
         self.images, self.texts, self.refusal = [], [], None
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         """The client has taken it back."""
         for image in self.images:
             image.cancel()

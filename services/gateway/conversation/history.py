@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 
 from protos.parley.v1.language_model_pb2 import Message, Part
@@ -9,7 +10,7 @@ from services.gateway.conversation.question import to_wire
 from services.gateway.events.items import Item, ItemPart, played_text
 
 # How Qwen2.5's chat template writes calls and their outputs.
-CALL = '<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'
+CALL = '<tool_call>\n{{"name": {name}, "arguments": {arguments}}}\n</tool_call>'
 CALL_OUTPUT = "<tool_response>\n{output}\n</tool_response>"
 
 
@@ -32,7 +33,7 @@ def to_messages(items: Sequence[Item], instructions: str, weights: Collection[st
 def _message(item: Item, weights: Collection[str]) -> tuple[int, list[Part]]:
     match item.type:
         case "function_call":
-            call = CALL.format(name=item.name, arguments=item.arguments or "{}")
+            call = CALL.format(name=json.dumps(item.name, ensure_ascii=False), arguments=item.arguments or "{}")
             return Message.ROLE_ASSISTANT, [Part(text=call)]
         case "function_call_output":
             return Message.ROLE_USER, [Part(text=CALL_OUTPUT.format(output=item.output))]

@@ -13,6 +13,8 @@ from services.gateway.store.protocols import Items
 from services.rpc.errors import ServiceError
 from services.rpc.limits import too_much
 
+MAX_NAME = 128  # characters of an item's id, a call's id and a function's name
+
 
 class ItemEditor:
     """Every method raises `ServiceError` for what cannot be done, with nothing changed."""
@@ -25,8 +27,8 @@ class ItemEditor:
         self._check(item)
         if not item.id:
             item = item.model_copy(update={"id": f"item_{secrets.token_urlsafe(9)}"})
-        await self._items.insert(self._session_id, item, previous_item_id)
-        return ItemCreated(item, previous_item_id)
+        previous = await self._items.insert(self._session_id, item, previous_item_id)
+        return ItemCreated(item, previous)
 
     async def retrieve(self, item_id: str) -> ItemRetrieved:
         return ItemRetrieved(await self._items.get(self._session_id, item_id))
@@ -42,6 +44,9 @@ class ItemEditor:
         return ItemDeleted(item_id)
 
     def _check(self, item: Item) -> None:
+        for name in ("id", "call_id", "name"):
+            if len(getattr(item, name)) > MAX_NAME:
+                raise _refuse(f"the {name} of an item is longer than {MAX_NAME} characters")
         if item.type == "message" and (item.role not in ("user", "assistant") or not item.text.strip()):
             raise _refuse("a message item has the role user or assistant, and text")
         if item.type == "function_call" and not (item.call_id and item.name and _is_object(item.arguments)):

@@ -25,9 +25,14 @@ class Outbox:
         self._closed = False
         self._changed = asyncio.Event()
 
+    @property
+    def backlog(self) -> int:
+        """Events that wait for the client, or for a decision."""
+        return len(self._events) + sum(map(len, self._held.values()))
+
     async def put(self, event: Event) -> None:
         """Waits while a slow client, or a decision, has `limit` events before it."""
-        while len(self._events) + sum(map(len, self._held.values())) >= self._limit and self._passes(event):
+        while self.backlog >= self._limit and self._passes(event):
             if self._closed:
                 return
             await self._changed.wait()
@@ -59,6 +64,11 @@ class Outbox:
             self.release(turn_id)
         self._closed = True
         self._wake()
+
+    def take_rest(self) -> list[Event]:
+        """What a client that has gone was not sent any more."""
+        rest, self._events = list(self._events), deque()
+        return [event for event in rest if self._passes(event)]
 
     async def next(self) -> Event | None:
         """The next event that may be delivered; None at the end."""

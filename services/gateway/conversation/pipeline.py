@@ -27,7 +27,9 @@ from services.gateway.turn.input_log import InputLog
 from services.gateway.turn.synthesize import Speech, synthesize
 from services.gateway.upstream.calls import CallContext, Calls
 from services.rpc.errors import ServiceError
-from services.telemetry import metrics
+from services.telemetry import logs, metrics
+
+log = logs.get_logger(__name__)
 
 STATES = {State.STATE_SPEECH: "speech", State.STATE_TEXT: "text", State.STATE_NOTHING: "nothing"}
 
@@ -102,7 +104,7 @@ class TurnPipeline:
     # Encode speech.
 
     async def _encode_speech(self) -> None:
-        done = await encode_speech(self.question.audio, self._calls, self, self._context)
+        done = await encode_speech(self.question.audio, self.question.sample_rate, self._calls, self, self._context)
         self.clock.embeddings = time.monotonic()
         if not self.question.embeddings.items:
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "the audio is too short to recognise anything in it")
@@ -110,7 +112,8 @@ class TurnPipeline:
         self.question.embeddings.close()
         self._events.emit_now(Transcript(self.question.transcript, final=True))
 
-    def on_embeddings(self, embeddings: Tensor) -> None:
+    def on_embeddings(self, embeddings: Tensor, weights: str) -> None:
+        self.question.weights = weights
         self.question.embeddings.append(embeddings)
 
     def on_transcript(self, text: str) -> None:
@@ -130,6 +133,8 @@ class TurnPipeline:
                 await asyncio.wait({attempt, changed}, return_when=asyncio.FIRST_COMPLETED)
                 if attempt.done():
                     self.done = attempt.result()
+                    if self.done.dropped_messages:
+                        log.info("older messages were left out of the prompt", messages=self.done.dropped_messages)
             finally:
                 changed.cancel()
                 attempt.cancel()
@@ -145,12 +150,11 @@ class TurnPipeline:
     async def _write_prompt(self, prompt: Prompt) -> None:
         question = self.question
         self._prompt_has_speech = False
-        weights = (await self._calls.describe("speech_encoder")).weights if question.spoken else ""
         await question.write_images(prompt.parts)
         self.clock.vision = max((image.seconds for image in question.encoded_images()), default=0.0)
         self._prompt_has_speech = True  # from here on, another picture starts the prompt again
         await question.write_speech_and_text(prompt.parts)
-        question.name_utterance(weights)
+        question.name_utterance()
         prompt.utterance = to_wire(question.utterance) if question.utterance is not None else None
         prompt.parts.close()
 

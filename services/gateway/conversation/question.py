@@ -34,15 +34,16 @@ class Question:
         self.texts: list[str] = []
         self.ended = asyncio.Event()
         self.utterance: Ref | None = None  # what its speech is called, once it is complete
+        self.weights = ""  # that made the embeddings
         self._audio_hash = hashlib.sha256(b"speech")
-        self._sample_rate, self._settings = sample_rate, settings
+        self.sample_rate, self._settings = sample_rate, settings
         self._bytes = 0
         self._last_audio = time.monotonic()
 
     @property
     def seconds(self) -> float:
         """Of audio."""
-        return self._bytes / BYTES_PER_SAMPLE / self._sample_rate
+        return self._bytes / BYTES_PER_SAMPLE / self.sample_rate
 
     @property
     def idle_seconds(self) -> float:
@@ -77,11 +78,11 @@ class Question:
             )
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
-    def name_utterance(self, weights: str) -> None:
-        """Its speech is complete. `weights`: of the speech encoder."""
+    def name_utterance(self) -> None:
+        """Its speech is complete."""
         length = sum(tensor.shape[0] for tensor in self.embeddings.items)
         if length:
-            self.utterance = Ref(weights=weights, hash=self._audio_hash.hexdigest(), length=length)
+            self.utterance = Ref(weights=self.weights, hash=self._audio_hash.hexdigest(), length=length)
 
     def speech(self) -> Tensor:
         """All embeddings of its speech: [length, language width]."""
@@ -106,7 +107,7 @@ class Question:
         """Writes its pictures, in front of all else; returns when all that have come are encoded."""
         position = 0
         while position < len(self.images):
-            image = await asyncio.shield(self.images[position])  # it outlives an attempt that is given up
+            image = await asyncio.shield(self.images[position])  # another attempt may wait for it
             parts.append(Part(image=to_wire(image.ref)))
             position += 1
 

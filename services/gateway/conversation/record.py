@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 import grpc
 
-from protos.parley.v1.language_model_pb2 import Message, Sampling
+from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.tensor_pb2 import EmbeddingRef, Tensor
 from services.gateway.conversation.history import to_messages
 from services.gateway.conversation.question import Question
@@ -18,14 +19,16 @@ from services.gateway.turn.generate import Prompt
 from services.gateway.upstream.calls import Calls
 from services.rpc.errors import ServiceError
 
+ENCODERS = {"image": "vision_encoder", "speech": "speech_encoder"}  # kind of a part → service
+
 
 class TurnRecord:
     """Nothing is written to the session before the turn ends, and only under its lease."""
 
-    def __init__(self, session: Session, turn_id: str, store: Store, calls: Calls, history_share: float):
+    def __init__(self, session: Session, store: Store, calls: Calls, history_share: float):
         self.written = False
         self.lease: Lease | None = None
-        self._session, self._turn_id = session, turn_id
+        self._session = session
         self._store, self._calls, self._history_share = store, calls, history_share
         self._leases = contextlib.AsyncExitStack()
 
@@ -44,31 +47,36 @@ class TurnRecord:
 
     async def prompt(self, sampling: Sampling, unwritten: list[Item]) -> Prompt:
         """The history as it was played. `unwritten`: items of a turn that is still running."""
-        items = await self._store.items.list(self._session.id)
+        items, model = await asyncio.gather(self._store.items.list(self._session.id), self._calls.describe("llm_core"))
         known = {item.id for item in items}
-        items += [item for item in unwritten if item.id not in known]
-        context = (await self._calls.describe("llm_core")).context_length
+        items = [*items, *(item for item in unwritten if item.id not in known)]
         return Prompt(
-            messages=await self._messages(items),
+            messages=to_messages(items, self._session.config.instructions, await self._weights(items)),
             sampling=sampling,
-            max_history_tokens=max(1, int(self._history_share * context)),
+            max_history_tokens=max(1, int(self._history_share * model.context_length)),
         )
 
-    async def _messages(self, items: list[Item]) -> list[Message]:
-        weights = set()
+    async def _weights(self, items: list[Item]) -> set[str]:
+        """Names of the weights that the encoders of the items' media run now."""
         kinds = {part.kind for item in items for part in item.parts if part.ref is not None}
-        for kind, encoder in (("image", "vision_encoder"), ("speech", "speech_encoder")):
-            if kind in kinds:
-                weights.add((await self._calls.describe(encoder)).weights)
-        return to_messages(items, self._session.config.instructions, weights)
+        encoders = [encoder for kind, encoder in ENCODERS.items() if kind in kinds]
+        return {(await self._calls.describe(encoder)).weights for encoder in encoders}
 
-    async def write(self, question: Item, answer: Item | None, speech: Tensor | None) -> None:
-        """Adds the turn's items to the session; `speech`: the embeddings that the question's utterance names."""
+    async def write(self, question: Item, answer: Item | None, speech: Tensor | None) -> str:
+        """Adds the turn's items to the session. Returns the id of the item before them.
+
+        `speech`: the embeddings that the question's utterance names.
+        """
+        previous = await self._store.items.append(self.lease, [question] if answer is None else [question, answer])
+        self.written = True
         utterance = next((part.ref for part in question.parts if part.kind == "speech"), None)
         if utterance is not None and speech is not None:
             await self._store.embeddings.put(utterance, speech.SerializeToString())
-        await self._store.items.append(self.lease, [question] if answer is None else [question, answer])
-        self.written = True
+        return previous
+
+    async def set_played(self, item_id: str, samples: int) -> None:
+        """How far an answer that is already written has been played."""
+        await self._store.items.set_played(self._session.id, item_id, samples)
 
 
 def question_item(turn_id: str, question: Question) -> Item:
@@ -76,16 +84,24 @@ def question_item(turn_id: str, question: Question) -> Item:
 
 
 class EmbeddingResolver:
-    """Finds the embeddings behind the references of a prompt: the question's own pictures, or what the store keeps."""
+    """Finds the embeddings behind the references of a prompt: those of this turn's own, or what the store keeps."""
 
     def __init__(self, question: Question, session_id: str, images: Images, store: Store):
-        self._question, self._session_id, self._images, self._store = question, session_id, images, store
+        self._questions = [question]
+        self._session_id, self._images, self._store = session_id, images, store
+
+    def include(self, question: Question) -> None:
+        """A question that is part of the history although it is not written yet."""
+        self._questions.append(question)
 
     async def __call__(self, wanted: EmbeddingRef) -> Tensor | None:
-        """None where nobody has them any more."""
+        """None where they are gone."""
         ref = Ref(weights=wanted.weights, hash=wanted.hash, length=wanted.length)
-        own = next((image for image in self._question.encoded_images() if image.ref == ref), None)
-        if own is not None:
-            return await self._images.tensor(own, self._session_id)
+        for question in self._questions:
+            if question.utterance == ref:
+                return question.speech()
+            for image in question.encoded_images():
+                if image.ref == ref:
+                    return await self._images.tensor(image, self._session_id)
         kept = (await self._store.embeddings.get([ref])).get(ref)
         return None if kept is None else Tensor.FromString(kept)

@@ -55,6 +55,7 @@ class Turn:
         question_id: str,
         previous: Turn | None,
         barge_in: PendingBargeIn | None,
+        *,
         tools: TurnTools,
     ):
         """`previous`: the turn before. `barge_in`: this turn may interrupt it, as its own state will say."""
@@ -70,15 +71,16 @@ class Turn:
         if not self._sampling.seed:
             self._sampling.seed = secrets.randbits(31) + 1  # a retry must sample the same answer again
         context = CallContext(session.id, self.id, streams.deadline_in(tools.settings.max_turn_seconds))
-        self.record = TurnRecord(session, self.id, tools.store, tools.calls, tools.settings.history_share)
+        self.record = TurnRecord(session, tools.store, tools.calls, tools.settings.history_share)
+        self._resolver = EmbeddingResolver(self.question, session.id, tools.images, tools.store)
         self.pipeline = TurnPipeline(
             self.question,
             self.answer,
             tools.calls,
             context,
-            Speech(session.config.speaker, self._sampling.seed),
+            Speech(session.config.speaker, session.config.speaker_tokens, self._sampling.seed),
             self._read_prompt,
-            EmbeddingResolver(self.question, session.id, tools.images, tools.store),
+            self._resolver,
             TurnEvents(self._emit, self.emit_now),
             self._on_state,
         )
@@ -136,19 +138,17 @@ class Turn:
 
     def cancel_self(self) -> None:
         """As `cancel`, but an answer that it may have been interrupting goes on."""
+        self._outbox.silence(self.id)  # also what a finished turn has not delivered yet
         if not self.over:
             self._cancelled = True
             self.answer.expect_playback_report()
-            self._stop()
+            self._work.cancel()
 
     def fail(self, error: Exception) -> None:
         if not self.over:
             self._failure = error
-            self._stop()
-
-    def _stop(self) -> None:
-        self._outbox.silence(self.id)
-        self._work.cancel()
+            self._outbox.silence(self.id)
+            self._work.cancel()
 
     async def playback_report(self) -> None:
         """The answer was interrupted: waits a moment for the client to say how far it had played."""
@@ -215,6 +215,7 @@ class Turn:
             before = self.previous
             await before.playback_report()
             unwritten = before.items()
+            self._resolver.include(before.question)
         return await self.record.prompt(self._sampling, unwritten)
 
     async def _take_lease(self) -> None:
@@ -261,12 +262,14 @@ class Turn:
         if self._failure is not None and not answers:  # nothing was answered: the client asks again
             return ""
         speech = self.question.speech() if self.question.utterance is not None else None
-        await self.record.write(question, answers[0] if answers else None, speech)
-        self.emit_now(ItemCreated(question))
-        if not answers:
+        answer = answers[0] if answers else None
+        previous = await self.record.write(question, answer, speech)
+        self.emit_now(ItemCreated(question, previous))
+        if answer is None:
             return ""
-        answer = answers[0]
         self.emit_now(ItemCreated(answer, question.id))
+        if self.answer.played not in (None, answer.played):  # the client has said so meanwhile
+            await self.record.set_played(answer.id, self.answer.played)
         return answer.text if self._whole else played_text(answer.text, answer.marks, answer.played)
 
     def _report(self, kept: str) -> None:

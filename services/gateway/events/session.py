@@ -31,6 +31,7 @@ class SessionConfig(BaseModel):
     sampling: SamplingConfig = SamplingConfig()
     text_only: bool = False  # no audio in answers
     speaker: str = ""  # empty: the speech decoder's default
+    speaker_tokens: tuple[int, ...] = ()  # of a speaker without a name; they override `speaker`
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,19 @@ INPUT_RATES = (16_000, 24_000, 48_000)  # Hz, that clients may send
 _CONTAINERS = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3\x03": "MP3", b"ID3\x04": "MP3"}
 
 
+def check_rate(sample_rate: int) -> None:
+    """Raises `ValueError` for a rate, in Hz, that clients cannot send."""
+    if sample_rate not in INPUT_RATES:
+        rates = ", ".join(map(str, INPUT_RATES))
+        raise ValueError(f"input_sample_rate {sample_rate} Hz is not served; send one of {rates}")
+
+
 class InputAudio:
     """One client's audio: checked, and resampled with a state that continues from chunk to chunk."""
 
     def __init__(self, sample_rate: int, model_rate: int, max_chunk_seconds: float):
         """Rates in Hz. Raises `ValueError` for a `sample_rate` that is not among `INPUT_RATES`."""
-        if sample_rate not in INPUT_RATES:
-            rates = ", ".join(map(str, INPUT_RATES))
-            raise ValueError(f"input_sample_rate {sample_rate} Hz is not served; send one of {rates}")
+        check_rate(sample_rate)
         self.sample_rate, self._model_rate = sample_rate, model_rate
         self.max_chunk_seconds = max_chunk_seconds
         self._first = True

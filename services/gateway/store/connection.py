@@ -51,6 +51,24 @@ def guarded(operation):
     return guarded_operation
 
 
+def tolerant(default):
+    """For a cache: while Redis is out of reach the operation returns `default`, and is logged and counted."""
+
+    def decorate(operation):
+        reached = guarded(operation)
+
+        @functools.wraps(operation)
+        async def tolerant_operation(self, *args, **kwargs):
+            try:
+                return await reached(self, *args, **kwargs)
+            except ServiceError:
+                return default
+
+        return tolerant_operation
+
+    return decorate
+
+
 def _unavailable(operation: str, error: Exception) -> ServiceError:
     metrics.STORE_ERRORS.labels(operation).inc()
     log.warning("session store failed", operation=operation, error=str(error))

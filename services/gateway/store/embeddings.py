@@ -9,14 +9,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from services.gateway.events.items import Ref
 from services.gateway.settings import StoreSettings
-from services.gateway.store.connection import guarded
+from services.gateway.store.connection import tolerant
 from services.gateway.store.keys import milliseconds
 from services.telemetry import logs, metrics
 
@@ -88,6 +89,8 @@ _REMOVE = f"{_COMMON} remove(ARGV[3]) prolong()"
 
 
 class EmbeddingStore:
+    """A cache: while its Redis is out of reach nothing is kept and nothing is found, and turns go on."""
+
     def __init__(self, redis: Redis, settings: StoreSettings):
         self._redis = redis
         self._budget = settings.embeddings_mb << 20
@@ -96,7 +99,7 @@ class EmbeddingStore:
         self._touch = redis.register_script(_TOUCH)
         self._remove = redis.register_script(_REMOVE)
 
-    @guarded
+    @tolerant(False)
     async def put(self, ref: Ref, data: bytes) -> bool:
         """Keeps embeddings. False where they were not kept: above the budget, or Redis is out of memory."""
         upload = f"upload:{secrets.token_hex(8)}"
@@ -119,7 +122,7 @@ class EmbeddingStore:
                 return False
         return True
 
-    @guarded
+    @tolerant(None)
     async def find(self, weights: str, content_hash: str) -> Ref | None:
         """The reference of kept embeddings. Prolongs their life; None where they are gone."""
         ref = Ref(weights=weights, hash=content_hash, length=0)
@@ -129,8 +132,8 @@ class EmbeddingStore:
             _, length = await pipe.execute()
         return None if length is None else ref.model_copy(update={"length": int(length)})
 
-    @guarded
-    async def get(self, refs: Iterable[Ref]) -> dict[Ref, bytes]:
+    @tolerant(MappingProxyType({}))
+    async def get(self, refs: Iterable[Ref]) -> Mapping[Ref, bytes]:
         """Those of `refs` that are still kept. Prolongs their life."""
         wanted = list(dict.fromkeys(refs))
         if not wanted:

@@ -32,26 +32,35 @@ local function remove_oldest()
   end
 end
 """
-# and the keys of the lease; token, (id, JSON)… → 1, or 0 where the lease is lost. The same call again changes nothing.
+# and the keys of the lease; token, (id, JSON)… → id of the item before the first, or 0 where the lease is lost.
+# The same call again changes nothing.
 _APPEND = f"""{IS_HELD}{_COMMON}
 if not is_held(KEYS[6], KEYS[7], ARGV[3]) then return 0 end
+local position = redis.call('LPOS', order, ARGV[4])
+local previous = redis.call('LINDEX', order, (position or 0) - 1)
+if position == 0 then previous = false end
 for i = 4, #ARGV, 2 do
   if redis.call('HSET', items, ARGV[i], ARGV[i + 1]) == 1 then redis.call('RPUSH', order, ARGV[i]) end
 end
 remove_oldest()
 prolong()
-return 1
+return previous or ''
 """
-# id, JSON, id of the item before it or '' → 1, 0 where the id is taken, -1 where the item before it is unknown
+# id, JSON, id of the item before it or '' → that id, 0 where the new one is taken, -1 where the one before is unknown
 _INSERT = f"""{_COMMON}
 local id, previous = ARGV[3], ARGV[5]
 if redis.call('HEXISTS', items, id) == 1 then return 0 end
 if previous ~= '' and redis.call('HEXISTS', items, previous) == 0 then return -1 end
 redis.call('HSET', items, id, ARGV[4])
-if previous == '' then redis.call('RPUSH', order, id) else redis.call('LINSERT', order, 'AFTER', previous, id) end
+if previous == '' then
+  previous = redis.call('LINDEX', order, -1) or ''
+  redis.call('RPUSH', order, id)
+else
+  redis.call('LINSERT', order, 'AFTER', previous, id)
+end
 remove_oldest()
 prolong()
-return 1
+return previous
 """
 # id, samples. Reports without an item are removed when they are too many.
 _SET_PLAYED = f"""{_COMMON}
@@ -100,24 +109,33 @@ class ItemStore:
         return _item(data, played)
 
     @guarded
-    async def append(self, lease: Lease, items: Iterable[Item]) -> None:
-        """Keeps the items of a turn. Raises ABORTED where the lease has gone to another gateway."""
+    async def append(self, lease: Lease, items: Iterable[Item]) -> str:
+        """Keeps the items of a turn. Returns the id of the item before them, or "".
+
+        Raises ABORTED where the lease has gone to another gateway.
+        """
         fields = [field for item in items for field in (item.id, item.to_json())]
         script_keys = [*keys(lease.session_id, *SESSION), *lease_keys(lease.session_id)]
-        if not await self._append(script_keys, [self._life_ms, self._max_items, lease.token, *fields]):
+        previous = await self._append(script_keys, [self._life_ms, self._max_items, lease.token, *fields])
+        if previous == 0:
             message = "another connection took over this session while the turn ran; the turn was not kept"
             raise ServiceError(grpc.StatusCode.ABORTED, message)
+        return previous.decode()
 
     @guarded
-    async def insert(self, session_id: str, item: Item, previous_item_id: str = "") -> None:
-        """Keeps an item behind the named one, or at the end. Raises ALREADY_EXISTS or NOT_FOUND."""
+    async def insert(self, session_id: str, item: Item, previous_item_id: str = "") -> str:
+        """Keeps an item behind the named one, or at the end. Returns the id of the item before it, or "".
+
+        Raises ALREADY_EXISTS or NOT_FOUND.
+        """
         args = [self._life_ms, self._max_items, item.id, item.to_json(), previous_item_id]
         result = await self._insert(keys(session_id, *SESSION), args)
         if result == 0:
             message = f"item {item.id} is there already; give the new one another id"
             raise ServiceError(grpc.StatusCode.ALREADY_EXISTS, message)
-        if result < 0:
+        if result == -1:
             raise _not_found(previous_item_id)
+        return result.decode()
 
     @guarded
     async def truncate(self, session_id: str, item_id: str, samples: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +13,7 @@ from services.gateway.events.items import Item, Ref
 from services.gateway.events.session import Session, SessionConfig
 
 MAX_APPEND = 256  # events in one call of `Events.append`
+MAX_UNLOGGED = 1024  # delivered events that may wait for the log; what comes beyond is not logged
 
 
 @dataclass
@@ -37,9 +38,13 @@ class Items(Protocol):
 
     async def get(self, session_id: str, item_id: str) -> Item: ...
 
-    async def append(self, lease: Lease, items: Iterable[Item]) -> None: ...
+    async def append(self, lease: Lease, items: Iterable[Item]) -> str:
+        """Returns the id of the item before them; empty where they are the first."""
+        ...
 
-    async def insert(self, session_id: str, item: Item, previous_item_id: str = "") -> None: ...
+    async def insert(self, session_id: str, item: Item, previous_item_id: str = "") -> str:
+        """`previous_item_id` empty: at the end. Returns the id of the item before it; empty where it is the first."""
+        ...
 
     async def truncate(self, session_id: str, item_id: str, samples: int) -> None: ...
 
@@ -65,7 +70,7 @@ class Embeddings(Protocol):
 
     async def put(self, ref: Ref, data: bytes) -> bool: ...
 
-    async def get(self, refs: Iterable[Ref]) -> dict[Ref, bytes]: ...
+    async def get(self, refs: Iterable[Ref]) -> Mapping[Ref, bytes]: ...
 
 
 class Store(Protocol):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from services.gateway.settings import StoreSettings
-from services.gateway.store.connection import connect, guarded
+from services.gateway.store.connection import REDIS_ERRORS, connect, guarded
 from services.gateway.store.embeddings import EmbeddingStore
 from services.gateway.store.event_log import EventLog
 from services.gateway.store.items import ItemStore
 from services.gateway.store.leases import LeaseStore
 from services.gateway.store.sessions import SessionStore
+from services.telemetry import logs
+
+log = logs.get_logger(__name__)
 
 
 class RedisStore:
@@ -31,6 +36,13 @@ class RedisStore:
     async def ping(self) -> None:
         for client in self._clients:
             await client.ping()
+
+    async def check_policy(self) -> None:
+        """Warns where Redis may evict sessions. A Redis that does not tell its policy, or is away, is not judged."""
+        with contextlib.suppress(*REDIS_ERRORS):
+            policy = (await self._clients[0].config_get("maxmemory-policy")).get("maxmemory-policy")
+            if policy != "noeviction":
+                log.warning("Redis may evict sessions: set maxmemory-policy noeviction", policy=policy)
 
     async def close(self) -> None:
         for client in self._clients:

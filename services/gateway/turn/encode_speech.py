@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+import grpc
+
 from protos.parley.v1.speech_encoder_pb2 import (
     EncodeSpeechDone,
     EncodeSpeechEnd,
@@ -14,25 +16,26 @@ from protos.parley.v1.speech_encoder_pb2 import (
 from protos.parley.v1.tensor_pb2 import Tensor
 from services.gateway.turn.input_log import InputLog
 from services.gateway.upstream.calls import CallContext, Calls, ConnectionLostError
+from services.rpc.errors import ServiceError
 
 
 class SpeechSink(Protocol):
-    def on_embeddings(self, embeddings: Tensor) -> None:
-        """[n, language width], newly finished ones only."""
+    def on_embeddings(self, embeddings: Tensor, weights: str) -> None:
+        """[n, language width], newly finished ones only. `weights`: that made them."""
 
     def on_transcript(self, text: str) -> None:
         """Of all the audio so far, whenever it has grown."""
 
 
 async def encode_speech(
-    audio: InputLog[bytes], calls: Calls, sink: SpeechSink, context: CallContext
+    audio: InputLog[bytes], sample_rate: int, calls: Calls, sink: SpeechSink, context: CallContext
 ) -> EncodeSpeechDone:
-    """`audio`: 16-bit little-endian mono at the encoder's rate. Returns once the log is closed and all is encoded.
+    """`audio`: 16-bit little-endian mono at `sample_rate` Hz. Returns once the log is closed and all is encoded.
 
-    A lost connection is opened again and sent the log from its start; what the sink has had is skipped.
+    A lost connection is opened again and sent the log from its start; what the sink has had is skipped. Raises ABORTED
+    where the encoder came back with other weights.
     """
-    sample_rate = (await calls.describe("speech_encoder")).input_sample_rate
-    given = 0  # embeddings
+    given, weights = 0, ""  # embeddings, and what made them
     transcript = ""
 
     async def requests() -> AsyncGenerator[EncodeSpeechRequest, None]:
@@ -48,17 +51,21 @@ async def encode_speech(
         yield EncodeSpeechRequest(end=EncodeSpeechEnd())
 
     async def attempt() -> EncodeSpeechDone:
-        nonlocal given, transcript
+        nonlocal given, weights, transcript
         skip = given  # an earlier attempt had these
         async with calls.stream("speech_encoder", requests(), context) as answers:
             async for answer in answers:
                 if answer.WhichOneof("message") == "done":
                     return answer.done
+                if given and answer.chunk.weights != weights:
+                    message = "the speech encoder has other weights than when the question began; ask again"
+                    raise ServiceError(grpc.StatusCode.ABORTED, message, retry_after=0.5)
+                weights = answer.chunk.weights
                 embeddings = without_first(answer.chunk.embeddings, skip)
-                skip = max(0, skip - row_count(answer.chunk.embeddings))
-                if row_count(embeddings):
-                    given += row_count(embeddings)
-                    sink.on_embeddings(embeddings)
+                skip = max(0, skip - length_of(answer.chunk.embeddings))
+                if length_of(embeddings):
+                    given += length_of(embeddings)
+                    sink.on_embeddings(embeddings, weights)
                 if len(answer.chunk.transcript) > len(transcript):
                     transcript = answer.chunk.transcript
                     sink.on_transcript(transcript)
@@ -67,15 +74,16 @@ async def encode_speech(
     return await calls.until_done("speech_encoder", attempt)
 
 
-def row_count(tensor: Tensor) -> int:
+def length_of(tensor: Tensor) -> int:
+    """Number of embeddings in [n, width]."""
     return tensor.shape[0] if tensor.shape else 0
 
 
 def without_first(tensor: Tensor, count: int) -> Tensor:
-    """The tensor without its first `count` rows."""
-    rows = row_count(tensor)
-    left = max(0, rows - count)
-    if left == rows:
+    """The tensor without its first `count` embeddings."""
+    length = length_of(tensor)
+    left = max(0, length - count)
+    if left == length:
         return tensor
-    data = tensor.data[(rows - left) * (len(tensor.data) // rows) :] if left else b""
+    data = tensor.data[(length - left) * (len(tensor.data) // length) :] if left else b""
     return Tensor(dtype=tensor.dtype, shape=[left, *tensor.shape[1:]], data=data)

@@ -24,6 +24,7 @@ class Speech:
     """How an answer is spoken."""
 
     speaker: str = ""  # empty: the speech decoder's default
+    speaker_tokens: tuple[int, ...] = ()  # of a speaker without a name; they override `speaker`
     seed: int = 0  # the same seed gives the same audio
 
 
@@ -71,6 +72,7 @@ async def _requests(
         turn_id=context.turn_id,
         deadline_ms=context.deadline_ms,
         speaker=speech.speaker,
+        speaker_tokens=speech.speaker_tokens,
         seed=speech.seed,
     )
     yield SynthesizeRequest(open=opening)

@@ -29,9 +29,10 @@ class Services:
     def __init__(self, settings: UpstreamSettings):
         self._settings = settings
         self._connections = Connections(settings)
-        self._descriptions = Descriptions(self._connections.describe, settings.describe_seconds)
+        self._descriptions = Descriptions(self._describe, settings.describe_seconds)
 
     async def close(self) -> None:
+        await self._descriptions.close()
         await self._connections.close()
 
     async def ready(self) -> dict[str, bool]:
@@ -40,14 +41,15 @@ class Services:
 
     async def describe(self, service: str) -> ModelInfo:
         """Raises `ServiceError` UNAVAILABLE where the service has not been reached within `recovery_seconds`."""
+        return await retries.until_done(
+            service, lambda: self._descriptions.get(service), self._settings.recovery_seconds
+        )
 
-        async def attempt() -> ModelInfo:
-            known = await self._descriptions.get(service)
-            if known is None:
-                raise ConnectionLostError(f"{service}: it does not say what it runs")
-            return known
-
-        return await self.until_done(service, attempt)
+    async def _describe(self, service: str) -> ModelInfo:
+        try:
+            return await self._connections.describe(service)
+        except grpc.RpcError as error:
+            raise failure(service, error) from error
 
     async def encode_images(self, request: EncodeVisionRequest, timeout: float) -> EncodeVisionResponse:
         async def attempt() -> EncodeVisionResponse:

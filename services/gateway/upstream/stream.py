@@ -75,5 +75,6 @@ class GrpcStream:
         """Cancels the call."""
         self._call.cancel()
         self._sending.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await self._sending
+        await asyncio.wait({self._sending})
+        if not self._sending.cancelled():
+            self._sending.exception()  # the reader has seen it, or nobody waits for it any more

@@ -15,20 +15,20 @@ ENDS = ("end_of_audio", "respond")  # of a question
 Handler = Callable[[Conversation, Any], Awaitable[None]]
 
 HANDLERS: dict[str, Handler] = {
-    "audio": lambda talk, chunk: talk.add_audio(chunk),
-    "end_of_audio": lambda talk, _: talk.end_audio(),
-    "image": lambda talk, data: talk.add_image("image", data),
-    "video": lambda talk, data: talk.add_image("video", data),
-    "frame": lambda talk, data: talk.add_frame(data),
-    "text": lambda talk, text: talk.add_text(text),
-    "respond": lambda talk, _: talk.respond(),
-    "cancel": lambda talk, _: talk.cancel(),
-    "played": lambda talk, played: talk.set_played(played.turn_id, played.samples),
-    "update": lambda talk, config: talk.update(wire.config_changes(config)),
-    "create_item": lambda talk, it: talk.create_item(wire.read_item(it.item), it.previous_item_id),
-    "retrieve_item": lambda talk, it: talk.retrieve_item(it.item_id),
-    "truncate_item": lambda talk, it: talk.truncate_item(it.item_id, it.samples),
-    "delete_item": lambda talk, it: talk.delete_item(it.item_id),
+    "audio": lambda conversation, chunk: conversation.add_audio(chunk),
+    "end_of_audio": lambda conversation, _: conversation.end_audio(),
+    "image": lambda conversation, data: conversation.add_image("image", data),
+    "video": lambda conversation, data: conversation.add_image("video", data),
+    "frame": lambda conversation, data: conversation.add_frame(data),
+    "text": lambda conversation, text: conversation.add_text(text),
+    "respond": lambda conversation, _: conversation.respond(),
+    "cancel": lambda conversation, _: conversation.cancel(),
+    "played": lambda conversation, played: conversation.set_played(played.turn_id, played.samples),
+    "update": lambda conversation, config: conversation.update(wire.config_changes(config)),
+    "create_item": lambda conversation, it: conversation.create_item(wire.read_item(it.item), it.previous_item_id),
+    "retrieve_item": lambda conversation, it: conversation.retrieve_item(it.item_id),
+    "truncate_item": lambda conversation, it: conversation.truncate_item(it.item_id, it.samples),
+    "delete_item": lambda conversation, it: conversation.delete_item(it.item_id),
 }
 
 

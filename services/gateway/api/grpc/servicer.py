@@ -37,6 +37,11 @@ class ConversationService:
         self.connections += 1
         metrics.CONNECTIONS.set(self.connections)
         reading = asyncio.create_task(self._read(conversation, aiter(request_iterator)))
+        loop, handling = asyncio.get_running_loop(), asyncio.current_task()
+        # A client that does not read keeps this call in `yield`, whatever has ended the stream.
+        timers: list[asyncio.TimerHandle] = []
+        limit = self._settings.idle_seconds
+        reading.add_done_callback(lambda _: timers.append(loop.call_later(limit, handling.cancel)))
         try:
             async for event in conversation.delivery.events():
                 yield wire.write_event(event)
@@ -45,6 +50,8 @@ class ConversationService:
             try:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
+                for timer in timers:
+                    timer.cancel()
                 await conversation.abandon()
             finally:  # also where this is cancelled once more
                 self.connections -= 1

@@ -36,6 +36,8 @@ def config_changes(config: pb.SessionConfig) -> dict[str, Any]:
         if config.turn_detection not in pb.TurnDetection.values():
             raise ValueError(f"turn_detection {config.turn_detection} is unknown; 1 is server_vad, 2 manual")
         changes["manual_turns"] = config.turn_detection == pb.TURN_DETECTION_MANUAL
+    if config.HasField("speaker_tokens"):
+        changes["speaker_tokens"] = tuple(config.speaker_tokens.tokens)
     if config.HasField("sampling"):
         sampling = config.sampling
         changes["sampling"] = SamplingConfig(
@@ -126,6 +128,7 @@ def _config(config: SessionConfig) -> pb.SessionConfig:
         sampling=Sampling(**config.sampling.model_dump()),
         text_only=config.text_only,
         speaker=config.speaker,
+        speaker_tokens=pb.SpeakerTokens(tokens=config.speaker_tokens),
     )
 
 
