@@ -63,7 +63,7 @@ class GenerationRequest(Request[Event]):
     @property
     def key(self) -> object:
         """A turn has one request at a time; another turn of its session may be prefilled while it is answered."""
-        return (self.session_id, self.turn_id) if self.turn_id else self
+        return (self.session_id, self.turn_id) if self.session_id else self
 
     def append(self, pieces: list[Piece]) -> None:
         """More of the prompt. Raises RESOURCE_EXHAUSTED once it is longer than the context."""

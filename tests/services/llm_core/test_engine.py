@@ -279,17 +279,29 @@ async def test_cancelling_frees_the_slot_and_leaves_others_alone(make_engine, pl
     await settled(lambda: not engine._sequences and not engine.live and not engine._scheduler.sequences)
 
 
-async def test_a_new_request_of_a_session_ends_the_one_before_it(make_engine, plain):
+async def test_a_turn_goes_on_while_another_of_its_session_is_prefilled(make_engine, plain):
+    engine = make_engine(num_slots=2, max_queued=0)
+    prompt = random_prompt(1, 10)
+    answered = engine.open("s", "one", prompt, Sampling(max_tokens=30))
+    answered.respond([])
+    spoken = engine.open("s", "two", random_prompt(2, 12), Sampling(max_tokens=5))  # its question goes on
+    tokens = [event.id async for event in answered.events() if isinstance(event, Token)]
+    assert tokens == reference(plain, prompt, 30)
+    spoken.respond([])
+    assert [event.id async for event in spoken.events() if isinstance(event, Token)]
+
+
+async def test_a_new_request_of_a_turn_ends_the_one_before_it(make_engine, plain):
     engine = make_engine(num_slots=1, max_queued=0)
     prompt = random_prompt(1, 10)
-    old = engine.open("s", "one", prompt, Sampling(max_tokens=200))
+    old = engine.open("s", "turn", prompt, Sampling(max_tokens=200))
     old.respond([])
     stream = old.events()
     await anext(stream)
     ids, done = await ask(engine, prompt, "s", max_tokens=5)
     assert ids == reference(plain, prompt, 5)
     assert done.cached_tokens == 14
-    with pytest.raises(ServiceError, match="'turn' of the same session has begun") as caught:
+    with pytest.raises(ServiceError, match="another request of turn 'turn' has begun") as caught:
         async for _ in stream:
             pass
     assert caught.value.code is grpc.StatusCode.ABORTED

@@ -520,7 +520,7 @@ async def test_a_client_that_vanishes_frees_its_slot(serve):
     await ask(stub, opening("next"))
 
 
-async def test_a_full_service_says_when_to_try_again_and_a_session_replaces_its_own_request(serve):
+async def test_a_full_service_says_when_to_try_again_and_a_turn_replaces_its_own_request(serve):
     stub, servicer = await serve(num_slots=1, max_queued=0)
     held = stub.Generate()
     await held.write(request(0, open=opening("a", "old")))
@@ -528,10 +528,10 @@ async def test_a_full_service_says_when_to_try_again_and_a_session_replaces_its_
     error = await refusal(ask(stub, opening("b")))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert int(dict(error.trailing_metadata())[RETRY_AFTER_KEY]) > 0
-    await ask(stub, opening("a", "new"))
+    await ask(stub, opening("a", "old"))
     error = await refusal(held.read())
     assert error.code() is grpc.StatusCode.ABORTED
-    assert "turn 'new' of the same session" in error.details()
+    assert "another request of turn 'old'" in error.details()
 
 
 async def test_a_checkpoint_without_its_parts_is_refused_at_the_start(tiny_checkpoint, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from cli.client import Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.usage_pb2 import FinishReason
+from services.gateway.conversation.interruption import InterruptionPolicy
+from services.gateway.conversation.outbox import Outbox
+from services.gateway.events import Event, SpeechStarted, TextDelta, TurnDone
 from services.gateway.events.items import played_text
 
 VAD = wire.TURN_DETECTION_SERVER_VAD
@@ -223,6 +227,38 @@ async def test_speech_that_is_not_meant_for_us_does_not_end_an_answer(
     assert ended[story].finish_reason == FinishReason.FINISH_REASON_LENGTH and ended[story].text == whole.text
     messages = await gateway.backend.store.items.list(client.session_id)
     assert [message.turn_id for message in messages] == [story, story]
+
+
+async def test_an_answer_goes_on_on_one_llm_core_while_speech_may_be_interrupting_it(
+    make_gateway, connect, spoken_question
+):
+    """The LLM core prefills the question beside the answer, and a question ends the answer when its state is known."""
+    gateway = await make_gateway(conversation__max_unread_events=4)
+    client = await connect(gateway, turn_detection=VAD, sampling=STORY)
+    await client.send(text="tell me a long story")
+    await client.send(respond=wire.Respond())
+    story = (await first_audio(client)).turn_id
+    await speak(client, spoken_question)
+    ended = {}
+    while len(ended) < 2:
+        event = await anext(client.events())
+        assert not event.HasField("error"), event.error
+        if event.HasField("done"):
+            ended[event.turn_id] = event.done.finish_reason
+    assert ended.pop(story) == FinishReason.FINISH_REASON_CANCELLED
+    assert list(ended.values()) == [FinishReason.FINISH_REASON_LENGTH]
+
+
+async def test_an_answer_that_was_ready_and_held_is_over_once_a_question_interrupts_it():
+    outbox = Outbox(limit=8)
+    finished = SimpleNamespace(id="old", answering=True, cancel=lambda: outbox.silence("old"))
+    pending = InterruptionPolicy("state", outbox).on_question(finished, detected=True)
+    outbox.put_now(Event(TextDelta("late"), "old"))
+    outbox.put_now(Event(TurnDone("stop"), "old"))
+    outbox.put_now(Event(SpeechStarted(), "new"))
+    assert isinstance((await outbox.next()).body, SpeechStarted)
+    pending.decide(interrupts=True)
+    assert isinstance((await outbox.next()).body, TurnDone) and outbox.backlog == 0
 
 
 async def test_with_interruption_by_voice_any_speech_ends_an_answer(story_then_noise, spoken_question):

@@ -32,6 +32,7 @@ async def test_a_turn_leaves_two_items_that_the_client_is_told_of(make_gateway, 
     question, spoken = (each.item for each in created)
     assert [content.WhichOneof("content") for content in question.content] == ["image", "transcript"]
     assert spoken.content[0].text == answer.text and created[1].previous_item_id == question.id
+    assert created[0].previous_item_id == ""
     got = await reply(client, retrieve_item=wire.RetrieveItem(item_id=spoken.id))
     assert got.item.content[0].text == answer.text and got.item.turn_id == answer.turn_id
 
@@ -76,6 +77,7 @@ async def test_created_items_are_part_of_the_history_and_deleted_ones_are_not(ma
             {"create_item": wire.CreateItem(item=wire.Item(type=2, call_id="c", name="f", arguments="no"))},
             "INVALID_ARGUMENT",
         ),
+        ({"create_item": wire.CreateItem(item=text_item("hi", id="x" * 200))}, "INVALID_ARGUMENT"),
         ({"truncate_item": wire.TruncateItem(item_id="none", samples=1)}, "NOT_FOUND"),
         ({"truncate_item": wire.TruncateItem(item_id="none", samples=-1)}, "INVALID_ARGUMENT"),
         ({"delete_item": wire.DeleteItem(item_id="none")}, "NOT_FOUND"),

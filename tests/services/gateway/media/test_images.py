@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from cli.client import Question
+from services.gateway.media.images import Images
+from services.gateway.settings import MediaSettings
 from services.gateway.upstream.stream import GrpcStream
 from services.telemetry import metrics
 
@@ -63,14 +66,17 @@ async def test_the_llm_core_is_sent_the_embeddings_that_it_lacks_and_no_others(
     assert follow_up.usage.cached_tokens > 20
 
 
-async def test_a_picture_that_nobody_keeps_any_more_is_encoded_again(make_gateway, connect, draw, monkeypatch):
-    gateway = await make_gateway()
+async def test_a_picture_that_nobody_keeps_any_more_is_encoded_again(make_gateway, draw, monkeypatch):
+    backend = (await make_gateway()).backend
+    images = Images(backend.store.embeddings, backend.services, MediaSettings())
+    image = await images.encode("image", [draw("sienna")], "s")
+    gone = replace(image, tensor=None)  # as if another turn had encoded it
 
     async def forget(refs):
         return {}
 
-    monkeypatch.setattr(gateway.backend.store.embeddings, "get", forget)
-    plain = await (await connect(gateway, text_only=True)).ask(Question(text="what is it?"))
+    monkeypatch.setattr(backend.store.embeddings, "get", forget)
     before = encoded()
-    seen = await (await connect(gateway, text_only=True)).ask(Question(text="what is it?", images=[draw("sienna")]))
-    assert seen.complete and seen.text != plain.text and encoded() == before + 2
+    assert await images.tensor(gone, "s") == image.tensor and encoded() == before + 1
+    other = image.ref.model_copy(update={"weights": "others"})
+    assert await images.tensor(replace(gone, ref=other), "s") is None

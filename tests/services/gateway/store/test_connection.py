@@ -31,8 +31,6 @@ async def test_redis_away_is_told_and_once_back_all_works(tmp_path):
         store.sessions.open(session.id),
         store.items.list(session.id),
         store.events.begin(session.id),
-        store.embeddings.put(ref, b"data"),
-        store.embeddings.get([ref]),
         store.leases.lease(session.id).__aenter__(),
     )
     for call in calls:
@@ -40,6 +38,8 @@ async def test_redis_away_is_told_and_once_back_all_works(tmp_path):
             await call
         assert caught.value.code == grpc.StatusCode.UNAVAILABLE and caught.value.retry_after > 0
     assert failures._value.get() == before + 1
+    assert not await store.embeddings.put(ref, b"data")  # a cache: turns go on without it
+    assert await store.embeddings.get([ref]) == {} and await store.embeddings.find("nano", "1") is None
     with ValkeyServer(unix_socket_path=socket):
         await store.ping()
         assert (await store.sessions.create(SessionConfig())).items == 0

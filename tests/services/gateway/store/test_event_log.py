@@ -54,11 +54,24 @@ async def test_a_newer_connection_takes_over_and_the_older_writes_nothing(make_s
     old, _ = await here.begin(session_id)
     await here.append(session_id, old, deltas(1, 2))
     new, last = await there.begin(session_id)
-    assert new > old and last == 2
+    assert new > old and last == 2 + event_log.GAP  # the older one may have delivered what it did not log
     assert not await here.append(session_id, old, deltas(3))
-    assert await there.append(session_id, new, deltas(3))
+    assert await there.append(session_id, new, deltas(last + 1))
     assert not await here.append(session_id, old, deltas(4))
-    assert await there.read(session_id, 0) == deltas(1, 2, 3)
+    for after, rest in (
+        (0, (1, 2, last + 1)),
+        (1, (2, last + 1)),
+        (2, (last + 1,)),
+        (7, (last + 1,)),
+        (last, (last + 1,)),
+    ):
+        assert await there.read(session_id, after) == deltas(*rest)
+    assert await there.read(session_id, last + 1) == []
+
+
+async def test_numbers_that_were_delivered_and_not_logged_are_not_used_again(log, session_id):
+    starts = [(await log.begin(session_id))[1] for _ in range(3)]
+    assert starts == [0, event_log.GAP, 2 * event_log.GAP]
 
 
 async def test_an_append_that_is_sent_twice_writes_once(log, session_id):
@@ -91,9 +104,9 @@ async def test_sequences_go_on_after_a_pause_in_which_the_events_expired(make_st
     await assert_gone(log, session_id, 1)
     assert await log.read(session_id, 2) == []
     epoch, last = await log.begin(session_id)
-    assert last == 2
-    assert await log.append(session_id, epoch, deltas(3))
-    assert await log.read(session_id, 2) == deltas(3)
+    assert last == 2 + event_log.GAP
+    assert await log.append(session_id, epoch, deltas(last + 1))
+    assert await log.read(session_id, 2) == deltas(last + 1)
 
 
 async def test_events_that_were_never_sent_cannot_be_resumed(log, session_id):
@@ -115,6 +128,15 @@ async def test_the_log_is_bounded(log, session_id, redis, monkeypatch):
         await log.append(session_id, epoch, deltas(*range(41, 41 + event_log.MAX_APPEND + 1)))
 
 
+async def test_the_log_is_bounded_in_bytes(log, session_id, redis, monkeypatch):
+    monkeypatch.setattr(event_log, "MAX_BYTES", 50_000)
+    epoch, _ = await log.begin(session_id)
+    for number in range(1, 30):
+        await log.append(session_id, epoch, [Event(AudioDelta(bytes(9_000), 24_000, 0), sequence=number)])
+    assert await redis.xlen(key(session_id, "events")) == 5
+    assert len(await log.read(session_id, 24)) == 5
+
+
 async def test_a_full_append_fits(log, session_id):
     epoch, _ = await log.begin(session_id)
     events = [Event(AudioDelta(bytes(4096), 24_000, 0), sequence=n) for n in range(1, event_log.MAX_APPEND + 1)]
@@ -129,7 +151,7 @@ async def test_a_log_that_redis_lost_goes_on(log, session_id, redis):
     assert await log.append(session_id, epoch, deltas(3))
     assert await log.read(session_id, 2) == deltas(3)
     newer, last = await log.begin(session_id)
-    assert (newer > epoch, last) == (True, 3)
+    assert (newer > epoch, last) == (True, 3 + event_log.GAP)
 
 
 async def test_the_keys_expire(make_store, session_id, redis):

@@ -71,6 +71,15 @@ async def test_only_the_holder_of_the_lease_appends(store, session_id):
     assert await ids(store, session_id) == []
 
 
+async def test_who_adds_items_learns_what_stands_before_them(store, session_id):
+    async with store.leases.lease(session_id) as lease:
+        assert await store.items.append(lease, [item("q"), item("a")]) == ""
+        assert await store.items.append(lease, [item("q2"), item("a2")]) == "a"
+        assert await store.items.append(lease, [item("q2"), item("a2")]) == "a"  # sent twice
+    assert await store.items.insert(session_id, item("last")) == "a2"
+    assert await store.items.insert(session_id, item("second"), "q") == "q"
+
+
 async def test_an_item_is_inserted_behind_another_or_at_the_end(store, session_id):
     await store.items.insert(session_id, item("a"))
     await store.items.insert(session_id, item("c"))

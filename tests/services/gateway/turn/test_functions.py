@@ -29,7 +29,7 @@ class Sink:
     def __init__(self) -> None:
         self.embeddings, self.transcripts, self.states, self.tokens, self.audio = [], [], [], [], b""
 
-    def on_embeddings(self, embeddings) -> None:
+    def on_embeddings(self, embeddings, weights: str) -> None:
         self.embeddings.append(embeddings)
 
     def on_transcript(self, text: str) -> None:
@@ -59,7 +59,7 @@ def written(*items) -> InputLog:
 
 async def test_transcription_needs_only_the_first(calls, spoken_question):
     sink = Sink()
-    done = await encode_speech(written(spoken_question.tobytes()), calls, sink, NOBODY)
+    done = await encode_speech(written(spoken_question.tobytes()), 16_000, calls, sink, NOBODY)
     assert done.transcript == sink.transcripts[-1]
     assert sum(piece.shape[0] for piece in sink.embeddings) == done.length
     assert done.usage.audio_input_seconds == pytest.approx(len(spoken_question) / 16_000)

@@ -175,6 +175,14 @@ async def test_a_configuration_that_cannot_be_is_a_status(make_gateway, connect,
     assert (await (await connect(gateway, text_only=True)).ask(HELLO)).complete
 
 
+async def test_an_open_that_is_refused_leaves_the_session_as_it_was(make_gateway, connect):
+    gateway = await make_gateway()
+    client = await connect(gateway, text_only=True)
+    with pytest.raises(grpc.aio.AioRpcError, match="8000 Hz"):
+        await connect(gateway, client.session_id, input_sample_rate=8000)
+    assert (await (await connect(gateway, client.session_id)).ask(HELLO)).complete
+
+
 async def stream_end(client: Client) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         async for _ in client.events():
