@@ -135,17 +135,20 @@ async def test_many_sessions_with_cancelled_requests_get_the_answers_of_the_plai
 
     async def session(name: str) -> None:
         history: list[Piece] = []
-        for number in range(3):
+        turn = 0
+        for _ in range(3):
             question = random_prompt(choose.randrange(1000), choose.randrange(4, 30))
             count = choose.randrange(1, 12)
-            request = engine.open(name, str(number), history, Sampling(max_tokens=count))
+            request = engine.open(name, str(turn), history, Sampling(max_tokens=count))
             for piece in question:
                 await asyncio.sleep(choose.random() * 0.01)
                 request.append([piece])
             if choose.random() < 0.2:
                 if choose.random() < 0.5:
-                    request.close()  # else the session's next request replaces it
+                    request.close()  # else the turn's next request replaces it
+                    turn += 1
                 continue
+            turn += 1
             request.respond([Piece([3])])
             asked = [*history, *question, Piece([3])]
             if choose.random() < 0.25:
@@ -283,11 +286,11 @@ async def test_a_turn_goes_on_while_another_of_its_session_is_prefilled(make_eng
     engine = make_engine(num_slots=2, max_queued=0)
     prompt = random_prompt(1, 10)
     answered = engine.open("s", "one", prompt, Sampling(max_tokens=30))
-    answered.respond([])
+    answered.respond([Piece([3])])
     spoken = engine.open("s", "two", random_prompt(2, 12), Sampling(max_tokens=5))  # its question goes on
     tokens = [event.id async for event in answered.events() if isinstance(event, Token)]
-    assert tokens == reference(plain, prompt, 30)
-    spoken.respond([])
+    assert tokens == reference(plain, [*prompt, Piece([3])], 30)
+    spoken.respond([Piece([3])])
     assert [event.id async for event in spoken.events() if isinstance(event, Token)]
 
 
