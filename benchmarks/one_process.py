@@ -11,8 +11,6 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
-from services.gateway.store.protocols import Lease
-
 from cli.client import Client
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.model_info_pb2 import DescribeRequest, ModelInfo
@@ -24,6 +22,7 @@ from services.gateway.events import Event
 from services.gateway.events.items import Item, Ref
 from services.gateway.events.session import Session, SessionConfig
 from services.gateway.settings import GatewaySettings
+from services.gateway.store.protocols import Lease
 from services.gateway.upstream.calls import CallContext
 from services.registry import SERVICES
 from services.rpc.errors import ServiceError
@@ -113,7 +112,7 @@ class DirectCalls:
 
 
 class MemoryStore:
-    """Implements `store.protocols.Store`: one process, nothing to survive, and no item is edited."""
+    """Implements `store.protocols.Store` in memory: one process, nothing to survive."""
 
     def __init__(self) -> None:
         self.sessions, self.items, self.leases = MemorySessions(), MemoryItems(), MemoryLeases()
@@ -122,28 +121,55 @@ class MemoryStore:
 
 class MemorySessions:
     def __init__(self) -> None:
-        self._count = 0
+        self._configs: dict[str, SessionConfig] = {}
 
     async def create(self, config: SessionConfig) -> Session:
-        self._count += 1
-        return Session(f"session-{self._count}", config)
+        session = Session(f"session-{len(self._configs) + 1}", config)
+        self._configs[session.id] = config
+        return session
+
+    async def open(self, session_id: str) -> Session:
+        return Session(session_id, self._configs[session_id])
 
     async def update(self, session_id: str, config: SessionConfig) -> None:
-        pass
+        self._configs[session_id] = config
 
 
 class MemoryItems:
     def __init__(self) -> None:
-        self._items: dict[str, list[Item]] = {}  # by session
+        self._items: dict[str, dict[str, Item]] = {}  # by session, by id
+
+    def _of(self, session_id: str) -> dict[str, Item]:
+        return self._items.setdefault(session_id, {})
 
     async def list(self, session_id: str) -> list[Item]:
-        return list(self._items.get(session_id, ()))
+        return list(self._of(session_id).values())
 
-    async def append(self, lease: Lease, items: Iterable[Item]) -> None:
-        self._items.setdefault(lease.session_id, []).extend(items)
+    async def get(self, session_id: str, item_id: str) -> Item:
+        return self._of(session_id)[item_id]
+
+    async def append(self, lease: Lease, items: Iterable[Item]) -> str:
+        previous = next(reversed(self._of(lease.session_id)), "")
+        self._of(lease.session_id).update({item.id: item for item in items})
+        return previous
+
+    async def insert(self, session_id: str, item: Item, previous_item_id: str = "") -> str:
+        before = list(self._of(session_id))
+        position = before.index(previous_item_id) + 1 if previous_item_id else len(before)
+        items = list(self._of(session_id).values())
+        self._items[session_id] = {each.id: each for each in [*items[:position], item, *items[position:]]}
+        return before[position - 1] if position else ""
+
+    async def truncate(self, session_id: str, item_id: str, samples: int) -> None:
+        await self.set_played(session_id, item_id, samples)
 
     async def set_played(self, session_id: str, item_id: str, samples: int) -> None:
-        pass
+        items = self._of(session_id)
+        if item_id in items:
+            items[item_id] = items[item_id].model_copy(update={"played": samples})
+
+    async def delete(self, session_id: str, item_id: str) -> None:
+        del self._of(session_id)[item_id]
 
 
 class MemoryLeases:
@@ -153,11 +179,16 @@ class MemoryLeases:
 
 
 class MemoryEvents:
+    """Keeps none: nobody resumes a connection within a process."""
+
     async def begin(self, session_id: str) -> tuple[int, int]:
         return 1, 0
 
     async def append(self, session_id: str, epoch: int, events: Sequence[Event]) -> bool:
         return True
+
+    async def read(self, session_id: str, after: int) -> list[Event]:
+        return []
 
 
 class MemoryEmbeddings:

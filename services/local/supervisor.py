@@ -32,7 +32,7 @@ from services.registry import SERVICES
 
 MAX_RESTARTS = 5  # of the gateway or Valkey within RESTART_WINDOW, before the stack gives up
 RESTART_WINDOW = 60.0  # seconds
-SESSIONS_MB = 256  # memory of the embedded Valkey beside the embeddings
+SESSIONS_MB = 512  # memory of the embedded Valkey beside the embeddings: 128 event logs of 2 MB, and as much again
 
 
 @dataclass

@@ -26,6 +26,8 @@ from services.telemetry import logs, metrics
 
 TOKEN_VARIABLE = "PARLEY_SERVICE_TOKEN"  # set on services and gateway: calls must carry it as a bearer token
 
+UNLIMITED = ("Describe",)  # cheap methods that a full service still answers
+
 log = logs.get_logger(__name__)
 
 
@@ -54,7 +56,7 @@ class _Call:
         if getattr(self.servicer, "internal", True):
             authenticate(context)
         limit = getattr(getattr(self.servicer, "settings", None), "max_streams", None)
-        if limit is not None and self.servicer.open_calls > limit:
+        if limit is not None and self.servicer.open_calls > limit and self.labels[1] not in UNLIMITED:
             metrics.REFUSED.labels(self.servicer.service, "max_streams").inc()
             raise ServiceError.at_capacity("calls", limit)
 

@@ -68,7 +68,7 @@ def test_valkey_never_evicts_and_has_memory_for_embeddings_and_sessions(stack):
     stack.start_valkey()
     client = redis.Redis.from_url(stack.state.redis_url)
     wait_until(lambda: Path(stack.state.redis_url.removeprefix("unix://")).exists())
-    assert client.config_get("maxmemory") == {"maxmemory": str((100 + 256) << 20)}
+    assert client.config_get("maxmemory") == {"maxmemory": str((100 + 512) << 20)}
     assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     client.close()
 
