@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from training.data.records import parts, text_of
-from training.data.world.noise import SAMPLE_RATE
+from training.data.sample import SAMPLE_RATE, parts, text_of
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.spoken import say
 from training.data.world.voices import draw_voice

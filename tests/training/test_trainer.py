@@ -13,7 +13,7 @@ import torch
 from parley.models.parley import Parley
 from training.objectives.next_token import NextTokenObjective
 from training.recipe import STAGES, Schedule, Stage, stage
-from training.stages.world_data import StageData
+from training.stages.world_data import WorldData
 from training.trainer import METRICS_FILE, RESUME_FILE, StageInterruptionError, Trainer, rate_at
 
 TALK = Schedule(
@@ -28,7 +28,7 @@ def make_trainer(tiny_config, tiny_tokenizer, tmp_path, monkeypatch):
     def make(row: Stage, schedule: Schedule, name: str = "run") -> Trainer:
         torch.manual_seed(0)
         model = Parley(tiny_config, row.loads)
-        data = StageData(row, schedule, 0, tiny_tokenizer)
+        data = WorldData(row, schedule, 0, tiny_tokenizer)
         data.__dict__["probe"] = [data.mixture[0]]  # a validation of one sample
         return Trainer(row, schedule, model, NextTokenObjective(row, model, data, 0), tmp_path / name, seed=0)
 

@@ -12,7 +12,7 @@ from training.distributed import precision
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_products_are_bf16_only_where_that_is_faster(monkeypatch, fast):
-    monkeypatch.setattr(precision, "cpu_likes_bf16", lambda: fast)
+    monkeypatch.setattr(precision, "cpu_is_faster_in_bf16", lambda: fast)
     layer, x = nn.Linear(8, 8), torch.randn(4, 8)
     with precision.fastest(torch.device("cpu")):
         y = layer(x)
@@ -23,7 +23,7 @@ def test_products_are_bf16_only_where_that_is_faster(monkeypatch, fast):
 
 
 def test_attention_is_the_same_either_way(monkeypatch):
-    monkeypatch.setattr(precision, "cpu_likes_bf16", lambda: True)
+    monkeypatch.setattr(precision, "cpu_is_faster_in_bf16", lambda: True)
     q, k, v = torch.randn(3, 2, 4, 16, 8)
     mask = torch.ones(16, 16, dtype=torch.bool).tril()
     with precision.fastest(torch.device("cpu")):
@@ -36,7 +36,7 @@ def test_the_quicker_kind_is_chosen(monkeypatch):
         ({torch.float32: 2.0, torch.bfloat16: 1.0}, True),
         ({torch.float32: 1.0, torch.bfloat16: 50.0}, False),
     ):
-        precision.cpu_likes_bf16.cache_clear()
+        precision.cpu_is_faster_in_bf16.cache_clear()
         monkeypatch.setattr(precision, "seconds", taken.__getitem__)
-        assert precision.cpu_likes_bf16() is chosen
-    precision.cpu_likes_bf16.cache_clear()
+        assert precision.cpu_is_faster_in_bf16() is chosen
+    precision.cpu_is_faster_in_bf16.cache_clear()

@@ -10,7 +10,7 @@ from parley.models.parley import Parley
 from training.data.world.pictures import LABEL_SIZES
 from training.objectives.cells import CellsObjective
 from training.recipe import Schedule, stage
-from training.stages.world_data import StageData
+from training.stages.world_data import WorldData
 from training.trainer import Trainer
 
 SCHEDULE = Schedule(lr=1e-3, steps=2, batch=4, validate_every=100, mixture={"pictures": 100})
@@ -21,7 +21,7 @@ def trainer(tmp_path):
     row = stage("0.2")
     torch.manual_seed(0)
     model = Parley(preset("nano"), row.loads)
-    objective = CellsObjective(row, model, StageData(row, SCHEDULE, 0, None), 0)
+    objective = CellsObjective(row, model, WorldData(row, SCHEDULE, 0, None), 0)
     return Trainer(row, SCHEDULE, model, objective, tmp_path)
 
 

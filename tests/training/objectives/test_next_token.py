@@ -19,7 +19,7 @@ from training.data.world.world import LOOKUPS
 from training.objectives import next_token
 from training.objectives.next_token import NextTokenObjective
 from training.recipe import Schedule, stage
-from training.stages.world_data import WORD_VECTORS, StageData, repeats, slowly, sources, spoken
+from training.stages.world_data import WORD_DURATION, WorldData, repeats, slowly, sources, spoken
 
 TRAIN = World(0, "train")
 
@@ -31,7 +31,7 @@ def objective(tiny_config, tiny_tokenizer):
     torch.manual_seed(0)
     model = Parley(tiny_config, row.loads).eval()
     model.tokenizer = tiny_tokenizer
-    return NextTokenObjective(row, model, StageData(row, schedule, 0, tiny_tokenizer), 0)
+    return NextTokenObjective(row, model, WorldData(row, schedule, 0, tiny_tokenizer), 0)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_slow_text_says_the_same_in_as_many_words_as_speech_has_vectors():
     assert picture is sample.messages[0]["content"][0] and slow.messages[1] == sample.messages[1]
     runs = [(word, len(list(same))) for word, same in itertools.groupby(text["text"].split())]
     assert [word for word, _ in runs] == words_of(sample.messages[0]["content"][1]["text"])
-    assert all(WORD_VECTORS[0] <= length <= WORD_VECTORS[1] for _, length in runs)
+    assert all(WORD_DURATION[0] <= length <= WORD_DURATION[1] for _, length in runs)
 
 
 def test_repeats_say_what_was_asked():

@@ -6,13 +6,13 @@ from random import Random
 
 import pytest
 
-from training.data.records import text_of
+from training.data.sample import text_of
 from training.data.world import World
 from training.data.world.questions import PLAIN, SHAPE_AT
 from training.data.world.splits import belongs
-from training.data.world.world import HASTY_WEIGHTS
+from training.data.world.world import WORD_DROPOUT_WEIGHTS
 from training.recipe import STAGES
-from training.stages.world_data import LEFT_OUT, hasty, hurried, repeats, sources
+from training.stages.world_data import DROPPABLE, hasty, hurried, repeats, sources
 
 
 def test_every_source_of_the_recipe_makes_samples():
@@ -31,14 +31,14 @@ def test_haste_leaves_small_words_out_and_nothing_else():
         for word in said.split():
             left_out.remove(word)
         assert 1 <= len(left_out) <= 3
-        assert {word.strip(",") for word in left_out} <= set(LEFT_OUT)
+        assert {word.strip(",") for word in left_out} <= set(DROPPABLE)
     assert hurried("count stars.", Random(0)) == "count stars."
 
 
 @pytest.mark.parametrize("split", ["train", "heldout"])
 def test_haste_never_says_a_sentence_of_the_other_split(split):
     world = World(0, split)
-    pairs = [(hasty(world, i), world.single(i, HASTY_WEIGHTS)) for i in range(400)]
+    pairs = [(hasty(world, i), world.single(i, WORD_DROPOUT_WEIGHTS)) for i in range(400)]
     changed = [text_of(one.messages[0]) for one, other in pairs if one.messages != other.messages]
     assert len(set(changed)) > (100 if split == "train" else 5)  # of what is hurried, few fall to the smaller split
     assert all(belongs(text, split) for text in changed)

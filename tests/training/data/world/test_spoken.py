@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from training.data.records import parts, turn_states
+from training.data.sample import parts, turn_states
 from training.data.world import World, heldout
-from training.data.world.noise import SAMPLE_RATE, as_recorded, noise_clip
+from training.data.sample import SAMPLE_RATE
+from training.data.world.noise import as_recorded, noise_clip
 from training.data.world.questions import words_of
 from training.data.world.recogniser import Recogniser
 from training.data.world.speech import speaker
