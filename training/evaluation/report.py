@@ -50,7 +50,7 @@ def summary_lines(stages: list[Stage], manifests: dict[str, Manifest]) -> list[s
         "",
         f"- Stages done: {', '.join(stage.name for stage in stages)} of {len(recipe(first.config.name))}.",
         f"- Where: {'; '.join(devices)} a stage, {platform.machine()}.",
-        f"- How long: {total / 60:.0f} minutes, the sum of the stages' wall times; stages that ran side by side took less.",
+        f"- How long: {total / 60:.0f} minutes, summed over stages; some of them ran at the same time.",
         f"- Seed {first.data.get('seed', 0)}, code {', '.join(commits)}.",
         "",
     ]
