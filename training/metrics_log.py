@@ -16,7 +16,7 @@ class MetricsLog:
     Args:
         folder: of the stage's work files.
         on_metrics: called with (step, metrics).
-        keep: whether the lines that are there stay; a stage that starts anew leaves none.
+        keep: whether earlier lines are kept, as for a resumed stage.
     """
 
     def __init__(self, folder: Path, on_metrics: Callable[[int, dict], None], keep: bool) -> None:

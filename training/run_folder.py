@@ -39,4 +39,4 @@ def check_startable(run: Path, name: str, resume: bool) -> None:
     if is_done(run, name):
         raise ValueError(f"stage {name} is done in {run}; train it again with another --run")
     if not resume and (work_folder(run, name) / RESUME_FILE).exists():
-        raise ValueError(f"stage {name} was begun in {run}; --resume continues it, another --run starts anew")
+        raise ValueError(f"stage {name} was begun in {run}; --resume continues it, another --run starts again")

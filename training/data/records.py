@@ -148,41 +148,64 @@ def to_sample(record: Any, folder: str | Path = ".", need_files: bool = True) ->
     if not isinstance(record, dict):
         raise RecordError("not a record", f"a record is a JSON object, not {type(record).__name__}")
     folder, files, turns = Path(folder), media_of(record), conversation_of(record)
-    users = "\n".join(text for role, text in turns if role == "user")
-    marked = Counter(MARKERS[marker] for marker in MARKER_PATTERN.findall(users))
+    unmarked = check_markers(files, turns)
+    if need_files:
+        check_files(files, folder)
+    queues = {kind: iter(paths) for kind, paths in files.items()}
+    refusal = refused_turn(record, turns)
+    first = next(index for index, (role, _) in enumerate(turns) if role == "user")
+    messages: list[dict] = []
+    for index, (role, text) in enumerate(turns):
+        if role == "user":
+            content = [next_file(kind, queues, folder) for kind in (unmarked if index == first else ())]
+            content += split_markers(text, queues, folder)
+            if not content:
+                raise RecordError("empty question", f"turn {index} ({role}) has neither text nor media")
+            messages.append({"role": role, "content": content})
+        else:
+            messages.append(written_message(index, role, text, refused=index == refusal))
+    about = {"id": str(record["id"])} if "id" in record else {}
+    return Sample(messages, str(record.get("set", "records")), turn_states(messages)[-1], about)
+
+
+def check_markers(files: dict[str, list[str]], turns: list[tuple[str, str]]) -> list[str]:
+    """The kinds of media that have a file but no marker. Raises `RecordError` if markers and files differ otherwise."""
+    questions = "\n".join(text for role, text in turns if role == "user")
+    marked = Counter(MARKERS[marker] for marker in MARKER_PATTERN.findall(questions))
+    unmarked = []
     for kind, paths in files.items():
-        # LLaVA leaves the marker out where there is one picture: it belongs in front of the first question.
-        implied = marked[kind] == 0 and len(paths) == 1 and kind != "audio"
-        if marked[kind] != len(paths) and not implied:
+        # LLaVA leaves out the marker of a single picture, which belongs in front of the first question.
+        if marked[kind] == 0 and len(paths) == 1 and kind != "audio":
+            unmarked.append(kind)
+        elif marked[kind] != len(paths):
             raise RecordError(
                 "markers and files differ", f"{marked[kind]} <{kind}> markers for {len(paths)} {kind} files"
             )
+    return [kind for kind in ("image", "video") if kind in unmarked]
+
+
+def check_files(files: dict[str, list[str]], folder: Path) -> None:
+    """Raises `RecordError` if a file is missing."""
+    for kind, paths in files.items():
         for path in paths:
-            if need_files and not (folder / path).is_file():
+            if not (folder / path).is_file():
                 raise RecordError("missing file", f"{kind} file {folder / path} does not exist")
-    queues = {kind: iter(paths) for kind, paths in files.items()}
-    refusal = refused_turn(record, turns)
-    messages: list[dict] = []
-    for index, (role, text) in enumerate(turns):
-        if role != "user":
-            if MARKER_PATTERN.search(text):
-                raise RecordError("marker in an answer", f"turn {index} ({role}) holds a media marker")
-            message = {"role": role, "content": text}
-            if index == refusal:
-                message["state"] = "nothing"
-            elif not text.strip():
-                raise RecordError("empty answer", f"turn {index} ({role}) is empty and not marked by inserted_id")
-            messages.append(message)
-            continue
-        first = not any(message["role"] == "user" for message in messages)
-        lead = [{"type": kind, kind: str(folder / next(queues[kind]))} for kind in ("image", "video")
-                if first and files[kind] and marked[kind] == 0]  # fmt: skip
-        content = lead + split_markers(text, queues, folder)
-        if not content:
-            raise RecordError("empty question", f"turn {index} ({role}) has neither text nor media")
-        messages.append({"role": role, "content": content})
-    about = {"id": str(record["id"])} if "id" in record else {}
-    return Sample(messages, str(record.get("set", "records")), turn_states(messages)[-1], about)
+
+
+def written_message(index: int, role: str, text: str, refused: bool) -> dict:
+    """A message of the assistant or the system, which holds text alone."""
+    if MARKER_PATTERN.search(text):
+        raise RecordError("marker in an answer", f"turn {index} ({role}) holds a media marker")
+    if refused:
+        return {"role": role, "content": text, "state": "nothing"}
+    if not text.strip():
+        raise RecordError("empty answer", f"turn {index} ({role}) is empty and not marked by inserted_id")
+    return {"role": role, "content": text}
+
+
+def next_file(kind: str, queues: dict[str, Iterator[str]], folder: Path) -> dict:
+    """The next file of a kind as a message part."""
+    return {"type": kind, kind: str(folder / next(queues[kind]))}
 
 
 def split_markers(text: str, queues: dict[str, Iterator[str]], folder: Path) -> list[dict]:
@@ -194,7 +217,7 @@ def split_markers(text: str, queues: dict[str, Iterator[str]], folder: Path) -> 
             content.append({"type": "text", "text": piece})
         if match:
             kind, start = MARKERS[match.group()], match.end()
-            content.append({"type": kind, kind: str(folder / next(queues[kind]))})
+            content.append(next_file(kind, queues, folder))
     return content
 
 

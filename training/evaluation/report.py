@@ -26,7 +26,7 @@ def write_report(run: Path, path: Path | None = None) -> Path:
     return path
 
 
-def report_lines(beside: Path, run: Path, stages: list[Stage], manifests: dict[str, Manifest]) -> list[str]:
+def report_lines(folder: Path, run: Path, stages: list[Stage], manifests: dict[str, Manifest]) -> list[str]:
     if not stages:
         return ["# No stage is done yet"]
     notes = run / NOTES
@@ -36,7 +36,7 @@ def report_lines(beside: Path, run: Path, stages: list[Stage], manifests: dict[s
         *([*notes.read_text().splitlines(), ""] if notes.exists() else []),
         *stage_lines(stages, manifests),
         *data_lines(stages, manifests),
-        *curve_lines(beside, stages),
+        *curve_lines(folder, stages),
     ]
 
 
@@ -82,12 +82,12 @@ def data_lines(stages: list[Stage], manifests: dict[str, Manifest]) -> list[str]
     return [*lines, ""]
 
 
-def curve_lines(beside: Path, stages: list[Stage]) -> list[str]:
+def curve_lines(folder: Path, stages: list[Stage]) -> list[str]:
     """Links to the curves of the stages, in a run or in an exported folder."""
     lines = ["## Curves", ""]
     for stage in stages:
         for picture in (Path("work") / stage.name / "curves.png", Path("curves") / f"{stage.name}.png"):
-            if (beside / picture).exists():
+            if (folder / picture).exists():
                 lines += [f"![{stage.name} {stage.title}]({picture})", ""]
     return lines
 

@@ -40,7 +40,7 @@ def train(
     """
     check_trainable(preset, recipe(preset))
     if not resume and run.exists() and any(run.iterdir()):
-        raise ValueError(f"{run} holds a run already; --resume continues it, another --run starts anew")
+        raise ValueError(f"{run} holds a run already; --resume continues it, another --run starts again")
     run.mkdir(parents=True, exist_ok=True)
     launcher = Launcher(preset, run, seed, steps, jobs)
     try:

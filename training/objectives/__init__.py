@@ -5,6 +5,6 @@ batch(step) -> batch                     a pure function of (seed, step), on the
 needs_model                              optional: True if `batch` uses the model, which loader processes do not have
 loss(batch) -> (loss, metrics)           of a batch on the device: a scalar, and floats by name for the curves
 validate() -> metrics                    on held-out data, in inference mode, in a few seconds
-extra                                    optional: a module trained beside the parts and never kept
+extra                                    optional: a module trained with the parts and not kept
 adversary, adversary_loss(batch)         optional: a module with its own optimizer and loss, stepped before ours
 """

@@ -34,7 +34,7 @@ class SpectrogramDiscriminator(nn.Module):
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, list[Tensor]]:
         spectrum = torch.stft(waveform, self.n_fft, self.n_fft // 4, window=self.window, return_complex=True)
-        # The square root of the magnitude, so that quiet harmonics count beside loud ones.
+        # The square root of the magnitude, so that quiet harmonics count too.
         spectrum = spectrum / (spectrum.abs() + 1e-4).sqrt()
         x = torch.stack((spectrum.real, spectrum.imag), 1)
         features = []

@@ -19,7 +19,7 @@ from parley.models.parley import Parley
 from parley.models.vision import frames_to_pixels
 
 MAIN_DIRECTIONS = 28  # of the vision encoder's features, that a whitened layer reads
-POSITION_GAIN = 2.5  # how much larger it reads the directions that tell positions apart
+POSITION_GAIN = 2.5  # how much larger it reads the directions that differ between positions
 FIRST_LAYER_SCALE = 0.25  # so small that GELU is nearly linear and mixes nothing
 
 
@@ -43,7 +43,7 @@ def rescale_adapters(model: Parley, fresh: Collection[str], pictures: Sequence[I
 
 def whiten(layer: nn.Linear, features: Tensor) -> None:
     """Sets a first layer so that it reads the main directions of its input `features` [pictures, positions, width] at
-    one size, and those that tell positions apart at `POSITION_GAIN` times that size."""
+    one size, and those that differ between positions at `POSITION_GAIN` times that size."""
     flat = features.flatten(0, 1)
     mean = flat.mean(0)
     _, sizes, directions = torch.linalg.svd(flat - mean, full_matrices=False)

@@ -124,38 +124,51 @@ def build_objective(stage: Stage, share: Schedule, model: Parley, data: WorldDat
     """The objective of a stage; `share` is the schedule of one process. Its module is imported when it is needed."""
     match stage.objective:
         case "cells":
-            from training.data.world.pictures import LABEL_SIZES
-            from training.objectives.cells import CellsObjective
-
-            return CellsObjective(stage, model, data, seed, label_sizes=LABEL_SIZES)
+            return _cells(stage, model, data, seed)
         case "next_token":
             from training.objectives.next_token import NextTokenObjective
 
             return NextTokenObjective(stage, model, data, seed)
         case "ctc":
-            from training.data.world.transcribed import RecordedSentences
-            from training.objectives.ctc import CtcObjective
-
-            speech = RecordedSentences(seed, share.mixture)
-            return CtcObjective(stage, model, speech, seed, batch_size=share.batch)
+            return _ctc(stage, share, model, seed)
         case "codec":
-            from training.data.world.transcribed import CleanSentences
-            from training.objectives.codec import CodecObjective
-
-            speech = CleanSentences(seed, model.config.codec.sample_rate, answer_voice_or_any)
-            return CodecObjective(
-                stage, model, speech, seed, batch_size=share.batch, adversary_after=share.steps // 2
-            )  # fmt: skip
+            return _codec(stage, share, model, seed)
         case "speech_decoder":
-            from training.data.world.transcribed import AnswerClauses
-            from training.objectives.speech_decoder import SpeechDecoderObjective
-
-            speech = AnswerClauses(seed, model.config.codec.sample_rate, ANSWER)
-            return SpeechDecoderObjective(
-                stage, model, speech, seed, tokenizer=data.tokenizer, batch_size=share.batch,
-                pool=min(MAX_CLAUSES, share.steps * share.batch * world_size()),
-            )  # fmt: skip
+            return _speech_decoder(stage, share, model, data, seed)
     raise AssertionError(stage.objective)
+
+
+def _cells(stage: Stage, model: Parley, data: WorldData, seed: int):
+    from training.data.world.pictures import LABEL_SIZES
+    from training.objectives.cells import CellsObjective
+
+    return CellsObjective(stage, model, data, seed, label_sizes=LABEL_SIZES)
+
+
+def _ctc(stage: Stage, share: Schedule, model: Parley, seed: int):
+    from training.data.world.transcribed import RecordedSentences
+    from training.objectives.ctc import CtcObjective
+
+    return CtcObjective(stage, model, RecordedSentences(seed, share.mixture), seed, batch_size=share.batch)
+
+
+def _codec(stage: Stage, share: Schedule, model: Parley, seed: int):
+    from training.data.world.transcribed import CleanSentences
+    from training.objectives.codec import CodecObjective
+
+    speech = CleanSentences(seed, model.config.codec.sample_rate, answer_voice_or_any)
+    return CodecObjective(stage, model, speech, seed, batch_size=share.batch, adversary_after=share.steps // 2)
+
+
+def _speech_decoder(stage: Stage, share: Schedule, model: Parley, data: WorldData | RecordedData, seed: int):
+    from training.data.world.transcribed import AnswerClauses
+    from training.objectives.speech_decoder import SpeechDecoderObjective
+
+    speech = AnswerClauses(seed, model.config.codec.sample_rate, ANSWER)
+    pool = min(MAX_CLAUSES, share.steps * share.batch * world_size())
+    return SpeechDecoderObjective(
+        stage, model, speech, seed, tokenizer=data.tokenizer, batch_size=share.batch, pool=pool
+    )  # fmt: skip
 
 
 def stage_tokenizer(stage: Stage, config: ParleyConfig, run: Path, seed: int) -> Tokenizer | None:

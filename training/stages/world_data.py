@@ -113,7 +113,7 @@ def negative(world: World, index: int) -> Sample:
 
 
 def copies(world: World, index: int, turns: int = 4, plain: bool = False) -> Sample:
-    """Requests to say a text: later, asked by the speech prompt, the model writes what it hears in the same way."""
+    """Requests to say a text: later the speech prompt asks for a transcript in the same way."""
     rng = world.rng("repeats", index)
     texts = [
         shuffled_words(rng) if rng.random() < 0.4 else question(world.split, rng, plain=plain).text

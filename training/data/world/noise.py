@@ -74,7 +74,7 @@ def wind(count: int, rng: np.random.Generator) -> np.ndarray:
 CLIPS: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "white": white, "pink": pink, "hum": hum, "clicks": clicks, "wind": wind,
 }  # fmt: skip
-HELD_CLIPS = CLIPS | {"brown": brown, "beeps": beeps}  # evaluation adds two that training never hears
+HELD_CLIPS = CLIPS | {"brown": brown, "beeps": beeps}  # the held-out split has two more
 
 
 def noise_clip(split: str, rng: np.random.Generator) -> tuple[str, np.ndarray]:

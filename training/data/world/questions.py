@@ -27,10 +27,10 @@ BEFORE_QUESTION = ("", "tell me, ", "please tell me, ", "can you tell me, ")
 BEFORE_ORDER = ("tell me ", "please tell me ", "can you tell me ", "can you see ")
 
 
-def wordings_of(plain: tuple[str, ...], asked: tuple[str, ...], told: tuple[str, ...]) -> tuple[str, ...]:
-    """The `plain` wordings, then those of what is `asked` and `told` with each beginning in front."""
+def wordings_of(plain: tuple[str, ...], asked: tuple[str, ...], ordered: tuple[str, ...]) -> tuple[str, ...]:
+    """The `plain` wordings, then questions (`asked`) and requests (`ordered`) with each beginning in front."""
     questions = [before + text for before in BEFORE_QUESTION for text in asked]
-    orders = [before + text + ("?" if "can" in before else ".") for before in BEFORE_ORDER for text in told]
+    orders = [before + text + ("?" if "can" in before else ".") for before in BEFORE_ORDER for text in ordered]
     return tuple(dict.fromkeys((*plain, *questions, *orders)))
 
 
@@ -43,7 +43,7 @@ PROPERTY = wordings_of(
         "what {property} is {thing}?", "which {property} is {thing}?", "what is the {property} of {thing}?",
         "{thing} is what {property}?", "what {property} does {thing} have?", "which {property} does {thing} have?",
     ),
-    told=(
+    ordered=(
         "the {property} of {thing}", "what {property} {thing} is", "which {property} {thing} is",
         "what the {property} of {thing} is",
     ),
@@ -63,7 +63,7 @@ SHAPE_AT = wordings_of(
         "what can you see {place}?", "what shape do you see {place}?", "which shape do you see {place}?",
         "what shape can you see {place}?", "which shape can you see {place}?",
     ),
-    told=(
+    ordered=(
         "what is {place}", "what you see {place}", "the shape {place}", "what shape is {place}",
         "which shape is {place}", "what shape you see {place}", "which shape you see {place}",
     ),
@@ -82,7 +82,7 @@ COUNT = wordings_of(
         "how many {things} are there?", "how many {things} do you see?", "how many {things} can you see?",
         "how many {things} are in the picture?",
     ),
-    told=("how many {things} there are", "how many {things} you see", "how many {things} are in the picture"),
+    ordered=("how many {things} there are", "how many {things} you see", "how many {things} are in the picture"),
 )  # fmt: skip
 WHERE = (
     "where is {thing}?", "where do you see {thing}?", "tell me where {thing} is.",

@@ -37,7 +37,7 @@ def audio_part(utterance: Utterance) -> dict:
 
 
 def unaddressed_turn(split: str, voice: Voice, rng: random.Random) -> list[dict]:
-    """A turn that must not be answered: noise alone, or speech to somebody else."""
+    """A turn that must not be answered: noise alone, or speech to another person."""
     if rng.random() < 0.4:
         name, audio = noise_clip(split, np.random.default_rng(rng.getrandbits(64)))
         content = {"type": "audio", "audio": audio, "transcript": "", "noise": name}
@@ -66,14 +66,16 @@ def speak_questions(
         if message["role"] == "user":
             if messages and rng.random() < negatives:
                 messages += unaddressed_turn(split, voice, rng)
-            content = parts(message["content"])
-            if rng.random() < share:
-                content = [
-                    audio_part(say(part["text"], voice, rng)) if part["type"] == "text" else part for part in content
-                ]
-            message = {**message, "content": content}
+            message = speak(message, voice, rng) if rng.random() < share else message
         messages.append(message)
     if rng.random() < negatives:
         messages += unaddressed_turn(split, voice, rng)
     about = sample.about | {"voice": voice.name, "wpm": voice.wpm}
     return Sample(messages, sample.task, turn_states(messages)[-1], about)
+
+
+def speak(message: dict, voice: Voice, rng: random.Random) -> dict:
+    """The message, its text spoken."""
+    content = parts(message["content"])
+    spoken = [audio_part(say(part["text"], voice, rng)) if part["type"] == "text" else part for part in content]
+    return {**message, "content": spoken}

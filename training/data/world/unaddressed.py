@@ -1,4 +1,4 @@
-"""Speech that is not addressed to the model, which must not answer it: statements and talk to somebody else."""
+"""Speech that is not addressed to the model, which must not answer it: statements, and talk to another person."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-# Variants of American English, and four other accents. Left out: whispers, sound effects, and what nobody understands.
+# Variants of American English, and four other accents. Whispers, sound effects and unintelligible voices are left out.
 SEEN = (
     "en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland",
     *(f"en-us+{name}" for name in (
