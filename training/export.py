@@ -4,9 +4,9 @@ report and curves.
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 
 from parley.checkpoints.checkpoint import MANIFEST, Manifest, export
@@ -51,4 +51,8 @@ def copy_curves(run: Path, folder: Path, preset: str) -> None:
 
 
 if __name__ == "__main__":
-    print(table(export_run(Path(sys.argv[1]), Path(sys.argv[2]))))
+    parser = argparse.ArgumentParser(prog="python -m training.export", description="Export a finished run.")
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("out", type=Path, help="folder to write")
+    arguments = parser.parse_args()
+    print(table(export_run(arguments.run, arguments.out)))
