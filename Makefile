@@ -1,13 +1,20 @@
-# make demo   ask a spoken question about a picture and hear the answer
-# make up     start everything and stay; Ctrl-C or `make down` stops it
-# make test   install what the tests need and run them all
-# make clean  stop what runs and remove what the others made
+# make demo        ask a spoken question about a picture and hear the answer
+# make up          start everything and stay; Ctrl-C or `make down` stops it
+# make status      show what runs
+# make test        install what the tests need, check the style, run all tests
+# make lint        check the style only
+# make protos      write the Python stubs of the contracts anew
+# make lock        write requirements.lock anew; pins that still fit stay
+# make lock-check  check that the lock can be installed on every Python that Parley supports
+# make clean       stop what runs and remove what the others made
 #
-# TORCH_INDEX=URL   an index that carries the CPU build of torch, where the default one has the CUDA build
-# GPU=1             accept the CUDA build (several GB)
-# PYTHON=…          a Python 3.11, if it is not called python3.11
+# PYTHON=…         the Python to install into .venv with: 3.11 or newer
+# GPU=1, GPU=0     torch with CUDA, or for the CPU; by itself it follows the machine
+# TORCH_INDEX=URL  an index to take torch from
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# A name that is on the PATH may still not run (pyenv), so each is tried. The version that CI runs comes first.
+PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python install.py --torch-index "$(TORCH_INDEX)" --gpu "$(GPU)"
@@ -15,7 +22,7 @@ PINS := pyproject.toml requirements.lock install.py
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo up down status test protos lint clean
+.PHONY: demo up down status test lint protos lock lock-check clean
 
 demo: $(VENV)/.installed-serve
 	$(BIN)/parley demo
@@ -30,7 +37,7 @@ down:
 status:
 	@if [ -x $(BIN)/parley ]; then $(BIN)/parley status; else echo "nothing runs here"; exit 1; fi
 
-test: $(VENV)/.installed-test
+test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -q
 
 lint: $(VENV)/.installed-test
@@ -40,15 +47,29 @@ lint: $(VENV)/.installed-test
 protos: $(VENV)/.installed-test
 	PATH=$(CURDIR)/$(BIN):$$PATH protos/generate.sh
 
+# Torch pins its CUDA packages itself, and each of its builds needs others: they stay out of the lock.
+lock: $(VENV)/.installed-test
+	$(BIN)/uv pip compile -q --universal --fork-strategy fewest --all-extras --no-annotate \
+		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	sed -i -E '/^(nvidia-|cuda-|triton=)/d' requirements.lock
+
+lock-check: $(VENV)/.installed-test
+	@for version in 3.11 3.12 3.13; do \
+		echo "Python $$version"; \
+		$(BIN)/uv pip install -q --dry-run --only-binary=:all: --python-version $$version --python-platform linux \
+			--target $(VENV)/lock-check -r requirements.lock || exit 1; \
+	done
+
 $(VENV)/.installed-serve: $(VENV)/.created $(PINS)
 	$(INSTALL) serve
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.created $(PINS)
-	$(INSTALL) serve train test
+	$(INSTALL) test
 	@touch $@ $(VENV)/.installed-serve
 
 $(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "Parley needs Python 3.11 or newer; name one: make PYTHON=…" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 

@@ -1,9 +1,8 @@
-"""Installs Parley and its pinned dependencies into the Python that runs this, and never the CUDA stack by accident.
+"""Installs Parley and its pinned dependencies into the Python that runs this, with the build of torch that fits here.
 
-    python install.py [--torch-index URL] [--gpu 1] serve train test
+    python install.py [--torch-index URL] [--gpu 0|1] serve test
 
-Standard library only: it runs before anything is installed. Asks pip first what torch would bring; gigabytes of CUDA
-packages that nobody asked for are refused in one line.
+Standard library only: it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -11,21 +10,46 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 LOCK = ROOT / "requirements.lock"
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's own public index of CPU builds
+DRIVER_FILES = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"))
 CUDA = re.compile(r"^(nvidia-|cuda-|triton$)")
+DRY_RUN_PIP = (25, 3)  # from here on `pip install --dry-run` reads metadata; before, it downloads every wheel
+PIP_PIN = "pip==26.3"
 
 
 def pip(*arguments: str, capture: bool = False) -> str:
+    """Runs pip; exits where it fails. Returns its output if `capture`."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE if capture else None, text=True)
     if done.returncode != 0:
-        sys.exit(f"install: pip failed; its lines above say why ({' '.join(command[3:5])} …)")
+        sys.exit(f"install: pip failed; its lines above say why (pip {' '.join(arguments)})")
     return done.stdout or ""
+
+
+def say(message: str) -> None:
+    print(f"install: {message}", flush=True)
+
+
+def extras_table() -> dict[str, list[str]]:
+    """The extras of pyproject.toml."""
+    import tomllib  # not in a Python too old, which shall read so in one line
+
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+def with_included(names: set[str], table: dict[str, list[str]]) -> set[str]:
+    """The extras `names` and those that they include."""
+    lines = " ".join(line for name in names for line in table[name])
+    included = {name for group in re.findall(r"\bparley\[(.*?)\]", lines) for name in group.split(",")}
+    return names if included <= names else with_included(names | included, table)
 
 
 def torch_pin() -> str:
@@ -33,30 +57,79 @@ def torch_pin() -> str:
     return next(line for line in LOCK.read_text().splitlines() if line.startswith("torch=="))
 
 
-def cuda_packages(index: list[str]) -> list[str]:
-    """What of CUDA installing torch would bring."""
-    report = pip("install", "--dry-run", "-qq", "--report", "-", *index, torch_pin(), capture=True)
+def has_nvidia_driver() -> bool:
+    """Whether this machine has an NVIDIA driver."""
+    if any(path.exists() for path in DRIVER_FILES):
+        return True
+    tool = shutil.which("nvidia-smi")
+    try:
+        return tool is not None and subprocess.run([tool, "-L"], capture_output=True, timeout=30).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def update_pip() -> None:
+    """Replaces a pip that would download gigabytes to answer `cuda_packages`."""
+    installed = version("pip")
+    if tuple(int(part) for part in re.findall(r"\d+", installed)[:2]) < DRY_RUN_PIP:
+        say(f"pip {installed} is too old to ask it what torch needs; installing {PIP_PIN} here")
+        pip("install", "-qq", PIP_PIN)
+
+
+def cuda_packages() -> list[str]:
+    """The CUDA packages that torch from pip's own index would bring."""
+    update_pip()
+    report = pip("install", "--dry-run", "-qq", "--report", "-", torch_pin(), capture=True)
     names = (item["metadata"]["name"].lower() for item in json.loads(report)["install"])
     return sorted(name for name in names if CUDA.match(name))
 
 
-def main() -> None:
+def choose_torch_index(named: str, gpu: str) -> str:
+    """The index to take torch from; "" is pip's own.
+
+    `named`: the user's choice, if any. `gpu`: "1" takes the CUDA build, "0" the CPU build, "" follows the machine.
+    """
+    if named:
+        return named
+    if gpu == "1" or (gpu == "" and has_nvidia_driver()):
+        why = "GPU=1" if gpu else "there is an NVIDIA driver"
+        say(f"{why}: torch from pip's own index, several GB if with CUDA; GPU=0 takes the CPU build")
+        return ""
+    if not cuda_packages():
+        return ""
+    why = "GPU=0" if gpu else "no NVIDIA driver here"
+    say(f"{why}: torch for the CPU from {CPU_INDEX}; GPU=1 takes the CUDA build, TORCH_INDEX another index")
+    return CPU_INDEX
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("extras", nargs="*", help="of pyproject.toml: serve, train, test")
-    parser.add_argument("--torch-index", default="", help="an index with the CPU build of torch")
-    parser.add_argument("--gpu", default="", help="1: accept the CUDA build of torch")
-    options = parser.parse_args()
-    if sys.version_info[:2] != (3, 11):
-        sys.exit(f"install: Parley needs Python 3.11, this is {sys.version.split()[0]}; use make PYTHON=python3.11")
-    index = ["--extra-index-url", options.torch_index] if options.torch_index else []
-    if options.gpu in ("", "0") and (found := cuda_packages(index)):
-        sys.exit(
-            f"install: {torch_pin()} would bring the CUDA stack ({found[0]} and {len(found) - 1} more); "
-            "set TORCH_INDEX to an index with the CPU build, or GPU=1 to accept it"
-        )
+    parser.add_argument("extras", nargs="*", help="extras of pyproject.toml: gateway, model, serve, train, test")
+    parser.add_argument("--torch-index", default="", help="the index to take torch from")
+    parser.add_argument("--gpu", default="", choices=["", "0", "1"], help="1: torch with CUDA, 0: torch for the CPU")
+    return parser.parse_args(arguments)
+
+
+def check(extras: list[str], table: dict[str, list[str]]) -> None:
+    """Exits if an extra is not in pyproject.toml."""
+    if unknown := set(extras) - table.keys():
+        sys.exit(f"install: there is no extra {', '.join(sorted(unknown))}; there are {', '.join(table)}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    if sys.version_info < (3, 11):  # noqa: UP036 (an older Python may run this file)
+        found = sys.version.split()[0]
+        sys.exit(f"install: Parley needs Python 3.11 or newer, this is {found}; name another: make PYTHON=…")
+    table = extras_table()
+    check(options.extras, table)
+    has_torch = "model" in with_included(set(options.extras), table)
+    index = choose_torch_index(options.torch_index, options.gpu) if has_torch else ""
+    say("installing pinned packages; the first time this takes minutes")
+    if index:
+        pip("install", "-qq", "--no-deps", "--index-url", index, torch_pin())
     extras = f"[{','.join(options.extras)}]" if options.extras else ""
-    print("install: pinned packages, about 2 GB the first time; this takes minutes", flush=True)
-    pip("install", "-qq", *index, "-c", str(LOCK), "-e", f"{ROOT}{extras}")
+    pip("install", "-qq", "-c", str(LOCK), "-e", f"{ROOT}{extras}")
 
 
 if __name__ == "__main__":

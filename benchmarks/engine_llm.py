@@ -17,10 +17,11 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from benchmarks.engines import Result
 from benchmarks.measuring import percentile
+from parley.checkpoints import load_model
 from parley.models.language import StateHead
 from parley.models.parley import Parley
 from services.llm_core.engine import Engine
-from services.llm_core.prompts import Piece
+from services.llm_core.pieces import Piece
 from services.llm_core.requests import Token
 from services.llm_core.sampler import Sampling
 from services.llm_core.settings import LlmCoreSettings
@@ -31,7 +32,7 @@ ROUNDS = 3  # timed; the median counts
 
 def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     torch.set_num_threads(1)
-    model = Parley.load(checkpoint, ["language"])
+    model = load_model(checkpoint, ["language"])
     vocabulary = model.config.language.vocab_size
     generator = torch.Generator().manual_seed(0)
     prompts = torch.randint(1, vocabulary, (max(sizes), PROMPT), generator=generator).tolist()
@@ -44,7 +45,7 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
 
 
 def _always_speech(width: int) -> StateHead:
-    """A state head that never stays silent, so that every request writes its answer."""
+    """A state head that never says "nothing", so that every request gets an answer."""
     head = StateHead(width)
     torch.nn.init.zeros_(head.weight)
     head.bias.data.copy_(torch.tensor([1.0, 0.0, 0.0]))
@@ -54,16 +55,18 @@ def _always_speech(width: int) -> StateHead:
 async def _ours(model: Parley, prompts: list[list[int]], sizes: list[int]):
     """({batch: result}, the answers' ids)"""
     config = model.config.language
-    settings = LlmCoreSettings(max_sessions=max(sizes), max_queued=0, max_tokens=ANSWER, max_unread=2 * ANSWER)
+    settings = LlmCoreSettings(
+        num_slots=max(sizes), max_queued=0, max_tokens=ANSWER, max_unread=2 * ANSWER, device="cpu", threads=1
+    )
     head = _always_speech(config.hidden_size)
     engine = Engine(copy.deepcopy(model.language), head, config, model.tokenizer, frozenset(), None, settings)
     engine.start()
 
     async def ask(ids: list[int]) -> tuple[list[int], list[float]]:
-        turn = engine.open("", "", [Piece(ids)], Sampling(max_tokens=ANSWER))
-        turn.respond([])
+        request = engine.open("", "", [Piece(ids)], Sampling(max_tokens=ANSWER))
+        request.respond([])
         tokens, gaps, last = [], [], time.perf_counter()
-        async for event in turn.events():
+        async for event in request.events():
             if isinstance(event, Token):
                 now = time.perf_counter()
                 gaps.append(now - last)

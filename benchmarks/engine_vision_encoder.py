@@ -9,24 +9,23 @@ from pathlib import Path
 import torch
 
 from benchmarks.engines import Result
-from benchmarks.rounds import row, together
-from parley.models.parley import Parley
+from benchmarks.rounds import result, run_together
+from parley.checkpoints import load_model
 from services.vision_encoder.engine import Engine
 from services.vision_encoder.settings import VisionEncoderSettings
 
-PICTURES = 8  # each client sends
+PICTURES = 8  # sent by each client
 
 
 def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     torch.set_num_threads(1)
-    model = Parley.load(checkpoint, ["vision_encoder", "vision_adapter"])
+    model = load_model(checkpoint, ["vision_encoder", "vision_adapter"])
     side = model.config.vision.image_size
-    settings = VisionEncoderSettings(checkpoint=checkpoint, max_batch=max(sizes))
-    engine = Engine(model.vision_encoder, model.vision_adapter, settings)
+    engine = Engine(model.vision_encoder, model.vision_adapter, VisionEncoderSettings(max_batch=max(sizes)))
     engine.start()
     latencies: list[float] = []
 
-    async def look() -> None:
+    async def send_pictures() -> None:
         for _ in range(PICTURES):
             started = time.perf_counter()
             await engine.encode(torch.zeros(1, 3, side, side))
@@ -35,8 +34,8 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     results = []
     for size in sizes:
         latencies.clear()
-        seconds, _ = asyncio.run(together(look, size))
+        seconds, _ = asyncio.run(run_together(send_pictures, size))
         timed = latencies[size * PICTURES :]  # without the round that warms up
-        results.append(row("vision encoder", size, size * PICTURES / seconds, "pictures/s", timed, "a picture"))
+        results.append(result("vision encoder", size, size * PICTURES / seconds, "pictures/s", timed, "a picture"))
     engine.stop()
     return results

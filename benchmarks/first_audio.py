@@ -26,7 +26,7 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.measuring import machine, percentile, table, write_json
-from benchmarks.one_process import DirectClient, DirectServices, MemoryStore
+from benchmarks.one_process import DirectCalls, DirectClient, MemoryStore
 from benchmarks.published_order import PublishedOrder
 from benchmarks.workload import questions
 from cli.client import Answer, Client, Question
@@ -34,7 +34,7 @@ from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Sampling
 from services.local import memory
 from services.local.stack import LocalStack
-from training.data.world.noise import SAMPLE_RATE
+from training.data.sample import SAMPLE_RATE
 
 MAX_PAUSE = 1.0  # seconds between the turns of a session
 PARTS = ("speech_encoder", "first_token", "first_clause", "speech_decoder")
@@ -53,12 +53,12 @@ class Turn:
 async def converse(connect: Callable[[], Client], asked: argparse.Namespace, seed: int) -> list[Turn]:
     """One session after another, a turn each, as one user. The first is not counted: it warms up."""
     draw, spoken, done = random.Random(seed), list(islice(questions(seed), 1 + asked.turns)), []
-    configure = wire.Configure(
-        turn_detection=wire.Configure.TURN_DETECTION_MANUAL, sampling=Sampling(max_tokens=asked.max_tokens)
+    config = wire.SessionConfig(
+        turn_detection=wire.TURN_DETECTION_MANUAL, sampling=Sampling(max_tokens=asked.max_tokens)
     )
     for number, asked_aloud in enumerate(spoken):
         async with connect() as client:
-            await client.open(configure)
+            await client.open(config)
             await asyncio.sleep(draw.uniform(0, MAX_PAUSE))
             playing = Playing()
             question = Question(audio=asked_aloud.audio, images=[asked_aloud.picture], sample_rate=SAMPLE_RATE)
@@ -115,7 +115,7 @@ async def measure_services(asked: argparse.Namespace, address: str) -> list[dict
 
 
 async def measure_one_process(asked: argparse.Namespace) -> list[dict]:
-    direct, store, rows = DirectServices(asked.checkpoint), MemoryStore(), []
+    direct, store, rows = DirectCalls(asked.checkpoint), MemoryStore(), []
     await direct.start()
     for sessions in asked.sessions:
         taken = await together(sessions, lambda seed: converse(lambda: DirectClient(direct, store), asked, seed))
@@ -161,7 +161,7 @@ def services(asked: argparse.Namespace, facts: dict) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder, LocalStack(asked.checkpoint, Path(folder), 0, 0) as stack:
         rows = asyncio.run(measure_services(asked, stack.state.gateway))
         facts["startup_s"] = stack.state.startup_seconds
-        held = memory.by_process(stack.state.keeper_pid)
+        held = memory.by_process(stack.state.supervisor_pid)
         facts["memory_mb"] = {name: resident for name, (resident, _) in held.items()}
     return rows
 

@@ -1,4 +1,4 @@
-"""What every benchmark says beside its figures: percentiles with their counts, the machine, a table, a JSON file."""
+"""Shared by all benchmarks: percentiles, facts about the machine, a table, a JSON file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def machine() -> dict[str, object]:
-    """Where and beside what this ran."""
+    """Facts about the machine and its load."""
     import torch
 
     return {
@@ -27,7 +27,7 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "load_before": round(os.getloadavg()[0], 2),  # above 0: something else ran too
+        "load_before": round(os.getloadavg()[0], 2),  # above 0: other processes ran too
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
@@ -44,7 +44,7 @@ def _processor() -> str:
 
 
 def table(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> str:
-    """Rows as an aligned table that Markdown reads too."""
+    """Rows as an aligned table that is also valid Markdown."""
 
     def text(value: object) -> str:
         return (

@@ -1,21 +1,30 @@
-"""The same turn in one process: the gateway's turns over the four servicers, called directly.
+"""The same turn in one process: the gateway's conversations over the four servicers, called directly.
 
-No gRPC, no Ray Serve, no Redis, no second process: what is left out here is what the services cost.
+No gRPC, no Ray Serve, no Redis, no second process: what is left out here is what the services cost. `DirectCalls` and
+`MemoryStore` implement the gateway's own protocols (`upstream.calls.Calls`, `store.protocols.Store`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from pathlib import Path
+
+from services.gateway.store.protocols import Lease
 
 from cli.client import Client
 from protos.parley.v1 import conversation_pb2 as wire
-from services.gateway.conversation import Conversation
-from services.gateway.session import Lease, Session
+from protos.parley.v1.model_info_pb2 import DescribeRequest, ModelInfo
+from protos.parley.v1.vision_encoder_pb2 import EncodeVisionRequest, EncodeVisionResponse
+from services.gateway.api.grpc.inputs import handle
+from services.gateway.api.grpc.wire import config_changes, write_event
+from services.gateway.conversation.conversation import Conversation
+from services.gateway.events import Event
+from services.gateway.events.items import Item, Ref
+from services.gateway.events.session import Session, SessionConfig
 from services.gateway.settings import GatewaySettings
-from services.gateway.upstream import METHODS
+from services.gateway.upstream.calls import CallContext
 from services.registry import SERVICES
 from services.rpc.errors import ServiceError
 from services.rpc.server import freeze_loaded_objects
@@ -31,96 +40,159 @@ class Call:
         raise ServiceError(code, message)
 
 
-class DirectServices:
-    """In place of `Upstream`: the four servicers in this process, called as methods."""
+class DirectStream:
+    """Implements `upstream.calls.Stream`: the servicer's method, called in this process."""
+
+    def __init__(self, service: str, servicer, requests: AsyncGenerator, keep_open: bool):
+        self._outgoing: asyncio.Queue = asyncio.Queue()
+        self._sequence = 0
+        self._feeding = asyncio.create_task(self._feed(requests, keep_open))
+        self._answers = getattr(servicer, SERVICES[service].method)(self._requests(), Call())
+
+    async def send(self, request) -> None:
+        request.sequence = self._sequence
+        self._sequence += 1
+        self._outgoing.put_nowait(request)
+
+    async def _feed(self, requests: AsyncGenerator, keep_open: bool) -> None:
+        async with contextlib.aclosing(requests):
+            async for request in requests:
+                await self.send(request)
+        if not keep_open:
+            self._outgoing.put_nowait(None)
+
+    async def _requests(self) -> AsyncIterator:
+        while (request := await self._outgoing.get()) is not None:
+            yield request
+
+    def __aiter__(self) -> AsyncIterator:
+        return self._answers
+
+    async def close(self) -> None:
+        self._feeding.cancel()
+        await asyncio.wait({self._feeding})
+        await self._answers.aclose()
+
+
+class DirectCalls:
+    """Implements `upstream.calls.Calls` over the four servicers in this process."""
 
     def __init__(self, checkpoint: Path):
         self._servicers = {
-            name: spec.load_servicer()(spec.load_settings().model_copy(update={"checkpoint": checkpoint}))
-            for name, spec in SERVICES.items()
+            name: service.load_servicer()(service.load_settings().model_copy(update={"checkpoint": checkpoint}))
+            for name, service in SERVICES.items()
         }
+        self._descriptions: dict[str, ModelInfo] = {}
 
     async def start(self) -> None:
-        for servicer in self._servicers.values():
+        for name, servicer in self._servicers.items():
             await servicer.start()
+            self._descriptions[name] = await servicer.Describe(DescribeRequest(), Call())
         freeze_loaded_objects()  # as every process of a service does
 
     async def stop(self) -> None:
         for servicer in self._servicers.values():
             await servicer.stop()
 
-    async def weights(self, service: str) -> str:
-        return self._servicers[service].weights
+    async def describe(self, service: str) -> ModelInfo:
+        return self._descriptions[service]
+
+    async def encode_images(self, request: EncodeVisionRequest, timeout: float) -> EncodeVisionResponse:
+        return await self._servicers["vision_encoder"].Encode(request, Call())
 
     async def until_done(self, service: str, attempt):
         return await attempt()
 
-    async def encode(self, request, timeout: float):
-        return await self._servicers["vision"].Encode(request, Call())
-
     @contextlib.asynccontextmanager
-    async def stream(self, service: str, requests: AsyncIterator, **_):
-        answers = getattr(self._servicers[service], METHODS[service])(_numbered(requests), Call())
-        async with contextlib.aclosing(answers):
-            yield answers
-
-
-async def _numbered(requests: AsyncIterator) -> AsyncIterator:
-    sequence = 0
-    async for request in requests:
-        request.sequence = sequence
-        sequence += 1
-        yield request
+    async def stream(self, service: str, requests: AsyncGenerator, context: CallContext, keep_open: bool = False):
+        stream = DirectStream(service, self._servicers[service], requests, keep_open)
+        try:
+            yield stream
+        finally:
+            await stream.close()
 
 
 class MemoryStore:
-    """In place of `SessionStore`: one process, nothing to survive."""
+    """Implements `store.protocols.Store`: one process, nothing to survive, and no item is edited."""
 
     def __init__(self) -> None:
-        self._items: dict[str, list] = {}
-        self._embeddings: dict[str, bytes] = {}
+        self.sessions, self.items, self.leases = MemorySessions(), MemoryItems(), MemoryLeases()
+        self.events, self.embeddings = MemoryEvents(), MemoryEmbeddings()
 
-    async def create(self, config) -> Session:
-        session_id = f"session-{len(self._items)}"
-        self._items[session_id] = []
-        return Session(session_id, config, items=0)
 
-    async def history(self, session_id: str) -> list:
-        return list(self._items[session_id])
+class MemorySessions:
+    def __init__(self) -> None:
+        self._count = 0
 
-    async def append(self, lease: Lease, messages) -> None:
-        self._items[lease.session_id].extend(messages)
+    async def create(self, config: SessionConfig) -> Session:
+        self._count += 1
+        return Session(f"session-{self._count}", config)
 
-    async def report_heard(self, *_) -> None:
+    async def update(self, session_id: str, config: SessionConfig) -> None:
         pass
 
-    async def put_embedding(self, name: str, tensor: bytes) -> None:
-        self._embeddings[name] = tensor
 
-    async def embeddings(self, names) -> dict[str, bytes]:
-        return {name: self._embeddings[name] for name in names if name in self._embeddings}
+class MemoryItems:
+    def __init__(self) -> None:
+        self._items: dict[str, list[Item]] = {}  # by session
 
+    async def list(self, session_id: str) -> list[Item]:
+        return list(self._items.get(session_id, ()))
+
+    async def append(self, lease: Lease, items: Iterable[Item]) -> None:
+        self._items.setdefault(lease.session_id, []).extend(items)
+
+    async def set_played(self, session_id: str, item_id: str, samples: int) -> None:
+        pass
+
+
+class MemoryLeases:
     @contextlib.asynccontextmanager
     async def lease(self, session_id: str):
         yield Lease(session_id, "", asyncio.Event())
 
 
+class MemoryEvents:
+    async def begin(self, session_id: str) -> tuple[int, int]:
+        return 1, 0
+
+    async def append(self, session_id: str, epoch: int, events: Sequence[Event]) -> bool:
+        return True
+
+
+class MemoryEmbeddings:
+    def __init__(self) -> None:
+        self._kept: dict[Ref, bytes] = {}
+
+    async def find(self, weights: str, content_hash: str) -> Ref | None:
+        return next((ref for ref in self._kept if (ref.weights, ref.hash) == (weights, content_hash)), None)
+
+    async def put(self, ref: Ref, data: bytes) -> bool:
+        self._kept[ref] = data
+        return True
+
+    async def get(self, refs: Iterable[Ref]) -> dict[Ref, bytes]:
+        return {ref: self._kept[ref] for ref in refs if ref in self._kept}
+
+
 class DirectClient(Client):
     """A client of a `Conversation` in this process."""
 
-    def __init__(self, services: DirectServices, store: MemoryStore):
-        self._conversation = Conversation(store, services, GatewaySettings())
+    def __init__(self, calls: DirectCalls, store: MemoryStore):
+        settings = GatewaySettings()
+        self._conversation = Conversation(store, calls, settings.conversation, settings.media, settings.vad)
+        self._events = self._conversation.delivery.events()
 
     async def close(self) -> None:
         await self._conversation.abandon()
 
-    async def open(self, configure: wire.Configure) -> wire.SessionReady:
-        await self._conversation.configure(configure)
-        return (await self._conversation.outbox.next()).session
+    async def open(self, config: wire.SessionConfig, session_id: str = "") -> wire.SessionReady:
+        await self._conversation.open(session_id, config_changes(config))
+        return write_event(await anext(self._events)).session
 
     async def send(self, **event) -> None:
-        await self._conversation.handle(wire.ClientEvent(**event))
+        await handle(self._conversation, wire.ClientEvent(**event))
 
     async def events(self) -> AsyncIterator[wire.ServerEvent]:
-        while (event := await self._conversation.outbox.next()) is not None:
-            yield event
+        async for event in self._events:
+            yield write_event(event)

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parley.models.parley import Parley
+from parley.checkpoints import load_model
+from parley.media.messages import read_media
 from parley.text.clauses import split
 
 
@@ -30,7 +31,7 @@ class PublishedTurn:
 
 class PublishedOrder:
     def __init__(self, checkpoint: Path, max_tokens: int):
-        self._model = Parley.load(checkpoint)
+        self._model = load_model(checkpoint)
         self._max_tokens = max_tokens
         self._worker = ThreadPoolExecutor(1)  # one request at a time, as the published server
 
@@ -45,7 +46,7 @@ class PublishedOrder:
         model = self._model
         waveform = np.frombuffer(audio, "<i2").astype(np.float32) / 32768
         content = [{"type": "image", "image": picture}, {"type": "audio", "audio": waveform}]
-        messages = [{"role": "user", "content": content}]
+        messages = read_media([{"role": "user", "content": content}], model.config)
         reply = model.reply(messages, max_tokens=self._max_tokens, speak=False, always=True)
         text = time.monotonic() - asked
         pieces = [model.tokenizer.decode([token]) for token in reply.token_ids]

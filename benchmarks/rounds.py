@@ -1,4 +1,4 @@
-"""The same work by several at once, some rounds of it: how an engine's section is timed."""
+"""Rounds of the same work by several clients at once: how the section of an engine is timed."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from collections.abc import Awaitable, Callable
 from benchmarks.engines import Result
 from benchmarks.measuring import percentile
 
-ROUNDS = 3  # timed; the median counts
+ROUNDS = 3  # timed; the result is their median
 
 
-async def together(serve: Callable[[], Awaitable[None]], size: int) -> tuple[float, list[float]]:
+async def run_together(work: Callable[[], Awaitable[None]], size: int) -> tuple[float, list[float]]:
     """(Median seconds that `size` at once take, seconds that each of them took), after a round that warms up."""
 
     async def timed() -> float:
         started = time.perf_counter()
-        await serve()
+        await work()
         return time.perf_counter() - started
 
     rounds, latencies = [], []
-    for turn in range(1 + ROUNDS):
+    for number in range(1 + ROUNDS):
         started = time.perf_counter()
         taken = await asyncio.gather(*(timed() for _ in range(size)))
-        if turn:
+        if number:
             rounds.append(time.perf_counter() - started)
             latencies += taken
     return percentile(rounds, 0.5), latencies
 
 
-def row(engine: str, size: int, rate: float, unit: str, latencies: list[float], of: str, note: str = "") -> Result:
-    """A result whose percentiles are of `latencies`, seconds."""
+def result(engine: str, size: int, rate: float, unit: str, latencies: list[float], of: str, note: str = "") -> Result:
+    """A result whose percentiles are of `latencies`, in seconds."""
     p50, p95 = (1000 * percentile(latencies, share) for share in (0.5, 0.95))
     return Result(engine, size, rate, unit, p50, p95, of, len(latencies), note)

@@ -66,7 +66,7 @@ def ask(
     seed: Annotated[int, typer.Option(min=0, help="Of sampling; the same seed gives the same answer")] = 0,
     at_once: Annotated[bool, typer.Option("--at-once", help="Send sound at once, not as fast as it is spoken")] = False,
 ) -> None:
-    """Ask, and hear the answer: it is written to answer.wav, or where --out says.
+    """Ask, and get a spoken answer: it is written to answer.wav, or where --out says.
 
     \b
     parley ask --text "hello"
@@ -82,26 +82,27 @@ def ask(
     for question in questions[:1]:
         question.images = [read_file(path, "picture") for path in image]
         question.videos = [read_file(path, "video") for path in video]
-    configure = wire.Configure(
-        session_id=session,
-        turn_detection=wire.Configure.TURN_DETECTION_MANUAL,
+    config = wire.SessionConfig(
+        turn_detection=wire.TURN_DETECTION_MANUAL,
         input_sample_rate=SAMPLE_RATE,
-        instructions=instructions,
         sampling=Sampling(temperature=temperature, seed=seed),
         text_only=text_only,
     )
+    if instructions:  # else those of the session stay
+        config.instructions = instructions
     pictures = [] if questions else [(read_file(path, "picture"), "image") for path in image]
     pictures += [] if questions else [(read_file(path, "video"), "video") for path in video]
     typed = not questions
     patient = typed and sys.stdin.isatty()
     turns = from_terminal(pictures, at_once, patient) if typed else questions
-    asyncio.run(converse(address or running_gateway(), configure, turns, out, play, patient))
+    asyncio.run(converse(address or running_gateway(), config, turns, session, out, play, patient))
 
 
 async def converse(
     address: str,
-    configure: wire.Configure,
+    config: wire.SessionConfig,
     questions: Iterable[Question],
+    session_id: str = "",
     out: Path | None = None,
     play: bool = False,
     patient: bool = False,
@@ -113,7 +114,7 @@ async def converse(
     """
     async with Client(address) as client:
         try:
-            await client.open(configure)
+            await client.open(config, session_id)
             for number, question in enumerate(questions, 1):
                 answer = await client.ask(question, show_progress)
                 print_answer(answer)
@@ -152,7 +153,7 @@ def running_gateway() -> str:
 
 
 def read_question(path: Path) -> bytes:
-    """A sound file → raw samples at `SAMPLE_RATE`. Raises `ValueError` for what cannot be heard."""
+    """A sound file → raw samples at `SAMPLE_RATE`. Raises `ValueError` for what is no sound."""
     try:
         return to_pcm16(read_audio(path, SAMPLE_RATE, max_seconds=MAX_AUDIO_SECONDS)).tobytes()
     except FileNotFoundError as error:
@@ -198,8 +199,8 @@ def show_progress(event: wire.ServerEvent) -> None:
     """On a terminal, the answer appears while it is spoken."""
     if not sys.stdout.isatty():
         return
-    if event.WhichOneof("event") == "heard" and not event.heard.final:
-        typer.echo(f"\r… {event.heard.text}", nl=False)
+    if event.WhichOneof("event") == "transcript" and not event.transcript.final:
+        typer.echo(f"\r… {event.transcript.text}", nl=False)
     if event.WhichOneof("event") == "text":
         typer.echo(event.text.text, nl=False)
 
@@ -207,8 +208,8 @@ def show_progress(event: wire.ServerEvent) -> None:
 def print_answer(answer: Answer) -> None:
     if sys.stdout.isatty():
         typer.echo("\r\033[K", nl=False)
-    if answer.heard:
-        typer.echo(f"heard      {answer.heard}")
+    if answer.transcript:
+        typer.echo(f"transcript {answer.transcript}")
     if answer.state:
         typer.echo(f"state      {answer.state} ({answer.probability:.0%})")
     if answer.text:

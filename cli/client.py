@@ -14,6 +14,7 @@ import grpc
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.conversation_pb2_grpc import ConversationStub
 from protos.parley.v1.language_model_pb2 import State
+from protos.parley.v1.usage_pb2 import FinishReason, Usage
 
 MAX_MESSAGE_BYTES = 64 << 20
 
@@ -36,18 +37,24 @@ class Answer:
     """What came back. Times are seconds at this client, from the end of the question."""
 
     turn_id: str = ""
-    heard: str = ""
+    transcript: str = ""
     state: str = ""  # speech, text, nothing
     probability: float = 0.0  # of the state
     text: str = ""
     kept: str = ""  # of the text, as the session's history has it
     audio: bytes = b""  # 16-bit little-endian mono
     sample_rate: int = 0
-    reason: str = ""  # complete, cancelled, nothing, failed
+    finish_reason: str = ""  # stop, length, nothing, cancelled, failed
+    usage: Usage = field(default_factory=Usage)
     error: wire.ErrorEvent | None = None
     latency: wire.Latency = field(default_factory=wire.Latency)  # as the gateway measured it
     first_audio: float = 0.0
     total: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """It came to its end, or to its longest."""
+        return self.finish_reason in ("stop", "length")
 
     @property
     def audio_seconds(self) -> float:
@@ -58,7 +65,7 @@ class Client:
     """One conversation.
 
     async with Client("127.0.0.1:50051") as client:
-        ready = await client.open(wire.Configure(...))
+        ready = await client.open(wire.SessionConfig(...))
         answer = await client.ask(Question(text="hello"))
     """
 
@@ -85,13 +92,13 @@ class Client:
         await self._channel.close()
 
     def start(self) -> None:
-        """Opens the stream; the gateway waits for `configure`."""
+        """Opens the stream; the gateway waits for `open`."""
         self._call = ConversationStub(self._channel).Converse()
 
-    async def open(self, configure: wire.Configure) -> wire.SessionReady:
-        """Raises `grpc.RpcError` where the gateway refuses."""
+    async def open(self, config: wire.SessionConfig, session_id: str = "") -> wire.SessionReady:
+        """`session_id`: of a session to go on with. Raises `grpc.RpcError` where the gateway refuses."""
         self.start()
-        await self.send(configure=configure)
+        await self.send(open=wire.OpenSession(session_id=session_id, config=config))
         event = await anext(self.events())
         assert event.WhichOneof("event") == "session", event
         self.session_id = event.session.session_id
@@ -102,9 +109,6 @@ class Client:
         """One event, as `send(text="hello", question_id="1")`. A stream that has ended is found by `events`."""
         with contextlib.suppress(asyncio.InvalidStateError, grpc.RpcError):
             await self._call.write(wire.ClientEvent(**event))
-
-    async def done_sending(self) -> None:
-        await self._call.done_writing()
 
     async def events(self) -> AsyncIterator[wire.ServerEvent]:
         """What the gateway says. Raises `grpc.RpcError` for how the stream ended, unless well."""
@@ -139,7 +143,7 @@ class Client:
                 await self.send(cancel=wire.CancelTurn())
         finally:
             sending.cancel()
-        if answer.audio and answer.reason == "complete":
+        if answer.audio and answer.complete:
             await self.send(played=wire.Played(turn_id=answer.turn_id, samples=len(answer.audio) // 2))
         return answer
 
@@ -170,8 +174,8 @@ class Client:
         """Adds an event to the answer. True where it is over."""
         answer.turn_id = event.turn_id or answer.turn_id
         match event.WhichOneof("event"):
-            case "heard":
-                answer.heard = event.heard.text
+            case "transcript":
+                answer.transcript = event.transcript.text
             case "state":
                 answer.state = State.Name(event.state.state).removeprefix("STATE_").lower()
                 answer.probability = max(event.state.probabilities, default=0.0)
@@ -184,7 +188,9 @@ class Client:
             case "error":
                 answer.error = answer.error or event.error  # the first is the cause; `done` follows
             case "done":
-                answer.reason = wire.TurnDone.Reason.Name(event.done.reason).removeprefix("REASON_").lower()
+                reason = FinishReason.Name(event.done.finish_reason)
+                answer.finish_reason = reason.removeprefix("FINISH_REASON_").lower()
+                answer.usage = event.done.usage
                 answer.kept = event.done.text
                 answer.latency = event.done.latency
                 answer.total = time.monotonic() - asked

@@ -1,4 +1,4 @@
-"""`parley demo`: the whole of it once. Starts a stack of its own, asks the bundled question, stops everything."""
+"""`parley demo`: starts a stack of its own, asks the bundled question about the bundled picture, stops the stack."""
 
 from __future__ import annotations
 
@@ -30,23 +30,21 @@ def demo(
 ) -> None:
     """Start the four services and the gateway on free ports, ask aloud about a picture, write the spoken answer, stop.
 
-    Shows what was heard, the answer, whether it was a question at all, and where the time went.
+    Prints the transcript of the question, the answer, the state (speech to answer, or not) and the latency by part.
     """
     if not QUESTION.is_file():
         raise ValueError(f"there is no {QUESTION} here: `parley demo` runs in the folder of the repository")
     question = Question(audio=ask.read_question(QUESTION), images=[ask.read_file(PICTURE, "picture")])
-    configure = wire.Configure(turn_detection=wire.Configure.TURN_DETECTION_MANUAL, input_sample_rate=ask.SAMPLE_RATE)
+    config = wire.SessionConfig(turn_detection=wire.TURN_DETECTION_MANUAL, input_sample_rate=ask.SAMPLE_RATE)
     stack = LocalStack(checkpoint, directory=state.DIRECTORY / "demo", port=0, http_port=0)
     with foreground(stack):
         try:
             typer.echo(f"starting Parley with {checkpoint}")
             running = stack.start(lambda text: typer.echo(f"  {text} …"))
-            resident, share = memory.by_process(running.keeper_pid)["total"]
-            typer.echo(
-                f"ready in {running.startup_seconds:.0f} s; {resident / 1000:.1f} GB resident, {share / 1000:.1f} own"
-            )
+            _, share = memory.by_process(running.supervisor_pid)["total"]
+            typer.echo(f"ready in {running.startup_seconds:.0f} s; uses {share / 1000:.1f} GB of memory")
             typer.echo(f"\nasking {QUESTION} about {PICTURE}")
-            asyncio.run(ask.converse(running.gateway, configure, [question], out))
+            asyncio.run(ask.converse(running.gateway, config, [question], out=out))
             typer.echo("\nstopping …")
         except KeyboardInterrupt:
             typer.echo("\nstopping …")

@@ -1,4 +1,4 @@
-"""`parley down`: stops the stack of this folder."""
+"""`parley down`: stops the stack that runs in this folder."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def import_checkpoint(
     ] = False,
 ) -> None:
     """Import weights in the published VITA-1.5 layout. They are for research only."""
-    from parley.checkpoints.checkpoint import CheckpointError
+    from parley.checkpoints import CheckpointError
     from parley.checkpoints.importers.vita15 import LICENCE, import_published
 
     expected = folder / "expected.safetensors"

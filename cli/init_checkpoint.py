@@ -19,7 +19,7 @@ def init_checkpoint(
     seed: Annotated[int, typer.Option(help="Of the fresh weights")] = 0,
 ) -> None:
     """Start a model from Qwen2.5 and InternViT folders; all other parts are fresh."""
-    from parley.checkpoints.importers.pretrained import init_pretrained
+    from parley.checkpoints.importers.qwen_internvit import init_pretrained
 
     manifest = init_pretrained(model, llm, vision, out, seed)
     sizes = manifest.config

@@ -1,8 +1,8 @@
 """`parley`, the command line. A command's module is imported when that command is called, so `--help` is instant.
 
-A command lives in `cli/<module>.py` as `app`, a `typer.Typer` of one command (or of several, like `data`). It raises
-`ValueError` or `CommandError` for what its user can mend; the message becomes the one line that is shown. So does an
-`OSError` that names a file: no room, no permission, no such folder.
+A command is `app` in `cli/<module>.py`: a `typer.Typer` of one command (or of several, like `data`). It raises
+`ValueError` or `CommandError` for a mistake that its user can correct; the message is printed as one line. The same
+happens to an `OSError` that names a file: no space, no permission, no such folder.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typer.core import TyperGroup
 
 from cli.errors import CommandError
 
-# Name → module, and what it does in one line.
+# Name → module, one line of help.
 COMMANDS = {
-    "up": ("cli.up", "Start everything on this machine and stay until Ctrl-C"),
-    "down": ("cli.down", "Stop what `up` started here"),
-    "status": ("cli.status", "Show what runs, where, and how much memory it takes"),
+    "up": ("cli.up", "Start the services and the gateway on this machine; stop them on Ctrl-C"),
+    "down": ("cli.down", "Stop what `up` started in this folder"),
+    "status": ("cli.status", "Show what runs, its addresses, health and memory"),
     "ask": ("cli.ask", "Ask by voice or in writing, about a picture or a video, and hear the answer"),
     "demo": ("cli.demo", "Start, ask the bundled question about the bundled picture, stop"),
     "train": ("cli.train", "Train a model by the recipe: all stages or one"),
@@ -53,7 +53,8 @@ app = typer.Typer(cls=LazyGroup, rich_markup_mode=None, no_args_is_help=True, ad
 def parley() -> None:
     """See, hear and answer aloud: train a VITA-1.5-like model, run it, talk to it.
 
-    New here?  `parley up` in one terminal, `parley ask --text "hello"` in another. COMMAND --help tells more of each.
+    New here? Run `parley demo`; or `parley up` in one terminal and `parley ask --text "hello"` in another.
+    `parley COMMAND --help` explains a command and its options.
     """
 
 

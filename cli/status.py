@@ -1,4 +1,4 @@
-"""`parley status`: what runs, where, and its memory."""
+"""`parley status`: which stack runs in this folder, its addresses, health and memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def health(address: str, page: str) -> str:
     except urllib.error.HTTPError as error:
         said = error.read().decode(errors="replace")
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            said = f"misses {', '.join(json.loads(said)['missing'])}"
+            said = f"missing: {', '.join(json.loads(said)['missing'])}"
         return f"HTTP {error.code}, {said}"
     except urllib.error.URLError as error:
         return str(error.reason)
@@ -34,7 +34,11 @@ def health(address: str, page: str) -> str:
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON")] = False) -> None:
-    """Show the stack of this folder: addresses, health, resident memory by process. Exit status 1 if none is ready."""
+    """Show the stack that runs in this folder: addresses, health, memory of each process.
+
+    `resident` counts memory that processes share in each of them, `share` divides it among them. The exit status is 1
+    if nothing runs or it is not ready.
+    """
     running = state.read()
     if running is None or not running.alive:
         raise CommandError("nothing runs here; start it with `parley up`")
@@ -49,7 +53,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print it as JSO
             "gateway": health(running.http, "/readyz"),
             "services": health(running.serve_http, "/-/healthz"),
         },
-        "memory_mb": memory.by_process(running.keeper_pid),
+        "memory_mb": memory.by_process(running.supervisor_pid),
     }
     if as_json:
         typer.echo(json.dumps(report, indent=1))
@@ -58,8 +62,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print it as JSO
         for name in ("gateway", "http", "services", "checkpoint"):
             typer.echo(f"{name:11} {report[name]}")
         typer.echo(f"{'health':11} gateway {report['health']['gateway']}, services {report['health']['services']}")
-        typer.echo(f"{'memory':11} resident / own share, MB")
+        typer.echo(f"{'memory':11} {'MB':32} resident   share")
         for name, (resident, share) in report["memory_mb"].items():
-            typer.echo(f"{'':11} {name:32} {resident:7.0f} {share:7.0f}")
+            typer.echo(f"{'':11} {name:32} {resident:8.0f} {share:7.0f}")
     if not running.ready or set(report["health"].values()) != {"ok"}:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`parley up`: the whole stack, in the foreground."""
+"""`parley up`: runs the whole stack in the foreground."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import typer
 
 from cli.errors import CommandError
 from services.local.stack import GATEWAY_PORT, HTTP_PORT, LocalStack, foreground
+from services.local.state import StackState
 from services.local.supervisor import StackError
+from services.registry import SERVICES
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -26,8 +28,8 @@ Redis = Annotated[
     str,
     typer.Option(
         envvar="REDIS_URL",
-        help="URL of a Redis for the sessions; else an embedded Valkey. One with a password is safer in the variable: "
-        "arguments are in the list of processes",
+        help="URL of a Redis for the sessions; by default an embedded Valkey is started. Put a URL with a password "
+        "into the variable: arguments are visible in the list of processes",
     ),
 ]
 
@@ -39,20 +41,16 @@ def up(
     http_port: HttpPort = HTTP_PORT,
     redis_url: Redis = "",
 ) -> None:
-    """Start the four services, the gateway and a store for sessions; print where they are; stop all on Ctrl-C.
+    """Start the four services, the gateway and a store for sessions; print their addresses; stop all of it on Ctrl-C.
 
-    What runs is written to .parley/ in this folder; `parley down`, `status` and `ask` find it there. Settings of the
-    services come from the environment: docs/serving.md.
+    The addresses are also written to .parley/ in this folder, where `parley down`, `status` and `ask` find them.
+    The services are configured by environment variables: see docs/serving.md.
     """
     stack = LocalStack(checkpoint, port=port, http_port=http_port, redis_url=redis_url)
     with foreground(stack):
         try:
             state = stack.start(lambda text: typer.echo(f"  {text} …"))
-            typer.echo(f"gateway   {state.gateway}  (gRPC, parley.v1.Conversation)")
-            typer.echo(f"health    http://{state.http}/healthz  /readyz  /metrics")
-            typer.echo(f"services  {state.services}  (gRPC, metadata application: vision | speech | language | voice)")
-            typer.echo(f"sessions  {without_password(state.redis_url)}")
-            typer.echo(f"logs      {stack.directory / 'logs'}")
+            print_addresses(state, stack.directory / "logs")
             typer.echo(f"ready in {state.startup_seconds:.0f} s; stop with Ctrl-C or `parley down` (pid {os.getpid()})")
             stack.wait(lambda text: typer.echo(f"  {text} …"))
             typer.echo("stopped")
@@ -62,6 +60,14 @@ def up(
             raise CommandError(str(error)) from None
 
 
+def print_addresses(state: StackState, logs: Path) -> None:
+    typer.echo(f"gateway   {state.gateway}  (gRPC, parley.v1.Conversation)")
+    typer.echo(f"health    http://{state.http}/healthz  /readyz  /metrics")
+    typer.echo(f"services  {state.services}  (gRPC, metadata application: {' | '.join(SERVICES)})")
+    typer.echo(f"sessions  {without_password(state.redis_url)}")
+    typer.echo(f"logs      {logs}")
+
+
 def without_password(url: str) -> str:
-    """A Redis URL that may be shown: who logs in, and with what, is left out."""
+    """A Redis URL that may be shown: without user name and password."""
     return re.sub(r"(password=)[^&]*", r"\1…", re.sub(r"//.*@", "//…@", url))

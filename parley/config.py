@@ -3,8 +3,8 @@
 Notable points:
 - One `ParleyConfig` describes a whole model; each part reads only its own branch.
 - Two presets: `nano` (trains on two CPU cores) and `vita-7b` (the sizes of the VITA-1.5 paper).
-- A checkpoint carries its config, so an imported model may have any sizes: nothing below is assumed elsewhere.
-- Where `nano` computes differently from the published model, the difference is a choice here, never a fork of the code.
+- A checkpoint holds its config, so an imported model may have any sizes.
+- Where `nano` computes differently from the published model, the difference is a field here.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ PARTS = (
     "vision_encoder",  # InternViT; pictures → patch features
     "vision_adapter",  # MLP; patch features → language width
     "speech_encoder",  # convolutions + Transformer; filter bank → frames
-    "ctc_head",  # frames → words; trains the encoder (2.1a) and writes what was heard
+    "ctc_head",  # frames → letters and words; trains the encoder (2.1a) and writes the transcript
     "speech_adapter",  # convolution; frames → language width
-    "speech_prompt",  # learned vectors in front of speech
+    "speech_prompt",  # learned embeddings in front of speech
     "language",  # Qwen2
     "state_head",  # what is being asked: speech, text or nothing
     "speech_decoder",  # NAR + AR; text embeddings → codec tokens
-    "codec_encoder",  # waveform → codec tokens and voice tokens; training only
+    "codec_encoder",  # waveform → codec tokens and speaker tokens; training only
     "codec_decoder",  # codebooks + generator; codec tokens → waveform
 )
 
@@ -62,7 +62,7 @@ class VisionConfig(Config):
 
 
 class SpeechConfig(Config):
-    """Filter bank, ×4 subsampling, Transformer encoder, ×2 adapter and prompt vectors (paper 2.1)."""
+    """Filter bank, ×4 subsampling, Transformer encoder, ×2 adapter and prompt embeddings (paper 2.1)."""
 
     sample_rate: int = 16_000  # Hz
     num_mel_bins: int = 80
@@ -85,7 +85,7 @@ class SpeechConfig(Config):
     adapter_kernel: int = 5
     adapter_norm: Literal["batch", "layer"] = "batch"
     adapter_activation: Literal["relu", "gelu"] = "relu"
-    num_prompt_vectors: int = 5
+    num_prompt_embeddings: int = 5
     ctc_alphabet: str = ""  # letters of what the CTC head writes, a space first; "" means no head
     ctc_words: tuple[str, ...] = ()  # words it writes whole; it spells all others
 
@@ -102,7 +102,7 @@ class ChatFormat(Config):
 
 
 class LanguageConfig(Config):
-    """Qwen2, unmodified, plus how it is spoken to and how it tells the state (paper 2.1, 2.3)."""
+    """Qwen2, unmodified, plus its chat format and how it gives the state (paper 2.1, 2.3)."""
 
     vocab_size: int
     hidden_size: int
@@ -115,7 +115,7 @@ class LanguageConfig(Config):
     rms_norm_eps: float = 1e-6
     tie_word_embeddings: bool = False
     chat: ChatFormat = ChatFormat()
-    # `head`: a classifier on the output where an answer opens. `tokens`: the answer's first token says the state.
+    # `head`: a classifier on the output where an answer opens. `tokens`: the answer's first token is the state.
     state: Literal["head", "tokens"] = "head"
     state_tokens: tuple[str, str, str] = ("☞", "☜", "☟")  # speech, text, nothing; used with `tokens`
 
@@ -132,12 +132,12 @@ class SpeechDecoderConfig(Config):
     rope_theta: float = 10_000.0
     rms_norm_eps: float = 1e-6
     dropout: float = 0.0
-    # `plain`: positions count vectors and tokens on, as published. `expected_time`: a text vector stands at the time it
-    # is expected to be spoken and codec token t at t, so that the AR decoder learns the alignment at once.
+    # `plain`: vectors and tokens are counted, as published. `expected_time`: a text vector has the position of the
+    # frame at which its token should begin, codec token t position t: the AR decoder need not learn the alignment.
     position: Literal["plain", "expected_time"] = "plain"
     top_k: int = 2  # of sampling; 1 means greedy
     chunk_tokens: int = 40  # codec tokens decoded at a time when streaming
-    overlap_tokens: int = 10  # on each side of a chunk, so that no seam is heard
+    overlap_tokens: int = 10  # on each side of a chunk, so that no seam is audible
 
     @property
     def bos(self) -> int:
@@ -171,13 +171,13 @@ class IstftCodecConfig(Config):
     num_mel_bins: int = 80
     n_fft: int = 600  # of the inverse-STFT head
     frames_per_token: int = 4  # the head's hop is hop_length / frames_per_token
-    num_voice_tokens: int = 4  # utterance-level tokens that carry the voice
-    voice_codes: int = 64  # codebook size of each
-    default_voice: tuple[int, ...] = ()  # the voice spoken with when none is asked for
+    num_speaker_tokens: int = 4  # utterance-level tokens that carry the speaker
+    speaker_codes: int = 64  # codebook size of each
+    default_speaker: tuple[int, ...] = ()  # used where a request names none
 
 
 class HifiganCodecConfig(Config):
-    """TiCodec as published: a convolutional encoder and a HiFi-GAN generator, with utterance-level voice tokens."""
+    """TiCodec as published: a convolutional encoder and a HiFi-GAN generator, with utterance-level speaker tokens."""
 
     kind: Literal["hifigan"] = "hifigan"
     sample_rate: int = 24_000
@@ -190,10 +190,10 @@ class HifiganCodecConfig(Config):
     resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     num_code_groups: int = 1
     num_residual_layers: int = 1
-    num_voice_tokens: int = 8
-    voice_codes: int = 1024
+    num_speaker_tokens: int = 8
+    speaker_codes: int = 1024
     global_feature_conv: tuple[int, int, int, int, int] = (128, 64, 128, 3, 1)  # in, hidden, out, kernel, stride
-    default_voice: tuple[int, ...] = ()
+    default_speaker: tuple[int, ...] = ()
 
     @property
     def hop_length(self) -> int:
@@ -235,7 +235,7 @@ NANO = ParleyConfig(
     speech=SpeechConfig(
         conv_channels=48, hidden_size=192, num_layers=4, num_heads=4, intermediate_size=768,
         position="rotary", conv_kernel=15, dropout=0.0, chunk_size=8, left_chunks=16, dynamic_chunks=True,
-        adapter_kernel=3, adapter_norm="layer", adapter_activation="gelu", num_prompt_vectors=2,
+        adapter_kernel=3, adapter_norm="layer", adapter_activation="gelu", num_prompt_embeddings=2,
         ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'",
     ),
     language=LanguageConfig(

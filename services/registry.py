@@ -1,7 +1,7 @@
-"""THE table of services: what each is called everywhere, where its pieces are, and how it is configured.
+"""The only table of services: their names, the modules that implement them, and how they are configured.
 
 A service's name is its folder, its Serve application, the `application` metadata of its calls and its label in metrics
-and logs. Pieces are import paths, so that naming a service loads nothing of it.
+and logs. Classes are given as import paths, so that importing this table loads no service.
 """
 
 from __future__ import annotations

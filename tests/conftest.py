@@ -8,6 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from parley.checkpoints import save_stage
 from parley.config import (
     ChatFormat,
     IstftCodecConfig,
@@ -58,7 +59,7 @@ def tiny_config() -> ParleyConfig:
         speech=SpeechConfig(
             conv_channels=8, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64,
             position="rotary", conv_kernel=5, dropout=0.0, chunk_size=4, left_chunks=4, dynamic_chunks=True,
-            adapter_kernel=3, adapter_norm="layer", adapter_activation="gelu", num_prompt_vectors=2,
+            adapter_kernel=3, adapter_norm="layer", adapter_activation="gelu", num_prompt_embeddings=2,
             ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'",
         ),
         language=LanguageConfig(
@@ -75,7 +76,7 @@ def tiny_config() -> ParleyConfig:
         ),
         codec=IstftCodecConfig(
             num_codes=64, code_dim=8, encoder_channels=16, encoder_layers=1, decoder_channels=16, decoder_layers=1,
-            num_mel_bins=40, num_voice_tokens=2, voice_codes=8, default_voice=(1, 2),
+            num_mel_bins=40, num_speaker_tokens=2, speaker_codes=8, default_speaker=(1, 2),
         ),
     )  # fmt: skip
 
@@ -105,7 +106,7 @@ def random_model(config: ParleyConfig, tokenizer: Tokenizer) -> Parley:
         if not config.language.tie_word_embeddings:
             model.language.lm_head.weight[special] = 0
         if model.state_head is not None:
-            model.state_head.bias.copy_(torch.tensor([4.0, 0.0, 0.0]))  # it hears a spoken question in everything
+            model.state_head.bias.copy_(torch.tensor([4.0, 0.0, 0.0]))  # it takes everything for a spoken question
     return model
 
 
@@ -113,5 +114,7 @@ def random_model(config: ParleyConfig, tokenizer: Tokenizer) -> Parley:
 def tiny_checkpoint(tiny_config: ParleyConfig, tiny_tokenizer: Tokenizer, tmp_path_factory) -> Path:
     """A checkpoint folder of all parts with random weights, the same in every run. Do not write into it."""
     path = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    random_model(tiny_config, tiny_tokenizer).save(path, stage="random")
+    model = random_model(tiny_config, tiny_tokenizer)
+    parts = {name: part.state_dict() for name, part in model.named_children()}
+    save_stage(path, stage="random", config=tiny_config, parts=parts, tokenizer=tiny_tokenizer)
     return path

@@ -1,67 +1,126 @@
-"""The install refuses gigabytes that nobody asked for."""
+"""install.py takes the build of torch that fits the machine; pip is a fake here."""
 
 import importlib.util
 import json
-import re
-import sys
-import tomllib
+import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+CPU = "https://download.pytorch.org/whl/cpu"
+OTHER = "https://index.example/whl"
 
 
 @pytest.fixture
-def install(monkeypatch):
+def module():
     spec = importlib.util.spec_from_file_location("install", ROOT / "install.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.calls = []
-    monkeypatch.setattr(sys, "argv", ["install.py", "serve"])
     return module
 
 
-def answer_with(install, monkeypatch, *names: str) -> None:
-    """pip's answer to what installing torch would bring."""
+@pytest.fixture
+def install(module, monkeypatch):
+    """The module, on a machine without a driver where pip's own index has the CUDA build."""
+    module.calls = []
+    module.brings = ["torch", "nvidia-cublas", "triton", "sympy"]
 
     def pip(*arguments, capture=False):
-        install.calls.append(arguments)
-        return json.dumps({"install": [{"metadata": {"name": name}} for name in names]})
+        module.calls.append(arguments)
+        return json.dumps({"install": [{"metadata": {"name": name}} for name in module.brings]})
 
-    monkeypatch.setattr(install, "pip", pip)
-
-
-def test_the_cuda_stack_is_refused_in_one_line_that_says_what_to_do(install, monkeypatch):
-    answer_with(install, monkeypatch, "torch", "nvidia-cublas", "nvidia-cudnn-cu13", "triton", "sympy")
-    with pytest.raises(SystemExit) as refused:
-        install.main()
-    message = str(refused.value)
-    assert "nvidia-cublas and 2 more" in message and "TORCH_INDEX" in message and "GPU=1" in message
-    assert len(install.calls) == 1 and "--dry-run" in install.calls[0]  # nothing was installed
+    monkeypatch.setattr(module, "pip", pip)
+    monkeypatch.setattr(module, "version", lambda name: "26.3")
+    monkeypatch.setattr(module, "has_nvidia_driver", lambda: False)
+    return module
 
 
-def test_it_is_installed_where_it_was_asked_for(install, monkeypatch):
-    answer_with(install, monkeypatch, "torch", "nvidia-cublas")
-    monkeypatch.setattr(sys, "argv", ["install.py", "--gpu", "1", "serve"])
-    install.main()
-    assert len(install.calls) == 1 and "--dry-run" not in install.calls[0]
+def installed_from(install) -> str:
+    """The index that torch was taken from; "" is pip's own."""
+    *before, last = [call for call in install.calls if "--dry-run" not in call]
+    assert "--index-url" not in last and "-e" in last
+    return before[0][before[0].index("--index-url") + 1] if before else ""
 
 
-def test_the_cpu_build_is_installed_from_the_index_that_was_named(install, monkeypatch):
-    answer_with(install, monkeypatch, "torch", "sympy")
-    monkeypatch.setattr(sys, "argv", ["install.py", "--torch-index", "https://index.example/cpu", "serve", "test"])
-    install.main()
-    assert [call[0] for call in install.calls] == ["install", "install"]
-    assert all("https://index.example/cpu" in call for call in install.calls)
-    assert install.calls[1][-1].endswith("[serve,test]")
+@pytest.mark.parametrize(
+    ("driver", "cuda_is_default", "options", "index"),
+    [
+        (False, True, [], CPU),
+        (False, False, [], ""),
+        (True, True, [], ""),
+        (True, False, [], ""),
+        (True, True, ["--gpu", "0"], CPU),
+        (True, False, ["--gpu", "0"], ""),
+        (False, True, ["--gpu", "0"], CPU),
+        (False, True, ["--gpu", "1"], ""),
+        (False, True, ["--torch-index", OTHER], OTHER),
+        (True, True, ["--torch-index", OTHER], OTHER),
+        (False, True, ["--torch-index", OTHER, "--gpu", "1"], OTHER),
+        (True, True, ["--torch-index", "", "--gpu", ""], ""),
+    ],
+)
+def test_the_build_of_torch_follows_the_machine_unless_it_is_named(
+    install, monkeypatch, driver, cuda_is_default, options, index
+):
+    monkeypatch.setattr(install, "has_nvidia_driver", lambda: driver)
+    if not cuda_is_default:
+        install.brings = ["torch", "sympy"]
+    install.main([*options, "serve"])
+    assert installed_from(install) == index
 
 
-def test_every_requirement_is_locked_to_the_version_that_it_pins(install):
-    locked = dict(line.split("==") for line in install.LOCK.read_text().splitlines() if "==" in line and line[0] != "#")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(each for some in project["optional-dependencies"].values() for each in some)]
-    for requirement in wanted:
-        name, version = re.fullmatch(r"([\w.-]+)(?:\[\w+\])?==(\S+)", requirement).groups()
-        assert locked.get(re.sub(r"[-_.]+", "-", name).lower()) == version, f"{requirement}: write the lock anew"
-    assert not any("+" in version or "/" in version for version in locked.values())
+def test_the_choice_is_printed_in_one_line(install, capsys):
+    install.main(["serve"])
+    line = capsys.readouterr().out.splitlines()[0]
+    assert "no NVIDIA driver" in line and CPU in line and "GPU=1" in line and "TORCH_INDEX" in line
+
+
+def test_only_torch_is_taken_from_another_index_and_at_the_locked_version(install):
+    install.main(["test"])
+    _, torch, rest = install.calls
+    assert "--no-deps" in torch and torch[-1] == install.torch_pin()
+    assert str(install.LOCK) in rest and rest[-1] == f"{ROOT}[test]"
+
+
+def test_the_gateway_does_not_ask_about_torch(install):
+    install.main(["gateway"])
+    assert len(install.calls) == 1 and install.calls[0][-1].endswith("[gateway]")
+
+
+@pytest.mark.parametrize(("version", "replaced"), [("22.1.2", True), ("25.2", True), ("25.3", False), ("26.3", False)])
+def test_a_pip_that_would_download_the_wheels_to_answer_is_replaced_first(
+    install, monkeypatch, capsys, version, replaced
+):
+    monkeypatch.setattr(install, "version", lambda name: version)
+    install.main(["serve"])
+    assert (install.calls[0] == ("install", "-qq", install.PIP_PIN)) == replaced
+    assert (f"pip {version} is too old" in capsys.readouterr().out) == replaced
+
+
+def test_an_unknown_extra_is_refused(install):
+    with pytest.raises(SystemExit, match="no extra serv; there are gateway, model, serve"):
+        install.main(["serv"])
+    assert install.calls == []
+
+
+def test_pip_failing_ends_the_install(module, monkeypatch):
+    monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess((), 1))
+    with pytest.raises(SystemExit, match=r"pip failed; .*pip install -x"):
+        module.pip("install", "-x")
+
+
+@pytest.mark.parametrize(("script", "found"), [("exit 0", True), ("exit 9", False), (None, False)])
+def test_a_driver_is_found_by_an_nvidia_smi_that_runs(module, monkeypatch, tmp_path, script, found):
+    if script is not None:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setattr(module, "DRIVER_FILES", ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert module.has_nvidia_driver() == found
+
+
+def test_a_driver_is_found_by_its_files(module, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "DRIVER_FILES", (tmp_path / "absent", tmp_path))
+    monkeypatch.setenv("PATH", "")
+    assert module.has_nvidia_driver()

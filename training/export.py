@@ -9,7 +9,8 @@ import json
 import shutil
 from pathlib import Path
 
-from parley.checkpoints.checkpoint import MANIFEST, Manifest, export
+from parley.checkpoints import export
+from parley.checkpoints.manifest import MANIFEST, Manifest
 from training.evaluation.report import EVALUATION, write_report
 from training.evaluation.runner import BEFORE_SPEECH, evaluate, picture_score
 from training.evaluation.table import table

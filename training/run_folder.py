@@ -1,6 +1,6 @@
 """The folder of a run: where the checkpoints and the work files of its stages are.
 
-RUN/STAGE/          the checkpoint of the stage (`parley.checkpoints.checkpoint`)
+RUN/STAGE/          the checkpoint of the stage (docs/checkpoints.md)
 RUN/work/STAGE/     metrics and curves, and the resume file until the stage is done
 RUN/tensorboard/    curves for TensorBoard
 RUN/report.md       what was trained, where, for how long, with which results
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parley.checkpoints.checkpoint import MANIFEST
+from parley.checkpoints.manifest import MANIFEST
 from training.recipe import STAGES
 from training.resume_file import RESUME_FILE
 

@@ -1,7 +1,7 @@
 """Sound files and samples: reading, resampling, writing.
 
 Notable points:
-- Inside Parley sound is always one thing: float32, mono, in [-1, 1], a one-dimensional numpy array.
+- Everywhere in Parley audio is float32, mono, in [-1, 1], a one-dimensional numpy array.
 - Length and layout are judged from a file's header, before a sample is decoded.
 """
 
@@ -40,7 +40,7 @@ def read_audio(
         if file.frames == 0:
             raise ValueError(f"{named} is empty: it has no samples")
         if max_seconds is not None and seconds > max_seconds:
-            raise ValueError(f"{named} lasts {seconds:.1f} s; at most {max_seconds:g} s can be heard at once")
+            raise ValueError(f"{named} lasts {seconds:.1f} s; at most {max_seconds:g} s are allowed")
         if strict:
             check_layout(named, file.channels, file.subtype, file.samplerate, sample_rate)
         try:
@@ -55,7 +55,7 @@ def read_audio(
 
 
 def check_layout(named: str, channels: int, subtype: str, rate: int, wanted_rate: int) -> None:
-    """Raises `ValueError` with all that keeps a file from being a live stream's sound."""
+    """Raises `ValueError` with all that differs from the audio of a live stream."""
     wrong = []
     if channels != 1:
         wrong.append(f"{channels} channels instead of 1")

@@ -1,6 +1,6 @@
-"""The language model: Qwen2, unmodified, and the head that tells what is being asked (VITA-1.5 paper, 2.1 and 2.3).
+"""The language model: Qwen2, unmodified, and the head that decides the state (VITA-1.5 paper, 2.1 and 2.3).
 
-It only ever sees vectors: text is embedded by its own table, pictures and speech come as vectors of the same width.
+Its input is embeddings: text is embedded by its own table, pictures and speech come as embeddings of the same width.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def build_language(config: LanguageConfig) -> Qwen2ForCausalLM:
-    """A Qwen2 with fresh weights. Its `config` holds no generation settings: who samples, decides."""
+    """A Qwen2 with fresh weights. Its `config` holds no generation settings: the caller samples."""
     from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
     from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 

@@ -1,18 +1,17 @@
-"""Speech in: filter bank, chunked Transformer encoder, CTC head, adapter and prompt (paper 2.1).
+"""Speech encoder: filter bank, chunked Transformer, CTC head, adapter and prompt (paper 2.1).
 
 Notable points:
 - A chunk mask limits attention to the frame's own chunk and some chunks of the past. Everything else is causal or a
-  convolution with a fixed reach, so the encoder can run while the user still speaks (`parley/models/speech_streaming.py`).
+  convolution with a fixed reach, so the encoder can run while the user still speaks (`speech_streaming`).
 - Position enters through the keys alone. `key_absolute` (as published): the score (q + u)·k + (q + v)·p is
   q·(k + p) + (u·k + v·p), a shifted key and a bias of its own. `rotary`: rotated queries and keys.
-  Either way a key, once made, never changes, so it can be kept.
-- Frames are 40 ms (mel frames ÷ 4), vectors to the language model 80 ms (÷ 8).
+  Either way a key never changes, so it can be cached.
+- Encoder frames are 40 ms (4 mel frames), embeddings for the language model 80 ms (8 mel frames).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import kaldi_native_fbank
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from parley.config import SpeechConfig
 from parley.models.rotary import angles, rotate
+from parley.text.ctc import CtcVocabulary
 
 SUBSAMPLING = 4  # mel frames an encoder frame
 MIN_MEL_FRAMES = 7  # the reach of the two convolutions: fewer make no encoder frame
@@ -48,13 +48,13 @@ def fbank_options(config: SpeechConfig) -> kaldi_native_fbank.FbankOptions:
 def fbank(waveform: np.ndarray | Tensor, config: SpeechConfig) -> Tensor:
     """float [samples] in [-1, 1] at `config.sample_rate` → log mel energies, float32 [frames, num_mel_bins].
 
-    Frame t covers `frame_length_ms` from t × `frame_shift_ms`; a rest shorter than a frame is left out.
+    Frame t covers `frame_length_ms` from t × `frame_shift_ms`; a remainder shorter than a frame is left out.
     """
     samples = np.asarray(waveform, dtype=np.float32)
     if samples.ndim != 1:
         raise ValueError(f"speech is one channel, [samples], not {list(samples.shape)}")
     bank = kaldi_native_fbank.OnlineFbank(fbank_options(config))
-    # Kaldi thinks in 16-bit samples; a list crosses into its binding faster than an array.
+    # Kaldi expects 16-bit values; its binding takes a list faster than an array.
     bank.accept_waveform(config.sample_rate, (samples * 32768).tolist())
     bank.input_finished()
     if bank.num_frames_ready == 0:
@@ -63,7 +63,7 @@ def fbank(waveform: np.ndarray | Tensor, config: SpeechConfig) -> Tensor:
 
 
 def chunk_mask(length: int, chunk_size: int, left_chunks: int, device: torch.device | None = None) -> Tensor:
-    """bool [length, length]: may frame i (row) look at frame j (column)? Sizes below 0 mean no limit."""
+    """bool [length, length]: whether frame i attends to frame j, at [i, j]. Sizes below 0 mean no limit."""
     if chunk_size <= 0:
         return torch.ones(length, length, dtype=torch.bool, device=device)
     chunk = torch.arange(length, device=device) // chunk_size
@@ -79,16 +79,16 @@ def subsampled(lengths: Tensor | int) -> Tensor | int:
 
 
 class BlockPast(NamedTuple):
-    """What one block keeps of the past of each row."""
+    """What one block keeps of the past of each utterance."""
 
     key: Tensor  # [b, heads, past, head size], position inside
     value: Tensor  # [b, heads, past, head size]
-    bias: Tensor  # [b, heads, past]: what a key scores whoever asks; zeros with rotary positions
+    bias: Tensor  # [b, heads, past]: added to a key's scores for every query; zeros with rotary positions
     conv: Tensor  # [b, conv_kernel - 1, d]: inputs of the causal convolution; [b, 0, d] without one
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention whose positions live in the keys."""
+    """Multi-head self-attention with positions in the keys."""
 
     def __init__(self, config: SpeechConfig):
         super().__init__()
@@ -132,7 +132,7 @@ class Attention(nn.Module):
             key = torch.cat([past.key, key], 2)
             value = torch.cat([past.value, value], 2)
             bias = torch.cat([past.bias, bias], 2)
-        # A frame that may see nothing (padding outside every chunk) gets zeros: softmax over only -inf is defined so.
+        # A frame that attends to nothing (padding outside every chunk) gets zeros: attention defines it so.
         scores = torch.where(visible, 0.0, -torch.inf).to(x.dtype)
         if not self.rotary:
             scores = scores + bias[:, :, None]
@@ -142,7 +142,7 @@ class Attention(nn.Module):
 
 
 class CausalConvolution(nn.Module):
-    """Gated, depthwise, looking back only: what a phone sounds like depends on the one before it."""
+    """Gated and depthwise, over the past only: the sound of a phone depends on the one before it."""
 
     def __init__(self, config: SpeechConfig):
         super().__init__()
@@ -182,7 +182,7 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, positions: Tensor, visible: Tensor, past: BlockPast | None = None
     ) -> tuple[Tensor, BlockPast]:
-        """`x` [b, t, d] → [b, t, d] and everything that a later chunk may need of this one and of its past."""
+        """`x` [b, t, d] → [b, t, d] and all that a later chunk may need of this one and of its past."""
         mixed, key, value, bias = self.attention(self.attention_norm(x), positions, visible, past)
         x = x + self.dropout(mixed)
         kept = x[:, :0]
@@ -208,7 +208,7 @@ class SpeechEncoder(nn.Module):
         self.project = nn.Linear(channels * subsampled(config.num_mel_bins), between)
         self.embed = nn.Linear(between, size)
         self.embed_norm = nn.LayerNorm(size)
-        # The published scale belongs to its way of adding positions; without it the blocks weigh more from the start.
+        # The published scale belongs to its way of adding positions; without it a fresh model trains faster unscaled.
         self.embed_scale = math.sqrt(size) if config.position == "key_absolute" else 1.0
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
@@ -232,7 +232,7 @@ class SpeechEncoder(nn.Module):
         """Mel frames [b, t, mel] of `lengths` [b] → encoder frames [b, t', d] and their lengths [b].
 
         `chunk_size` and `left_chunks` default to the config's; in training with `dynamic_chunks` they are drawn anew
-        at each call. Rows are padded on the right; what stands in the padding changes nothing in front of it.
+        at each call. Utterances are padded on the right; the values of the padding change nothing before it.
         """
         if chunk_size is None and self.training and self.config.dynamic_chunks:
             chunk_size, left_chunks = random_chunks()
@@ -248,7 +248,7 @@ class SpeechEncoder(nn.Module):
 
 
 class SpeechAdapter(nn.Module):
-    """Encoder frames → vectors of the language model's width, half as many."""
+    """Encoder frames → embeddings of the language model's width, half as many."""
 
     def __init__(self, config: SpeechConfig, language_size: int):
         super().__init__()
@@ -262,9 +262,9 @@ class SpeechAdapter(nn.Module):
         self.project = nn.Linear(2 * size, language_size)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames [b, t, d] of `lengths` [b] → vectors [b, ceil(t/2), language] and their lengths, ceil(lengths/2).
+        """Frames [b, t, d] of `lengths` [b] → embeddings [b, ceil(t/2), language] and their lengths, ceil(lengths/2).
 
-        Vector i is made of frames 2i … 2i + kernel - 1, with silence (zeros) after the end.
+        Embedding i is made of frames 2i … 2i + kernel - 1, with silence (zeros) after the end.
         """
         outside = torch.arange(frames.shape[1], device=frames.device) >= lengths[:, None]
         x = frames.masked_fill(outside[:, :, None], 0.0).transpose(1, 2)
@@ -274,76 +274,40 @@ class SpeechAdapter(nn.Module):
 
 
 class SpeechPrompt(nn.Module):
-    """Learned vectors in front of speech that tell the language model to listen."""
+    """Learned embeddings in front of speech. `vectors` is the name of the stored tensor."""
 
     def __init__(self, config: SpeechConfig, language_size: int):
         super().__init__()
-        self.vectors = nn.Parameter(torch.randn(config.num_prompt_vectors, language_size) * 0.02)  # [n, language]
+        self.vectors = nn.Parameter(torch.randn(config.num_prompt_embeddings, language_size) * 0.02)  # [n, language]
 
 
 class CtcHead(nn.Module):
-    """Encoder frames → words, and letters for those it does not know whole. Id 0 is the blank, then come the letters of
-    the alphabet, then the words."""
+    """Encoder frames → log-probabilities of letters and words, of which a transcript is made."""
 
     def __init__(self, config: SpeechConfig):
         super().__init__()
-        if " " not in config.ctc_alphabet:
-            raise ValueError(f"a CTC head needs a ctc_alphabet with a space; this config has {config.ctc_alphabet!r}")
-        self.alphabet = config.ctc_alphabet
-        self.pieces = ["", *config.ctc_alphabet, *(f" {word}" for word in config.ctc_words)]
-        self.id_of = {piece: i for i, piece in enumerate(self.pieces)}
-        self.project = nn.Linear(config.hidden_size, len(self.pieces))
+        self.vocabulary = CtcVocabulary(config.ctc_alphabet, config.ctc_words)
+        self.project = nn.Linear(config.hidden_size, len(self.vocabulary))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[b, t, d] → log-probabilities [b, t, pieces]"""
+        """[..., d] → log-probabilities [..., len(vocabulary)]"""
         return F.log_softmax(self.project(frames), dim=-1)
 
-    def normalise(self, text: str) -> str:
-        """`text` in the head's own letters: lower case where it has no capitals, anything unknown a space."""
-        known = "".join(c if c in self.alphabet else c.lower() if c.lower() in self.alphabet else " " for c in text)
-        return squeezed(known)
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of `normalise(text)`: a word it knows is one, another a space and its letters. Raises `ValueError` where
-        nothing is left."""
-        ids: list[int] = []
-        for word in self.normalise(text).split():
-            whole = self.id_of.get(f" {word}")
-            ids += [self.id_of[letter] for letter in f" {word}"] if whole is None else [whole]
-        if ids and self.pieces[ids[0]] == " ":
-            ids = ids[1:]
-        if not ids:
-            raise ValueError(f"{text!r} has none of the characters that the CTC head writes ({self.alphabet!r})")
-        return ids
-
-    def collapse(self, ids: Sequence[int], before: int = 0) -> str:
-        """Best ids of consecutive frames → text: repeats of the id `before` them and blanks are dropped."""
-        text = []
-        for i in ids:
-            if i != before and i != 0:
-                text.append(self.pieces[i])
-            before = i
-        return "".join(text)
-
-    def decode(self, log_probs: Tensor) -> str:
-        """Log-probabilities [t, pieces] of one utterance → its text, greedily."""
-        return squeezed(self.collapse(log_probs.argmax(-1).tolist()))
-
-
-def squeezed(text: str) -> str:
-    """The text without spaces at its ends and with single ones inside."""
-    return " ".join(text.split())
+    def transcribe(self, frames: Tensor) -> str:
+        """Encoder frames [t, d] of one utterance → its transcript, greedily."""
+        return self.vocabulary.decode(self(frames).argmax(-1).tolist())
 
 
 def random_chunks() -> tuple[int, int]:
-    """Chunk size and left chunks for a training step, from torch's global generator; a quarter sees everything."""
-    draw = torch.rand(3).tolist()
-    if draw[0] < 0.25:
+    """Chunk size and left chunks for a training step, from torch's global generator; a quarter of the steps
+    attends to everything."""
+    first, second, third = torch.rand(3).tolist()
+    if first < 0.25:
         return -1, -1
-    chunk_size = CHUNK_CHOICES[int(draw[1] * len(CHUNK_CHOICES))]
+    chunk_size = CHUNK_CHOICES[int(second * len(CHUNK_CHOICES))]
     # At least 48 frames (about two seconds) of past, up to all of it.
     fewest = -(-48 // chunk_size)
-    return chunk_size, -1 if draw[2] < 0.5 else fewest + int((draw[2] - 0.5) * 2 * fewest)
+    return chunk_size, -1 if third < 0.5 else fewest + int((third - 0.5) * 2 * fewest)
 
 
 def sinusoid(positions: Tensor, size: int, dtype: torch.dtype) -> Tensor:

@@ -1,13 +1,14 @@
 """Speech decoder: text tokens' language embeddings → codec tokens (paper 2.1).
 
 Notable points:
-- NAR: bidirectional Llama layers over the text. AR: causal Llama layers that read [bos] + what NAR made as a prefix
-  that sees itself whole, then emit one codec token a frame, from sos to eos.
+- NAR: bidirectional Llama layers over the text. AR: causal Llama layers that read [bos] + the output of NAR as a prefix
+  that attends to itself whole, then emit one codec token a frame, from sos to eos.
 - A language embedding is cut into vectors of the decoder's width, so no projection stands between the two models.
-- Two kinds of position. `plain`: vectors and tokens count on, as published. `expected_time`: a text vector stands at
-  the frame at which its token should begin, codec token t at t; the buffer `token_frames` holds how long each token
-  of the vocabulary lasts. Text and speech then meet on one axis of time, and the alignment need not be discovered.
-- Stepping: `VoiceCache` holds the keys and values of many rows of different ages; rows join and leave at any step.
+- Two kinds of position. `plain`: vectors and tokens are counted, as published. `expected_time`: a text vector has the
+  position of the frame at which its token should begin, codec token t has position t; the buffer `token_frames` holds
+  how many frames each token of the vocabulary lasts. Text and speech share one time axis, so the alignment is given.
+- Generation: `DecoderCache` holds the keys and values of sequences of different ages; sequences are added and removed
+  between any two steps.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from parley.config import SpeechDecoderConfig
-from parley.models.rotary import Turn, angles, rotate
+from parley.models.rotary import CosSin, angles, rotate
 
 
 class Attention(nn.Module):
@@ -32,14 +34,14 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(size, size, bias=False)
         self.o_proj = nn.Linear(size, size, bias=False)
 
-    def heads(self, x: Tensor, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, x: Tensor, cos_sin: CosSin) -> tuple[Tensor, Tensor, Tensor]:
         """[b, n, size] → queries, keys (both rotated) and values, each [b, heads, n, head_dim]."""
         b, n, _ = x.shape
         q, k, v = (
             project(x).view(b, n, self.num_heads, -1).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        return rotate(q, turn), rotate(k, turn), v
+        return rotate(q, cos_sin), rotate(k, cos_sin), v
 
     def read(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """Attention of queries over keys and values → [b, n, size]."""
@@ -69,22 +71,22 @@ class Layer(nn.Module):
         self.mlp = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, turn: Turn, mask: Tensor | None, remember=None) -> Tensor:
-        """[b, n, size] → same. `remember(k, v)` may take the new keys and values and give those to attend over."""
-        q, k, v = self.self_attn.heads(self.input_layernorm(x), turn)
-        if remember is not None:
-            k, v = remember(k, v)
+    def forward(self, x: Tensor, cos_sin: CosSin, mask: Tensor | None, update=None) -> Tensor:
+        """[b, n, size] → same. `update(k, v)` stores new keys and values and returns those to attend over."""
+        q, k, v = self.self_attn.heads(self.input_layernorm(x), cos_sin)
+        if update is not None:
+            k, v = update(k, v)
         x = x + self.dropout(self.self_attn.read(q, k, v, mask))
         return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
 
 
 @dataclass
 class Text:
-    """What a batch of rows has to say, padded on the right.
+    """The text of a batch of sequences, padded on the right.
 
     Args:
         embeddings: language embeddings [b, n, language_size].
-        lengths: tokens of each row [b].
+        lengths: tokens of each sequence [b].
         ids: token ids [b, n]; read only for `expected_time`.
     """
 
@@ -93,38 +95,36 @@ class Text:
     ids: Tensor
 
     @classmethod
-    def of(cls, rows: list[list[int]], table: Tensor) -> Text:
-        """Rows of token ids, and the language model's input embeddings [vocab, language_size]."""
-        lengths = torch.tensor([len(row) for row in rows], device=table.device)
-        ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long, device=table.device)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.tensor(row, device=table.device)
+    def of(cls, sequences: list[list[int]], table: Tensor) -> Text:
+        """Token ids by sequence, and the language model's input embeddings [vocab, language_size]."""
+        lengths = torch.tensor([len(ids) for ids in sequences], device=table.device)
+        ids = pad_sequence([torch.tensor(ids, device=table.device) for ids in sequences], batch_first=True)
         return cls(F.embedding(ids, table), lengths, ids)
 
 
-class VoiceCache:
-    """Keys and values of the AR layers for up to `rows` rows of up to `capacity` positions.
+class DecoderCache:
+    """Keys and values of the AR layers for up to `slots` sequences of up to `capacity` positions.
 
-    Rows 0 … size-1 are in use; a row that leaves is filled with the last one, so that a step reads one block.
+    Slots 0 … size-1 are in use; the last sequence moves into a slot that is freed, so that a step reads one block.
     """
 
-    def __init__(self, config: SpeechDecoderConfig, rows: int, capacity: int, device, dtype):
-        shape = (config.ar_layers, rows, config.num_heads, capacity, config.hidden_size // config.num_heads)
+    def __init__(self, config: SpeechDecoderConfig, slots: int, capacity: int, device, dtype):
+        shape = (config.ar_layers, slots, config.num_heads, capacity, config.hidden_size // config.num_heads)
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
-        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)  # positions held
-        self.frames = torch.zeros(rows, dtype=torch.long, device=device)  # tokens stepped, sos included
-        self.rows, self.capacity, self.size = rows, capacity, 0
+        self.lengths = torch.zeros(slots, dtype=torch.long, device=device)  # positions held
+        self.frames = torch.zeros(slots, dtype=torch.long, device=device)  # codec tokens read, sos included
+        self.slots, self.capacity, self.size = slots, capacity, 0
 
-    def leave(self, row: int) -> int:
-        """Frees a row. Returns the row that took its place: the last one, now standing at `row`."""
-        assert 0 <= row < self.size
+    def free(self, slot: int) -> int:
+        """Frees a slot. Returns the slot of the sequence that moved into it: the last one."""
+        assert 0 <= slot < self.size
         last = self.size - 1
-        if row != last:
+        if slot != last:
             length = int(self.lengths[last])
             for block in (self.keys, self.values):
-                block[:, row, :, :length] = block[:, last, :, :length]
-            self.lengths[row], self.frames[row] = self.lengths[last], self.frames[last]
+                block[:, slot, :, :length] = block[:, last, :, :length]
+            self.lengths[slot], self.frames[slot] = self.lengths[last], self.frames[last]
         self.size = last
         return last
 
@@ -154,116 +154,117 @@ class SpeechDecoder(nn.Module):
                 raise ValueError("position = expected_time needs the vocab_size of the language model")
             self.register_buffer("token_frames", torch.full((vocab_size,), 6.0))  # codec frames; fitted in stage 3.2
 
-    def read_text(self, text: Text) -> Tensor:
-        """NAR: → [b, n × cuts, hidden_size]. What it says of padding means nothing."""
+    def encode_text(self, text: Text) -> Tensor:
+        """NAR: → [b, n × cuts, hidden_size]. The output at padding is undefined."""
         b, n, _ = text.embeddings.shape
         x = text.embeddings.reshape(b, n * self.cuts, -1)
         positions = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
         mask = (positions < text.lengths.unsqueeze(1) * self.cuts)[:, None, None]
-        turn = self._turn(positions)
+        cos_sin = self._cos_sin(positions)
         for layer in self.nar:
-            x = layer(x, turn, mask)
+            x = layer(x, cos_sin, mask)
         return x
 
     def expected_frames(self, ids: Tensor) -> Tensor:
-        """When each token should have been spoken, in codec frames from the beginning: [b, n]."""
+        """When each token is expected to end, in codec frames from the beginning: [b, n]."""
         return self.token_frames[ids].cumsum(-1)
 
     def _prefix(self, text: Text) -> tuple[Tensor, Tensor, Tensor]:
-        """[bos] + NAR: (vectors [b, p, size], positions [b, p], how many are real [b])."""
-        x = self.read_text(text)
+        """[bos] + NAR: (vectors [b, p, size], positions [b, p], lengths without padding [b])."""
+        x = self.encode_text(text)
         b, n, _ = x.shape
         bos = self.embedding.weight[self.config.bos].to(x.dtype).expand(b, 1, -1)
         if self.config.position == "plain":
             positions = torch.arange(n + 1, device=x.device).expand(b, -1)
         else:
-            lasts = self.token_frames[text.ids]
-            begins = lasts.cumsum(-1) - lasts
+            durations = self.token_frames[text.ids]
+            begins = durations.cumsum(-1) - durations
             shares = torch.arange(self.cuts, device=x.device) / self.cuts
-            begins = (begins.unsqueeze(-1) + lasts.unsqueeze(-1) * shares).flatten(1)
+            begins = (begins.unsqueeze(-1) + durations.unsqueeze(-1) * shares).flatten(1)
             positions = F.pad(begins, (1, 0))
         return torch.cat((bos, x), 1), positions, text.lengths * self.cuts + 1
 
-    def _turn(self, positions: Tensor) -> Turn:
+    def _cos_sin(self, positions: Tensor) -> CosSin:
         head_size = self.config.hidden_size // self.config.num_heads
         return angles(positions, head_size, self.config.rope_theta, rounded=self.config.position == "plain")
 
     def forward(self, text: Text, codes: Tensor) -> Tensor:
         """Teacher-forced: codes [b, t] → logits [b, t + 1, num_codes + 4]; logits[:, i] follow sos and i codes."""
-        prefix, places, held = self._prefix(text)
+        prefix, positions, lengths = self._prefix(text)
         b, p, _ = prefix.shape
         tokens = F.pad(codes, (1, 0), value=self.config.sos)
         n = tokens.shape[1]
         frames = torch.arange(n, device=codes.device).expand(b, -1)
-        begin = held.unsqueeze(1) if self.config.position == "plain" else 0
-        turn = self._turn(torch.cat((places, frames + begin), 1))
-        # The prefix sees itself whole; a codec token sees the prefix and what was spoken before.
-        real = (torch.arange(p, device=codes.device) < held.unsqueeze(1))[:, None, None].expand(b, 1, p + n, p)
+        begin = lengths.unsqueeze(1) if self.config.position == "plain" else 0
+        cos_sin = self._cos_sin(torch.cat((positions, frames + begin), 1))
+        # The prefix attends to itself whole; a codec token to the prefix and to earlier codec tokens.
+        real = (torch.arange(p, device=codes.device) < lengths.unsqueeze(1))[:, None, None].expand(b, 1, p + n, p)
         later = torch.ones(n, n, dtype=torch.bool, device=codes.device).tril()
         later = F.pad(later, (0, 0, p, 0)).expand(b, 1, p + n, n)
         mask = torch.cat((real, later), -1)
         x = torch.cat((prefix, self.embedding(tokens).to(prefix.dtype)), 1)
         for layer in self.ar:
-            x = layer(x, turn, mask)
+            x = layer(x, cos_sin, mask)
         return self.head(self.norm(x[:, p:]))
 
-    # Stepping
+    # Generation
 
-    def cache(self, rows: int, capacity: int) -> VoiceCache:
+    def cache(self, slots: int, capacity: int) -> DecoderCache:
         weight = self.head.weight
-        return VoiceCache(self.config, rows, capacity, weight.device, weight.dtype)
+        return DecoderCache(self.config, slots, capacity, weight.device, weight.dtype)
 
     @torch.inference_mode()
-    def join(self, cache: VoiceCache, text: Text) -> list[int]:
-        """Reads the text of new rows into the cache. Returns their rows. Raises `ValueError` if they do not fit."""
-        prefix, places, held = self._prefix(text)
+    def prefill(self, cache: DecoderCache, text: Text) -> list[int]:
+        """Adds new sequences to the cache by reading their text. Returns their slots. Raises `ValueError` if they do
+        not fit."""
+        prefix, positions, lengths = self._prefix(text)
         b, p, _ = prefix.shape
-        if cache.size + b > cache.rows:
-            raise ValueError(f"{b} rows do not fit: {cache.size} of {cache.rows} are in use")
+        if cache.size + b > cache.slots:
+            raise ValueError(f"{b} sequences do not fit: {cache.size} of {cache.slots} slots are in use")
         if p >= cache.capacity:
             raise ValueError(
-                f"a text of {p - 1} vectors leaves no room to speak in a cache of {cache.capacity} positions"
+                f"a text of {p - 1} vectors leaves no position for speech in a cache of {cache.capacity} positions"
             )
-        rows = slice(cache.size, cache.size + b)
-        turn = self._turn(places)
-        mask = (torch.arange(p, device=prefix.device) < held.unsqueeze(1))[:, None, None]
+        slots = slice(cache.size, cache.size + b)
+        cos_sin = self._cos_sin(positions)
+        mask = (torch.arange(p, device=prefix.device) < lengths.unsqueeze(1))[:, None, None]
         x = prefix
         for i, layer in enumerate(self.ar):
 
-            def remember(k: Tensor, v: Tensor, i: int = i) -> tuple[Tensor, Tensor]:
-                cache.keys[i, rows, :, :p], cache.values[i, rows, :, :p] = k, v
+            def update(k: Tensor, v: Tensor, i: int = i) -> tuple[Tensor, Tensor]:
+                cache.keys[i, slots, :, :p], cache.values[i, slots, :, :p] = k, v
                 return k, v
 
-            x = layer(x, turn, mask, remember)
-        cache.lengths[rows], cache.frames[rows] = held, 0
+            x = layer(x, cos_sin, mask, update)
+        cache.lengths[slots], cache.frames[slots] = lengths, 0
         cache.size += b
-        return list(range(rows.start, rows.stop))
+        return list(range(slots.start, slots.stop))
 
     @torch.inference_mode()
-    def step(self, cache: VoiceCache, tokens: Tensor) -> Tensor:
-        """One codec token for every row in use: tokens [size] (sos first) → logits [size, num_codes + 4]."""
+    def step(self, cache: DecoderCache, tokens: Tensor) -> Tensor:
+        """One codec token for every sequence: tokens [size] (sos first) → logits [size, num_codes + 4]."""
         size = cache.size
         lengths, frames = cache.lengths[:size], cache.frames[:size]
         longest = int(lengths.max()) + 1
-        assert longest <= cache.capacity, "the caller ends a row before its cache is full"
-        turn = self._turn((lengths if self.config.position == "plain" else frames).unsqueeze(1))
+        assert longest <= cache.capacity, "the caller ends a sequence before its slot is full"
+        cos_sin = self._cos_sin((lengths if self.config.position == "plain" else frames).unsqueeze(1))
         mask = (torch.arange(longest, device=tokens.device) <= lengths.unsqueeze(1))[:, None, None]
         every = torch.arange(size, device=tokens.device)
         x = self.embedding(tokens).unsqueeze(1)
         for i, layer in enumerate(self.ar):
 
-            def remember(k: Tensor, v: Tensor, i: int = i) -> tuple[Tensor, Tensor]:
+            def update(k: Tensor, v: Tensor, i: int = i) -> tuple[Tensor, Tensor]:
                 cache.keys[i, every, :, lengths], cache.values[i, every, :, lengths] = k.squeeze(2), v.squeeze(2)
                 return cache.keys[i, :size, :, :longest], cache.values[i, :size, :, :longest]
 
-            x = layer(x, turn, mask, remember)
+            x = layer(x, cos_sin, mask, update)
         cache.lengths[:size] += 1
         cache.frames[:size] += 1
         return self.head(self.norm(x.squeeze(1)))
 
-    def choose(self, logits: Tensor, generators: list[torch.Generator], top_k: int | None = None) -> Tensor:
-        """A codec token or eos for each row of logits [rows, num_codes + 4]: among the `top_k` likeliest, with the
-        row's own generator, so that neighbours in the batch change nothing."""
+    def sample(self, logits: Tensor, generators: list[torch.Generator], top_k: int | None = None) -> Tensor:
+        """A codec token or eos for each sequence of logits [b, num_codes + 4]: among the `top_k` likeliest, with the
+        sequence's own generator, so that the rest of the batch changes nothing."""
         top_k = top_k or self.config.top_k
         logits = logits.float().clone()
         logits[:, self.config.bos : self.config.eos] = -torch.inf
@@ -271,27 +272,27 @@ class SpeechDecoder(nn.Module):
         if top_k == 1:
             return logits.argmax(-1)
         values, ids = logits.topk(top_k, -1)
-        shares = values.softmax(-1).cpu()
-        picks = [torch.multinomial(row, 1, generator=g) for row, g in zip(shares, generators, strict=True)]
+        probabilities = values.softmax(-1).cpu()
+        picks = [torch.multinomial(p, 1, generator=g) for p, g in zip(probabilities, generators, strict=True)]
         return ids.gather(1, torch.stack(picks).to(ids.device)).squeeze(1)
 
     def frame_limit(self, ids: list[int]) -> int:
-        """Frames after which a text that has not ended has run away."""
+        """The most frames that a text may take; one that has not ended by then is cut."""
         if self.config.position == "expected_time":
             expected = float(self.token_frames[torch.tensor(ids, device=self.token_frames.device)].sum())
             return int(1.6 * expected) + 30
         return 30 * len(ids) + 60
 
     @torch.inference_mode()
-    def speak(self, ids: list[int], table: Tensor, seed: int = 0, top_k: int | None = None) -> Tensor:
+    def generate(self, ids: list[int], table: Tensor, seed: int = 0, top_k: int | None = None) -> Tensor:
         """One clause alone: token ids and the language model's input embeddings [vocab, language_size] → codes [t]."""
         limit = self.frame_limit(ids)
         cache = self.cache(1, len(ids) * self.cuts + 2 + limit)
-        self.join(cache, Text.of([ids], table))
+        self.prefill(cache, Text.of([ids], table))
         generators = [torch.Generator().manual_seed(seed)]
         token, codes = torch.tensor([self.config.sos], device=table.device), []
         while len(codes) < limit:
-            token = self.choose(self.step(cache, token), generators, top_k)
+            token = self.sample(self.step(cache, token), generators, top_k)
             if int(token) == self.config.eos:
                 break
             codes.append(token)

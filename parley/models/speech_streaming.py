@@ -1,13 +1,14 @@
-"""Many live utterances in one batch: speech goes in as it is spoken, finished vectors come out chunk by chunk.
+"""Streaming speech encoder: many live utterances in one batch, embeddings out chunk by chunk.
 
 Notable points:
-- One row a session. Rows are at different places in their utterances; a step runs the next chunk of every row that
-  has one, and rows come, go and start anew on their own.
-- Same output as the whole utterance under the same chunk mask: the filter bank, both convolutions, the attention, the
-  causal convolution and the adapter each keep exactly the past they can reach.
-- The state of a row has a fixed size, set by the chunk and how many of the past it sees; never by how long one speaks.
-- A model without chunks (chunk_size -1) hears its utterance whole: rows collect mel frames, up to `max_seconds`, and
-  all happens in the step after `finish`.
+- Each utterance has a slot. A step runs the next chunk of every utterance that has one; utterances begin and end
+  between any two steps.
+- The output is the same as of the whole utterance under the same chunk mask: the filter bank, both convolutions, the
+  attention, the causal convolution and the adapter each keep exactly the past they can reach.
+- The state of an utterance has a fixed size: it depends on the chunk size and on how many past chunks are attended to,
+  not on the length of the utterance.
+- A model without chunks (chunk_size -1) encodes an utterance whole: mel frames are collected, up to `max_seconds`, and
+  encoded in the step after `finish`.
 """
 
 from __future__ import annotations
@@ -29,37 +30,37 @@ from parley.models.speech import (
     SpeechAdapter,
     SpeechEncoder,
     fbank,
-    squeezed,
     subsampled,
 )
+from parley.text.ctc import single_spaced
 
 
 class StreamOutput(NamedTuple):
-    """What a step finished of one row."""
+    """What a step made for one utterance."""
 
-    vectors: Tensor  # [n, language], new ones only
-    transcript: str  # all that was heard so far; "" without a CTC head
-    done: bool  # the row was finished, and this is its last output
+    embeddings: Tensor  # [n, language], new ones only
+    transcript: str  # of the utterance so far; "" without a CTC head
+    done: bool  # the utterance was finished, and this is its last output
 
 
 @dataclass
-class Row:
-    """The small, ragged part of a row's state; keys, values and convolution inputs lie in the batch's own tensors."""
+class UtteranceState:
+    """The small, ragged part of an utterance's state; keys, values and convolution inputs are in the batch's cache."""
 
     features: Tensor  # [n, mel]: frames from 4 × `frames` on
-    waiting: Tensor  # [n, d]: encoder frames that the adapter still needs
+    pending: Tensor  # [n, d]: encoder frames that the adapter still needs
     samples: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # too few for a next mel frame
-    heard: int = 0  # samples in all
+    num_samples: int = 0  # in all
     frames: int = 0  # encoder frames made
     text: str = ""
     last_id: int = 0  # of the CTC head, for repeats across chunks
     finishing: bool = False
     ended: bool = False  # the last output was given
-    turn: int = 0  # of the step that served it last: who waited longest goes first
+    last_step: int = 0  # that served it: the utterance that waited longest is served first
 
 
 class SpeechStream:
-    """Up to `capacity` rows.
+    """Up to `capacity` utterances, each in a slot.
 
     Args:
         encoder, adapter, head: in inference mode, on one device; `head` may be None.
@@ -93,7 +94,7 @@ class SpeechStream:
             past = -(-most // self.chunk_size) * self.chunk_size
         else:
             past = left_chunks * self.chunk_size
-        self.past = past  # frames that a row remembers
+        self.past = past  # frames of the past that are kept
         weight = encoder.embed.weight
         self.device, self.dtype = weight.device, weight.dtype
         layers, heads, size = config.num_layers, config.num_heads, config.hidden_size
@@ -102,47 +103,43 @@ class SpeechStream:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(layers, capacity, *shape, device=self.device, dtype=self.dtype)
 
-        self.memory = BlockPast(
+        self.cache = BlockPast(
             key=zeros(heads, past, size // heads),
             value=zeros(heads, past, size // heads),
             bias=zeros(heads, past),
             conv=zeros(reach, size),
         )
-        self.rows: dict[int, Row] = {}
-        self.free = list(range(capacity - 1, -1, -1))
+        self.states: dict[int, UtteranceState] = {}  # by slot
+        self.free_slots = list(range(capacity - 1, -1, -1))
         self.steps = 0
 
     @property
-    def row_bytes(self) -> int:
-        """Memory that a row holds in the batch's tensors."""
-        return sum(tensor[:, 0].numel() * tensor.element_size() for tensor in self.memory)
+    def slot_bytes(self) -> int:
+        """Memory of a slot in the cache."""
+        return sum(tensor[:, 0].numel() * tensor.element_size() for tensor in self.cache)
 
     def open(self) -> int:
-        """Takes a free row. Raises `ValueError` when there is none."""
-        if not self.free:
-            raise ValueError(f"all {len(self.rows)} rows are taken; close one first")
-        row = self.free.pop()
-        self.reset(row)
-        return row
-
-    def reset(self, row: int) -> None:
-        """Forgets what the row heard; it stays taken."""
+        """Begins an utterance in a free slot. Raises `ValueError` when there is none."""
+        if not self.free_slots:
+            raise ValueError(f"all {len(self.states)} slots are taken; close one first")
+        slot = self.free_slots.pop()
         empty = torch.zeros(0, self.config.num_mel_bins)
-        waiting = torch.zeros(0, self.config.hidden_size, device=self.device, dtype=self.dtype)
-        self.rows[row] = Row(empty, waiting, turn=self.steps)
-        self.memory.conv[:, row] = 0.0  # silence before the first frame; the rest is masked until it is filled
+        pending = torch.zeros(0, self.config.hidden_size, device=self.device, dtype=self.dtype)
+        self.states[slot] = UtteranceState(empty, pending, last_step=self.steps)
+        self.cache.conv[:, slot] = 0.0  # silence before the first frame; the rest is masked until it is filled
+        return slot
 
-    def close(self, row: int) -> None:
-        """Gives the row back."""
-        del self.rows[row]
-        self.free.append(row)
+    def close(self, slot: int) -> None:
+        """Frees the slot, at the end of the utterance or before."""
+        del self.states[slot]
+        self.free_slots.append(slot)
 
-    def feed(self, row: int, samples: np.ndarray) -> None:
+    def feed(self, slot: int, samples: np.ndarray) -> None:
         """float32 [samples] in [-1, 1] that follow what was fed before. Raises `ValueError` beyond `max_seconds`."""
-        state = self.rows[row]
+        state = self.states[slot]
         assert not state.finishing
-        state.heard += len(samples)
-        if state.heard > self.max_samples:
+        state.num_samples += len(samples)
+        if state.num_samples > self.max_samples:
             seconds = self.max_samples / self.config.sample_rate
             raise ValueError(f"the utterance is longer than {seconds:g} s")
         joined = np.concatenate([state.samples, samples])
@@ -152,17 +149,17 @@ class SpeechStream:
             state.features = torch.cat([state.features, features])
         state.samples = joined[count * self.shift :]
 
-    def finish(self, row: int) -> None:
-        """The utterance is over: the next steps give the rest, the last of them with `done`."""
-        self.rows[row].finishing = True
+    def finish(self, slot: int) -> None:
+        """Ends the utterance: the next steps give the rest, the last of them with `done`."""
+        self.states[slot].finishing = True
 
     def ready(self) -> list[int]:
-        """Rows that a step would serve, those that waited longest first."""
-        found = [row for row, state in self.rows.items() if not state.ended and (state.finishing or self._next(state))]
-        return sorted(found, key=lambda row: self.rows[row].turn)
+        """Slots that a step would serve, those that waited longest first."""
+        found = [slot for slot, s in self.states.items() if not s.ended and (s.finishing or self._next(s))]
+        return sorted(found, key=lambda slot: self.states[slot].last_step)
 
-    def _next(self, state: Row) -> int:
-        """Encoder frames that the row's next step makes."""
+    def _next(self, state: UtteranceState) -> int:
+        """Encoder frames that the next step makes of an utterance."""
         available = subsampled(len(state.features))
         if self.chunk_size <= 0:
             return available if state.finishing else 0
@@ -172,67 +169,70 @@ class SpeechStream:
 
     @torch.inference_mode()
     def step(self, limit: int | None = None) -> dict[int, StreamOutput]:
-        """Runs the next chunk of every ready row, of at most `limit`. Rows that are done stay taken until `close`."""
-        rows = self.ready()[:limit]
+        """Runs the next chunk of every ready slot, of at most `limit`. A slot stays taken until `close`."""
+        slots = self.ready()[:limit]
         self.steps += 1
-        counts = [self._next(self.rows[row]) for row in rows]
-        self._encode([row for row, n in zip(rows, counts, strict=True) if n], [n for n in counts if n])
-        for row in rows:
-            state = self.rows[row]
-            state.turn = self.steps
+        counts = [self._next(self.states[slot]) for slot in slots]
+        self._encode([slot for slot, n in zip(slots, counts, strict=True) if n], [n for n in counts if n])
+        for slot in slots:
+            state = self.states[slot]
+            state.last_step = self.steps
             state.ended = state.finishing and subsampled(len(state.features)) == 0
-        vectors = self._adapt(rows)
-        return {row: StreamOutput(vectors[row], squeezed(self.rows[row].text), self.rows[row].ended) for row in rows}
+        return {slot: self._output(slot, embeddings) for slot, embeddings in self._adapt(slots).items()}
 
-    def _encode(self, rows: list[int], counts: list[int]) -> None:
-        """Makes `counts[i]` new frames of `rows[i]` and appends them to what waits for the adapter."""
-        if not rows:
+    def _output(self, slot: int, embeddings: Tensor) -> StreamOutput:
+        state = self.states[slot]
+        return StreamOutput(embeddings, single_spaced(state.text), state.ended)
+
+    def _encode(self, slots: list[int], counts: list[int]) -> None:
+        """Makes `counts[i]` new frames of `slots[i]` and appends them to the frames pending for the adapter."""
+        if not slots:
             return
-        states = [self.rows[row] for row in rows]
+        states = [self.states[slot] for slot in slots]
         most = self.chunk_size if self.chunk_size > 0 else max(counts)
         reach = (most - 1) * SUBSAMPLING + MIN_MEL_FRAMES
         features = torch.stack([F.pad(s.features[:reach], (0, 0, 0, max(0, reach - len(s.features)))) for s in states])
         x = self.encoder.subsample(features.to(self.device, self.dtype))
 
-        index = torch.tensor(rows, device=self.device)
+        index = torch.tensor(slots, device=self.device)
         made = torch.tensor([s.frames for s in states], device=self.device)[:, None]
         new = torch.tensor(counts, device=self.device)[:, None]
         positions = made + torch.arange(most, device=self.device)
-        # The memory is filled from its end: its last `made` places are real.
-        remembered = torch.arange(self.past, device=self.device) >= self.past - made
-        visible = torch.cat([remembered, torch.arange(most, device=self.device) < new], 1)[:, None, None]
+        # The cache is filled from its end: its last `made` positions are valid.
+        valid = torch.arange(self.past, device=self.device) >= self.past - made
+        visible = torch.cat([valid, torch.arange(most, device=self.device) < new], 1)[:, None, None]
         for i, block in enumerate(self.encoder.blocks):
-            x, kept = block(x, positions, visible, BlockPast(*(tensor[i, index] for tensor in self.memory)))
-            self.memory.key[i, index] = kept.key[:, :, kept.key.shape[2] - self.past :]
-            self.memory.value[i, index] = kept.value[:, :, kept.value.shape[2] - self.past :]
-            self.memory.bias[i, index] = kept.bias[:, :, kept.bias.shape[2] - self.past :]
-            self.memory.conv[i, index] = kept.conv
+            x, kept = block(x, positions, visible, BlockPast(*(tensor[i, index] for tensor in self.cache)))
+            self.cache.key[i, index] = kept.key[:, :, kept.key.shape[2] - self.past :]
+            self.cache.value[i, index] = kept.value[:, :, kept.value.shape[2] - self.past :]
+            self.cache.bias[i, index] = kept.bias[:, :, kept.bias.shape[2] - self.past :]
+            self.cache.conv[i, index] = kept.conv
         x = self.encoder.norm(x)
         best = None if self.head is None else self.head(x).argmax(-1).tolist()
         for i, (state, count) in enumerate(zip(states, counts, strict=True)):
-            state.waiting = torch.cat([state.waiting, x[i, :count]])
+            state.pending = torch.cat([state.pending, x[i, :count]])
             state.frames += count
             state.features = state.features[count * SUBSAMPLING :].clone()
             if best is not None:
-                state.text += self.head.collapse(best[i][:count], state.last_id)
+                state.text += self.head.vocabulary.collapse(best[i][:count], state.last_id)
                 state.last_id = best[i][count - 1]
 
-    def _adapt(self, rows: list[int]) -> dict[int, Tensor]:
-        """The vectors that the waiting frames of `rows` complete; at an end the adapter's right padding does."""
-        kernel = self.adapter.conv.kernel_size[0]
-        counts = {}
-        for row in rows:
-            waiting, ended = len(self.rows[row].waiting), self.rows[row].ended
-            counts[row] = (waiting + 1) // 2 if ended else max(0, (waiting - kernel) // 2 + 1)
+    def _adapt(self, slots: list[int]) -> dict[int, Tensor]:
+        """The embeddings that the pending frames of `slots` complete, at an end with the adapter's right padding."""
         width = self.adapter.project.out_features
-        vectors = {row: torch.zeros(0, width, device=self.device, dtype=self.dtype) for row in rows}
-        some = [row for row in rows if counts[row]]
-        if not some:
-            return vectors
-        frames = pad_sequence([self.rows[row].waiting for row in some], batch_first=True)
-        lengths = torch.tensor([len(self.rows[row].waiting) for row in some], device=self.device)
-        made, _ = self.adapter(frames, lengths)
-        for i, row in enumerate(some):
-            vectors[row] = made[i, : counts[row]]
-            self.rows[row].waiting = self.rows[row].waiting[2 * counts[row] :].clone()
-        return vectors
+        embeddings = {slot: torch.zeros(0, width, device=self.device, dtype=self.dtype) for slot in slots}
+        counts = {slot: count for slot in slots if (count := self._complete(self.states[slot]))}
+        if not counts:
+            return embeddings
+        pending = [self.states[slot].pending for slot in counts]
+        lengths = torch.tensor([len(frames) for frames in pending], device=self.device)
+        adapted, _ = self.adapter(pad_sequence(pending, batch_first=True), lengths)
+        for i, (slot, count) in enumerate(counts.items()):
+            embeddings[slot] = adapted[i, :count]
+            self.states[slot].pending = pending[i][2 * count :].clone()
+        return embeddings
+
+    def _complete(self, state: UtteranceState) -> int:
+        """How many embeddings the pending frames make."""
+        pending, kernel = len(state.pending), self.adapter.conv.kernel_size[0]
+        return (pending + 1) // 2 if state.ended else max(0, (pending - kernel) // 2 + 1)

@@ -1,7 +1,7 @@
 """Where to cut an answer into clauses while it is still being written: a short first one, then longer ones.
 
 Notable points:
-- The first clause decides how soon the first sound is heard, so it ends early; later ones have time and may be long.
+- The first clause decides when the first audio is ready, so it ends early; later ones may be long.
 - The speech decoder is trained on clauses cut by these same rules.
 - A mark behind a digit waits for the next token: "3.5" and "1,000" are not two clauses.
 """
@@ -14,12 +14,12 @@ ENDS = tuple(".?!…。？！\n")  # of a sentence
 PAUSES = tuple(",;:—，、；：")
 FIRST_WORDS, LATER_WORDS = 4, 12  # at most, in the first clause and in later ones
 FIRST_PAUSE, LATER_PAUSE = 2, 4  # words from which a pause ends a clause
-MAX_TOKENS = 48  # in any clause, whatever it says
+MAX_TOKENS = 48  # in any clause
 
 
 @dataclass
 class Clause:
-    """Part of an answer that is spoken in one breath."""
+    """Part of an answer that is synthesized at once."""
 
     ids: list[int] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)  # the text of each token
@@ -72,14 +72,14 @@ class ClauseSplitter:
         """Whether the open clause ends now that the next token begins a word (or not)."""
         if not begins or not self.open.speakable:
             return False
-        return self.open.words >= self.limits[not self.first] or self._marked()
+        return self.open.words >= self.limits[not self.first] or self._ends_with_mark()
 
     def _ends_after(self) -> bool:
         """Whether the open clause ends with the token just taken."""
         text = self.open.text.rstrip(" ")
-        return self._marked() and not text[-2:-1].isdigit()
+        return self._ends_with_mark() and not text[-2:-1].isdigit()
 
-    def _marked(self) -> bool:
+    def _ends_with_mark(self) -> bool:
         text = self.open.text.rstrip(" ")
         if not self.open.speakable:
             return False

@@ -1,8 +1,8 @@
-"""Messages → segments: what the language model reads, in order, still without vectors.
+"""Messages → segments: what the language model reads, in order, before it is embedded.
 
 Notable points:
 - No torch here: the trainer packs segments, the LLM core embeds them, a gateway may count them.
-- Markup and words are encoded apart. Words from outside can never become a special token: `<|im_end|>` typed by a user
+- Markup and text are encoded apart. Text from outside can never become a special token: `<|im_end|>` typed by a user
   is seven ordinary tokens, not the end of his message.
 - An answer is a segment of its own, its closing stop token included: these are the ids the model itself writes,
   so these are the ids it is trained on. The last id before an answer is where the state is read.
@@ -10,7 +10,7 @@ Notable points:
 
 A message is a dict as in OpenAI's chat API: {"role": "system" | "user" | "assistant", "content": str | [part, …]} with
 the parts {"type": "text", "text": str}, {"type": "image", "image": X}, {"type": "video", "video": X} and
-{"type": "audio", "audio": X}. X is the caller's own (a picture, a path, vectors): it is passed on untouched.
+{"type": "audio", "audio": X}. X is the caller's own (pixels, a path, embeddings): it is passed on unchanged.
 An assistant's message may carry "state".
 """
 
@@ -37,7 +37,7 @@ class TextSegment:
 
 @dataclass(frozen=True, slots=True)
 class MediaSegment:
-    """A place that vectors fill. Who embeds speech puts the model's prompt vectors in front of it."""
+    """The place of an image, a video or speech. The caller embeds it; before speech goes the model's speech prompt."""
 
     kind: Literal["image", "video", "speech"]
     content: Any
@@ -58,8 +58,8 @@ class PromptWriter:
         """
         self.chat = chat
         self.tokenizer = tokenizer
-        self._words = Tokenizer.from_str(tokenizer.to_str())
-        self._words.encode_special_tokens = True  # which means: as ordinary words
+        self._plain = Tokenizer.from_str(tokenizer.to_str())
+        self._plain.encode_special_tokens = True  # which means: as ordinary text
         self.stop_ids = frozenset(self._special(token) for token in chat.stop)
         self._system_open, self._user_open, self._assistant_open, self._close = (
             self._markup(text) for text in (chat.system_open, chat.user_open, chat.assistant_open, chat.close)
@@ -74,27 +74,27 @@ class PromptWriter:
         return cls(language.chat, tokenizer, language.state_tokens if language.state == "tokens" else None)
 
     def text(self, text: str) -> list[int]:
-        """Words → ids, none of them special whatever the words are."""
-        return self._words.encode(text, add_special_tokens=False).ids
+        """Text → ids, none of them special whatever the text is."""
+        return self._plain.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: list[int]) -> str:
-        """Ids → words; special tokens are left out."""
+        """Ids → text; special tokens are left out."""
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
     def render(self, messages: list[dict[str, Any]], open_assistant: bool = False) -> list[Segment]:
-        """Whole messages → segments; with `open_assistant` the model is to speak next.
+        """Whole messages → segments; with `open_assistant` the next message is the model's.
 
         Raises `ValueError` naming the message and what is wrong with it.
         """
         segments: list[Segment] = []
         if self.chat.default_system and not (messages and messages[0].get("role") == "system"):
-            segments += self._message({"role": "system", "content": self.chat.default_system}, None)
+            segments += self.message({"role": "system", "content": self.chat.default_system}, None)
         previous = None
         for number, message in enumerate(messages):
             try:
                 if message.get("role") == "system" and number:
                     raise ValueError("a system message comes first or not at all")
-                segments += self._message(message, previous)
+                segments += self.message(message, previous)
             except ValueError as error:
                 raise ValueError(f"message {number}: {error}") from None
             previous = message
@@ -128,12 +128,13 @@ class PromptWriter:
         """The end of the user's message and the opening of the answer: after its last id the state is read."""
         return [TextSegment(self._close + self._assistant_open)]
 
-    def _message(self, message: dict[str, Any], previous: dict[str, Any] | None) -> list[Segment]:
+    def message(self, message: dict[str, Any], previous: dict[str, Any] | None = None) -> list[Segment]:
+        """One whole message; `previous`: the one before it. Raises `ValueError` for what is wrong with it."""
         role, body = message.get("role"), self.parts(message.get("content", ""))
         if role == "user":
             return [TextSegment(self._user_open), *body, TextSegment(self._close)]
         if any(isinstance(segment, MediaSegment) for segment in body):
-            raise ValueError(f"only a user shows pictures or speaks, not {role!r}")
+            raise ValueError(f"only user messages hold images, video or audio; this one is of {role!r}")
         ids = [i for segment in body for i in segment.ids]
         if role == "system":
             return [TextSegment(self._system_open + ids + self._close)]
@@ -143,7 +144,7 @@ class PromptWriter:
         return [TextSegment(self._assistant_open), answer, TextSegment(self._close[1:])]
 
     def _state_prefix(self, message: dict[str, Any], previous: dict[str, Any] | None) -> list[int]:
-        """The state token an answer begins with, if the model says its state so."""
+        """The state token an answer begins with, if the model's state is a token."""
         if self.state_ids is None:
             return []
         state = message.get("state") or ("speech" if previous and has_speech(previous) else "text")
@@ -153,7 +154,7 @@ class PromptWriter:
 
     def _special(self, token: str) -> int:
         number = self.tokenizer.token_to_id(token)
-        if number is None or number in self._words.encode(token, add_special_tokens=False).ids:
+        if number is None or number in self._plain.encode(token, add_special_tokens=False).ids:
             raise ValueError(f"the tokenizer has no special token {token!r}, which the chat format needs")
         return number
 
@@ -161,7 +162,7 @@ class PromptWriter:
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         if not ids:
             raise ValueError("a chat format has no empty markup")
-        self._special(self.tokenizer.id_to_token(ids[0]))  # else a user's words could open a message
+        self._special(self.tokenizer.id_to_token(ids[0]))  # else a user's text could open a message
         return ids
 
 

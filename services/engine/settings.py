@@ -1,29 +1,42 @@
-"""What every service can be told through the environment.
+"""Settings that all services share, read from the environment.
 
 A service's settings class derives from `ServiceSettings` with its own prefix. `PARLEY_<NAME>` sets a value for all
 services, `PARLEY_<SERVICE>_<NAME>` for one of them: PARLEY_CHECKPOINT for all, PARLEY_LLM_CORE_DEVICE for the LLM core.
+What is `auto` follows the device and the model: `services.engine.device.resolve` replaces it when the service starts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+AUTO: Literal["auto"] = "auto"
+AutoInt = Annotated[int, Field(ge=1)] | Literal["auto"]
 
 
 class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_", extra="ignore")
 
+    # Values of settings that are `auto`, on a CPU and on a GPU.
+    DEVICE_DEFAULTS: ClassVar[Mapping[str, Mapping[str, int]]] = {"cpu": {}, "gpu": {}}
+
     checkpoint: Path = Field(Path("checkpoints/nano"), description="Folder of the checkpoint that is served")
-    device: str = Field("cpu", description="Torch device of the engine, as `cpu` or `cuda:0`")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Number format of the weights")
-    threads: int = Field(1, ge=1, description="Torch threads of this service's engine")
+    device: str = Field(AUTO, description="Torch device of the engine, as `cpu` or `cuda:0`; auto: the GPU if any")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        AUTO, description="Number format of the weights; auto: bfloat16 where it is faster and the model above nano"
+    )
+    threads: AutoInt = Field(
+        AUTO, description="Torch threads of the engine; auto: 1, or half the cores for a model above nano on a CPU"
+    )
     num_replicas: int = Field(1, ge=1, description="Processes that serve this service")
     max_streams: int = Field(256, ge=1, description="Calls a replica holds open at once; more get RESOURCE_EXHAUSTED")
     idle_seconds: float = Field(30.0, gt=0, description="Silence after which an open stream is ended")
     stop_seconds: float = Field(10.0, ge=0, description="Seconds that running work gets to end in a graceful stop")
+    metrics_host: str = Field("127.0.0.1", description="Address that the Prometheus page listens on")
     metrics_port: int = Field(0, ge=0, description="Port of the Prometheus page; 0: a free one")
 
     @classmethod

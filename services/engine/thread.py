@@ -1,13 +1,13 @@
 """The thread an engine runs in, the same for every service: commands in, steps, events out.
 
 Notable points:
-- What the thread owns nobody else touches. Callers live on event loops; their commands are applied between two steps,
-  in the order in which they came, and they hear back through one `call_soon_threadsafe` a loop.
-- Nothing polls: the thread sleeps until there is a command, work, or a moment it named itself.
-- What can pile up is bounded: requests by `admit`, the commands of each by `Request.room`.
+- Only the thread touches the engine's state. Callers run on event loops; their commands are applied between two
+  steps, in the order in which they came, and events go back with one `call_soon_threadsafe` a loop.
+- The thread does not poll: it sleeps until there is a command, work, or the engine's next deadline.
+- Queues are bounded: requests by `admit`, the commands of each request by `Request.backpressure`.
 - An error in a command fails its request. An error in a step fails the requests of that step; after `MAX_FAILURES`
-  such steps in a row, or any error elsewhere, the engine is dead: whoever waits is told, and `alive` is False for good.
-- A caller whose event loop has closed is forgotten like one that hung up.
+  such steps in a row, or any error elsewhere, the engine is dead: all waiting requests fail, and `alive` stays False.
+- A request whose event loop has closed is freed like one that its caller closed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Generic, TypeVar
 
 import grpc
 
-from services.engine.settings import ServiceSettings
+from services.engine.settings import AUTO, ServiceSettings
 from services.rpc.errors import ServiceError
 from services.telemetry import logs, metrics
 
 MAX_FAILURES = 3  # failed steps in a row after which the engine is dead
-MAX_WAITING = 256  # commands of one request that may wait for the thread
-ROOM_SECONDS = 0.005  # between two looks whether a request that sent too fast may go on
+MAX_PENDING_COMMANDS = 256  # of one request, waiting for the thread
+BACKPRESSURE_SECONDS = 0.005  # between two checks whether a request may post again
 
 log = logs.get_logger(__name__)
 
@@ -35,44 +35,44 @@ Event = TypeVar("Event")
 
 
 class Request(Generic[Event]):
-    """One open request as its caller sees it; made, and used, on the caller's event loop unless it says otherwise."""
+    """One open request. It is created and used on the caller's event loop, except where noted."""
 
     def __init__(self, engine: EngineThread):
         self.loop = asyncio.get_running_loop()
         self._engine = engine
-        self._events: asyncio.Queue[Event | Exception] = asyncio.Queue()  # bounded by what was asked
+        self._events: asyncio.Queue[Event | Exception] = asyncio.Queue()  # bounded by the answer
         self._closed = False
-        self.posted = 0  # commands: written on the loop
-        self.applied = 0  # written by the thread
+        self.posted = 0  # commands, counted on the loop
+        self.applied = 0  # commands, counted by the thread
 
     @property
     def key(self) -> object:
-        """Of requests with the same key the engine has one at a time."""
+        """The engine runs one request of a key at a time."""
         return self
 
     def post(self, kind: str, content: object = None) -> None:
-        """Gives the engine a command; it applies it between two steps."""
+        """Sends the engine a command, which it applies between two steps."""
         self.posted += 1
         self._engine.post(kind, self, content)
 
-    async def room(self) -> None:
-        """Waits while the engine has too many commands of this request to take yet."""
-        while self.posted - self.applied >= MAX_WAITING and not self._closed:
-            await asyncio.sleep(ROOM_SECONDS)
+    async def backpressure(self) -> None:
+        """Waits while too many commands of this request are pending."""
+        while self.posted - self.applied >= MAX_PENDING_COMMANDS and not self._closed:
+            await asyncio.sleep(BACKPRESSURE_SECONDS)
 
     async def next(self) -> Event:
-        """The next event. Raises what went wrong with the request."""
+        """The next event. Raises the error that the request failed with."""
         event = await self._events.get()
         if isinstance(event, Exception):
             raise event
         return event
 
     def deliver(self, event: Event | Exception) -> None:
-        """Has `next` return it, or raise it where it is an error."""
+        """Makes `next` return the event, or raise it where it is an error."""
         self._events.put_nowait(event)
 
     def close(self) -> None:
-        """Ends the request, whatever state it is in: within a step nothing of it is computed any more."""
+        """Ends the request in any state: after the current step nothing more is computed for it."""
         if not self._closed:
             self._closed = True
             self._engine.release(self)
@@ -80,7 +80,7 @@ class Request(Generic[Event]):
 
     @contextlib.asynccontextmanager
     async def fed_by(self, feed: Callable[..., Awaitable[None]], *arguments: object):
-        """Runs `feed` beside the block and closes the request after it. What `feed` raises is the request's failure."""
+        """Runs `feed` beside the block and closes the request after it. An error of `feed` fails the request."""
 
         async def feeding() -> None:
             try:
@@ -98,46 +98,46 @@ class Request(Generic[Event]):
 
 
 class EngineThread:
-    """`start`, then any number of requests from any event loop, then `stop`. An engine gives it the four methods below.
+    """`start`, then any number of requests from any event loop, then `stop`. An engine implements the methods below.
 
     `service`: its name in metrics and logs.
     """
 
     service: str
 
-    # What an engine is. All of it runs in the thread.
+    # Implemented by an engine; all of it runs in the thread.
 
     def apply(self, kind: str, request: Request, content: object) -> None:
-        """Runs a command. Those of a request that has ended come to nothing."""
+        """Runs a command. Commands of a request that has ended have no effect."""
         raise NotImplementedError
 
     def step(self) -> bool:
-        """Computes one batch. Returns whether there was anything to do; if not, the thread sleeps."""
+        """Computes one batch. Returns whether there was work; if not, the thread sleeps."""
         raise NotImplementedError
 
     def abandon_step(self) -> Iterable[Request]:
-        """Called after `step` raised: frees what was in it. Returns the requests that this was for."""
+        """Called after `step` raised: frees the requests that were in it and returns them."""
         raise NotImplementedError
 
-    def forget(self, request: Request) -> None:
-        """Frees what is held for a request, which may be nothing."""
+    def free(self, request: Request) -> None:
+        """Frees all memory and slots of a request, if it has any."""
         raise NotImplementedError
 
-    def patience(self) -> float | None:
-        """Seconds until a step may be due although no command came; None: none will be."""
+    def next_deadline(self) -> float | None:
+        """Seconds until a step may be due without a new command; None: never."""
         return None
 
-    # For event loops.
+    # Called from event loops.
 
     def __init__(self, settings: ServiceSettings):
         self.settings = settings
         self.live: dict[object, Request] = {}  # by key: admitted and not released
         self._commands: deque[tuple[str, Request, object]] = deque()
-        self._outgoing: dict[asyncio.AbstractEventLoop, list[tuple[Request, object]]] = {}  # of the thread
+        self._outgoing: dict[asyncio.AbstractEventLoop, list[tuple[Request, object]]] = {}  # of the thread alone
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
-        self._quiet = threading.Condition(self._lock)  # the last live request is released
-        self._woken = False
+        self._idle = threading.Condition(self._lock)  # notified when the last live request is released
+        self._notified = False
         self.accepting = False
         self._stopping = False
         self._dead = False
@@ -149,18 +149,18 @@ class EngineThread:
         self._thread.start()
 
     def stop(self, grace: float | None = None) -> None:
-        """Takes no new requests, lets live ones end for `grace` seconds (default: the settings), then ends the thread.
+        """Refuses new requests, waits `grace` seconds (default: the settings) for live ones, then ends the thread.
 
-        Blocks; not for the event loop.
+        Blocks, so it must not be called on an event loop.
         """
         with self._lock:
             self.accepting = False
-            self._rouse()
-            self._quiet.wait_for(
+            self._notify()
+            self._idle.wait_for(
                 lambda: not self.live or self._dead, self.settings.stop_seconds if grace is None else grace
             )
             self._stopping = True
-            self._rouse()
+            self._notify()
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -169,9 +169,9 @@ class EngineThread:
         return self._thread.is_alive() and not self._dead
 
     def admit(self, request: Request, limit: int, what: str, retry_after: float = 1.0) -> Request | None:
-        """Counts a request as live. Returns the one of the same key that it takes the place of, if there was one.
+        """Counts a request as live. Returns the live request of the same key that it replaces, if there is one.
 
-        Raises `ServiceError`: RESOURCE_EXHAUSTED when `limit` are live, UNAVAILABLE when the engine takes no more.
+        Raises `ServiceError`: RESOURCE_EXHAUSTED when `limit` are live, UNAVAILABLE when the engine stops or is dead.
         """
         with self._lock:
             if not self.accepting:
@@ -184,41 +184,41 @@ class EngineThread:
         return old
 
     def release(self, request: Request) -> None:
-        """The request no longer counts. From any thread."""
+        """The request no longer counts as live. May be called from any thread."""
         with self._lock:
             if self.live.get(request.key) is request:
                 del self.live[request.key]
                 if not self.live:
-                    self._quiet.notify_all()
+                    self._idle.notify_all()
 
     def post(self, kind: str, request: Request, content: object = None) -> None:
-        """`Request.post` counts too."""
+        """Queues a command. Callers use `Request.post`, which also counts it."""
         with self._lock:
             self._commands.append((kind, request, content))
-            self._rouse()
+            self._notify()
 
     def wake(self) -> None:
-        """Something that a step looks at has changed."""
+        """Runs a step soon, because something that it depends on has changed."""
         with self._lock:
-            self._rouse()
+            self._notify()
 
-    def _rouse(self) -> None:
-        self._woken = True
+    def _notify(self) -> None:
+        self._notified = True
         self._wake.notify()
 
-    # The thread.
+    # Called in the thread.
 
-    def tell(self, request: Request, event: object) -> None:
-        """An event on its way to the caller; it leaves with the next `flush`, at the latest after the step."""
+    def emit(self, request: Request, event: object) -> None:
+        """Queues an event for the caller; the next `flush` sends it, at the latest after the step."""
         self._outgoing.setdefault(request.loop, []).append((request, event))
 
-    def end(self, request: Request, event: object) -> None:
-        """Its last event: the request no longer counts."""
+    def emit_last(self, request: Request, event: object) -> None:
+        """Queues the last event of a request, which no longer counts as live."""
         self.release(request)
-        self.tell(request, event)
+        self.emit(request, event)
 
     def flush(self) -> None:
-        """Hands events to the loops of their callers, one call a loop."""
+        """Sends queued events to the event loops of their callers, one call a loop."""
         outgoing, self._outgoing = self._outgoing, {}
         for loop, events in outgoing.items():
             try:
@@ -232,45 +232,46 @@ class EngineThread:
         import torch  # not needed to import this module
 
         try:
-            torch.set_num_threads(self.settings.threads)
+            if self.settings.threads != AUTO:  # an engine without a service keeps torch's own number
+                torch.set_num_threads(self.settings.threads)
             with torch.inference_mode():
                 self._serve()
             last: Exception = self._unavailable()
-        except BaseException as error:  # what the engine holds cannot be trusted any more
+        except BaseException as error:  # the engine's state may be inconsistent
             self._dead = True
             log.critical("the engine died", service=self.service, exc_info=error)
             last = _failed("the engine died", error)
-        self._tell_all(last)
+        self._fail_all(last)
 
     def _serve(self) -> None:
         worked = True
         while True:
             with self._lock:
-                if not worked and not self._woken:
-                    self._wake.wait(self.patience())
-                self._woken = False
+                if not worked and not self._notified:
+                    self._wake.wait(self.next_deadline())
+                self._notified = False
                 if self._stopping:
                     return
-                count = len(self._commands)  # those that come meanwhile wait for the next round
+                count = len(self._commands)  # later ones wait for the next round
             for _ in range(count):
-                self._take(*self._commands.popleft())
+                self._handle(*self._commands.popleft())
             if self._outgoing:
                 self.flush()
             worked = self._try_step()
             self.flush()
 
-    def _take(self, kind: str, request: Request, content: object) -> None:
+    def _handle(self, kind: str, request: Request, content: object) -> None:
         request.applied += 1
         if kind in ("close", "lost"):
-            self.forget(request)
+            self.free(request)
             if kind == "close":
-                self.tell(request, ServiceError(grpc.StatusCode.CANCELLED, "the request was closed"))
+                self.emit(request, ServiceError(grpc.StatusCode.CANCELLED, "the request was closed"))
             return
         try:
             self.apply(kind, request, content)
         except Exception as error:
-            self.forget(request)
-            self.end(request, error)
+            self.free(request)
+            self.emit_last(request, error)
 
     def _try_step(self) -> bool:
         try:
@@ -280,7 +281,7 @@ class EngineThread:
             requests = list(self.abandon_step())
             log.error("a step failed", requests=len(requests), failures=self._failures, exc_info=error)
             for request in requests:
-                self.end(request, _failed("the engine's step failed", error))
+                self.emit_last(request, _failed("the engine's step failed", error))
             if self._failures >= MAX_FAILURES:
                 raise
             return True
@@ -288,14 +289,14 @@ class EngineThread:
             self._failures = 0
         return worked
 
-    def _tell_all(self, error: Exception) -> None:
-        """Whoever waits for an event gets this one."""
+    def _fail_all(self, error: Exception) -> None:
+        """Sends the error to every request that may be waiting for an event."""
         with self._lock:
             self.accepting = False
             waiting = {*self.live.values(), *(request for _, request, _ in self._commands)}
-            self._quiet.notify_all()
+            self._idle.notify_all()
         for request in waiting:
-            self.tell(request, _again(error))
+            self.emit(request, _copied(error))
         self.flush()
 
     def _unavailable(self) -> ServiceError:
@@ -305,14 +306,14 @@ class EngineThread:
 
 
 def _failed(what: str, cause: BaseException) -> RuntimeError:
-    """INTERNAL for the caller, the cause for the log."""
+    """An error that becomes INTERNAL for the caller and carries the cause for the log."""
     error = RuntimeError(what)
     error.__cause__ = cause
     return error
 
 
-def _again(error: Exception) -> Exception:
-    """The same error for another caller: raised in two places at once, one would collect both tracebacks."""
+def _copied(error: Exception) -> Exception:
+    """A copy for another caller: one error raised in two places at once would collect both tracebacks."""
     if isinstance(error, ServiceError):
         return ServiceError(error.code, error.message, error.retry_after)
     return _failed(str(error), error.__cause__)

@@ -15,9 +15,10 @@ import sys
 import grpc
 
 from protos.parley.v1 import conversation_pb2, conversation_pb2_grpc
-from services.gateway.service import ConversationService
+from services.gateway.api.backend import Backend
+from services.gateway.api.grpc.servicer import ConversationService
+from services.gateway.api.health import WebServer, build
 from services.gateway.settings import GatewaySettings
-from services.gateway.web import WebServer, build
 from services.rpc import health
 from services.rpc.server import freeze_loaded_objects
 from services.telemetry import logs
@@ -29,9 +30,10 @@ class Gateway:
     """Both servers of one gateway; for the process below and for tests."""
 
     def __init__(self, settings: GatewaySettings):
-        self.settings = settings
-        self.service = ConversationService(settings)
-        largest = 2 * max(settings.max_image_bytes, settings.max_video_bytes)  # a little above is told in words
+        self._settings = settings.server
+        self.backend = Backend(settings)
+        self.service = ConversationService(self.backend, settings.server)
+        largest = 2 * max(settings.media.max_image_bytes, settings.media.max_video_bytes)  # refused in words, if larger
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", largest),
@@ -43,13 +45,17 @@ class Gateway:
         )
         conversation_pb2_grpc.add_ConversationServicer_to_server(self.service, self._server)
         health.add_to_server(self._server)
-        self._web = WebServer(build(self.service))
+        self._web = WebServer(build(self.missing))
         self.port = 0
         self.http_port = 0
 
+    async def missing(self) -> list[str]:
+        """What keeps this gateway from serving a turn."""
+        return ["stopping"] if self.service.stopping else await self.backend.missing()
+
     async def start(self) -> None:
         """Raises `OSError` where it cannot listen."""
-        host, port, http_port = self.settings.host, self.settings.port, self.settings.http_port
+        host, port, http_port = self._settings.host, self._settings.port, self._settings.http_port
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             http = socket.create_server((host, http_port), family=family)
@@ -65,21 +71,21 @@ class Gateway:
         self._serving = asyncio.create_task(self._web.serve(sockets=[http]))
         while not self._web.started:
             await asyncio.sleep(0.01)
+        await self.backend.store.check_policy()
         health.process_health.ready = True
 
     async def stop(self) -> None:
         self.service.stopping = True
         health.process_health.ready = False
-        await self._server.stop(self.settings.drain_seconds)
+        await self._server.stop(self._settings.drain_seconds)
         self._web.should_exit = True
         await self._serving
-        await self.service.stop()
+        await self.backend.close()
 
 
 async def run() -> None:
     logs.configure("gateway")
-    settings = GatewaySettings()
-    gateway = Gateway(settings)
+    gateway = Gateway(GatewaySettings())
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -87,9 +93,9 @@ async def run() -> None:
     try:
         await gateway.start()
     except OSError as error:
-        await gateway.service.stop()
+        await gateway.backend.close()
         log.error("cannot start", error=str(error))
-        sys.exit(f"{error}; PARLEY_GATEWAY_PORT and PARLEY_GATEWAY_HTTP_PORT choose others")
+        sys.exit(f"{error}; PARLEY_GATEWAY_SERVER_PORT and PARLEY_GATEWAY_SERVER_HTTP_PORT choose others")
     freeze_loaded_objects()
     contract = conversation_pb2.DESCRIPTOR.services_by_name["Conversation"].full_name
     print(json.dumps({"grpc": gateway.port, "http": gateway.http_port, "contract": contract}), flush=True)

@@ -1,20 +1,20 @@
-"""The loop that answers: continuous batching over the turns of many sessions.
+"""The engine that generates answers: continuous batching over the requests of many sessions.
 
 Notable points:
-- The thread owns the model and the KV cache. Callers post to it and read events on their own loop; see `turns.py`.
-- Each step is one forward pass: a token for every answering row, and as much of waiting prompts as the budget allows.
-- Rows join and leave between steps, so a turn that is cancelled is gone within one.
+- The thread owns the model and the KV cache. Callers post to it and read events on their own loop, see `requests.py`.
+- Each step is one forward pass: a token for every decoding sequence, and as much of prompts as the budget allows.
+- Sequences join and leave between steps, so a request that is cancelled is gone within one.
 - A prompt is computed as its pieces arrive, long before the question ends. The last piece and the end of the question
   come close together; that they make one step and not two, a piece waits for what follows for a moment.
-- When a turn ends, its session's KV is kept; the next turn starts where its prompt first differs.
-- A client that does not read pauses its own row and nobody else's.
+- When a request ends, its session's KV is kept; the next request starts where its prompt first differs.
+- A client that does not read pauses its own sequence and no other.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import grpc
 import torch
@@ -25,16 +25,16 @@ from transformers import Qwen2ForCausalLM
 from parley.config import LanguageConfig
 from services.engine.thread import EngineThread
 from services.llm_core.batch import Chunk, build_batch
-from services.llm_core.detokenizer import Detokenizer
-from services.llm_core.kv_cache import ATTENTION, RowCache, bytes_per_token
-from services.llm_core.prefix_cache import PrefixStore
-from services.llm_core.prompts import Piece
-from services.llm_core.requests import Done, Event, Token, Turn
+from services.llm_core.kv_cache import ATTENTION, SlotCache
+from services.llm_core.limits import choose_limits, kv_bytes_per_token, measure
+from services.llm_core.pieces import Piece
+from services.llm_core.prefix_cache import PrefixCache
+from services.llm_core.requests import Done, Event, GenerationRequest, Token
 from services.llm_core.sampler import Sampling, sample
 from services.llm_core.scheduler import Scheduler
-from services.llm_core.sequences import Row
+from services.llm_core.sequences import Sequence
 from services.llm_core.settings import LlmCoreSettings
-from services.llm_core.state import Decision, TokenWalk, decide
+from services.llm_core.state import StateTokenDecoder, decide
 from services.rpc.errors import ServiceError
 from services.telemetry import metrics
 
@@ -54,19 +54,15 @@ class Engine(EngineThread):
         config: LanguageConfig,
         tokenizer: Tokenizer,
         stop_ids: frozenset[int],
-        state_ids: Sequence[Sequence[int]] | None,
+        state_ids: tuple[list[int], ...] | None,
         settings: LlmCoreSettings,
     ):
-        """`state_head` or `state_ids`, whichever way the model tells the state; the model is changed to read rows.
+        """`state_head` or `state_ids`, whichever way the model states the state; the model's attention is replaced.
 
         Raises `ValueError` where the limits do not fit the model or the memory.
         """
         super().__init__(settings)
         assert (state_head is None) != (state_ids is None)
-        context = config.max_position_embeddings
-        self.max_length = settings.max_length or context
-        if self.max_length > context:
-            raise ValueError(f"max_length is {self.max_length}, but the model's context is {context} tokens")
         self._language = language.eval()
         self._language.set_attn_implementation(ATTENTION)
         self._state_head = state_head
@@ -75,16 +71,25 @@ class Engine(EngineThread):
         self._tokenizer = tokenizer
         weights = language.get_input_embeddings().weight
         self._device, self._dtype = weights.device, weights.dtype
+        self.limits = choose_limits(config, self._dtype.itemsize, measure(self._device), settings)
         self._groups = config.num_heads // config.num_kv_heads
-        self._prefixes = PrefixStore(self._memory_for_idle(bytes_per_token(language.config, self._dtype)))
-        self._cache = RowCache(language.config, settings.max_sessions, self.max_length, self._device, self._dtype)
-        self._scheduler = Scheduler(settings.max_sessions, settings.prefill_tokens)
+        self._token_bytes = kv_bytes_per_token(config, self._dtype.itemsize)
+        self._prefixes = PrefixCache(self.limits.idle_bytes)
+        self._cache = SlotCache(
+            language.config, self.limits.num_slots, self.limits.max_length, self._device, self._dtype
+        )
+        self._scheduler = Scheduler(self.limits.num_slots, self.limits.prefill_tokens)
 
         # of the engine's thread
-        self._rows: dict[Turn, Row] = {}
-        self._waiting: deque[Row] = deque()  # for a slot
+        self._sequences: dict[GenerationRequest, Sequence] = {}
+        self._waiting: deque[Sequence] = deque()  # for a slot
         self._due: float | None = None  # when a step must be that nothing else calls for
-        self._turn_seconds = 1.0  # of a usual turn, for the hint when to try again
+        self._request_seconds = 1.0  # of a usual request, for the hint when to try again
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a prompt and its answer."""
+        return self.limits.max_length
 
     # Called from event loops.
 
@@ -95,274 +100,271 @@ class Engine(EngineThread):
         prompt: list[Piece],
         sampling: Sampling,
         deadline: float | None = None,
-    ) -> Turn:
-        """A new turn, whose prompt begins with `prompt`. A turn of the same session that still runs is aborted.
+    ) -> GenerationRequest:
+        """A new request, whose prompt begins with `prompt`. A running request of the same turn is aborted.
 
-        `deadline`: on the monotonic clock. Raises `ServiceError` RESOURCE_EXHAUSTED where no more turns may wait or
+        `deadline`: on the monotonic clock. Raises `ServiceError` RESOURCE_EXHAUSTED where no more requests may wait or
         the prompt is longer than the context.
         """
-        turn = Turn(self, session_id, turn_id, deadline, sampling)
-        turn.check(prompt)
-        settings = self.settings
-        wait = self._turn_seconds * (1 + settings.max_queued / settings.max_sessions)
-        limit = settings.max_sessions + settings.max_queued
-        old = self.admit(turn, limit, "turns", retry_after=round(min(max(wait, 0.1), 30.0), 2))
+        request = GenerationRequest(self, session_id, turn_id, deadline, sampling)
+        request.check(sum(map(len, prompt)))
+        slots, queued = self.limits.num_slots, self.settings.max_queued
+        wait = self._request_seconds * (1 + queued / slots)
+        old = self.admit(request, slots + queued, "requests", retry_after=round(min(max(wait, 0.1), 30.0), 2))
         if old is not None:
-            old.post("abort", turn_id)
-        turn.post("open", prompt)
-        return turn
+            old.post("abort")
+        request.post("open")
+        request.append(prompt)
+        return request
 
-    def has_read(self, turn: Turn) -> None:
-        """The caller of a turn took an event; its row may go on."""
-        if turn.sent - turn.read == self.settings.max_unread // 2:
+    def has_read(self, request: GenerationRequest) -> None:
+        """The caller took an event; the request's sequence may go on."""
+        if request.sent - request.read == self.settings.max_unread // 2:
             self.wake()
 
     # Everything below runs in the engine's thread.
 
-    def apply(self, kind: str, turn: Turn, content: object) -> None:
+    def apply(self, kind: str, request: GenerationRequest, content: object) -> None:
         if kind == "open":
-            walk = TokenWalk(self._state_ids) if self._state_ids is not None else None
-            row = self._rows[turn] = Row(turn, Detokenizer(self._tokenizer), walk)
-            self._waiting.append(row)
-            row.extend(content)
+            state_tokens = StateTokenDecoder(self._state_ids) if self._state_ids is not None else None
+            sequence = self._sequences[request] = Sequence(request, state_tokens)
+            self._waiting.append(sequence)
             return
-        row = self._rows.get(turn)
-        if row is None:  # it has ended; what was on its way is of no use
+        sequence = self._sequences.get(request)
+        if sequence is None:  # it has ended; later commands have no effect
             return
         if kind == "append":
-            row.extend(content)
+            sequence.extend(content)
         elif kind == "respond":
-            row.respond(*content)
+            sequence.respond(*content)
         else:
-            message = f"turn {content!r} of the same session has begun"
-            self._end(row, ServiceError(grpc.StatusCode.ABORTED, message))
+            message = f"another request of turn {request.turn_id!r} has begun"
+            self._end(sequence, ServiceError(grpc.StatusCode.ABORTED, message))
 
-    def forget(self, turn: Turn) -> None:
-        row = self._rows.get(turn)
-        if row is not None:
-            self._leave(row)
+    def free(self, request: GenerationRequest) -> None:
+        sequence = self._sequences.get(request)
+        if sequence is not None:
+            self._remove(sequence)
 
-    def _expire(self) -> None:
+    def step(self) -> bool:
+        """One forward pass, after expired requests have left and waiting ones have taken their slots."""
+        self._due = None
+        self._end_expired()
+        self._assign_slots()
+        for a, b, length in self._scheduler.arrange():
+            self._cache.swap(a, b, length)
+        decoding, prompts = self._scheduler.decoding(), self._scheduler.prefill()
+        if not decoding and (not prompts or self._wait_for_more(prompts)):
+            return False
+        started = time.perf_counter()
+        hidden, complete = self._forward(decoding, prompts)
+        if complete:
+            self._generate(complete, hidden)
+        elapsed = time.perf_counter() - started
+        for sequence in decoding:
+            sequence.decode_seconds += elapsed
+        for sequence, _ in prompts:
+            sequence.prefill_seconds += elapsed
+        metrics.BATCH_SIZE.labels(SERVICE).observe(len(decoding) + len(prompts))
+        metrics.STEP_SECONDS.labels(SERVICE).observe(elapsed)
+        for sequence in complete:
+            self._pause_if_unread(sequence)
+        return True
+
+    def _end_expired(self) -> None:
         now = time.monotonic()
-        for row in list(self._rows.values()):
-            if row.turn.deadline is not None and row.turn.deadline <= now:
-                self._end(row, ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, "the turn's deadline has passed"))
-            elif row.paused and row.turn.sent - row.turn.read <= self.settings.max_unread // 2:
-                row.paused = False
+        for request, sequence in list(self._sequences.items()):
+            if request.deadline is not None and request.deadline <= now:
+                message = "the request's deadline has passed"
+                self._end(sequence, ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message))
+            elif sequence.paused and request.sent - request.read <= self.settings.max_unread // 2:
+                sequence.paused = False
 
-    def _place(self) -> None:
-        """Gives free slots to waiting turns, with what their sessions kept."""
+    def _assign_slots(self) -> None:
+        """Gives free slots to waiting requests, with what their sessions kept."""
         while self._waiting and (slot := self._scheduler.free_slot()) is not None:
-            row = self._waiting.popleft()
-            self._scheduler.place(row, slot)
-            kept = self._prefixes.take(row.turn.session_id)
+            sequence = self._waiting.popleft()
+            self._scheduler.place(sequence, slot)
+            kept = self._prefixes.take(sequence.request.session_id)
             if kept is not None:
                 keys, saved = kept
                 self._cache.load(slot, saved)
-                row.keep(keys)
-        for row in self._scheduler.rows:
-            row.reuse()
+                sequence.keep(keys)
+        for sequence in self._scheduler.sequences:
+            sequence.reuse()
         metrics.QUEUE.labels(SERVICE).set(len(self._waiting))
-        metrics.SESSIONS.labels(SERVICE).set(len(self._scheduler.rows))
+        metrics.SESSIONS.labels(SERVICE).set(len(self._scheduler.sequences))
 
-    def step(self) -> bool:
-        """One forward pass, after those whose time is up have left and others have taken their slots."""
-        self._due = None
-        self._expire()
-        self._place()
-        for a, b, length in self._scheduler.arrange():
-            self._cache.swap(a, b, length)
-        answering, prompts = self._scheduler.answering(), self._scheduler.chunks()
-        if not answering and (not prompts or self._early(prompts)):
+    def _wait_for_more(self, prompts: list[tuple[Sequence, int]]) -> bool:
+        """Whether all there is to compute are pieces of unfinished prompts that have just come."""
+        if any(sequence.responded for sequence, _ in prompts):
             return False
-        started = time.perf_counter()
-        hidden, rows = self._compute(answering, prompts)
-        if rows:
-            self._answer(rows, hidden)
-        elapsed = time.perf_counter() - started
-        for row in answering:
-            row.decode_seconds += elapsed
-        for row, _ in prompts:
-            row.prefill_seconds += elapsed
-        metrics.BATCH_SIZE.labels(SERVICE).observe(len(answering) + len(prompts))
-        metrics.STEP_SECONDS.labels(SERVICE).observe(elapsed)
-        for row in rows:
-            if row.turn in self._rows:
-                self._report(row)
-        return True
-
-    def _early(self, prompts: list[tuple[Row, int]]) -> bool:
-        """Only pieces of questions that go on are to be computed, and all of them have just come."""
-        if any(row.responded for row, _ in prompts):
-            return False
-        due = min(row.pending_since for row, _ in prompts) + self.settings.prefill_wait_ms / 1000
+        due = min(sequence.pending_since for sequence, _ in prompts) + self.settings.prefill_wait_ms / 1000
         if due <= time.monotonic():
             return False
         self._due = due
         return True
 
-    def _compute(self, answering: list[Row], prompts: list[tuple[Row, int]]) -> tuple[torch.Tensor, list[Row]]:
-        """The forward pass. Returns (outputs [rows, width], the rows whose next token follows from them)."""
-        chunks = [Chunk(row.slot, row.computed, count) for row, count in prompts]
-        batch = build_batch([row.computed for row in answering], chunks, self._groups, self._device, self._dtype)
-        work = [(row, 1) for row in answering] + prompts
-        ids = [max(key, 0) for row, count in work for key in row.keys[row.computed : row.computed + count]]
+    def _forward(
+        self, decoding: list[Sequence], prompts: list[tuple[Sequence, int]]
+    ) -> tuple[torch.Tensor, list[Sequence]]:
+        """Returns (outputs [sequences, width], the sequences whose next token follows from them)."""
+        chunks = [Chunk(sequence.slot, sequence.computed, count) for sequence, count in prompts]
+        batch = build_batch([s.computed for s in decoding], chunks, self._groups, self._device, self._dtype)
+        work = [(sequence, 1) for sequence in decoding] + prompts
+        ids = [max(key, 0) for s, count in work for key in s.keys[s.computed : s.computed + count]]
         embedded = self._language.get_input_embeddings()(torch.tensor(ids, device=self._device))
-        rows, ends, first = [], [], 0
-        for row, count in work:
-            row.fill(row.computed, row.computed + count, embedded[first : first + count])
-            row.advance(count)
+        complete, ends, first = [], [], 0
+        for sequence, count in work:
+            sequence.fill(sequence.computed, sequence.computed + count, embedded[first : first + count])
+            sequence.advance(count)
             first += count
-            if row.responded and not row.pending:
-                rows.append(row)
+            if sequence.responded and not sequence.pending:
+                complete.append(sequence)
                 ends.append(first - 1)
         self._cache.begin(batch)
         output = self._language.model(
             inputs_embeds=embedded[None],
             position_ids=batch.positions,
-            attention_mask={"full_attention": None},  # each row's own mask is in the batch
+            attention_mask={"full_attention": None},  # each sequence's own mask is in the batch
             past_key_values=self._cache,
             use_cache=True,
-            rows=self._cache,
+            slots=self._cache,
         )
-        return output.last_hidden_state[0, ends], rows
+        return output.last_hidden_state[0, ends], complete
 
-    def _answer(self, rows: list[Row], hidden: torch.Tensor) -> None:
-        """hidden: [rows, width], the outputs that each row's next token follows from."""
-        if not hidden.isfinite().all():
-            sound = hidden.isfinite().all(-1).tolist()
-            message = "the prompt's vectors drive the model out of its number format; they are not of this model"
-            for row, fine in zip(rows, sound, strict=True):
-                if not fine:
-                    self._end(row, ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message))
-            hidden = hidden[sound]
-            rows = [row for row, fine in zip(rows, sound, strict=True) if fine]
-            if not rows:
-                return
+    def _generate(self, sequences: list[Sequence], hidden: torch.Tensor) -> None:
+        """hidden: [sequences, width], the outputs that each sequence's next token follows from."""
+        sequences, hidden = self._end_not_finite(sequences, hidden)
+        if not sequences:
+            return
         logits = self._language.lm_head(hidden)
-        drawing = []
-        for index, row in enumerate(rows):
-            row.answering = True
-            if row.decided or self._decide(row, hidden[index], logits[index]):
-                drawing.append(index)
-        if not drawing:
+        sampled = []
+        for index, sequence in enumerate(sequences):
+            sequence.decoding = True
+            if sequence.decided or self._decide(sequence, hidden[index], logits[index]):
+                sampled.append(index)
+        if not sampled:
             return
-        chosen = rows if len(drawing) == len(rows) else [rows[index] for index in drawing]
-        scores = logits if len(drawing) == len(rows) else logits[drawing]
-        for row, token in zip(chosen, sample(scores, [row.draw for row in chosen]), strict=True):
-            self._token(row, token)
+        if len(sampled) < len(sequences):
+            sequences, logits = [sequences[index] for index in sampled], logits[sampled]
+        tokens = sample(logits, [sequence.sampler for sequence in sequences])
+        for sequence, token in zip(sequences, tokens, strict=True):
+            self._add_token(sequence, token)
 
-    def _decide(self, row: Row, hidden: torch.Tensor, logits: torch.Tensor) -> bool:
-        """Reads the state. Returns whether the row's first token may be drawn from `logits` now."""
-        if row.walk is None:
-            decision: Decision | None = decide(self._state_head(hidden))
+    def _end_not_finite(self, sequences: list[Sequence], hidden: torch.Tensor) -> tuple[list[Sequence], torch.Tensor]:
+        """Ends the sequences whose outputs are not finite. Returns the others."""
+        if hidden.isfinite().all():
+            return sequences, hidden
+        finite = hidden.isfinite().all(-1).tolist()
+        message = "the prompt's embeddings exceed the model's number format; they were made by another model"
+        for sequence, fine in zip(sequences, finite, strict=True):
+            if not fine:
+                self._end(sequence, ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message))
+        return [sequence for sequence, fine in zip(sequences, finite, strict=True) if fine], hidden[finite]
+
+    def _decide(self, sequence: Sequence, hidden: torch.Tensor, logits: torch.Tensor) -> bool:
+        """Reads the state. Returns whether the sequence's first token may be sampled from `logits` now."""
+        with_tokens = sequence.state_tokens is not None
+        if with_tokens:
+            token, decision = sequence.state_tokens.step(logits)
+            sequence.keys.append(token)
         else:
-            token, decision = row.walk.step(logits)
-            row.keys.append(token)
+            decision = decide(self._state_head(hidden))
         if decision is not None:
-            row.decided = True
-            self._emit(row, decision)
+            sequence.decided = True
+            self._send(sequence, decision)
             if decision.nothing:
-                self._done(row, "nothing")
+                self._finish(sequence, "nothing")
                 return False
-        if row.walk is not None and len(row.keys) >= self.max_length:
-            self._done(row, "length")
-        return row.walk is None
+        if with_tokens and len(sequence.keys) >= self.max_length:
+            self._finish(sequence, "length")
+        return not with_tokens
 
-    def _token(self, row: Row, token: int) -> None:
-        if not row.first_token_seconds:
-            row.first_token_seconds = time.monotonic() - row.responded_at
-            metrics.FIRST_TOKEN_SECONDS.labels(SERVICE).observe(row.first_token_seconds)
+    def _add_token(self, sequence: Sequence, token: int) -> None:
+        if not sequence.first_token_seconds:
+            sequence.first_token_seconds = time.monotonic() - sequence.responded_at
+            metrics.FIRST_TOKEN_SECONDS.labels(SERVICE).observe(sequence.first_token_seconds)
         if token in self._stop_ids:
-            self._give(row, row.stop.flush())
-            self._done(row, "stop")
+            self._finish(sequence, "stop")
             return
-        row.keys.append(token)
-        row.answer_tokens += 1
-        tokens, stopped = row.stop.push(token, row.detokenizer.push(token))
-        self._give(row, tokens)
-        limit = min(row.turn.sampling.max_tokens or self.settings.max_tokens, self.settings.max_tokens)
+        sequence.keys.append(token)
+        sequence.answer_tokens += 1
+        tokens, stopped = sequence.stop.push(token, sequence.text.step(self._tokenizer, token) or "")
+        self._send_tokens(sequence, tokens)
+        limit = min(sequence.request.sampling.max_tokens or self.settings.max_tokens, self.settings.max_tokens)
         if stopped:
-            self._done(row, "stop")
-        elif row.answer_tokens >= limit or len(row.keys) >= self.max_length:
-            self._give(row, row.stop.flush())
-            self._done(row, "length")
+            self._finish(sequence, "stop")
+        elif sequence.answer_tokens >= limit or len(sequence.keys) >= self.max_length:
+            self._finish(sequence, "length")
 
-    def _give(self, row: Row, tokens: list[tuple[int, str]]) -> None:
+    def _send_tokens(self, sequence: Sequence, tokens: Iterable[tuple[int, str]]) -> None:
         for token, text in tokens:
-            row.answer.append(text)
-            self._emit(row, Token(token, text))
+            sequence.answer.append(text)
+            self._send(sequence, Token(token, text))
 
-    def _report(self, row: Row) -> None:
-        """A row whose client reads too slowly pauses."""
-        row.paused = row.turn.sent - row.turn.read >= self.settings.max_unread
+    def _send(self, sequence: Sequence, event: Event) -> None:
+        sequence.request.sent += 1
+        self.emit(sequence.request, event)
 
-    def _done(self, row: Row, reason) -> None:
+    def _pause_if_unread(self, sequence: Sequence) -> None:
+        """A sequence whose client reads too slowly pauses."""
+        request = sequence.request
+        sequence.paused = request in self._sequences and request.sent - request.read >= self.settings.max_unread
+
+    def _finish(self, sequence: Sequence, reason) -> None:
+        """The answer is complete; tokens that were withheld as a possible stop string are sent."""
+        self._send_tokens(sequence, sequence.stop.flush())
         for kind, count in (
-            ("prompt", row.prompt_length),
-            ("cached", row.cached),
-            ("answer", row.answer_tokens),
+            ("prompt", sequence.prompt_length),
+            ("cached", sequence.cached),
+            ("answer", sequence.answer_tokens),
         ):
             metrics.TOKENS.labels(SERVICE, kind).inc(count)
-        self._turn_seconds += 0.1 * (time.monotonic() - row.arrived - self._turn_seconds)
+        self._request_seconds += 0.1 * (time.monotonic() - sequence.arrived - self._request_seconds)
         done = Done(
-            reason=reason,
-            text="".join(row.answer),
-            prompt_tokens=row.prompt_length,
-            cached_tokens=row.cached,
-            answer_tokens=row.answer_tokens,
-            prefill_seconds=row.prefill_seconds,
-            decode_seconds=row.decode_seconds,
-            first_token_seconds=row.first_token_seconds,
+            finish_reason=reason,
+            text="".join(sequence.answer),
+            prompt_tokens=sequence.prompt_length,
+            cached_tokens=sequence.cached,
+            answer_tokens=sequence.answer_tokens,
+            prefill_seconds=sequence.prefill_seconds,
+            decode_seconds=sequence.decode_seconds,
+            first_token_seconds=sequence.first_token_seconds,
         )
-        self._end(row, done)
+        self._end(sequence, done)
 
-    def _end(self, row: Row, event: Done | Exception) -> None:
-        """The row leaves, its caller gets `event`."""
-        self._leave(row)
-        self.end(row.turn, event)
+    def _end(self, sequence: Sequence, event: Done | Exception) -> None:
+        """Removes the sequence; its caller gets `event`."""
+        self._remove(sequence)
+        self.emit_last(sequence.request, event)
 
-    def _leave(self, row: Row, keep: bool = True) -> None:
-        """Frees what the row holds; its session keeps its KV."""
-        del self._rows[row.turn]
-        if row.slot is None:
-            self._waiting.remove(row)
+    def _remove(self, sequence: Sequence, keep: bool = True) -> None:
+        """Frees what the sequence holds; its session keeps its KV."""
+        request = sequence.request
+        del self._sequences[request]
+        if sequence.slot is None:
+            self._waiting.remove(sequence)
             return
-        slot, held = row.slot, row.held
-        self._scheduler.remove(row)
+        slot, held = sequence.slot, sequence.held
+        self._scheduler.remove(sequence)
         if not self._cache.store[:, :, slot, :, :held].isfinite().all():
-            self._cache.clear(slot)  # it must not reach the row that comes after
-        elif keep and held and row.turn.session_id:
-            size = held * bytes_per_token(self._language.config, self._dtype)
-            if self._prefixes.room_for(size):
-                self._prefixes.put(row.turn.session_id, row.held_keys(), self._cache.save(slot, held))
+            self._cache.clear(slot)  # the next sequence must not multiply by it
+        elif keep and held and request.session_id and self._prefixes.fits(held * self._token_bytes):
+            self._prefixes.put(request.session_id, sequence.held_keys(), self._cache.save(slot, held))
         metrics.CACHE_BYTES.labels(SERVICE).set(self._cache.store.nbytes + self._prefixes.bytes)
 
-    def _emit(self, row: Row, event: Event) -> None:
-        row.turn.sent += 1
-        self.tell(row.turn, event)
-
-    def abandon_step(self) -> list[Turn]:
-        """Those who wait for a slot and those to come go on."""
-        rows = self._scheduler.rows
-        for row in rows:
-            self._leave(row, keep=False)
+    def abandon_step(self) -> list[GenerationRequest]:
+        """Requests that wait for a slot are not affected."""
+        sequences = self._scheduler.sequences
+        for sequence in sequences:
+            self._remove(sequence, keep=False)
         self._cache.store.zero_()
-        return [row.turn for row in rows]
+        return [sequence.request for sequence in sequences]
 
-    def patience(self) -> float | None:
-        """Seconds until the next deadline, or until a piece has waited long enough."""
-        moments = [row.turn.deadline for row in self._rows.values() if row.turn.deadline is not None]
+    def next_deadline(self) -> float | None:
+        """Seconds until the next request's deadline, or until a piece has waited long enough."""
+        moments = [request.deadline for request in self._sequences if request.deadline is not None]
         if self._due is not None:
             moments.append(self._due)
         return max(min(moments) - time.monotonic(), 0.0) if moments else None
-
-    def _memory_for_idle(self, token_bytes: int) -> int:
-        limit = self.settings.kv_memory_mb << 20
-        live = self.settings.max_sessions * self.max_length * token_bytes
-        if live > limit:
-            raise ValueError(
-                f"{self.settings.max_sessions} rows of {self.max_length} tokens need {live >> 20} MiB of KV cache, the "
-                f"limit is {self.settings.kv_memory_mb} MiB: raise kv_memory_mb or lower max_sessions or max_length"
-            )
-        return limit - live

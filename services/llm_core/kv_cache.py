@@ -1,10 +1,10 @@
-"""Keys and values of all live rows in one block of memory, and the attention that reads them in place.
+"""Keys and values of all running sequences in one tensor, and the attention that reads them in place.
 
 Notable points:
 - A `transformers` Cache and a registered attention function: the model's own code runs unmodified.
-- Each token is written at its row's slot and position; attention reads slices of the block, never a copy of it.
+- Each token is written at its sequence's slot and position; attention reads slices of the tensor and copies nothing.
 - Query heads that share a KV head are laid out as more queries of that head, so keys are not repeated either.
-- A row leaves as one exact-size tensor and comes back into any slot.
+- What a slot holds can be saved as a tensor of its exact size and loaded into any slot.
 """
 
 from __future__ import annotations
@@ -16,16 +16,10 @@ from transformers.cache_utils import Cache
 
 from services.llm_core.batch import Batch
 
-ATTENTION = "parley_rows"  # the name that `set_attn_implementation` takes
+ATTENTION = "parley_slots"  # the name that `set_attn_implementation` takes
 
 
-def bytes_per_token(config: Qwen2Config, dtype: torch.dtype) -> int:
-    """Memory of one position of one row, over all layers."""
-    head_size = config.hidden_size // config.num_attention_heads
-    return config.num_hidden_layers * 2 * config.num_key_value_heads * head_size * dtype.itemsize
-
-
-class RowCache(Cache):
+class SlotCache(Cache):
     """[layers, 2, slots, heads, length, head size]; `batch` says where the next forward pass writes and reads."""
 
     def __init__(self, config: Qwen2Config, slots: int, length: int, device: torch.device, dtype: torch.dtype):
@@ -34,7 +28,7 @@ class RowCache(Cache):
         self.length = length
         head_size = config.hidden_size // config.num_attention_heads
         shape = (config.num_hidden_layers, 2, slots, self.num_heads, length, head_size)
-        # Zeros, because what a masked position holds is still multiplied by nought; untouched pages cost no memory.
+        # Zeros, because what a masked position holds is still multiplied by zero. Untouched pages of a CPU are free.
         self.store = torch.zeros(shape, device=device, dtype=dtype)
         flat = self.store.view(config.num_hidden_layers, 2, -1, head_size)
         self._flat = [(layer[0], layer[1]) for layer in flat]
@@ -55,11 +49,11 @@ class RowCache(Cache):
         return key_states, value_states
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Rows have lengths, the cache has none; positions are always given."""
+        """Sequences have lengths, the cache has none; positions are always given."""
         return 0
 
     def save(self, slot: int, length: int) -> torch.Tensor:
-        """A copy of a row's first `length` positions: [layers, 2, heads, length, head size]."""
+        """A copy of a slot's first `length` positions: [layers, 2, heads, length, head size]."""
         return self.store[:, :, slot, :, :length].clone()
 
     def load(self, slot: int, saved: torch.Tensor) -> None:
@@ -70,26 +64,26 @@ class RowCache(Cache):
 
     def swap(self, a: int, b: int, length: int) -> None:
         """Exchanges the first `length` positions of two slots."""
-        held = self.save(a, length)
+        saved = self.save(a, length)
         self.store[:, :, a, :, :length] = self.store[:, :, b, :, :length]
-        self.load(b, held)
+        self.load(b, saved)
 
 
-def attend_rows(module, query, key, value, attention_mask, scaling=None, rows: RowCache | None = None, **kwargs):
-    """Attention of each row to itself. query: [1, heads, N, head size]; returns [1, N, heads, head size] and None."""
-    batch = rows.batch
-    keys, values = rows.store[module.layer_idx]
+def attend(module, query, key, value, attention_mask, scaling=None, slots: SlotCache | None = None, **kwargs):
+    """Attention within each sequence. query: [1, heads, N, head size]; returns [1, N, heads, head size] and None."""
+    batch = slots.batch
+    keys, values = slots.store[module.layer_idx]
     queries = query[0].transpose(0, 1)  # [N, heads, head size]
-    kv_heads = rows.num_heads
+    kv_heads = slots.num_heads
     outputs = []
-    if batch.num_answering:
-        n, end = batch.num_answering, batch.answering_length
+    if batch.num_decoding:
+        n, end = batch.num_decoding, batch.decoding_length
         grouped = queries[:n].reshape(n, kv_heads, -1, queries.shape[-1])
         seen = F.scaled_dot_product_attention(
-            grouped, keys[:n, :, :end], values[:n, :, :end], attn_mask=batch.answering_mask, scale=scaling
+            grouped, keys[:n, :, :end], values[:n, :, :end], attn_mask=batch.decoding_mask, scale=scaling
         )
         outputs.append(seen.reshape(n, *queries.shape[1:]))
-    first = batch.num_answering
+    first = batch.num_decoding
     for chunk, mask in zip(batch.chunks, batch.chunk_masks, strict=True):
         grouped = query[0, :, first : first + chunk.count].reshape(1, kv_heads, -1, queries.shape[-1])
         window = (chunk.slot, slice(None), slice(0, chunk.end))
@@ -102,4 +96,4 @@ def attend_rows(module, query, key, value, attention_mask, scaling=None, rows: R
     return output[None], None
 
 
-AttentionInterface.register(ATTENTION, attend_rows)
+AttentionInterface.register(ATTENTION, attend)

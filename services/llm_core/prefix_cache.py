@@ -1,4 +1,4 @@
-"""What idle sessions keep of the KV cache: newest first under a limit of memory, oldest dropped."""
+"""KV cache of idle sessions, within a limit of memory: the oldest is dropped first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 
 
-class PrefixStore:
+class PrefixCache:
     """session id → (keys of its positions, their KV). Used by the engine's thread only."""
 
     def __init__(self, max_bytes: int):
@@ -18,12 +18,12 @@ class PrefixStore:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def room_for(self, size: int) -> bool:
+    def fits(self, size: int) -> bool:
         return size <= self.max_bytes
 
     def put(self, session_id: str, keys: list[int], saved: torch.Tensor) -> None:
-        """saved: the KV of `keys`, as `RowCache.save` gives it. Idle sessions make room for it, the oldest first."""
-        assert self.room_for(saved.nbytes)
+        """saved: the KV of `keys`, as `SlotCache.save` returns it. The oldest sessions are dropped for it."""
+        assert self.fits(saved.nbytes)
         self.take(session_id)
         self._kept[session_id] = (keys, saved)
         self.bytes += saved.nbytes
@@ -32,12 +32,8 @@ class PrefixStore:
             self.bytes -= dropped.nbytes
 
     def take(self, session_id: str) -> tuple[list[int], torch.Tensor] | None:
-        """Hands out what a session keeps, and forgets it."""
+        """Removes what a session keeps and returns it."""
         kept = self._kept.pop(session_id, None)
         if kept is not None:
             self.bytes -= kept[1].nbytes
         return kept
-
-    def clear(self) -> None:
-        self._kept.clear()
-        self.bytes = 0

@@ -1,14 +1,8 @@
-"""Messages on the wire → pieces of a prompt: a key for every position, and vectors where the position is no token.
-
-A key says what stands at a position, so two prompts that begin with the same keys share their KV cache that far.
-Tokens are their own key; a vector's key is negative and made of its content.
-"""
+"""Messages on the wire → the pieces and placeholders of a prompt."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer
@@ -16,86 +10,116 @@ from tokenizers import Tokenizer
 from parley.config import LanguageConfig
 from parley.text.prompt import MediaSegment, PromptWriter, Segment
 from protos.parley.v1 import language_model_pb2 as pb
+from protos.parley.v1 import tensor_pb2
+from services.llm_core.pieces import EmbeddingRef, Piece, Placeholder
+from services.llm_core.position_keys import position_keys
 from services.rpc import tensors
 
 ROLES = {pb.Message.ROLE_SYSTEM: "system", pb.Message.ROLE_USER: "user", pb.Message.ROLE_ASSISTANT: "assistant"}
-PART_TYPES = {"text": "text", "image": "image", "speech": "audio"}  # field on the wire → type of a part
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Positions in a row: token ids, or vectors [length, width] with their keys."""
-
-    keys: list[int]
-    vectors: torch.Tensor | None = None
-
-
-def keys_of(vectors: torch.Tensor) -> list[int]:
-    """One negative key a vector, of its content. vectors: [length, width] on the CPU."""
-    lines = vectors.contiguous().view(torch.uint8).numpy()
-    return [-1 - int.from_bytes(hashlib.blake2b(line, digest_size=8).digest()) for line in lines]
+MAX_NAME_LENGTH = 128  # characters of a reference's weights or hash
 
 
 class PromptReader:
-    """Reads what arrives for one model. Raises `ValueError` for what the model cannot be shown."""
+    """Reads what arrives for one model. Raises `ValueError` for what the model cannot read."""
 
     def __init__(self, config: LanguageConfig, tokenizer: Tokenizer, speech_prompt: torch.Tensor, dtype: torch.dtype):
-        """speech_prompt: [vectors, width], put in front of every utterance. `dtype`: what the model computes in."""
+        """speech_prompt: [length, width], read before every utterance. `dtype`: what the model computes in."""
         self.writer = PromptWriter.of(config, tokenizer)
         self._width = config.hidden_size
         self._dtype = dtype
         prompt = speech_prompt.detach().to("cpu", dtype)
-        self._speech_prompt = Piece(keys_of(prompt), prompt)
+        self._speech_prompt = Piece(position_keys(prompt), prompt)
 
-    def history(self, messages: Iterable[pb.Message]) -> list[Piece]:
-        """System prompt, history and the opening of the user's new message."""
-        return self._pieces(self.writer.open_user([self._message(m, number) for number, m in enumerate(messages)]))
+    def history(self, messages: Sequence[pb.Message], max_tokens: int = 0) -> tuple[list[Piece | Placeholder], int]:
+        """(system prompt, history and the opening of the user's new message; number of messages left out).
 
-    def part(self, part: pb.Part, after_speech: bool) -> list[Piece]:
-        """The next piece of the user's message; `after_speech`: the part before it was speech too."""
-        return self._pieces(self.writer.parts([self._part(part)]), after_speech)
+        `max_tokens`: of the history without the system prompt; the oldest messages beyond it are left out, so that it
+        begins with a user's message. 0: everything is read.
+        """
+        if max_tokens < 0:
+            raise ValueError(f"max_history_tokens is {max_tokens}; it must be 0 (everything is read) or more")
+        read = [self._message(message, number) for number, message in enumerate(messages)]
+        kept = self._newest_within(read, max_tokens) if max_tokens else read
+        return self._items(self.writer.open_user(kept)), len(read) - len(kept)
 
-    def respond(self) -> list[Piece]:
+    def part(self, part: pb.Part, after_speech: bool) -> list[Piece | Placeholder]:
+        """The next part of the user's message; `after_speech`: the part before it was live speech too."""
+        if part.WhichOneof("part") != "speech":
+            return self._items(self.writer.parts([self._part(part)]))
+        speech = self.embeddings(part.speech)
+        if not speech:
+            return []
+        return [speech] if after_speech else [self._speech_prompt, speech]
+
+    def closing(self) -> list[Piece | Placeholder]:
         """The end of the user's message and the opening of the answer."""
-        return self._pieces(self.writer.close_user_open_assistant())
+        return self._items(self.writer.close_user_open_assistant())
+
+    def embeddings(self, tensor: tensor_pb2.Tensor) -> Piece:
+        """Embeddings on the CPU in the model's dtype. Takes milliseconds for a picture: not for an event loop."""
+        if tensor.dtype == "int64":
+            raise ValueError("embeddings are int64; send float32, float16 or bfloat16")
+        try:
+            embeddings = tensors.to_torch(tensor, (None, self._width), dtype=self._dtype)
+        except ValueError as error:
+            raise ValueError(f"embeddings: {error}; the language model's width is {self._width}") from None
+        # Infinities and NaN reach the extremes; `isfinite` on every element would take ten times as long.
+        if len(embeddings) and not torch.stack(embeddings.aminmax()).isfinite().all():
+            raise ValueError(f"embeddings hold values that are not finite in {str(self._dtype)[6:]}")
+        return Piece(position_keys(embeddings), embeddings)
+
+    def _newest_within(self, messages: list[dict], max_tokens: int) -> list[dict]:
+        """The system message, and the newest of the others that fit, from a user's message on."""
+        first = int(bool(messages) and messages[0]["role"] == "system")
+        start, left = len(messages), max_tokens
+        for index in reversed(range(first, len(messages))):
+            previous = messages[index - 1] if index else None
+            left -= sum(map(len, self._items(self.writer.message(messages[index], previous))))
+            if left < 0:
+                break
+            if messages[index]["role"] == "user":
+                start = index
+        return messages[:first] + messages[start:]
 
     def _message(self, message: pb.Message, number: int) -> dict:
         if message.role not in ROLES:
             raise ValueError(f"message {number} has no role; use one of {', '.join(ROLES.values())}")
+        if message.role == pb.Message.ROLE_SYSTEM and number:
+            raise ValueError(f"message {number}: a system message comes first or not at all")
         try:
             return {"role": ROLES[message.role], "content": [self._part(part) for part in message.parts]}
         except ValueError as error:
             raise ValueError(f"message {number}: {error}") from None
 
     def _part(self, part: pb.Part) -> dict:
-        field = part.WhichOneof("part")
-        if field is None:
-            raise ValueError("a part is empty; it holds text, an image or speech")
-        kind = PART_TYPES[field]
-        value = getattr(part, field)
-        return {"type": kind, kind: value if field == "text" else self._vectors(value, field)}
+        """A part as `PromptWriter` reads it, with a placeholder for embeddings."""
+        match part.WhichOneof("part"):
+            case "text":
+                return {"type": "text", "text": part.text}
+            case "image":
+                return {"type": "image", "image": self._placeholder(part.image, part.fallback)}
+            case "utterance":
+                return {
+                    "type": "audio",
+                    "audio": self._placeholder(part.utterance, part.fallback, (self._speech_prompt,)),
+                }
+            case "speech":
+                raise ValueError("speech of an earlier message is sent by reference, as `utterance`")
+        raise ValueError("a part is empty; it holds text, an image or speech")
 
-    def _vectors(self, tensor, field: str) -> torch.Tensor:
-        """[length, width] on the CPU in the model's dtype."""
-        if tensor.dtype == "int64":
-            raise ValueError(f"{field} vectors are int64; send float32, float16 or bfloat16")
-        try:
-            vectors = tensors.to_torch(tensor, (None, self._width), dtype=self._dtype)
-        except ValueError as error:
-            raise ValueError(f"{field}: {error}; the language model's width is {self._width}") from None
-        if not torch.isfinite(vectors).all():
-            raise ValueError(f"{field} vectors hold values that are not finite in {str(self._dtype)[6:]}")
-        return vectors
+    def _placeholder(self, ref: tensor_pb2.EmbeddingRef, fallback: str, before: tuple[Piece, ...] = ()) -> Placeholder:
+        return Placeholder(read_ref(ref), before, self.writer.text(fallback))
 
-    def _pieces(self, segments: Sequence[Segment], after_speech: bool = False) -> list[Piece]:
-        pieces = []
-        for segment in segments:
-            if not isinstance(segment, MediaSegment):
-                pieces.append(Piece(segment.ids))
-                after_speech = False
-                continue
-            if segment.kind == "speech" and not after_speech:
-                pieces.append(self._speech_prompt)
-            after_speech = segment.kind == "speech"
-            pieces.append(Piece(keys_of(segment.content), segment.content))
-        return [piece for piece in pieces if piece.keys]
+    def _items(self, segments: Iterable[Segment]) -> list[Piece | Placeholder]:
+        items = [s.content if isinstance(s, MediaSegment) else Piece(s.ids) for s in segments]
+        return [item for item in items if len(item)]
+
+
+def read_ref(ref: tensor_pb2.EmbeddingRef) -> EmbeddingRef:
+    """Raises `ValueError` for a reference that names nothing."""
+    for field in ("weights", "hash"):
+        if not 0 < len(getattr(ref, field)) <= MAX_NAME_LENGTH:
+            raise ValueError(f"a reference's {field} has {len(getattr(ref, field))} characters; 1 to {MAX_NAME_LENGTH}")
+    if ref.length < 1:
+        raise ValueError(f"a reference states {ref.length} embeddings; there is at least one")
+    return EmbeddingRef(ref.weights, ref.hash, ref.length)

@@ -1,6 +1,6 @@
-"""One turn as its caller sees it: pieces of the prompt in, events out, and a clear end.
+"""One generation request as its caller sees it: pieces of the prompt in, events out, and a clear end.
 
-Lives on the caller's event loop. The engine's thread touches only what is marked so.
+Used on the caller's event loop. The engine's thread writes only what is marked so.
 """
 
 from __future__ import annotations
@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from services.engine.thread import Request
-from services.llm_core.prompts import Piece
+from services.llm_core.pieces import EmbeddingRef, Piece
 from services.llm_core.sampler import Sampling
 from services.llm_core.state import Decision
 from services.rpc.limits import too_much
+
+
+@dataclass(frozen=True)
+class Missing:
+    """References whose embeddings the caller is to send."""
+
+    refs: tuple[EmbeddingRef, ...]
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Done:
-    reason: Literal["stop", "length", "nothing"]
+    finish_reason: Literal["stop", "length", "nothing"]
     text: str
     prompt_tokens: int
     cached_tokens: int
@@ -35,11 +42,11 @@ class Done:
     first_token_seconds: float
 
 
-Event = Decision | Token | Done
+Event = Missing | Decision | Token | Done
 
 
-class Turn(Request[Event]):
-    """Made by `Engine.open`. `events` gives a `Decision`, then `Token`s, then `Done`; or raises what went wrong."""
+class GenerationRequest(Request[Event]):
+    """Made by `Engine.open`. `events` yields a `Decision`, then `Token`s, then `Done`; or raises what went wrong."""
 
     def __init__(self, engine, session_id: str, turn_id: str, deadline: float | None, sampling: Sampling):
         """`deadline`: on the monotonic clock."""
@@ -49,45 +56,50 @@ class Turn(Request[Event]):
         self.deadline = deadline
         self.sampling = sampling
         self.length = 0  # of the prompt so far
-        self.sent = 0  # events the engine has given out: written by the engine's thread
-        self.read = 0  # events the caller has taken: written on the loop
+        self.sent = 0  # events of the engine: written by the engine's thread
+        self.read = 0  # of these, taken by the caller: written on the loop
         self._responded = False
 
     @property
     def key(self) -> object:
-        """A session has one turn at a time; a turn of no session is alone."""
-        return self.session_id or self
+        """A turn has one request at a time; another turn of its session may be prefilled while it is answered."""
+        return (self.session_id, self.turn_id) if self.turn_id else self
 
     def append(self, pieces: list[Piece]) -> None:
         """More of the prompt. Raises RESOURCE_EXHAUSTED once it is longer than the context."""
         assert not self._responded
-        self.check(pieces)
+        self._count(pieces)
         if pieces:
             self.post("append", pieces)
 
-    def respond(self, pieces: list[Piece]) -> None:
-        """The last of the prompt; the answer begins."""
+    def respond(self, pieces: list[Piece], at: float | None = None) -> None:
+        """The last of the prompt; the answer begins. `at`: when it was asked for, on the monotonic clock."""
         assert not self._responded
-        self.check(pieces)
+        self._count(pieces)
         self._responded = True
-        self.post("respond", (pieces, time.monotonic()))
+        self.post("respond", (pieces, time.monotonic() if at is None else at))
 
-    async def events(self) -> AsyncIterator[Decision | Token | Done]:
+    async def events(self) -> AsyncIterator[Event]:
         while True:
             event = await self.next()
-            self.read += 1
-            self._engine.has_read(self)
+            if not isinstance(event, Missing):  # which is not the engine's
+                self.read += 1
+                self._engine.has_read(self)
             yield event
             if isinstance(event, Done):
                 return
 
-    def check(self, pieces: list[Piece]) -> None:
-        """Counts what is to be appended. Raises RESOURCE_EXHAUSTED where that is longer than the context."""
-        self.length += sum(len(piece.keys) for piece in pieces)
-        if self.length >= self._engine.max_length:
+    def check(self, more: int) -> None:
+        """Raises RESOURCE_EXHAUSTED where the prompt with `more` positions is longer than the context."""
+        length = self.length + more
+        if length >= self._engine.max_length:
             raise too_much(
                 self._engine.service,
                 "max_length",
-                f"the prompt is {self.length} tokens long and the context {self._engine.max_length}, "
+                f"the prompt is {length} tokens long and the context {self._engine.max_length}, "
                 "of which an answer needs at least one; shorten the history or the question",
             )
+
+    def _count(self, pieces: list[Piece]) -> None:
+        self.length += sum(map(len, pieces))
+        self.check(0)

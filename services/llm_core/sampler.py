@@ -1,6 +1,6 @@
 """From logits to the next token: greedy, or temperature, top-k and top-p with a seed of its own.
 
-Each request draws from its own generator, one number a token: its answer does not depend on who else is in the batch.
+Each request has its own random generator and takes one number a token, so its answer does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Sampling:
                 raise ValueError(f"a stop string has {len(stop)} characters; it must have 1 to {MAX_STOP_LENGTH}")
 
 
-class Draw:
+class SamplerState:
     """One request's sampling and its stream of random numbers."""
 
     def __init__(self, sampling: Sampling):
@@ -58,33 +58,32 @@ class Draw:
         return self._random.random()
 
 
-def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[int]:
-    """The next token of each row. logits: [rows, vocabulary]; takes one number from every draw that is not greedy."""
-    greedy = logits.argmax(-1)
-    if all(draw.greedy for draw in draws):
-        return greedy.tolist()
-    drawing = [row for row, draw in enumerate(draws) if not draw.greedy]
-    greedy[drawing] = _draw(logits[drawing].float(), [draws[row] for row in drawing])
-    return greedy.tolist()
+def sample(logits: torch.Tensor, states: Sequence[SamplerState]) -> list[int]:
+    """The next token of each sequence. logits: [sequences, vocabulary]; one random number each that is not greedy."""
+    tokens = logits.argmax(-1)
+    drawn = [index for index, state in enumerate(states) if not state.greedy]
+    if drawn:
+        tokens[drawn] = _draw(logits[drawn].float(), [states[index] for index in drawn])
+    return tokens.tolist()
 
 
-def _draw(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
-    """Inverse of the cumulative distribution over tokens from likely to unlikely. Returns [rows]."""
+def _draw(logits: torch.Tensor, states: Sequence[SamplerState]) -> torch.Tensor:
+    """Inverse of the cumulative distribution over tokens from likely to unlikely. Returns [sequences]."""
     size = logits.shape[-1]
 
     def column(values):
         return torch.tensor(values, device=logits.device, dtype=torch.float64)[:, None]
 
-    temperature = column([draw.sampling.temperature for draw in draws])
-    top_k = column([draw.sampling.top_k or size for draw in draws])
-    top_p = column([draw.sampling.top_p or 1.0 for draw in draws])
-    uniform = column([draw.uniform() for draw in draws])
+    temperature = column([state.sampling.temperature for state in states])
+    top_k = column([state.sampling.top_k or size for state in states])
+    top_p = column([state.sampling.top_p or 1.0 for state in states])
+    uniform = column([state.uniform() for state in states])
     # float64, so that a low temperature or a long tail loses nothing
     ordered, order = (logits.double() / temperature).sort(dim=-1, descending=True, stable=True)
     probabilities = ordered.softmax(-1) * (torch.arange(size, device=logits.device) < top_k)
     probabilities /= probabilities.sum(-1, keepdim=True)
     before = probabilities.cumsum(-1) - probabilities
-    probabilities *= before < top_p  # the token that crosses the line is kept
+    probabilities *= before < top_p  # the token that exceeds top_p is kept
     cumulative = probabilities.cumsum(-1)
     index = (cumulative <= uniform * cumulative[:, -1:]).sum(-1, keepdim=True).clamp_(max=size - 1)
     return order.gather(-1, index)[:, 0]

@@ -1,88 +1,103 @@
-"""`parley.v1.LanguageModel` over the engine: the wire on one side, turns on the other."""
+"""`parley.v1.LanguageModel` over the engine: messages of the wire on one side, generation requests on the other."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 
 import torch
 
-from parley.checkpoints.checkpoint import read_manifest
+from parley.checkpoints import load_model
 from parley.config import STATES
-from parley.models.parley import Parley, parts_of
+from parley.models.parley import parts_of
 from protos.parley.v1 import language_model_pb2 as pb
 from protos.parley.v1 import language_model_pb2_grpc as rpcs
+from protos.parley.v1 import tensor_pb2, usage_pb2
+from protos.parley.v1.model_info_pb2 import ModelInfo
 from services.engine.service import EngineService
+from services.llm_core.encoder_cache import EncoderCache
 from services.llm_core.engine import SERVICE, Engine
-from services.llm_core.prompts import Piece, PromptReader
-from services.llm_core.requests import Done, Event, Token, Turn
+from services.llm_core.pieces import Piece
+from services.llm_core.prompt_stream import PromptStream, in_thread_if_large
+from services.llm_core.prompts import PromptReader
+from services.llm_core.requests import Done, Event, GenerationRequest, Missing, Token
 from services.llm_core.sampler import Sampling
 from services.llm_core.state import Decision
 from services.rpc import streams
 from services.rpc.decorator import rpc
+from services.telemetry import logs
 
 WIRE_STATES = {"speech": pb.STATE_SPEECH, "text": pb.STATE_TEXT, "nothing": pb.STATE_NOTHING}
 WIRE_REASONS = {
-    "stop": pb.GenerateDone.REASON_STOP,
-    "length": pb.GenerateDone.REASON_LENGTH,
-    "nothing": pb.GenerateDone.REASON_NOTHING,
+    "stop": usage_pb2.FINISH_REASON_STOP,
+    "length": usage_pb2.FINISH_REASON_LENGTH,
+    "nothing": usage_pb2.FINISH_REASON_NOTHING,
 }
+PARTS = ("language", "speech_prompt", "state_head")
 WARM_UP_TOKENS = 4
+TEXT_COST = 200  # tokenizing a byte of text takes as long as converting this many bytes of embeddings
+
+log = logs.get_logger(__name__)
 
 
 class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
     service = SERVICE
 
     async def warm_up(self) -> None:
-        turn = self.engine.open("", "warm-up", self._reader.history([]), Sampling(max_tokens=WARM_UP_TOKENS))
-        turn.append([Piece(self._reader.writer.text("hello"))])
-        turn.respond(self._reader.respond())
-        async for _ in turn.events():
+        prompt, _ = self._reader.history([])
+        request = self.engine.open("", "warm-up", prompt, Sampling(max_tokens=WARM_UP_TOKENS))
+        request.append([Piece(self._reader.writer.text("hello"))])
+        request.respond(self._reader.closing())
+        async for _ in request.events():
             pass
 
     @rpc
     async def Generate(self, request_iterator, context) -> AsyncIterator[pb.GenerateResponse]:
-        requests = streams.read(request_iterator, last="respond", idle=self.settings.idle_seconds)
-        _, opening = await anext(requests)
-        turn = self._open(opening)
+        messages = streams.read(request_iterator, last="respond", idle=self.settings.idle_seconds, stop_at_last=False)
+        _, opening = await anext(messages)
+        history, dropped = await in_thread_if_large(
+            TEXT_COST * opening.ByteSize(), self._reader.history, opening.messages, opening.max_history_tokens
+        )
+        request = self._new_request(opening)
+        prompt = PromptStream(request, self._reader, self._encoder_cache)
         sequence = 0
-        async with turn.fed_by(self._listen, requests, turn):
-            async for event in turn.events():
-                yield on_wire(event, sequence)
+        async with request.fed_by(self._feed, prompt, history, messages):
+            async for event in request.events():
+                yield on_wire(event, sequence, dropped)
                 sequence += 1
 
-    def _open(self, opening: pb.GenerateOpen) -> Turn:
+    def _new_request(self, opening: pb.GenerateOpen) -> GenerationRequest:
         left = streams.seconds_left(opening.deadline_ms)
         asked = opening.sampling
         return self.engine.open(
             opening.session_id,
             opening.turn_id,
-            self._reader.history(opening.messages),
+            [],
             Sampling(asked.temperature, asked.top_p, asked.top_k, asked.seed, asked.max_tokens, tuple(asked.stop)),
             None if left is None else time.monotonic() + left,
         )
 
-    async def _listen(self, requests, turn: Turn) -> None:
-        """Feeds the turn from the stream, up to `respond`. Raises what is wrong with it."""
-        after_speech = False
-        async for kind, message in requests:
-            if kind == "part":
-                turn.append(self._reader.part(message, after_speech))
-                after_speech = message.WhichOneof("part") == "speech"
-            else:
-                turn.respond(self._reader.respond())
+    async def _feed(self, prompt: PromptStream, history: list, messages: AsyncIterator) -> None:
+        """Gives the request its prompt from the stream, up to the last of it. Raises what is wrong with it."""
+        prompt.append(history)
+        async for kind, message in messages:
+            await prompt.receive(kind, message)
+            if prompt.complete:
+                return
+
+    def choose_parts(self) -> tuple[str, ...]:
+        return tuple(part for part in PARTS if part in parts_of(self.checkpoint.config))
 
     def load(self) -> Engine:
-        settings = self.settings
+        settings, config = self.settings, self.checkpoint.config
         dtype = getattr(torch, settings.dtype)
-        config = read_manifest(settings.checkpoint).config
-        parts = [part for part in ("language", "speech_prompt", "state_head") if part in parts_of(config)]
-        model = Parley.load(settings.checkpoint, parts, settings.device, dtype)
+        model = load_model(self.checkpoint, self.parts, settings.device, dtype)
         if model.tokenizer is None:
-            raise ValueError(f"{settings.checkpoint} has no tokenizer; the language service reads and writes words")
+            raise ValueError(f"{settings.checkpoint} has no tokenizer; the LLM core reads and writes text")
         self._reader = PromptReader(config.language, model.tokenizer, model.speech_prompt.vectors, dtype)
         writer = self._reader.writer
-        return Engine(
+        engine = Engine(
             model.language,
             model.state_head,
             config.language,
@@ -91,24 +106,42 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
             writer.state_ids,
             settings,
         )
+        log.info("limits", **asdict(engine.limits))
+        self._encoder_cache = EncoderCache(engine.limits.encoder_cache_bytes)
+        return engine
+
+    def describe(self) -> ModelInfo:
+        info = super().describe()
+        info.context_length = self.engine.max_length
+        info.max_answer_tokens = self.settings.max_tokens
+        return info
 
 
-def on_wire(event: Event, sequence: int) -> pb.GenerateResponse:
+def on_wire(event: Event, sequence: int, dropped_messages: int) -> pb.GenerateResponse:
     match event:
+        case Missing():
+            refs = [tensor_pb2.EmbeddingRef(weights=r.weights, hash=r.hash, length=r.length) for r in event.refs]
+            return pb.GenerateResponse(sequence=sequence, missing=pb.Missing(refs=refs))
         case Decision():
             state = pb.StateDecision(state=WIRE_STATES[STATES[event.state]], probabilities=event.probabilities)
             return pb.GenerateResponse(sequence=sequence, state=state)
         case Token():
             return pb.GenerateResponse(sequence=sequence, token=pb.Token(id=event.id, text=event.text))
         case Done():
-            done = pb.GenerateDone(
-                reason=WIRE_REASONS[event.reason],
-                text=event.text,
-                prompt_tokens=event.prompt_tokens,
-                cached_tokens=event.cached_tokens,
-                answer_tokens=event.answer_tokens,
-                prefill_seconds=event.prefill_seconds,
-                decode_seconds=event.decode_seconds,
-                first_token_seconds=event.first_token_seconds,
-            )
-            return pb.GenerateResponse(sequence=sequence, done=done)
+            return pb.GenerateResponse(sequence=sequence, done=_done(event, dropped_messages))
+
+
+def _done(event: Done, dropped_messages: int) -> pb.GenerateDone:
+    return pb.GenerateDone(
+        finish_reason=WIRE_REASONS[event.finish_reason],
+        text=event.text,
+        usage=usage_pb2.Usage(
+            prompt_tokens=event.prompt_tokens,
+            cached_tokens=event.cached_tokens,
+            answer_tokens=event.answer_tokens,
+        ),
+        prefill_seconds=event.prefill_seconds,
+        decode_seconds=event.decode_seconds,
+        first_token_seconds=event.first_token_seconds,
+        dropped_messages=dropped_messages,
+    )

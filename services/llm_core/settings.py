@@ -1,11 +1,11 @@
-"""What the LLM core can be told through the environment: PARLEY_LLM_CORE_<NAME>."""
+"""Settings of the LLM core, read from the environment: PARLEY_LLM_CORE_<NAME>. `auto`: see `limits.py`."""
 
 from __future__ import annotations
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.engine.settings import ServiceSettings
+from services.engine.settings import AUTO, AutoInt, ServiceSettings
 
 
 class LlmCoreSettings(ServiceSettings):
@@ -14,13 +14,14 @@ class LlmCoreSettings(ServiceSettings):
     idle_seconds: float = Field(
         200.0, gt=0, description="Silence after which a stream is ended: more than a turn, which a slow client may hold"
     )
-    max_sessions: int = Field(16, ge=1, description="Turns that hold a row of the KV cache at once")
-    max_queued: int = Field(32, ge=0, description="Turns that may wait for a row; more get RESOURCE_EXHAUSTED")
-    max_length: int = Field(0, ge=0, description="Tokens of prompt and answer together; 0: the model's context")
+    num_slots: AutoInt = Field(AUTO, description="Slots of the KV cache: requests that compute at once")
+    max_queued: int = Field(32, ge=0, description="Requests that may wait for a slot; more get RESOURCE_EXHAUSTED")
+    max_length: AutoInt = Field(AUTO, description="Tokens of a prompt and its answer, at most the model's context")
     max_tokens: int = Field(256, ge=1, description="Tokens of an answer where the request says 0, and at most")
-    prefill_tokens: int = Field(256, ge=1, description="Prompt tokens computed in one step, so that answers go on")
+    prefill_tokens: AutoInt = Field(AUTO, description="Prompt tokens computed in one step beside running answers")
     prefill_wait_ms: float = Field(
-        3.0, ge=0, description="How long a piece of a question that goes on waits for the next, to be computed with it"
+        3.0, ge=0, description="How long a part of a message that goes on waits for the next, to be computed with it"
     )
-    kv_memory_mb: int = Field(512, ge=1, description="MiB for the KV cache: live rows and what idle sessions keep")
-    max_unread: int = Field(64, ge=2, description="Answer messages a client may leave unread before its row pauses")
+    kv_memory_mb: AutoInt = Field(AUTO, description="MiB of KV cache: the slots, and what idle sessions keep")
+    encoder_cache_mb: AutoInt = Field(AUTO, description="MiB of host memory for embeddings of earlier messages")
+    max_unread: int = Field(64, ge=2, description="Events a client may leave unread before its sequence pauses")

@@ -1,7 +1,7 @@
 """What is being asked: speech, text or nothing. Read at the position that opens the answer, before any token.
 
-A model says it with a classifier on its hidden state, or with the first token of its answer. A state token may be
-several ids long: the walk below follows the ids that some state has at this place, and takes the likeliest branch.
+A model states it with a classifier on its hidden state, or with the first token of its answer. A state token may be
+several ids long: the decoder below chooses among the ids that some state has at this position.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ def decide(logits: torch.Tensor) -> Decision:
     return Decision(max(range(len(STATES)), key=probabilities.__getitem__), probabilities)
 
 
-class TokenWalk:
-    """The state tokens that can still come, for a model that says its state with them."""
+class StateTokenDecoder:
+    """Decodes a state token, for a model that states its state with one. Only state tokens are considered."""
 
-    def __init__(self, sequences: Sequence[Sequence[int]]):
-        """`sequences`: the ids of each state's token, in the order of `STATES`."""
-        self._sequences = sequences
-        self._open = list(range(len(sequences)))
-        self._depth = 0
-        self.probabilities = [1.0] * len(sequences)
+    def __init__(self, tokens: Sequence[Sequence[int]]):
+        """`tokens`: the ids of each state's token, in the order of `STATES`."""
+        self._tokens = tokens
+        self._possible = list(range(len(tokens)))  # states that begin with the ids chosen so far
+        self._position = 0
+        self.probabilities = [1.0] * len(tokens)
 
     def step(self, logits: torch.Tensor) -> tuple[int, Decision | None]:
-        """logits: [vocabulary]. Returns (the id that comes now, the decision once a state token is complete)."""
-        branches: dict[int, list[int]] = {}
-        for state in self._open:
-            branches.setdefault(self._sequences[state][self._depth], []).append(state)
-        shares = logits[list(branches)].float().softmax(0).tolist()
-        for states, share in zip(branches.values(), shares, strict=True):
+        """logits: [vocabulary]. Returns (the next id, the decision once a state token is complete)."""
+        by_id: dict[int, list[int]] = {}
+        for state in self._possible:
+            by_id.setdefault(self._tokens[state][self._position], []).append(state)
+        shares = logits[list(by_id)].float().softmax(0).tolist()
+        for states, share in zip(by_id.values(), shares, strict=True):
             for state in states:
                 self.probabilities[state] *= share
-        token, self._open = max(branches.items(), key=lambda branch: self.probabilities[branch[1][0]])
-        self._depth += 1
-        for state in self._open:
-            if len(self._sequences[state]) == self._depth:
-                return token, Decision(state, tuple(self.probabilities))
-        return token, None
+        chosen, self._possible = max(by_id.items(), key=lambda choice: self.probabilities[choice[1][0]])
+        self._position += 1
+        for state in self._possible:
+            if len(self._tokens[state]) == self._position:
+                return chosen, Decision(state, tuple(self.probabilities))
+        return chosen, None

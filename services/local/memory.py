@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import psutil
+
 from services.local import processes
 
 
-def by_process(head: int) -> dict[str, tuple[float, float]]:
+def by_process(supervisor_pid: int) -> dict[str, tuple[float, float]]:
     """Process → (resident MB, proportional share in MB), largest first, then `total`.
 
     Resident memory counts what processes share (the code of torch, for one) in each of them; the share does not.
     """
-    import psutil
-
     rows: list[tuple[str, float, float]] = []
-    for pid in [head, *processes.descendants(head)]:
+    for pid in [supervisor_pid, *processes.descendants(supervisor_pid)]:
         try:
             process = psutil.Process(pid)
             info = process.memory_full_info()
@@ -29,9 +29,10 @@ def by_process(head: int) -> dict[str, tuple[float, float]]:
 
 
 def _name(command: list[str]) -> str:
-    """`ray::ServeReplica:vision:vision` → `vision`, `python -m services.gateway` → `services.gateway`, or the program.
+    """`ray::ServeReplica:llm_core:llm_core` → `llm_core`, `python -m services.gateway` → `services.gateway`, or the
+    name of the program.
 
-    A process may have written its title, arguments and all, over its program's name.
+    A process may have replaced its command line by a title of one string.
     """
     if not command:
         return "?"

@@ -3,7 +3,7 @@
     python -m services.local.node --grpc-port 9000 --http-port 8000 --runtime-dir /tmp/…
 
 Prints one line of JSON when every application runs, and stays until SIGTERM. `environment` must have been set before
-this process started: Ray reads it when it is imported. In a cluster RayService does what this module does.
+this process started: Ray reads it when it is imported.
 """
 
 from __future__ import annotations
@@ -15,27 +15,30 @@ import sys
 import threading
 from pathlib import Path
 
-from services.ray.haproxy import HAPROXY_MODE
+from services.local import ports
+from services.ray import serve_config
+from services.ray.environment import NODE_ENVIRONMENT
+from services.registry import SERVICES
 
 START_ATTEMPTS = 3
 NODE_PORTS = 4  # of HAProxy's own pages and of the proxy it falls back on
 
 
 def environment(runtime_dir: Path, free_ports: list[int], replica_ports: range, ray_token: str) -> dict[str, str]:
-    """What the environment of a local node must hold: HAProxy mode, and nothing shared with another Ray here.
+    """What the environment of a local node must hold: that of every node, and nothing shared with another Ray here.
 
     `runtime_dir`: an empty folder of a short path (sockets live in it). `free_ports`: `NODE_PORTS` of them.
     `replica_ports`: a block that no other node on this machine uses; half is for gRPC, half for HTTP.
     """
+    assert len(free_ports) == NODE_PORTS, free_ports
     middle = (replica_ports.start + replica_ports.stop) // 2
     return {
-        **HAPROXY_MODE,
+        **NODE_ENVIRONMENT,
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(runtime_dir / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(runtime_dir / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(runtime_dir / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(runtime_dir),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(runtime_dir / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a log line a request; services count for themselves
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_ports[0]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_ports[1]),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_ports[2]),
@@ -45,60 +48,71 @@ def environment(runtime_dir: Path, free_ports: list[int], replica_ports: range, 
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(middle),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_ports.stop - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # one machine: no proxy elsewhere still routes here
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",  # slow is not dead, on a machine at its limit
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # at Serve's 0.1 the controller takes 5 % of a core from the turns
-        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",  # of Ray's own metrics, ten times a second and unread
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a node that never leaves the machine has the address 127.0.0.1
-        "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": ray_token,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DISABLE_IMPORT_WARNING": "1",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # replicas see the accelerator without asking Ray for a share
-        "RAY_worker_niceness": "0",  # Ray's 15 would have services wait for whatever else runs on the machine
-        "RAY_enable_worker_prestart": "0",
-        "RAY_prestart_worker_first_driver": "0",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
     }
 
 
 def run(applications: dict[str, object], servicers: list[str], grpc_port: int, http_port: int, runtime_dir: Path):
-    """Starts Ray and Serve with `applications` (name → bound application) and returns once all of them run."""
-    import psutil
-    import ray
+    """Starts Ray and Serve with `applications` (name → bound application) and returns once all of them run.
+
+    Raises `RuntimeError` for one that does not start; its last line says why.
+    """
     from ray import serve
 
-    options = dict(
-        address="local",
-        num_cpus=1,
-        num_gpus=0,
-        object_store_memory=80 << 20,  # nothing of ours travels through it
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        _node_ip_address="127.0.0.1",
-        _temp_dir=str(runtime_dir / "ray"),
+    _start_ray(runtime_dir)
+    serve.start(
+        proxy_location=serve_config.PROXY_LOCATION,
+        http_options=serve_config.http_options(ports.HOST, http_port),
+        grpc_options=serve_config.grpc_options(grpc_port, servicers),
     )
+    targets = [
+        serve.RunTarget(target=target, name=name, route_prefix=serve_config.route_prefix(name))
+        for name, target in applications.items()
+    ]
+    try:
+        serve.run_many(targets)
+    except RuntimeError as error:  # it names the application, but not the cause
+        raise RuntimeError(explain(serve.status().applications) or str(error)) from None
+
+
+def explain(applications: dict[str, object]) -> str:
+    """What Serve knows of the applications that failed: their tracebacks, and in the last line the errors alone."""
+    tracebacks = {
+        name: deployment.message.strip()
+        for application in applications.values()
+        for name, deployment in application.deployments.items()
+        if deployment.status == "DEPLOY_FAILED"
+    }
+    errors = [f"{name} failed to start: {text.splitlines()[-1]}" for name, text in tracebacks.items()]
+    return "\n".join([*tracebacks.values(), "; ".join(errors)])
+
+
+def _start_ray(runtime_dir: Path) -> None:
+    """Starts a Ray of this machine alone. Ray gives its own processes 30 s, which a busy machine can exceed."""
+    import psutil
+    import ray
+
     for attempt in range(START_ATTEMPTS):
         try:
-            ray.init(**options)
-            break
-        except Exception:  # Ray gives its own processes 30 s, which a machine at its limit can exceed
+            ray.init(
+                address="local",
+                num_cpus=1,
+                num_gpus=0,
+                object_store_memory=80 << 20,  # nothing of ours travels through it
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                _node_ip_address=ports.HOST,
+                _temp_dir=str(runtime_dir / "ray"),
+            )
+            return
+        except Exception:
             if attempt == START_ATTEMPTS - 1:
                 raise
             ray.shutdown()
             for child in psutil.Process().children(recursive=True):  # of the node that was too slow
                 child.kill()
-    serve.start(
-        http_options={"host": "127.0.0.1", "port": http_port},
-        grpc_options={"port": grpc_port, "grpc_servicer_functions": servicers},
-    )
-    serve.run_many(
-        [serve.RunTarget(target=app, name=name, route_prefix=f"/{name}") for name, app in applications.items()]
-    )
 
 
 def wait_for_a_signal() -> None:
@@ -107,10 +121,10 @@ def wait_for_a_signal() -> None:
     Handlers, and not a blocked mask with `sigwait`: children inherit the mask, and with SIGTERM blocked none of Ray's
     processes would end when asked to.
     """
-    told = threading.Event()
+    received = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
-    told.wait()
+        signal.signal(number, lambda *_: received.set())
+    received.wait()
 
 
 def main() -> None:
@@ -120,11 +134,11 @@ def main() -> None:
     parser.add_argument("--runtime-dir", type=Path, required=True)
     arguments = parser.parse_args()
 
-    from services.ray.applications import GRPC_SERVICER_FUNCTIONS, application
-    from services.registry import SERVICES
+    from services.ray.applications import application
 
     applications = {name: application(service) for name, service in SERVICES.items()}
-    run(applications, GRPC_SERVICER_FUNCTIONS, arguments.grpc_port, arguments.http_port, arguments.runtime_dir)
+    servicers = serve_config.GRPC_SERVICER_FUNCTIONS
+    run(applications, servicers, arguments.grpc_port, arguments.http_port, arguments.runtime_dir)
     print(json.dumps({"ready": list(applications)}), flush=True)
     wait_for_a_signal()
 

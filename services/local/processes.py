@@ -1,6 +1,6 @@
-"""Processes that end together: found, watched and ended as one family, whatever killed the head of it.
+"""Processes that end together: started, found and ended as one process tree, even when its root is killed.
 
-Linux gives three handles. A child may ask to be killed when its parent dies. A process may adopt the orphans among its
+Linux offers three means. A child may ask to be killed when its parent dies. A process may adopt the orphans among its
 descendants. And the environment of a process says which stack started it.
 """
 
@@ -11,8 +11,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import psutil
 
 MARKER = "PARLEY_STACK_ID"  # in the environment of every process of a stack
 
@@ -40,38 +42,36 @@ def start(arguments: list[str], environment: dict[str, str], log: Path, **option
         return subprocess.Popen(arguments, env=environment, preexec_fn=bind_to_parent, **options)
 
 
-def started_at(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot: with the pid it names one process for ever. None: gone."""
-    fields = _stat(pid)
-    return None if fields is None or fields[0] == "Z" else int(fields[19])
+def started_at(pid: int) -> float | None:
+    """When a process started, in seconds since boot; None if it has ended. Together with the pid it is unique.
+
+    Not in seconds since the epoch: those change for a running process whenever the clock is set.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return round(process.create_time() - psutil.boot_time(), 2)  # the kernel counts hundredths
+    except psutil.NoSuchProcess:
+        return None
 
 
 def descendants(pid: int) -> list[int]:
-    """Every living process below `pid`, children before grandchildren."""
-    children: dict[int, list[int]] = {}
-    for child, (parent, status) in _family().items():
-        if status != "Z":
-            children.setdefault(parent, []).append(child)
-    found, frontier = [], [pid]
-    while frontier:
-        frontier = [child for parent in frontier for child in children.get(parent, ())]
-        found += frontier
-    return found
+    """Every living process below `pid`, at any depth."""
+    try:
+        below = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return [process.pid for process in below if started_at(process.pid) is not None]
 
 
 def marked(stack_id: str) -> list[int]:
-    """Every living process that was started by the stack of this id, as far as its environment can be read."""
-    wanted = f"{MARKER}={stack_id}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
+    """Every other living process that the stack of this id started, as far as its environment can be read."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["environ"])
+        if (process.info["environ"] or {}).get(MARKER) == stack_id and process.pid != os.getpid()
+    ]
 
 
 def end(process: subprocess.Popen, seconds: float) -> None:
@@ -85,7 +85,7 @@ def end(process: subprocess.Popen, seconds: float) -> None:
             process.wait()
 
 
-def kill_all(find, seconds: float = 10.0) -> bool:
+def kill_all(find: Callable[[], list[int]], seconds: float = 10.0) -> bool:
     """Kills what `find()` lists until it lists nothing; True once that is so, False if it is not after `seconds`."""
     until = time.monotonic() + seconds
     while pids := find():
@@ -101,26 +101,8 @@ def kill_all(find, seconds: float = 10.0) -> bool:
 
 
 def reap_adopted(own: Iterable[subprocess.Popen]) -> None:
-    """Takes leave of ended children that were adopted; `own` are left to their `Popen`."""
+    """Reaps ended children that were adopted; those of `own` are left to their `Popen`."""
     ours = {process.pid for process in own}
-    for pid, (parent, status) in _family().items():
-        if parent == os.getpid() and status == "Z" and pid not in ours:
-            os.waitpid(pid, os.WNOHANG)
-
-
-def _family() -> dict[int, tuple[int, str]]:
-    """Every process of this machine → (its parent, its state letter)."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (fields := _stat(int(entry.name))) is not None:
-            found[int(entry.name)] = int(fields[1]), fields[0]
-    return found
-
-
-def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/<pid>/stat from the third on (state, parent, …); None if the process is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return text[text.rindex(")") + 2 :].split()
+    for child in psutil.Process().children():
+        if child.pid not in ours and child.status() == psutil.STATUS_ZOMBIE:
+            os.waitpid(child.pid, os.WNOHANG)

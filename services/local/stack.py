@@ -1,6 +1,6 @@
-"""A stack as a Python object: `with LocalStack() as stack: … stack.state.gateway …`.
+"""A stack as a Python object: `with LocalStack(checkpoint) as stack: … stack.state.gateway …`.
 
-The stack lives as long as the process that started it: a keeper holds the other end of a pipe.
+The stack lives as long as the process that started it: its supervisor ends when the pipe between them closes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ HTTP_PORT = 8080
 MANIFEST = "manifest.json"
 
 
+def _ignore(text: str) -> None:
+    pass
+
+
 class LocalStack:
     """`port`, `http_port`: of the gateway; 0: any free one. `redis_url`: of a Redis; empty: an embedded Valkey.
 
@@ -41,46 +45,58 @@ class LocalStack:
     ):
         self.checkpoint, self.directory = Path(checkpoint), Path(directory)
         self.port, self.http_port, self.redis_url = port, http_port, redis_url
-        self.keeper: subprocess.Popen | None = None
+        self.supervisor: subprocess.Popen | None = None
         self.state: state.StackState | None = None
 
-    def start(self, on_progress: Callable[[str], None] = lambda text: None) -> state.StackState:
-        if not (self.checkpoint / MANIFEST).is_file():
-            raise ValueError(
-                f"{self.checkpoint} is no checkpoint: it holds no {MANIFEST}; name another with --checkpoint or "
-                "make one with `parley train nano`"
-            )
+    def start(self, on_progress: Callable[[str], None] = _ignore) -> state.StackState:
+        self._check_checkpoint()
         self.directory.mkdir(parents=True, exist_ok=True)
-        running = state.read(self.directory)
-        if running is not None and running.alive:
-            raise ValueError(f"a stack already runs here (gateway at {running.gateway}); stop it with `parley down`")
-        if running is not None:
-            state.sweep(self.directory, running)
-        port = ports.choose(self.port, "--port", besides=[self.http_port])
-        options = Options(
-            directory=str(self.directory.resolve()),
-            checkpoint=str(self.checkpoint.resolve()),
-            port=port,
-            http_port=ports.choose(self.http_port, "--http-port", besides=[port]),
-            redis_url=self.redis_url,
-        )
-        self.keeper = subprocess.Popen(
+        self._make_way()
+        options = self._options()
+        self.supervisor = subprocess.Popen(
             [sys.executable, "-m", "services.local.supervisor"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C reaches the front, which asks the keeper
+            start_new_session=True,  # Ctrl-C reaches the foreground process, which then stops the supervisor
         )
         try:
-            self.keeper.stdin.write(json.dumps(asdict(options)).encode() + b"\n")
-            self.keeper.stdin.flush()  # and it stays open: its end is the keeper's
-            self._wait(on_progress)
+            self.supervisor.stdin.write(json.dumps(asdict(options)).encode() + b"\n")
+            self.supervisor.stdin.flush()  # it stays open: the supervisor ends when it closes
+            self._wait_until_ready(on_progress)
         except BaseException:
             self.stop()
             raise
         return self.state
 
-    def _wait(self, on_progress: Callable[[str], None]) -> None:
-        for line in self.keeper.stdout:
+    def _check_checkpoint(self) -> None:
+        if not (self.checkpoint / MANIFEST).is_file():
+            raise ValueError(
+                f"{self.checkpoint} is no checkpoint: it holds no {MANIFEST}; name another with --checkpoint or "
+                "make one with `parley train nano`"
+            )
+
+    def _make_way(self) -> None:
+        """Refuses to start beside a stack that runs, and removes what a killed one has left."""
+        running = state.read(self.directory)
+        if running is None:
+            return
+        if running.alive:
+            raise ValueError(f"a stack already runs here (gateway at {running.gateway}); stop it with `parley down`")
+        state.cleanup(self.directory, running)
+
+    def _options(self) -> Options:
+        port = ports.choose(self.port, "--port", exclude=[self.http_port])
+        return Options(
+            directory=str(self.directory.resolve()),
+            checkpoint=str(self.checkpoint.resolve()),
+            port=port,
+            http_port=ports.choose(self.http_port, "--http-port", exclude=[port]),
+            redis_url=self.redis_url,
+            embeddings_mb=_embeddings_mb(),
+        )
+
+    def _wait_until_ready(self, on_progress: Callable[[str], None]) -> None:
+        for line in self.supervisor.stdout:
             event = json.loads(line)
             if event["event"] == "ready":
                 self.state = state.read(self.directory)
@@ -88,36 +104,36 @@ class LocalStack:
             if event["event"] == "failed":
                 raise StackError(event["text"])
             on_progress(event["text"])
-        raise StackError("the keeper of the stack ended")
+        raise StackError("the supervisor of the stack ended before the stack was ready")
 
-    def wait(self, on_progress: Callable[[str], None] = lambda text: None) -> None:
-        """Returns when the stack has been stopped from elsewhere. Raises `StackError` if it failed."""
+    def wait(self, on_progress: Callable[[str], None] = _ignore) -> None:
+        """Returns when the stack has been stopped by another process. Raises `StackError` if it failed."""
         failure = ""
-        for line in self.keeper.stdout:
+        for line in self.supervisor.stdout:
             event = json.loads(line)
             if event["event"] == "failed":
                 failure = event["text"]
             else:
                 on_progress(event["text"])
-        if self.keeper.wait() != 0:
-            raise StackError(failure or "the keeper of the stack was killed")
+        if self.supervisor.wait() != 0:
+            raise StackError(failure or "the supervisor of the stack was killed")
 
     def stop(self, seconds: float = 30.0) -> None:
         """Ends everything and returns when nothing is left. Does nothing if nothing runs."""
-        if self.keeper is None:
+        if self.supervisor is None:
             return
-        if self.keeper.poll() is None:
-            self.keeper.stdin.close()  # this is the sign
+        if self.supervisor.poll() is None:
+            self.supervisor.stdin.close()  # tells it to stop
             try:
-                self.keeper.wait(seconds)
+                self.supervisor.wait(seconds)
             except subprocess.TimeoutExpired:
-                self.keeper.kill()
-                self.keeper.wait()
+                self.supervisor.kill()
+                self.supervisor.wait()
         left = state.read(self.directory)
         if left is not None and not left.alive:
-            state.sweep(self.directory, left)
-        self.keeper.stdout.close()
-        self.keeper = None
+            state.cleanup(self.directory, left)
+        self.supervisor.stdout.close()
+        self.supervisor = None
 
     def __enter__(self) -> LocalStack:
         self.start()
@@ -127,10 +143,17 @@ class LocalStack:
         self.stop()
 
 
+def _embeddings_mb() -> int:
+    """The gateway's own setting: the embedded Valkey must hold as much."""
+    from services.gateway.settings import GatewaySettings
+
+    return GatewaySettings().store.embeddings_mb
+
+
 @contextlib.contextmanager
 def foreground(stack: LocalStack) -> Iterator[None]:
-    """For a command whose stack ends with it. SIGTERM and a closed terminal are as Ctrl-C, a `KeyboardInterrupt`; at
-    the end the stack is stopped, which takes seconds and is not cut short by any of the three."""
+    """For a command whose stack ends with it. SIGTERM and a closed terminal raise `KeyboardInterrupt`, as Ctrl-C does;
+    at the end the stack is stopped, which takes seconds and is not interrupted by any of the three."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -145,19 +168,23 @@ def foreground(stack: LocalStack) -> Iterator[None]:
 
 
 def stop_running(directory: Path, seconds: float = 30.0) -> bool:
-    """Stops the stack that runs in `directory`, whoever started it. False if there is none."""
+    """Stops the stack that runs in `directory`, no matter who started it. False if there is none."""
     running = state.read(directory)
     if running is None:
         return False
     if running.alive:
-        os.kill(running.keeper_pid, signal.SIGTERM)
-        until = time.monotonic() + seconds
-        while running.alive and time.monotonic() < until:
-            time.sleep(0.1)
-        if running.alive:
-            os.kill(running.keeper_pid, signal.SIGKILL)
-            while running.alive:
-                time.sleep(0.05)
+        os.kill(running.supervisor_pid, signal.SIGTERM)
+        if not _wait_for_end(running, seconds):
+            os.kill(running.supervisor_pid, signal.SIGKILL)
+            _wait_for_end(running, seconds)
     if state.read(directory) is not None:
-        state.sweep(directory, running)
+        state.cleanup(directory, running)
     return True
+
+
+def _wait_for_end(running: state.StackState, seconds: float) -> bool:
+    """Whether the supervisor ended in time."""
+    until = time.monotonic() + seconds
+    while running.alive and time.monotonic() < until:
+        time.sleep(0.05)
+    return not running.alive

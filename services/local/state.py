@@ -1,4 +1,4 @@
-"""What is known of a running stack: `.parley/state.json` in the working folder, there as long as the stack is."""
+"""What is known of a running stack: `.parley/state.json` in the working folder, which exists as long as the stack."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DIRECTORY = Path(".parley")
 @dataclass
 class StackState:
     stack_id: str
-    keeper_pid: int
-    keeper_started: int  # clock ticks since boot
+    supervisor_pid: int
+    supervisor_started: float  # seconds since boot
     runtime_dir: str  # sockets and Ray's files; removed with the stack
     ready: bool = False
     gateway: str = ""  # host:port of Conversation
@@ -32,7 +32,8 @@ class StackState:
 
     @property
     def alive(self) -> bool:
-        return processes.started_at(self.keeper_pid) == self.keeper_started
+        """Whether the supervisor runs."""
+        return processes.started_at(self.supervisor_pid) == self.supervisor_started
 
 
 def path(directory: Path) -> Path:
@@ -59,9 +60,9 @@ def write(directory: Path, state: StackState) -> None:
     temporary.replace(path(directory))
 
 
-def sweep(directory: Path, state: StackState) -> bool:
-    """Removes what a stack left whose keeper is gone. True if nothing of it is left."""
-    gone = processes.kill_all(lambda: processes.marked(state.stack_id))
+def cleanup(directory: Path, state: StackState) -> bool:
+    """Kills and removes what is left of a stack whose supervisor has ended. True if nothing is left of it."""
+    ended = processes.kill_all(lambda: processes.marked(state.stack_id))
     shutil.rmtree(state.runtime_dir, ignore_errors=True)
     path(directory).unlink(missing_ok=True)
-    return gone
+    return ended

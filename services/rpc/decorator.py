@@ -1,10 +1,10 @@
-"""`@rpc` on a servicer's method: status codes, counting, log ids and the bearer check, the same everywhere.
+"""`@rpc` for a servicer's methods: status codes, metrics, log ids and the bearer check, the same everywhere.
 
 The method is written as for `grpc.aio` (`async def Encode(self, request, context)`, or an async generator for a
-streamed answer) on a class with an attribute `service` (its name in metrics and logs). It raises to fail; it never
-sets codes itself. A class with `internal = False` serves clients from outside, who do not carry the services' token.
-It reads nothing of `context` but `invocation_metadata()`, so that it runs under `grpc.aio` and Ray Serve alike.
-Where its settings have `max_streams`, more calls than that at once are refused.
+streamed answer) on a class with an attribute `service` (its name in metrics and logs). It raises to fail and never sets
+codes itself. A class with `internal = False` serves clients from outside, who do not carry the services' token. The
+method reads only `invocation_metadata()` of `context`, so that it runs under both `grpc.aio` and Ray Serve. Where its
+settings have `max_streams`, more concurrent calls are refused.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def authenticate(context) -> None:
 
 
 class _Call:
-    """One call of a servicer: counted when it starts and when it ends."""
+    """One call of a servicer, counted when it starts and when it ends."""
 
     def __init__(self, servicer, method: str):
         self.servicer = servicer
@@ -50,7 +50,7 @@ class _Call:
         metrics.IN_FLIGHT.labels(*self.labels).inc()
 
     def admit(self, context) -> None:
-        """Raises UNAUTHENTICATED or, where the servicer has as many calls as it may, RESOURCE_EXHAUSTED."""
+        """Raises UNAUTHENTICATED, or RESOURCE_EXHAUSTED where the servicer has too many calls."""
         if getattr(self.servicer, "internal", True):
             authenticate(context)
         limit = getattr(getattr(self.servicer, "settings", None), "max_streams", None)
@@ -68,8 +68,8 @@ class _Call:
         """Ends the call with the status of `error`. Raises under `grpc.aio`; under Ray Serve the caller must return."""
         status = status_of(error)
         self.end(status.code.name)
-        emit = log.error if status.unexpected else log.warning
-        emit(
+        write = log.error if status.unexpected else log.warning
+        write(
             "call failed",
             method=self.labels[1],
             code=status.code.name,
@@ -105,13 +105,13 @@ def rpc(method: Callable) -> Callable:
                 if hasattr(request, "__aiter__"):
                     await streams.drain(request)
                 await call.fail(context, error)
-                # Under Serve only. Its own proxy, which stands in while HAProxy has no replica, takes the status from
-                # messages alone: without one more, the call would end there as OK. Callers pass over an empty one.
+                # Under Serve only. Its own proxy, used while HAProxy has no replica, reads the status with a message:
+                # without one more, the call would end there as OK. Callers ignore an empty message.
                 yield Empty()
             else:
                 call.end("OK")
             finally:
-                await answers.aclose()  # its clean-up runs now, not when the garbage collector comes
+                await answers.aclose()  # runs its clean-up now, not at garbage collection
 
         return streamed
 
@@ -127,7 +127,7 @@ def rpc(method: Callable) -> Callable:
             raise
         except Exception as error:
             await call.fail(context, error)
-            return Empty()  # never sent, the status is
+            return Empty()  # never sent: the status is sent
         call.end("OK")
         return answer
 

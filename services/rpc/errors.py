@@ -1,8 +1,8 @@
-"""What went wrong, as a gRPC status: one clear line for the caller, the traceback for the log.
+"""Errors of a handler as gRPC statuses: one clear line for the caller, the traceback for the log.
 
-A handler raises; `status_of` decides. Callers never see a traceback, a path or a process id: what was not foreseen
-becomes INTERNAL with an incident id that the log has too. A caller reads how long to wait before trying again from the
-trailing metadata key `retry-after-ms`.
+A handler raises; `status_of` chooses the status. Callers never see a traceback, a path or a process id: an unexpected
+error becomes INTERNAL with an incident id that is in the log too. The trailing metadata key `retry-after-ms` says how
+long to wait before trying again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_MESSAGE = 1000  # characters; longer ones meet the limits of HTTP/2 trailers
 
 
 class ServiceError(Exception):
-    """A failure with its status. `retry_after`: seconds until trying the same again makes sense; 0: it never does."""
+    """A failure with its status. `retry_after`: seconds after which the caller should try again; 0: it should not."""
 
     def __init__(self, code: grpc.StatusCode, message: str, retry_after: float = 0.0):
         super().__init__(message)
@@ -33,7 +33,7 @@ class ServiceError(Exception):
 
     @classmethod
     def too_much(cls, message: str) -> ServiceError:
-        """RESOURCE_EXHAUSTED for what is above a limit however long one waits; the message says what would fit."""
+        """RESOURCE_EXHAUSTED for a request that will never fit; the message states the limit."""
         return cls(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
@@ -52,7 +52,7 @@ class Status:
 
 
 def status_of(error: Exception) -> Status:
-    """The status a handler's exception stands for."""
+    """The status of a handler's exception."""
     if isinstance(error, ServiceError):
         return Status(error.code, error.message[:MAX_MESSAGE], error.retry_after)
     if isinstance(error, ValueError):
@@ -65,7 +65,7 @@ def status_of(error: Exception) -> Status:
 
 
 def retry_after(error: grpc.RpcError) -> float:
-    """Seconds the service asked this caller to wait before trying again; 0 where it said nothing."""
+    """Seconds that the service asks this caller to wait before trying again; 0 where it does not ask."""
     for key, value in error.trailing_metadata() or ():
         if key == RETRY_AFTER_KEY and str(value).isdigit():
             return int(value) / 1000

@@ -1,7 +1,6 @@
-"""Health as everyone asks for it: `grpc.health.v1` for a process that is ready once its model has answered a warm-up.
+"""The standard health service `grpc.health.v1`: a process serves once its model has answered a warm-up.
 
 Under Ray Serve a replica's server is reached only after the servicer was built, so the same switch serves both.
-The answer's trailing metadata names the weights that are served, so that others can tell what was made by the same.
 """
 
 from __future__ import annotations
@@ -10,14 +9,13 @@ import asyncio
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-WEIGHTS_KEY = "parley-weights"
 SERVICE_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
 class Health(health_pb2_grpc.HealthServicer):
     """Answers NOT_SERVING until `ready` is set to True, and again once it is set to False for a graceful stop.
 
-    `servicer`: where it has an attribute `alive`, that must be True as well; where it has `weights`, they are named.
+    `servicer`: where it has an attribute `alive`, that must be True as well.
     """
 
     def __init__(self, servicer: object = None) -> None:
@@ -33,16 +31,13 @@ class Health(health_pb2_grpc.HealthServicer):
         return answer(status=answer.SERVING if self.serving else answer.NOT_SERVING)
 
     async def Check(self, request, context):
-        weights = getattr(self.servicer, "weights", "")
-        if weights:
-            context.set_trailing_metadata(((WEIGHTS_KEY, weights),))
         return self._answer()
 
     async def Watch(self, request, context):
-        told = None
+        sent = None
         while True:
-            if self.serving != told:
-                told = self.serving
+            if self.serving != sent:
+                sent = self.serving
                 yield self._answer()
             await asyncio.sleep(0.5)
 

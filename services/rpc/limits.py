@@ -1,4 +1,4 @@
-"""A request that is above a limit: counted, and refused in words that say what would fit."""
+"""Refusals of requests that are above a limit, counted in the metrics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from services.telemetry import metrics
 
 
 def too_much(service: str, limit: str, message: str) -> ServiceError:
-    """The refusal to raise; `limit`: the name of the setting."""
+    """The error to raise. `limit`: the name of the setting; the message states the limit."""
     metrics.REFUSED.labels(service, limit).inc()
     return ServiceError.too_much(message)

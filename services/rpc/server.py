@@ -1,4 +1,4 @@
-"""A service under plain `grpc.aio`, without Ray: for tests, and for whoever runs one service alone."""
+"""A service under plain `grpc.aio`, without Ray: for tests, and for running one service alone."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def add_to_server(service: Service, servicer, server) -> None:
 
 
 def freeze_loaded_objects() -> None:
-    """Takes what this process holds now from the garbage collector, which would stop it for 0.2 s to look through that.
+    """Exempts all present objects from garbage collection, which would stop the process for 0.2 s to traverse them.
 
-    Called once a process has loaded and warmed up, before it is asked for anything.
+    Called once a process has loaded and warmed up, before its first request.
     """
     gc.collect()
     gc.freeze()

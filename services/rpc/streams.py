@@ -1,4 +1,4 @@
-"""The manners of a stream: open first, numbered without gaps, an explicit end, a deadline.
+"""The rules of a stream: open first, numbered without gaps, an explicit end, a deadline.
 
 async for kind, message in read(requests, last="end", idle=settings.idle_seconds):
     …                                    # kind: "open", "audio", "end"; message: that field
@@ -17,24 +17,30 @@ from services.rpc.errors import ServiceError
 from services.telemetry import logs
 
 
-async def read(requests: AsyncIterator, *, last: str, idle: float = 30.0) -> AsyncIterator[tuple[str, object]]:
+async def read(
+    requests: AsyncIterator, *, last: str, idle: float = 30.0, stop_at_last: bool = True
+) -> AsyncIterator[tuple[str, object]]:
     """Yields (kind, field) for each message of a stream, up to and with the message `last`.
 
-    `idle`: seconds a client may stay silent. Checks what every stream of ours promises and raises `ServiceError`:
+    `idle`: seconds a client may stay silent. Without `stop_at_last`, messages may follow the last one and the caller
+    leaves the loop when it has all. Checks what every stream of ours promises and raises `ServiceError`:
     INVALID_ARGUMENT for a first message that is not `open`, a second `open`, an empty message or a gap in the
     sequence; DEADLINE_EXCEEDED for a client that stays silent; CANCELLED where the stream closes without `last`.
     Also binds the log context to the session and turn of the open message.
     """
     requests = requests.__aiter__()
     expected = 0
+    came_last = False
     while True:
         try:
             async with asyncio.timeout(idle):
                 request = await anext(requests)
         except StopAsyncIteration:
-            raise ServiceError(grpc.StatusCode.CANCELLED, f"the stream closed without `{last}`") from None
+            missing = "messages that it was asked for" if came_last else f"`{last}`"
+            raise ServiceError(grpc.StatusCode.CANCELLED, f"the stream closed without {missing}") from None
         except TimeoutError:
-            message = f"nothing arrived for {idle:g} s; send `{last}` or go on"
+            due = "the messages that are asked for" if came_last else f"`{last}` or go on"
+            message = f"nothing arrived for {idle:g} s; send {due}"
             raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message) from None
         kind = request.WhichOneof("message")
         if request.sequence != expected:
@@ -50,7 +56,8 @@ async def read(requests: AsyncIterator, *, last: str, idle: float = 30.0) -> Asy
         if kind == "open":
             logs.bind(field.session_id, field.turn_id)
         yield kind, field
-        if kind == last:
+        came_last = came_last or kind == last
+        if came_last and stop_at_last:
             return
 
 
@@ -77,7 +84,7 @@ def within(deadline_ms: int) -> asyncio.Timeout:
 async def drain(requests: AsyncIterator, seconds: float = 0.1) -> None:
     """Takes what a client still sends to a stream that is about to fail.
 
-    A client whose message meets a closed stream sees "internal error" in place of the status that says why.
+    A client whose message meets a closed stream sees "internal error" in place of the real status.
     """
     with contextlib.suppress(Exception):
         async with asyncio.timeout(seconds):

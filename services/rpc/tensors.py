@@ -2,8 +2,7 @@
 
 Notable points:
 - Strict both ways: a byte too many, an unknown dtype or a wrong shape is a `ValueError` that says what would be right.
-- The numpy half imports no torch, so the gateway stays small; the torch half imports it when first called.
-- numpy has no bfloat16: it is read as the float32 that has exactly the same value.
+- Importing this module does not import torch: callers that only `check` tensors do not need it.
 """
 
 from __future__ import annotations
@@ -47,24 +46,6 @@ def check(tensor: Tensor, shape: Sequence[int | None] | None = None, max_element
         wanted = ["any" if size is None else size for size in shape]
         raise ValueError(f"tensor shape {list(sizes)} does not fit; want {wanted}")
     return sizes
-
-
-def from_numpy(array: np.ndarray) -> Tensor:
-    """float32, float16 or int64 array of any shape → wire. Raises `ValueError` for another dtype."""
-    name = array.dtype.name
-    if name not in WIRE_SIZES:
-        raise ValueError(f"array dtype {name} cannot travel; convert it to one of float32, float16, int64")
-    data = np.ascontiguousarray(array, dtype=NUMPY_DTYPES[name]).tobytes()
-    return Tensor(dtype=name, shape=array.shape, data=data)
-
-
-def to_numpy(tensor: Tensor, shape: Sequence[int | None] | None = None) -> np.ndarray:
-    """Wire → a read-only array of the same dtype (float32 where the wire says bfloat16). Raises as `check` does."""
-    sizes = check(tensor, shape)
-    array = np.frombuffer(tensor.data, dtype=NUMPY_DTYPES[tensor.dtype]).reshape(sizes)
-    if tensor.dtype == "bfloat16":  # the upper half of a float32
-        array = (array.astype("<u4") << 16).view("<f4")
-    return array
 
 
 def from_torch(tensor: torch.Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which words of a clause have been spoken by a given frame."""
+"""Which words of a clause are spoken by the end of a codec frame."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from parley.models.speech_decoder import SpeechDecoder
 from parley.text.clauses import Clause
 
-CHARACTERS_PER_FRAME = 0.35  # of speech at 14 characters a second and 40 frames; where no durations were learnt
+CHARACTERS_PER_FRAME = 0.35  # of speech at 14 characters a second and 40 frames; for decoders without token durations
 
 
 class Alignment:
@@ -25,11 +25,11 @@ class Alignment:
                 self.ends.append(characters / CHARACTERS_PER_FRAME)
 
     def text_at(self, frame: int) -> str:
-        """The whole words that should have been spoken by the end of a frame."""
-        spoken = ""
+        """The whole words that are expected to be spoken by the end of a frame."""
+        text = ""
         for i, end in enumerate(self.ends[:-1]):
             if end > frame:
                 break
             if self.pieces[i + 1][:1].isspace():
-                spoken = "".join(self.pieces[: i + 1])
-        return spoken
+                text = "".join(self.pieces[: i + 1])
+        return text

@@ -1,10 +1,10 @@
-"""The speech decoder's engine: speaks a clause of every live answer in one batch.
+"""The speech decoder's engine: synthesizes a clause of every live answer in one batch.
 
 Notable points:
-- Continuous batching: between two steps clauses join (their text is read by NAR), end, or are cancelled; each step
-  makes one codec token for every row, and rows that have a piece of audio ready are decoded together by length.
-- An answer's clauses follow one another; the first piece of audio is short, later ones grow.
-- A clause that does not end is cut: a text has a longest time that it may take.
+- Continuous batching: between two steps clauses join (NAR reads their text), end, or are cancelled. Each step makes one
+  codec token for every slot; slots with enough tokens are decoded to audio together, grouped by length.
+- The clauses of an answer follow one another. Its first audio chunk is short, later ones are longer.
+- The speech of a clause has a maximum length, estimated from its text; what is longer is cut.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from parley.media.audio import to_pcm16
+from parley.models.codec import decode_chunk, overlap
 from parley.models.codec.base import CodecDecoder
-from parley.models.codec.codec import decode_chunk, overlap
 from parley.models.speech_decoder import SpeechDecoder, Text
 from parley.text.clauses import Clause
 from services.engine.thread import EngineThread, Request
@@ -32,56 +32,64 @@ log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """A piece of audio, or the end, on its way to the event loop."""
+class Chunk:
+    """A chunk of audio, or the end of an answer."""
 
     audio: bytes  # 16-bit little-endian
-    text: str  # of the answer, spoken by the end of this piece
+    text: str  # of the answer, up to the end of this chunk
     done: bool
-    compute_seconds: float  # of the answer so far, its share of the batches it was in
+    truncated: bool  # speech of a clause was cut
+    compute_seconds: float  # of the answer so far: its share of the steps that it was in
     first_audio_seconds: float
 
 
 @dataclass
-class Saying:
-    """The clause that an answer is at."""
+class ClauseSynthesis:
+    """The clause that is being synthesized."""
 
     clause: Clause
     alignment: Alignment
-    limit: int  # frames after which it has run away
+    limit: int  # codec frames after which it is cut
     codes: list[int] = field(default_factory=list)
-    heard: int = 0  # codes that became audio
+    decoded: int = 0  # codes that became audio
     ended: bool = False
 
+    def window(self, wanted: int, behind: int, ahead: int) -> tuple[int, int, int] | None:
+        """Codes to decode now (left context, new codes, right context); None while fewer than `wanted` are ready."""
+        right = 0 if self.ended else ahead
+        ready = len(self.codes) - self.decoded - right
+        return (min(behind, self.decoded), ready, right) if self.ended or ready >= wanted else None
 
-class Answer(Request[Spoken]):
-    """One live answer, as the event loop sees it."""
 
-    def __init__(self, engine: Engine, voice: list[int], seed: int):
+class SynthesisRequest(Request[Chunk]):
+    """One live answer, as its caller sees it."""
+
+    def __init__(self, engine: Engine, speaker_tokens: list[int], seed: int):
         super().__init__(engine)
-        # of the engine's thread:
-        self.voice = torch.tensor(voice, device=engine.device)
+        # Used by the engine's thread:
+        self.speaker_tokens = torch.tensor(speaker_tokens, device=engine.device)
         self.generator = torch.Generator().manual_seed(seed)
-        self.waiting: deque[Clause] = deque()
-        self.complete = False  # no clause will come after those waiting
+        self.clauses: deque[Clause] = deque()  # not begun
+        self.complete = False  # no more clauses will come
         self.live = True
-        self.saying: Saying | None = None
+        self.current: ClauseSynthesis | None = None
         self.text = ""  # of the clauses before
-        self.pieces = 0
-        self.clause_ready = 0.0
+        self.chunks = 0  # sent
+        self.truncated = False
+        self.clause_ready = 0.0  # when the first clause with speech came
         self.first_audio_seconds = 0.0
         self.compute_seconds = 0.0
 
-    def say(self, clause: Clause) -> None:
-        self.post("say", clause)
+    def add_clause(self, clause: Clause) -> None:
+        self.post("clause", clause)
 
     def finish(self) -> None:
-        """There is no more to say; the last piece has `done`."""
+        """The text is complete; the last event has `done`."""
         self.post("finish")
 
 
 class Engine(EngineThread):
-    """Parts in inference mode.
+    """Speech decoder and codec decoder in inference mode.
 
     Args:
         table: the language model's input embeddings [vocab, language_size].
@@ -107,173 +115,186 @@ class Engine(EngineThread):
         self.max_frames = int(settings.max_clause_seconds * sample_rate / codec.hop_length)
         capacity = 1 + settings.max_clause_tokens * decoder.cuts + 1 + self.max_frames
         self.cache = decoder.cache(settings.max_batch, capacity)
-        self.row_bytes = 2 * self.cache.keys[:, 0].numel() * self.cache.keys.element_size()
-        self._rows: list[Answer] = []  # by row of the cache; this and what follows belongs to the thread
-        self._last: list[int] = []  # the token each row said last
-        self._waiting: deque[Answer] = deque()  # answers with a clause to say and no row
+        self.slot_bytes = 2 * self.cache.keys[:, 0].numel() * self.cache.keys.element_size()
+        self._slots: list[SynthesisRequest] = []  # by slot of the cache; used by the thread, like the next two
+        self._last: list[int] = []  # the newest codec token of each slot
+        self._waiting: deque[SynthesisRequest] = deque()  # with a clause to synthesize and no slot
 
-    def open(self, voice: list[int], seed: int) -> Answer:
+    def open(self, speaker_tokens: list[int], seed: int) -> SynthesisRequest:
         """A new answer. Raises RESOURCE_EXHAUSTED when `max_sessions` are live, UNAVAILABLE once the engine stops.
 
         On the event loop.
         """
-        answer = Answer(self, voice, seed)
-        self.admit(answer, self.settings.max_sessions, "answers")
-        return answer
+        request = SynthesisRequest(self, speaker_tokens, seed)
+        self.admit(request, self.settings.max_sessions, "answers")
+        return request
 
-    # The thread
+    # Called in the thread.
 
-    def apply(self, kind: str, answer: Answer, clause: Clause | None) -> None:
-        if not answer.live:
+    def apply(self, kind: str, request: SynthesisRequest, clause: Clause | None) -> None:
+        if not request.live:
             return
-        if kind == "say":
-            if clause.speakable and not answer.clause_ready:
-                answer.clause_ready = time.perf_counter()
-            answer.waiting.append(clause)
+        if kind == "clause":
+            if clause.speakable and not request.clause_ready:
+                request.clause_ready = time.perf_counter()
+            request.clauses.append(clause)
         else:
-            answer.complete = True
-        if answer.saying is None:
-            self._go_on(answer)
+            request.complete = True
+        if request.current is None:
+            self._continue(request)
 
-    def _go_on(self, answer: Answer) -> None:
-        """The answer has no clause at work: takes up the next, or ends."""
-        while answer.waiting and not answer.waiting[0].speakable:
-            answer.text += answer.waiting.popleft().text
-        if answer.waiting:
-            if answer not in self._waiting:
-                self._waiting.append(answer)
-        elif answer.complete:
-            self.tell(answer, Spoken(b"", answer.text, True, answer.compute_seconds, answer.first_audio_seconds))
-            self.forget(answer)
+    def _continue(self, request: SynthesisRequest) -> None:
+        """Queues a request that has no current clause for its next one, or ends it."""
+        while request.clauses and not request.clauses[0].speakable:
+            request.text += request.clauses.popleft().text
+        if request.clauses:
+            if request not in self._waiting:
+                self._waiting.append(request)
+        elif request.complete:
+            self._emit_chunk(request, b"", request.text, done=True)
+            self.free(request)
 
-    def forget(self, answer: Answer) -> None:
-        """Nothing more is computed for the answer."""
-        answer.live = False
-        if answer in self._waiting:
-            self._waiting.remove(answer)
-        if answer in self._rows:
-            self._leave(self._rows.index(answer))
+    def _emit_chunk(self, request: SynthesisRequest, audio: bytes, text: str, done: bool = False) -> None:
+        seconds = request.compute_seconds, request.first_audio_seconds
+        self.emit(request, Chunk(audio, text, done, request.truncated, *seconds))
 
-    def _leave(self, row: int) -> None:
-        last = self.cache.leave(row)
-        self._rows[row], self._last[row] = self._rows[last], self._last[last]
-        self._rows.pop()
+    def free(self, request: SynthesisRequest) -> None:
+        request.live = False
+        if request in self._waiting:
+            self._waiting.remove(request)
+        if request in self._slots:
+            self._free_slot(self._slots.index(request))
+
+    def _free_slot(self, slot: int) -> None:
+        last = self.cache.free(slot)
+        self._slots[slot], self._last[slot] = self._slots[last], self._last[last]
+        self._slots.pop()
         self._last.pop()
 
     def step(self) -> bool:
         started = time.perf_counter()
-        self._join()
+        self._start_clauses()
         metrics.QUEUE.labels(SERVICE).set(len(self._waiting))
-        metrics.SESSIONS.labels(SERVICE).set(len(self._rows))
-        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._rows) * self.row_bytes)
-        if not self._rows:
+        metrics.SESSIONS.labels(SERVICE).set(len(self._slots))
+        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._slots) * self.slot_bytes)
+        if not self._slots:
             return False
-        self._say()
-        self._sound()
+        self._generate()
+        self._decode()
         metrics.STEP_SECONDS.labels(SERVICE).observe(time.perf_counter() - started)
         return True
 
-    def abandon_step(self) -> list[Answer]:
-        answers = self._rows
-        self._rows, self._last, self.cache.size = [], [], 0
-        for answer in answers:
-            self.forget(answer)
-        return answers
+    def abandon_step(self) -> list[SynthesisRequest]:
+        requests = self._slots
+        self._slots, self._last, self.cache.size = [], [], 0
+        for request in requests:
+            self.free(request)
+        return requests
 
-    def _join(self) -> None:
-        """Gives free rows to the answers that have waited longest, and reads their clauses."""
+    def _start_clauses(self) -> None:
+        """Gives free slots to the requests that have waited longest, and reads their clauses into the cache."""
         joining = []
-        while self._waiting and len(self._rows) < self.cache.rows:
-            answer = self._waiting.popleft()
-            clause = answer.waiting.popleft()
-            self._rows.append(answer)  # before anything can fail: who is in a row is told
+        while self._waiting and len(self._slots) < self.cache.slots:
+            request = self._waiting.popleft()
+            clause = request.clauses.popleft()
+            self._slots.append(request)  # before anything can fail: requests in slots are failed with the step
             self._last.append(self.decoder.config.sos)
             limit = min(self.decoder.frame_limit(clause.ids), self.max_frames)
-            answer.saying = Saying(clause, Alignment(clause, self.decoder), limit)
-            joining.append(answer)
+            request.current = ClauseSynthesis(clause, Alignment(clause, self.decoder), limit)
+            joining.append(request)
         if joining:
             started = time.perf_counter()
-            self.decoder.join(self.cache, Text.of([answer.saying.clause.ids for answer in joining], self.table))
-            self._charge(joining, started)
+            self.decoder.prefill(self.cache, Text.of([request.current.clause.ids for request in joining], self.table))
+            _charge(joining, started)
 
-    def _say(self) -> None:
-        """One codec token for every row."""
+    def _generate(self) -> None:
+        """One codec token for every slot."""
         started = time.perf_counter()
         logits = self.decoder.step(self.cache, torch.tensor(self._last, device=self.device))
-        generators = [answer.generator for answer in self._rows]
-        self._last = self.decoder.choose(logits, generators, self.settings.top_k or None).tolist()
-        for answer, token in zip(self._rows, self._last, strict=True):
-            saying = answer.saying
-            if token == self.decoder.config.eos:
-                saying.ended = True
-                continue
-            saying.codes.append(token)
-            if len(saying.codes) >= saying.limit:
-                log.warning("a clause ran away", frames=saying.limit, characters=len(saying.clause.text))
-                saying.ended = True
-        metrics.BATCH_SIZE.labels(SERVICE).observe(len(self._rows))
-        self._charge(self._rows, started)
+        generators = [request.generator for request in self._slots]
+        self._last = self.decoder.sample(logits, generators, self.settings.top_k or None).tolist()
+        for request, token in zip(self._slots, self._last, strict=True):
+            self._add_code(request, token)
+        metrics.BATCH_SIZE.labels(SERVICE).observe(len(self._slots))
+        _charge(self._slots, started)
 
-    def _sound(self) -> None:
-        """Decodes and delivers what is ready, rows with windows of one length together."""
-        groups: dict[tuple[int, int, int], list[Answer]] = {}
-        for answer in self._rows:
-            saying = answer.saying
-            ready = len(saying.codes) - saying.heard - (0 if saying.ended else self.ahead)
-            # 6, 12, 16, 16, …: soon heard, then fewer seams and less decoded twice.
-            wanted = min(self.settings.first_chunk_tokens * (answer.pieces + 1), self.chunk_tokens)
-            if saying.ended or ready >= wanted:
-                left = min(self.behind, saying.heard)
-                right = 0 if saying.ended else self.ahead
-                groups.setdefault((left, len(saying.codes) - saying.heard - right, right), []).append(answer)
-        for (left, length, right), answers in groups.items():
+    def _add_code(self, request: SynthesisRequest, token: int) -> None:
+        current = request.current
+        if token == self.decoder.config.eos:
+            current.ended = True
+            return
+        current.codes.append(token)
+        if len(current.codes) >= current.limit:
+            log.warning("a clause was cut", frames=current.limit, characters=len(current.clause.text))
+            current.ended = request.truncated = True
+
+    def _decode(self) -> None:
+        """Decodes and sends the audio that is ready; slots with windows of one length are decoded together."""
+        groups: dict[tuple[int, int, int], list[SynthesisRequest]] = {}
+        for request in self._slots:
+            # 6, 12, 16, 16, …: the first audio comes soon, later chunks have fewer seams and less is decoded twice.
+            wanted = min(self.settings.first_chunk_tokens * (request.chunks + 1), self.chunk_tokens)
+            window = request.current.window(wanted, self.behind, self.ahead)
+            if window is not None:
+                groups.setdefault(window, []).append(request)
+        for window, requests in groups.items():
             started = time.perf_counter()
-            sounds = [b""] * len(answers)
-            if length > 0:
-                codes = torch.tensor([answer.saying.codes[-left - length - right :] for answer in answers])
-                voices = torch.stack([answer.voice for answer in answers])
-                waveforms = decode_chunk(self.codec, codes.to(self.device), voices, left, right)
-                sounds = [to_pcm16(waveform).tobytes() for waveform in waveforms.float().cpu().numpy()]
-            self._charge(answers, started)
-            for answer, sound in zip(answers, sounds, strict=True):
-                self._emit(answer, sound, length)
-            self.flush()  # not after the other groups' decoding
+            waveforms = self._waveforms(requests, *window)
+            _charge(requests, started)
+            for request, waveform in zip(requests, waveforms, strict=True):
+                self._send(request, waveform, window[1])
+            self.flush()  # before the other groups are decoded
 
-    def _emit(self, answer: Answer, sound: bytes, frames: int) -> None:
-        saying = answer.saying
-        saying.heard += frames
-        text = answer.text + (saying.clause.text if saying.ended else saying.alignment.text_at(saying.heard))
-        if saying.ended:
-            pause = self.settings.sentence_pause_ms if saying.clause.ends_sentence else self.settings.clause_pause_ms
-            sound += bytes(2 * (pause * self.sample_rate // 1000))
-        if not answer.pieces:
-            answer.first_audio_seconds = time.perf_counter() - answer.clause_ready
-            metrics.FIRST_AUDIO_SECONDS.labels(SERVICE).observe(answer.first_audio_seconds)
-        answer.pieces += 1
-        self.tell(answer, Spoken(sound, text, False, answer.compute_seconds, answer.first_audio_seconds))
-        if saying.ended:
-            answer.text, answer.saying = text, None
-            self._leave(self._rows.index(answer))
-            self._go_on(answer)
+    def _waveforms(self, requests: list[SynthesisRequest], left: int, length: int, right: int) -> list[bytes]:
+        """The next `length` codes of each request as 16-bit audio."""
+        if length <= 0:
+            return [b""] * len(requests)
+        codes = torch.tensor([request.current.codes[-left - length - right :] for request in requests])
+        speakers = torch.stack([request.speaker_tokens for request in requests])
+        waveforms = decode_chunk(self.codec, codes.to(self.device), speakers, left, right)
+        return [to_pcm16(waveform).tobytes() for waveform in waveforms.float().cpu().numpy()]
 
-    def _charge(self, answers: list[Answer], started: float) -> None:
-        """Shares what was just computed among the answers it was for."""
-        share = (time.perf_counter() - started) / len(answers)
-        for answer in answers:
-            answer.compute_seconds += share
+    def _send(self, request: SynthesisRequest, audio: bytes, frames: int) -> None:
+        """Sends a chunk; where the clause has ended, adds the pause and goes on to the next."""
+        current = request.current
+        current.decoded += frames
+        text = request.text + (current.clause.text if current.ended else current.alignment.text_at(current.decoded))
+        if current.ended:
+            audio += self._pause(current.clause)
+        if not request.chunks:
+            request.first_audio_seconds = time.perf_counter() - request.clause_ready
+            metrics.FIRST_AUDIO_SECONDS.labels(SERVICE).observe(request.first_audio_seconds)
+        request.chunks += 1
+        self._emit_chunk(request, audio, text)
+        if current.ended:
+            request.text, request.current = text, None
+            self._free_slot(self._slots.index(request))
+            self._continue(request)
+
+    def _pause(self, clause: Clause) -> bytes:
+        """The silence after a clause."""
+        milliseconds = self.settings.sentence_pause_ms if clause.ends_sentence else self.settings.clause_pause_ms
+        return bytes(2 * (milliseconds * self.sample_rate // 1000))
+
+
+def _charge(requests: list[SynthesisRequest], started: float) -> None:
+    """Shares the time of a computation among the requests that it was for."""
+    share = (time.perf_counter() - started) / len(requests)
+    for request in requests:
+        request.compute_seconds += share
 
 
 @torch.inference_mode()
 def warm_up(engine: Engine) -> None:
-    """Speaks a few tokens through each shape of a step, before the engine's thread exists."""
-    codes = engine.decoder.speak([0, 1, 2], engine.table, top_k=1)[: engine.chunk_tokens]
+    """Synthesizes a few codec tokens through each shape of a step, before the engine's thread exists."""
+    codes = engine.decoder.generate([0, 1, 2], engine.table, top_k=1)[: engine.chunk_tokens]
     cache = engine.cache
-    rows = min(2, cache.rows)
-    engine.decoder.join(cache, Text.of([[0, 1, 2]] * rows, engine.table))
+    slots = min(2, cache.slots)
+    engine.decoder.prefill(cache, Text.of([[0, 1, 2]] * slots, engine.table))
     for _ in range(3):
-        engine.decoder.step(cache, torch.full((rows,), engine.decoder.config.sos, device=engine.device))
+        engine.decoder.step(cache, torch.full((slots,), engine.decoder.config.sos, device=engine.device))
     while cache.size:
-        cache.leave(cache.size - 1)
-    voice = torch.zeros(1, engine.codec.voice_quantizer.groups, dtype=torch.long, device=engine.device)
+        cache.free(cache.size - 1)
+    speaker = torch.zeros(1, engine.codec.voice_quantizer.groups, dtype=torch.long, device=engine.device)
     for length in {engine.settings.first_chunk_tokens + engine.ahead, len(codes)} - {0}:
-        decode_chunk(engine.codec, torch.zeros(1, length, dtype=torch.long, device=engine.device), voice, 0, 0)
+        decode_chunk(engine.codec, torch.zeros(1, length, dtype=torch.long, device=engine.device), speaker, 0, 0)

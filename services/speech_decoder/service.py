@@ -1,4 +1,4 @@
-"""`parley.v1.SpeechDecoder` over the engine: text tokens in while they are written, audio out."""
+"""`parley.v1.SpeechDecoder` over the engine: the text of an answer in while it is written, audio out."""
 
 from __future__ import annotations
 
@@ -6,88 +6,99 @@ from collections.abc import AsyncIterator
 
 import torch
 
-from parley.checkpoints.checkpoint import load_tensor
-from parley.models.parley import Parley
-from parley.text.clauses import ClauseSplitter
+from parley.checkpoints import load_model
 from protos.parley.v1 import speech_decoder_pb2 as pb
 from protos.parley.v1 import speech_decoder_pb2_grpc as rpcs
+from protos.parley.v1.model_info_pb2 import ModelInfo, Speaker
+from protos.parley.v1.usage_pb2 import FINISH_REASON_LENGTH, FINISH_REASON_STOP, Usage
 from services.engine.service import EngineService
 from services.rpc import streams
 from services.rpc.decorator import rpc
-from services.rpc.limits import too_much
-from services.speech_decoder.engine import SERVICE, Answer, Engine, warm_up
+from services.speech_decoder.engine import SERVICE, Chunk, Engine, warm_up
+from services.speech_decoder.incremental_tokenizer import without_special_tokens
+from services.speech_decoder.settings import SpeechDecoderSettings
+from services.speech_decoder.speakers import choose_speaker, speakers_of
+from services.speech_decoder.text_reader import TextReader
 from services.telemetry import metrics
 
-PARTS = ("speech_decoder", "codec_decoder")
-EMBEDDINGS = "model.embed_tokens.weight"  # all that speaking needs of the language model
+EMBEDDINGS = "model.embed_tokens.weight"  # the only tensor of the language model that speech synthesis needs
 
 
 class SpeechDecoderService(EngineService[Engine], rpcs.SpeechDecoderServicer):
     service = SERVICE
+    settings: SpeechDecoderSettings
+
+    def choose_parts(self) -> tuple[str, ...]:
+        return ("speech_decoder", "codec_decoder")
 
     def load(self) -> Engine:
-        """Says something."""
+        """Warms up with a short clause."""
         settings, dtype = self.settings, getattr(torch, self.settings.dtype)
-        model = Parley.load(settings.checkpoint, PARTS, settings.device, dtype)
-        table = load_tensor(settings.checkpoint, "language", EMBEDDINGS).to(settings.device, dtype)
+        model = load_model(self.checkpoint, ("speech_decoder",), settings.device, dtype)
+        # Always float32: the rounding of shorter formats is audible as noise, and the codec is small.
+        codec = load_model(self.checkpoint, ("codec_decoder",), settings.device, torch.float32).codec_decoder
+        table = self.checkpoint.tensor("language", EMBEDDINGS).to(settings.device, dtype)
         self.codec = model.config.codec
-        engine = Engine(model.speech_decoder, model.codec_decoder, table, self.codec.sample_rate, settings)
+        self.speakers = speakers_of(self.codec)
+        self.tokenizer = model.tokenizer and without_special_tokens(model.tokenizer)
+        engine = Engine(model.speech_decoder, codec, table, self.codec.sample_rate, settings)
         warm_up(engine)
         return engine
+
+    def describe(self) -> ModelInfo:
+        info = super().describe()
+        info.output_sample_rate = self.codec.sample_rate
+        info.codec_frame_rate = self.codec.sample_rate / self.codec.hop_length
+        info.speakers.extend(Speaker(name=name, tokens=tokens) for name, tokens in self.speakers.items())
+        info.num_speaker_tokens = self.codec.num_speaker_tokens
+        return info
 
     @rpc
     async def Synthesize(self, request_iterator, context) -> AsyncIterator[pb.SynthesizeResponse]:
         messages = streams.read(request_iterator, last="end", idle=self.settings.idle_seconds)
-        _, opened = await anext(messages)
-        streams.seconds_left(opened.deadline_ms)
-        answer = self.engine.open(self._voice(list(opened.voice)), opened.seed)
-        sequence, audio_seconds = 0, 0.0
-        async with answer.fed_by(self._read, messages, answer):
+        _, opening = await anext(messages)
+        streams.seconds_left(opening.deadline_ms)
+        speaker = choose_speaker(opening.speaker, opening.speaker_tokens, self.speakers, self.codec)
+        request = self.engine.open(speaker, opening.seed)
+        reader = TextReader(request, self.settings, len(self.engine.table), self.tokenizer)
+        answer = Answer(self.codec.sample_rate)
+        async with request.fed_by(reader.run, messages):
             while True:
-                async with streams.within(opened.deadline_ms):
-                    spoken = await answer.next()
-                if spoken.done:
+                async with streams.within(opening.deadline_ms):
+                    chunk = await request.next()
+                if chunk.done:
                     break
-                seconds = len(spoken.audio) / 2 / self.codec.sample_rate
-                audio_seconds += seconds
-                metrics.AUDIO_SECONDS.labels(SERVICE, "out").inc(seconds)
-                chunk = pb.AudioChunk(audio=spoken.audio, sample_rate=self.codec.sample_rate, text=spoken.text)
-                yield pb.SynthesizeResponse(sequence=sequence, chunk=chunk)
-                sequence += 1
-            if audio_seconds:
-                metrics.REAL_TIME_FACTOR.labels(SERVICE).observe(spoken.compute_seconds / audio_seconds)
-            done = pb.SynthesizeDone(
-                audio_seconds=audio_seconds,
-                compute_seconds=spoken.compute_seconds,
-                first_audio_seconds=spoken.first_audio_seconds,
-            )
-            yield pb.SynthesizeResponse(sequence=sequence, done=done)
+                yield answer.chunk(chunk)
+            yield answer.done(chunk)
 
-    def _voice(self, voice: list[int]) -> list[int]:
-        """The voice's tokens, or the checkpoint's own voice for none."""
-        count, codes = self.codec.num_voice_tokens, self.codec.voice_codes
-        if not voice:
-            return list(self.codec.default_voice) or [0] * count
-        if len(voice) != count or not all(0 <= token < codes for token in voice):
-            raise ValueError(f"a voice is {count} tokens from 0 to {codes - 1}; got {voice[:20]}")
-        return voice
 
-    async def _read(self, messages: AsyncIterator[tuple[str, object]], answer: Answer) -> None:
-        """Hands clauses on as they become complete. Raises whatever is wrong with the stream."""
-        settings = self.settings
-        splitter = ClauseSplitter(settings.first_words, settings.later_words, settings.max_clause_tokens)
-        vocabulary, count = len(self.engine.table), 0
-        async for kind, message in messages:
-            if kind != "token":
-                continue
-            count += 1
-            if count > settings.max_tokens:
-                raise too_much(SERVICE, "max_tokens", f"the answer is longer than {settings.max_tokens} tokens")
-            if not 0 <= message.id < vocabulary:
-                raise ValueError(f"token {message.id} is not in the vocabulary of {vocabulary}")
-            for clause in splitter.push(message.id, message.text):
-                await answer.room()
-                answer.say(clause)
-        for clause in splitter.finish():
-            answer.say(clause)
-        answer.finish()
+class Answer:
+    """The messages that answer one stream, numbered."""
+
+    def __init__(self, sample_rate: int):
+        self.sample_rate = sample_rate
+        self.sequence = 0  # of the next message
+        self.samples = 0  # sent
+
+    @property
+    def audio_seconds(self) -> float:
+        return self.samples / self.sample_rate
+
+    def chunk(self, chunk: Chunk) -> pb.SynthesizeResponse:
+        samples = len(chunk.audio) // 2
+        self.samples += samples
+        metrics.AUDIO_SECONDS.labels(SERVICE, "out").inc(samples / self.sample_rate)
+        audio = pb.AudioChunk(audio=chunk.audio, sample_rate=self.sample_rate, text=chunk.text)
+        self.sequence += 1
+        return pb.SynthesizeResponse(sequence=self.sequence - 1, chunk=audio)
+
+    def done(self, chunk: Chunk) -> pb.SynthesizeResponse:
+        if self.samples:
+            metrics.REAL_TIME_FACTOR.labels(SERVICE).observe(chunk.compute_seconds / self.audio_seconds)
+        done = pb.SynthesizeDone(
+            compute_seconds=chunk.compute_seconds,
+            first_audio_seconds=chunk.first_audio_seconds,
+            usage=Usage(audio_output_seconds=self.audio_seconds),
+            finish_reason=FINISH_REASON_LENGTH if chunk.truncated else FINISH_REASON_STOP,
+        )
+        return pb.SynthesizeResponse(sequence=self.sequence, done=done)

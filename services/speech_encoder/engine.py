@@ -1,8 +1,8 @@
 """The speech encoder's engine: runs the next chunk of every live utterance in one batch.
 
 Notable points:
-- No waiting to fill a batch: a step takes every utterance that has a chunk, so batches grow exactly as load does.
-- What can pile up is bounded: audio by `max_seconds` an utterance, utterances by `max_sessions`.
+- A step does not wait to fill its batch: it takes every utterance that has a chunk, so batches grow with the load.
+- Queues are bounded: the audio of an utterance by `max_seconds`, utterances by `max_sessions`.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ SERVICE = "speech_encoder"
 
 
 @dataclass(frozen=True)
-class Heard:
-    """An output on its way to the event loop."""
+class Encoded:
+    """What a step made of an utterance."""
 
-    output: StreamOutput  # vectors on the CPU
-    compute_seconds: float  # of the utterance so far, its share of the batches it was in
+    output: StreamOutput  # embeddings on the CPU
+    compute_seconds: float  # of the utterance so far: its share of the steps that it was in
 
 
-class Utterance(Request[Heard]):
-    """One live utterance, as the event loop sees it."""
+class Utterance(Request[Encoded]):
+    """One live utterance, as its caller sees it."""
 
     def __init__(self, engine: Engine):
         super().__init__(engine)
-        # of the engine's thread:
-        self.row = -1  # in the stream
+        # Used by the engine's thread:
+        self.slot = -1  # in the stream; -1: none
         self.compute_seconds = 0.0
 
     def feed(self, samples: np.ndarray) -> None:
@@ -44,12 +44,12 @@ class Utterance(Request[Heard]):
         self.post("feed", samples)
 
     def finish(self) -> None:
-        """The utterance is over; the last output has `done`."""
+        """The utterance is complete; its last event has `output.done`."""
         self.post("finish")
 
 
 class Engine(EngineThread):
-    """Parts in inference mode; `head` may be None."""
+    """Encoder, adapter and CTC head in inference mode; `head` may be None."""
 
     service = SERVICE
     settings: SpeechEncoderSettings
@@ -67,8 +67,8 @@ class Engine(EngineThread):
             left_chunks=None if settings.left_chunks == -2 else settings.left_chunks,
             max_seconds=settings.max_seconds,
         )
-        self._rows: dict[int, Utterance] = {}  # this and what follows is the thread's
-        self._batch: list[Utterance] = []  # in the step that runs
+        self._slots: dict[int, Utterance] = {}  # by slot of the stream; used by the thread, like _batch
+        self._batch: list[Utterance] = []  # in the current step
 
     def open(self) -> Utterance:
         """A new utterance. Raises RESOURCE_EXHAUSTED when `max_sessions` are live, UNAVAILABLE once the engine stops.
@@ -80,68 +80,68 @@ class Engine(EngineThread):
         utterance.post("open")
         return utterance
 
-    # The thread
+    # Called in the thread.
 
     def apply(self, kind: str, utterance: Utterance, samples: np.ndarray | None) -> None:
         if kind == "open":
-            utterance.row = self.stream.open()
-            self._rows[utterance.row] = utterance
-            self._count()
-        elif utterance.row < 0:
+            utterance.slot = self.stream.open()
+            self._slots[utterance.slot] = utterance
+            self._report()
+        elif utterance.slot < 0:
             return
         elif kind == "finish":
-            self.stream.finish(utterance.row)
+            self.stream.finish(utterance.slot)
         else:
             started = time.perf_counter()
-            self.stream.feed(utterance.row, samples)
+            self.stream.feed(utterance.slot, samples)
             utterance.compute_seconds += time.perf_counter() - started
 
-    def forget(self, utterance: Utterance) -> None:
-        if utterance.row >= 0:
-            self.stream.close(utterance.row)
-            del self._rows[utterance.row]
-            utterance.row = -1
-            self._count()
+    def free(self, utterance: Utterance) -> None:
+        if utterance.slot >= 0:
+            self.stream.close(utterance.slot)
+            del self._slots[utterance.slot]
+            utterance.slot = -1
+            self._report()
 
-    def _count(self) -> None:
-        metrics.SESSIONS.labels(SERVICE).set(len(self._rows))
-        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._rows) * self.stream.row_bytes)
+    def _report(self) -> None:
+        metrics.SESSIONS.labels(SERVICE).set(len(self._slots))
+        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._slots) * self.stream.slot_bytes)
 
     def step(self) -> bool:
         ready = self.stream.ready()
         metrics.QUEUE.labels(SERVICE).set(len(ready))
         if not ready:
             return False
-        self._batch = [self._rows[row] for row in ready[: self.settings.max_batch]]
+        self._batch = [self._slots[slot] for slot in ready[: self.settings.max_batch]]
         started = time.perf_counter()
         outputs = self.stream.step(self.settings.max_batch)
-        outputs = {row: output._replace(vectors=output.vectors.cpu()) for row, output in outputs.items()}
+        outputs = {slot: output._replace(embeddings=output.embeddings.cpu()) for slot, output in outputs.items()}
         seconds = time.perf_counter() - started
         metrics.BATCH_SIZE.labels(SERVICE).observe(len(outputs))
         metrics.STEP_SECONDS.labels(SERVICE).observe(seconds)
-        for row, output in outputs.items():
-            utterance = self._rows[row]
+        for slot, output in outputs.items():
+            utterance = self._slots[slot]
             utterance.compute_seconds += seconds / len(outputs)
             if output.done:
-                self.forget(utterance)
-            self.tell(utterance, Heard(output, utterance.compute_seconds))
+                self.free(utterance)
+            self.emit(utterance, Encoded(output, utterance.compute_seconds))
         return True
 
     def abandon_step(self) -> list[Utterance]:
         for utterance in self._batch:
-            self.forget(utterance)
+            self.free(utterance)
         return self._batch
 
 
 def warm_up(engine: Engine) -> None:
     """Runs an utterance through each shape of a step, before the engine's thread exists."""
     stream = engine.stream
-    rows = [stream.open() for _ in range(min(2, engine.settings.max_sessions))]
+    slots = [stream.open() for _ in range(min(2, engine.settings.max_sessions))]
     with torch.inference_mode():
-        for row in rows:
-            stream.feed(row, np.zeros(min(stream.max_samples, stream.config.sample_rate), np.float32))
-            stream.finish(row)
+        for slot in slots:
+            stream.feed(slot, np.zeros(min(stream.max_samples, stream.config.sample_rate), np.float32))
+            stream.finish(slot)
         while stream.ready():
             stream.step()
-    for row in rows:
-        stream.close(row)
+    for slot in slots:
+        stream.close(slot)

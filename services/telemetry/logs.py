@@ -1,7 +1,7 @@
-"""Structured logs: one JSON object a line, with the session and the turn it is about.
+"""Structured logs: one JSON object a line, with the ids of its session and turn.
 
-`configure` once a process. Lines go to stderr, or to `PARLEY_LOG_DIR/<service>.jsonl` where that is set. What other
-libraries log through `logging` comes out in the same form.
+Each process calls `configure` once. Lines go to stderr, or to `PARLEY_LOG_DIR/<service>.jsonl` where that is set. Logs
+of other libraries, through `logging`, get the same form.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHARED = [
 
 
 def configure(service: str) -> None:
-    """Sends this process's logs where they belong, each line naming `service`."""
+    """Configures the logs of this process; each line names `service`."""
 
     def name_service(_, __, event: dict) -> dict:
         event.setdefault("service", service)
@@ -65,12 +65,12 @@ def configure(service: str) -> None:
 
 
 def bind(session_id: str = "", turn_id: str = "") -> None:
-    """From here on, log lines of this task carry these ids."""
+    """Adds these ids to all further log lines of this task."""
     structlog.contextvars.bind_contextvars(session_id=session_id, turn_id=turn_id)
 
 
 def bind_request(request) -> None:
-    """Starts a call's log context; a stream's ids are bound when its open message arrives."""
+    """Starts the log context of a call; the ids of a stream are bound when its open message arrives."""
     structlog.contextvars.clear_contextvars()
     if hasattr(request, "session_id"):
         bind(request.session_id, getattr(request, "turn_id", ""))

@@ -1,6 +1,6 @@
-"""The whole vocabulary of what is measured. Every service and the gateway count with these names and no others.
+"""All metrics of the services and the gateway. Times are in seconds.
 
-`serve(port)` gives them to Prometheus at `/metrics`, one port a process. Times are seconds.
+`serve(port)` publishes them for Prometheus at `/metrics`, one port for each process.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ _RATIO = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1, 1.5, 2, 4)
 
 # Calls, counted by `@rpc`.
 REQUESTS = Counter("parley_requests_total", "Calls ended, by gRPC status", ["service", "method", "code"])
-REQUEST_SECONDS = Histogram("parley_request_seconds", "A call's life", ["service", "method"], buckets=_LATENCY)
+REQUEST_SECONDS = Histogram("parley_request_seconds", "Duration of a call", ["service", "method"], buckets=_LATENCY)
 IN_FLIGHT = Gauge("parley_requests_in_flight", "Calls open now", ["service", "method"])
 
 # Engines.
-QUEUE = Gauge("parley_queue_length", "Work waiting for the engine", ["service"])
-SESSIONS = Gauge("parley_engine_sessions", "Rows that the engine holds for live turns", ["service"])
-BATCH_SIZE = Histogram("parley_batch_size", "Rows in one engine step", ["service"], buckets=_BATCH)
-STEP_SECONDS = Histogram("parley_step_seconds", "One engine step", ["service"], buckets=_COMPUTE)
+QUEUE = Gauge("parley_queue_length", "Sequences or tiles waiting for the engine", ["service"])
+SESSIONS = Gauge("parley_engine_sessions", "Requests that hold a slot of the engine", ["service"])
+BATCH_SIZE = Histogram("parley_batch_size", "Sequences or tiles in one engine step", ["service"], buckets=_BATCH)
+STEP_SECONDS = Histogram("parley_step_seconds", "Duration of an engine step", ["service"], buckets=_COMPUTE)
 REFUSED = Counter("parley_refused_total", "Work refused because a limit was reached", ["service", "limit"])
-CACHE_BYTES = Gauge("parley_cache_bytes", "Memory held for KV prefixes and stream states", ["service"])
+CACHE_BYTES = Gauge("parley_cache_bytes", "Memory of KV caches and stream states", ["service"])
 
-# What was made of what.
-TOKENS = Counter("parley_tokens_total", "Tokens: kind is prompt, cached or answer", ["service", "kind"])
-AUDIO_SECONDS = Counter("parley_audio_seconds_total", "Audio: direction is in or out", ["service", "direction"])
+# Work done.
+TOKENS = Counter("parley_tokens_total", "Tokens of the LLM core; kind: prompt, cached or answer", ["service", "kind"])
+AUDIO_SECONDS = Counter("parley_audio_seconds_total", "Audio; direction: in or out", ["service", "direction"])
 PICTURES = Counter("parley_pictures_total", "Tiles and frames encoded", ["service"])
 
-# What a user feels.
+# Latency.
 FIRST_TOKEN_SECONDS = Histogram("parley_first_token_seconds", "`respond` → first token", ["service"], buckets=_LATENCY)
 FIRST_AUDIO_SECONDS = Histogram(
     "parley_first_audio_seconds",
@@ -41,14 +41,17 @@ FIRST_AUDIO_SECONDS = Histogram(
     buckets=_LATENCY,
 )
 REAL_TIME_FACTOR = Histogram(
-    "parley_real_time_factor", "Compute seconds a second of audio; below 1 keeps up", ["service"], buckets=_RATIO
+    "parley_real_time_factor",
+    "Compute seconds for each second of audio",
+    ["service"],
+    buckets=_RATIO,
 )
 
 # The gateway.
-CONVERSATIONS = Gauge("parley_conversations", "Client streams open now")
-TURNS = Counter("parley_turns_total", "Turns ended: complete, cancelled, nothing or failed", ["reason"])
-STATES = Counter("parley_states_total", "What questions were taken for: speech, text or nothing", ["state"])
-RECONNECTS = Counter("parley_reconnects_total", "Calls to a service started over after a lost connection", ["service"])
+CONNECTIONS = Gauge("parley_connections", "Client streams open now")
+TURNS = Counter("parley_turns_total", "Turns ended: stop, length, nothing, cancelled or failed", ["reason"])
+STATES = Counter("parley_states_total", "Turns by state: speech, text or nothing", ["state"])
+RECONNECTS = Counter("parley_reconnects_total", "Calls repeated after a lost connection", ["service"])
 STORE_ERRORS = Counter("parley_store_errors_total", "Failed calls to Redis", ["operation"])
 
 

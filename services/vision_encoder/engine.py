@@ -1,9 +1,9 @@
 """The vision encoder's engine: encodes the tiles of all waiting requests in one batch.
 
 Notable points:
-- A tile is a tile, whoever sent it: a step takes the oldest `max_batch` tiles, and a large request may span steps.
-- A step waits for company at most `max_wait_ms` from its oldest tile's arrival, and not at all when the batch is full.
-- A request that was given up (deadline, client gone) is dropped before its next step.
+- A step takes the oldest `max_batch` tiles, whichever requests they belong to; a large request may span steps.
+- A step waits for more tiles at most `max_wait_ms` after its oldest tile arrived, and not at all if the batch is full.
+- A request that was closed (deadline, client gone) is dropped before the next step.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ from services.vision_encoder.settings import VisionEncoderSettings
 SERVICE = "vision_encoder"
 
 
-class Job(Request[tuple[Tensor, float]]):
-    """One request's tiles on their way through the engine. Its event: (vectors on the CPU, compute seconds)."""
+class EncodeRequest(Request[tuple[Tensor, float]]):
+    """The tiles of one request. Its only event: (embeddings on the CPU, compute seconds)."""
 
     def __init__(self, engine: Engine, pixels: Tensor):
         """pixels: [tiles, 3, side, side]"""
         super().__init__(engine)
-        # of the engine's thread:
+        # Used by the engine's thread:
         self.pixels = pixels
-        self.due = time.monotonic() + engine.settings.max_wait_ms / 1000  # the latest that a step waits for company
+        self.due = time.monotonic() + engine.settings.max_wait_ms / 1000  # when a step stops waiting for more tiles
         self.taken = 0  # tiles given to a step
-        self.vectors: list[Tensor] = []
+        self.embeddings: list[Tensor] = []
         self.compute_seconds = 0.0
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
+        """Tiles not given to a step yet."""
         return len(self.pixels) - self.taken
 
 
 class Engine(EngineThread):
-    """Parts in inference mode, on one device."""
+    """Encoder and adapter in inference mode, on one device."""
 
     service = SERVICE
     settings: VisionEncoderSettings
@@ -51,71 +52,74 @@ class Engine(EngineThread):
         self.encoder, self.adapter = encoder, adapter
         weight = next(encoder.parameters())
         self.device, self.dtype = weight.device, weight.dtype
-        self._jobs: deque[Job] = deque()  # with tiles left, oldest first; this and what follows is the thread's
-        self._batch: list[Job] = []  # in the step that runs
+        self._waiting: deque[EncodeRequest] = deque()  # with tiles left, oldest first; used by the thread, like _batch
+        self._batch: list[EncodeRequest] = []  # in the current step
 
     async def encode(self, pixels: Tensor) -> tuple[Tensor, float]:
-        """Tiles [n, 3, side, side] → (vectors [n, tokens, width] on the CPU, seconds of computing they cost)."""
-        job = Job(self, pixels)
-        self.admit(job, self.settings.max_queued, "pictures")
-        job.post("encode")
+        """Tiles [n, 3, side, side] → (embeddings [n, length, width] on the CPU, compute seconds)."""
+        request = EncodeRequest(self, pixels)
+        self.admit(request, self.settings.max_queued, "pictures")
+        request.post("encode")
         try:
-            return await job.next()
+            return await request.next()
         finally:
-            job.close()
+            request.close()
 
     @torch.inference_mode()
     def run(self, pixels: Tensor) -> Tensor:
-        """A step's computing: tiles [n, 3, side, side] → vectors [n, tokens, width]."""
+        """The computation of a step: tiles [n, 3, side, side] → embeddings [n, length, width]."""
         return self.adapter(self.encoder(pixels.to(self.device, self.dtype))).cpu()
 
-    # The thread
+    # Called in the thread.
 
-    def apply(self, kind: str, job: Job, content: object) -> None:
-        self._jobs.append(job)
+    def apply(self, kind: str, request: EncodeRequest, content: object) -> None:
+        self._waiting.append(request)
 
-    def forget(self, job: Job) -> None:
-        if job in self._jobs:
-            self._jobs.remove(job)
+    def free(self, request: EncodeRequest) -> None:
+        if request in self._waiting:
+            self._waiting.remove(request)
 
-    def patience(self) -> float | None:
-        return max(self._jobs[0].due - time.monotonic(), 0.0) if self._jobs else None
+    def next_deadline(self) -> float | None:
+        return max(self._waiting[0].due - time.monotonic(), 0.0) if self._waiting else None
 
     def step(self) -> bool:
-        waiting = sum(job.left for job in self._jobs)
+        waiting = sum(request.remaining for request in self._waiting)
         metrics.QUEUE.labels(SERVICE).set(waiting)
-        if not waiting or (waiting < self.settings.max_batch and self.patience() > 0 and self.accepting):
+        if not waiting or (waiting < self.settings.max_batch and self.next_deadline() > 0 and self.accepting):
             return False
         tiles = self._gather()
         started = time.perf_counter()
-        vectors = self.run(torch.cat(tiles))
-        seconds = time.perf_counter() - started
-        metrics.BATCH_SIZE.labels(SERVICE).observe(len(vectors))
-        metrics.STEP_SECONDS.labels(SERVICE).observe(seconds)
-        metrics.PICTURES.labels(SERVICE).inc(len(vectors))
-        for job, part in zip(self._batch, vectors.split([len(part) for part in tiles]), strict=True):
-            job.vectors.append(part)
-            job.compute_seconds += seconds * len(part) / len(vectors)
-            if job.left == 0:
-                self.end(job, (torch.cat(job.vectors), job.compute_seconds))
+        embeddings = self.run(torch.cat(tiles))
+        self._deliver(embeddings, [len(part) for part in tiles], time.perf_counter() - started)
         return True
 
     def _gather(self) -> list[Tensor]:
-        """The oldest tiles, as many as a step takes; `_batch` is whose they are."""
-        self._batch, tiles, room = [], [], self.settings.max_batch
-        while self._jobs and room:
-            job = self._jobs[0]
-            part = job.pixels[job.taken : job.taken + room]
-            job.taken += len(part)
-            room -= len(part)
-            self._batch.append(job)
+        """The oldest tiles, as many as a step takes; `_batch` holds the requests they belong to."""
+        self._batch, tiles, free = [], [], self.settings.max_batch
+        while self._waiting and free:
+            request = self._waiting[0]
+            part = request.pixels[request.taken : request.taken + free]
+            request.taken += len(part)
+            free -= len(part)
+            self._batch.append(request)
             tiles.append(part)
-            if job.left == 0:
-                self._jobs.popleft()
+            if request.remaining == 0:
+                self._waiting.popleft()
         return tiles
 
-    def abandon_step(self) -> list[Job]:
-        """A request that spans steps is over with its first failed one."""
-        for job in self._batch:
-            self.forget(job)
+    def _deliver(self, embeddings: Tensor, sizes: list[int], seconds: float) -> None:
+        """Gives each request of the step its share, `sizes` tiles each; complete requests are answered."""
+        metrics.BATCH_SIZE.labels(SERVICE).observe(len(embeddings))
+        metrics.STEP_SECONDS.labels(SERVICE).observe(seconds)
+        metrics.PICTURES.labels(SERVICE).inc(len(embeddings))
+        for request, part in zip(self._batch, embeddings.split(sizes), strict=True):
+            request.embeddings.append(part)
+            request.compute_seconds += seconds * len(part) / len(embeddings)
+            if request.remaining == 0:
+                self.emit_last(request, (torch.cat(request.embeddings), request.compute_seconds))
+
+    def abandon_step(self) -> list[EncodeRequest]:
+        """A request that spans steps fails with its first failed step."""
+        for request in self._batch:
+            self.free(request)
         return self._batch

@@ -1,15 +1,16 @@
-"""`parley.v1.VisionEncoder` over the engine: files in, vectors out. Decoding has its own threads and its own limits."""
+"""`parley.v1.VisionEncoder` over the engine: files in, embeddings out. Files are decoded in threads of their own."""
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from parley.models.parley import Parley
-from parley.models.vision import TooLargeError, frames_to_pixels, read_image, read_video, tile
+from parley.checkpoints import load_model
+from parley.media.image import TooLargeError, frames_to_pixels, read_image, tile
+from parley.media.video import read_video
 from protos.parley.v1 import vision_encoder_pb2 as pb
 from protos.parley.v1 import vision_encoder_pb2_grpc as rpcs
 from services.engine.service import EngineService
@@ -26,16 +27,20 @@ PARTS = ("vision_encoder", "vision_adapter")
 
 class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
     service = SERVICE
+    settings: VisionEncoderSettings
 
     def __init__(self, settings: VisionEncoderSettings):
         super().__init__(settings)
         self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="vision-decode")
-        self._in_work = 0
+        self._in_progress = 0  # requests
+
+    def choose_parts(self) -> tuple[str, ...]:
+        return PARTS
 
     def load(self) -> Engine:
-        """Encodes an empty picture, and a full batch of them."""
+        """Warms up with one empty tile, and with a full batch of them."""
         settings = self.settings
-        model = Parley.load(settings.checkpoint, PARTS, settings.device, getattr(torch, settings.dtype))
+        model = load_model(self.checkpoint, self.parts, settings.device, getattr(torch, settings.dtype))
         self.config = model.config.vision
         engine = Engine(model.vision_encoder, model.vision_adapter, settings)
         for tiles in {1, settings.max_batch}:
@@ -49,25 +54,33 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
     @rpc
     async def Encode(self, request, context) -> pb.EncodeVisionResponse:
         check_sizes(request, self.settings)
-        if self._in_work >= self.settings.max_queued:
+        if self._in_progress >= self.settings.max_queued:
             metrics.REFUSED.labels(SERVICE, "max_queued").inc()
             raise ServiceError.at_capacity("pictures", self.settings.max_queued)
-        self._in_work += 1
+        self._in_progress += 1
         try:
             async with streams.within(request.deadline_ms):
-                loop = asyncio.get_running_loop()
-                try:
-                    pixels = await loop.run_in_executor(self._decoders, self._decode, request)
-                except TooLargeError as error:
-                    raise too_much(SERVICE, "max_pixels", str(error)) from None
-                vectors, seconds = await self.engine.encode(pixels)
+                pixels = await self._decode(request)
+                embeddings, seconds = await self.engine.encode(pixels)
         finally:
-            self._in_work -= 1
-        embeddings = tensors.from_torch(vectors.flatten(0, 1))
-        return pb.EncodeVisionResponse(embeddings=embeddings, pictures=len(pixels), compute_seconds=seconds)
+            self._in_progress -= 1
+        tensor = tensors.from_torch(embeddings.flatten(0, 1))
+        return pb.EncodeVisionResponse(
+            embeddings=tensor,
+            pictures=len(pixels),
+            compute_seconds=seconds,
+            weights=self.checkpoint.fingerprint,
+        )
 
-    def _decode(self, request: pb.EncodeVisionRequest) -> Tensor:
+    async def _decode(self, request: pb.EncodeVisionRequest) -> torch.Tensor:
         """The request's tiles or frames [n, 3, side, side]. Raises as `read_image` and `read_video` do."""
+        loop = asyncio.get_running_loop()
+        try:
+            return torch.from_numpy(await loop.run_in_executor(self._decoders, self._read_files, request))
+        except TooLargeError as error:
+            raise too_much(SERVICE, "max_pixels", str(error)) from None
+
+    def _read_files(self, request: pb.EncodeVisionRequest) -> np.ndarray:
         most = self.settings.max_pixels
         match request.WhichOneof("input"):
             case "image":
@@ -76,25 +89,28 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
                 return frames_to_pixels(read_video(request.video, self.config, most), self.config)
             case _:  # one at a time: of a large frame only its small tensor is kept
                 frames = request.frames.images
-                return torch.cat([frames_to_pixels([read_image(data, most)], self.config) for data in frames])
+                return np.concatenate([frames_to_pixels([read_image(data, most)], self.config) for data in frames])
 
 
 def check_sizes(request: pb.EncodeVisionRequest, settings: VisionEncoderSettings) -> None:
-    """Raises `ValueError` for a request that holds nothing, RESOURCE_EXHAUSTED for more than the settings allow."""
+    """Raises `ValueError` for a request without input, RESOURCE_EXHAUSTED for one that is above a limit."""
     kind = request.WhichOneof("input")
     if kind is None:
-        raise ValueError("the request holds nothing to see; send an image, a video or frames")
+        raise ValueError("the request has no input; send an image, a video or frames")
     if kind == "video":
         files, limit = [request.video], "max_video_bytes"
     else:
         files, limit = [request.image] if kind == "image" else request.frames.images, "max_image_bytes"
     if not files:
-        raise ValueError("the request holds no frames")
+        raise ValueError("the request has no frames; send at least one")
     if len(files) > settings.max_frames:
         raise too_much(SERVICE, "max_frames", f"{len(files)} frames in one request; send at most {settings.max_frames}")
-    most = getattr(settings, limit)
     for data in files:
-        if not data:
-            raise ValueError(f"the {kind} is empty")
-        if len(data) > most:
-            raise too_much(SERVICE, limit, f"the {kind} has {len(data)} bytes; send at most {most}")
+        _check_file(kind, len(data), limit, getattr(settings, limit))
+
+
+def _check_file(kind: str, size: int, limit: str, most: int) -> None:
+    if not size:
+        raise ValueError(f"the {kind} is empty; send the bytes of a file")
+    if size > most:
+        raise too_much(SERVICE, limit, f"the {kind} has {size} bytes; send at most {most}")

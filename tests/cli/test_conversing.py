@@ -28,8 +28,8 @@ class Fake(ConversationServicer):
         words = ""
         async for event in requests:
             said = dict(turn_id="1", question_id=event.question_id)
-            if event.HasField("configure"):
-                if event.configure.session_id not in ("", "s1"):
+            if event.HasField("open"):
+                if event.open.session_id not in ("", "s1"):
                     await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such session")
                 yield wire.ServerEvent(session=wire.SessionReady(session_id="s1"))
             words = event.text or words
@@ -40,14 +40,14 @@ class Fake(ConversationServicer):
             if words == "fail":
                 error = wire.ErrorEvent(code="RESOURCE_EXHAUSTED", message="all rows are taken", retry_after=2)
                 yield wire.ServerEvent(error=error, **said)
-                yield wire.ServerEvent(done=wire.TurnDone(reason=4), **said)
+                yield wire.ServerEvent(done=wire.TurnDone(finish_reason=5), **said)
                 continue
             yield wire.ServerEvent(text=wire.TextDelta(text=words), **said)
             if words == "die":
                 await asyncio.sleep(0.1)
                 os._exit(1)
             yield wire.ServerEvent(audio=wire.AudioDelta(audio=b"x" * 4800, sample_rate=24000), **said)
-            yield wire.ServerEvent(done=wire.TurnDone(reason=1, text=words), **said)
+            yield wire.ServerEvent(done=wire.TurnDone(finish_reason=1, text=words), **said)
 
 async def main():
     server = grpc.aio.server()

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from cli.data import app
 from parley.config import preset
-from parley.models.vision import read_video
+from parley.media.video import read_video
 from training.data.records import read_records
 
 

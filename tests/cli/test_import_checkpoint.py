@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cli.main import main
-from parley.checkpoints.checkpoint import read_manifest
+from parley.checkpoints import Checkpoint
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "vita15-tiny"
 
@@ -38,7 +38,7 @@ def test_import_checks_every_tensor_and_tells_the_licence(parley, tmp_path: Path
     lines = [line.split() for line in out.splitlines() if line.endswith("  ok")]
     assert len(lines) == 22 and all(float(error) < 1e-3 for _, error, _ in lines)
     assert "all 22 tensors are reproduced" in out
-    assert read_manifest(tmp_path / "vita").licence.startswith("research only")
+    assert Checkpoint.open(tmp_path / "vita").manifest.licence.startswith("research only")
 
 
 def test_a_tensor_beyond_the_tolerance_ends_with_status_1(parley, tmp_path: Path) -> None:

@@ -14,17 +14,16 @@ def make(tmp_path):
     """Runs make on a copy of the Makefile alone: whatever wants to install fails, for there is nothing to install."""
     shutil.copy(MAKEFILE, tmp_path)
 
-    def run(*goals: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            ["make", "--no-print-directory", *goals, "PYTHON=false"], cwd=tmp_path, capture_output=True, text=True
-        )
+    def run(*goals: str, **options) -> subprocess.CompletedProcess:
+        command = [shutil.which("make"), "--no-print-directory", *goals]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, **options)
 
     return run
 
 
 @pytest.mark.parametrize(("goal", "fails"), [("down", False), ("status", True)])
 def test_nothing_is_installed_to_say_that_nothing_runs(make, goal, fails):
-    done = make(goal)
+    done = make(goal, "PYTHON=false")
     assert done.stdout == "nothing runs here\n" and (done.returncode != 0) == fails, done.stderr
 
 
@@ -34,10 +33,31 @@ def test_what_runs_is_stopped_before_it_is_removed(make, tmp_path):
     parley.write_text('#!/bin/sh\ntest -d .parley && echo "$@ before it is gone"\n')
     parley.chmod(0o755)
     (tmp_path / ".parley").mkdir()
-    done = make("clean")
+    done = make("clean", "PYTHON=false")
     assert done.stdout.startswith("down before it is gone\n"), done.stdout + done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["Makefile"]
 
 
 def test_the_tools_install_first(make):
-    assert make("up").returncode != 0 and make("test").returncode != 0
+    for goal in ("demo", "up", "test", "lint", "protos", "lock", "lock-check"):
+        done = make(goal, "PYTHON=false")
+        assert done.returncode != 0 and "false -m venv" in done.stdout, goal
+
+
+@pytest.mark.parametrize(
+    ("works", "chosen"),
+    [(["python3.13", "python3.11"], "python3.11"), (["python3.13", "python3"], "python3.13"), (["python3"], "python3")],
+)
+def test_the_first_python_that_runs_and_is_new_enough_is_taken(make, tmp_path, works, chosen):
+    for name in ("python3.11", "python3.12", "python3.13", "python3"):
+        script = tmp_path / "bin" / name
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(f"#!/bin/sh\nexit {int(name not in works)}\n")
+        script.chmod(0o755)
+    done = make("--dry-run", ".venv/.created", env={"PATH": str(tmp_path / "bin")})
+    assert f"{chosen} -m venv .venv" in done.stdout.splitlines()
+
+
+def test_no_python_is_said_in_one_line(make):
+    done = make("up", env={"PATH": "/nowhere"})
+    assert done.returncode != 0 and "Parley needs Python 3.11 or newer" in done.stderr

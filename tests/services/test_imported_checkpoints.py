@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import shutil
-from importlib import import_module
 from pathlib import Path
 
 import grpc
@@ -17,34 +17,24 @@ from PIL import Image
 from tokenizers import Tokenizer
 from transformers import InternVLVisionConfig, InternVLVisionModel, Qwen2Config, Qwen2ForCausalLM
 
-from parley.checkpoints.checkpoint import read_manifest
-from parley.checkpoints.importers.pretrained import init_pretrained
+from parley.checkpoints import Checkpoint, load_model
+from parley.checkpoints.importers.qwen_internvit import init_pretrained
 from parley.checkpoints.importers.vita15 import import_published
 from parley.config import STATES, preset
 from parley.media.audio import to_pcm16
-from parley.models.parley import Parley
-from protos.parley.v1 import speech_decoder_pb2, speech_encoder_pb2, vision_encoder_pb2
-from protos.parley.v1.language_model_pb2_grpc import LanguageModelStub
-from protos.parley.v1.speech_decoder_pb2_grpc import SpeechDecoderStub
-from protos.parley.v1.speech_encoder_pb2_grpc import SpeechEncoderStub
-from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
+from parley.media.messages import read_media
+from protos.parley.v1 import language_model_pb2, speech_decoder_pb2, speech_encoder_pb2, tensor_pb2, vision_encoder_pb2
 from services.llm_core.service import LlmCoreService
 from services.llm_core.settings import LlmCoreSettings
-from services.registry import SERVICES
+from services.registry import SERVICES, import_path
 from services.rpc import tensors
 from services.rpc.server import start_server
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "vita15-tiny"
-STUBS = {
-    "vision": VisionEncoderStub,
-    "speech": SpeechEncoderStub,
-    "language": LanguageModelStub,
-    "voice": SpeechDecoderStub,
-}
-SMALL = {  # caches are made for the most there may be
-    "language": {"max_sessions": 2},
-    "speech": {"max_sessions": 2},
-    "voice": {"max_batch": 2, "max_clause_seconds": 1.0},
+SMALL = {  # caches are allocated for the most there may be
+    "llm_core": {"num_slots": 2},
+    "speech_encoder": {"max_sessions": 2},
+    "speech_decoder": {"max_batch": 2, "max_clause_seconds": 1.0},
 }
 
 
@@ -85,7 +75,7 @@ def initialised(tmp_path_factory, chatml_tokenizer: Tokenizer) -> Path:
         )
     ).save_pretrained(folder / "eyes")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:  # a fresh speech encoder of full size would take seconds to make
-        patch.setattr("parley.checkpoints.importers.pretrained.preset", lambda name: preset("nano"))
+        patch.setattr("parley.checkpoints.importers.qwen_internvit.preset", lambda name: preset("nano"))
         # With this seed the fresh state head finds something to answer.
         init_pretrained("vita-7b", folder / "llm", folder / "eyes", folder / "out", seed=3)
     return folder / "out"
@@ -93,23 +83,19 @@ def initialised(tmp_path_factory, chatml_tokenizer: Tokenizer) -> Path:
 
 @contextlib.asynccontextmanager
 async def services(checkpoint: Path):
-    """The stubs of all four services, each a running server of its own, by the name of its application."""
+    """The stubs of all four services by name, each a running server of its own."""
     async with contextlib.AsyncExitStack() as stack:
         stubs = {}
         for name, spec in SERVICES.items():
-            servicer = load(spec.servicer)(load(spec.settings)(checkpoint=checkpoint, **SMALL.get(name, {})))
+            settings = import_path(spec.settings)(checkpoint=checkpoint, **SMALL.get(name, {}))
+            servicer = spec.load_servicer()(settings)
             await servicer.start()
             stack.push_async_callback(servicer.stop)
             server, port = await start_server(spec, servicer)
             stack.push_async_callback(server.stop, 0)
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
-            stubs[name] = STUBS[name](channel)
+            stubs[name] = spec.stub(channel)
         yield stubs
-
-
-def load(place: str):
-    module, name = place.split(":")
-    return getattr(import_module(module), name)
 
 
 def numbered(requests: list) -> list:
@@ -118,29 +104,28 @@ def numbered(requests: list) -> list:
     return requests
 
 
-async def listen(stub, waveform: np.ndarray, sample_rate: int) -> tuple[torch.Tensor, str]:
-    """What the speech encoder makes of a waveform, sent in pieces: vectors and transcript."""
+async def encode_speech(stub, waveform: np.ndarray, sample_rate: int) -> tuple[torch.Tensor, str]:
+    """Embeddings and transcript of a waveform that is sent in pieces."""
     request, pieces = speech_encoder_pb2.EncodeSpeechRequest, np.array_split(to_pcm16(waveform), 5)
     opening = speech_encoder_pb2.EncodeSpeechOpen(session_id="s", turn_id="t", sample_rate=sample_rate)
     requests = [request(open=opening), *(request(audio=piece.tobytes()) for piece in pieces)]
     requests.append(request(end=speech_encoder_pb2.EncodeSpeechEnd()))
     *chunks, last = [answer async for answer in stub.Encode(numbered(requests))]
-    heard = [tensors.to_torch(answer.chunk.embeddings) for answer in chunks]
-    return torch.cat([vectors for vectors in heard if len(vectors)]), last.done.transcript
+    return torch.cat([tensors.to_torch(answer.chunk.embeddings) for answer in chunks]), last.done.transcript
 
 
-async def generate(stub, parts: list) -> tuple:
-    """The decision, the tokens and the end of one turn."""
+async def generate(stub, parts: list, embeddings: tensor_pb2.Embeddings) -> tuple:
+    """The decision, the tokens and the end of one answer. `embeddings`: those that the parts refer to."""
     request = language_model_pb2.GenerateRequest
     sampling = language_model_pb2.Sampling(max_tokens=8)
     opening = language_model_pb2.GenerateOpen(session_id="s", turn_id="t", sampling=sampling)
-    requests = [request(open=opening), *(request(part=part) for part in parts)]
+    requests = [request(open=opening), request(embeddings=embeddings), *(request(part=part) for part in parts)]
     requests.append(request(respond=language_model_pb2.GenerateRespond()))
     state, *tokens, done = [answer async for answer in stub.Generate(iter(numbered(requests)))]
     return state.state, [answer.token for answer in tokens], done.done
 
 
-async def speak(stub, tokens: list[tuple[int, str]]) -> tuple[bytes, int, speech_decoder_pb2.SynthesizeDone]:
+async def synthesize(stub, tokens: list[tuple[int, str]]) -> tuple[bytes, int, speech_decoder_pb2.SynthesizeDone]:
     """The audio of an answer, its sample rate, and the end."""
     request = speech_decoder_pb2.SynthesizeRequest
     requests = [request(open=speech_decoder_pb2.SynthesizeOpen(session_id="s", turn_id="t"))]
@@ -151,39 +136,45 @@ async def speak(stub, tokens: list[tuple[int, str]]) -> tuple[bytes, int, speech
 
 
 @pytest.mark.parametrize("origin", ["imported", "initialised"])
-async def test_a_turn_with_picture_and_speech_goes_through_all_four_services(origin: str, request) -> None:
+async def test_a_question_with_picture_and_speech_goes_through_all_four_services(origin: str, request) -> None:
     checkpoint = request.getfixturevalue(origin)
-    model, manifest = Parley.load(checkpoint), read_manifest(checkpoint)
+    model, manifest = load_model(checkpoint), Checkpoint.open(checkpoint).manifest
     config, rng = model.config, np.random.default_rng(0)
     waveform = (0.1 * rng.standard_normal(config.speech.sample_rate)).astype(np.float32)
     picture = Image.fromarray(rng.integers(0, 256, (90, 60, 3), dtype=np.uint8))
     file = io.BytesIO()
     picture.save(file, "PNG")
     async with services(checkpoint) as stubs:
-        seen = await stubs["vision"].Encode(
+        seen = await stubs["vision_encoder"].Encode(
             vision_encoder_pb2.EncodeVisionRequest(session_id="s", turn_id="t", image=file.getvalue())
         )
-        vectors, transcript = await listen(stubs["speech"], waveform, config.speech.sample_rate)
+        speech, transcript = await encode_speech(stubs["speech_encoder"], waveform, config.speech.sample_rate)
+        image = tensor_pb2.EmbeddingRef(
+            weights="vision", hash=hashlib.sha256(file.getvalue()).hexdigest(), length=seen.embeddings.shape[0]
+        )
         parts = [
-            language_model_pb2.Part(image=seen.embeddings),
-            language_model_pb2.Part(speech=tensors.from_torch(vectors)),
+            language_model_pb2.Part(image=image),
+            language_model_pb2.Part(speech=tensors.from_torch(speech)),
         ]
-        state, tokens, done = await generate(stubs["language"], parts)
+        embeddings = tensor_pb2.Embeddings(ref=image, tensor=seen.embeddings)
+        state, tokens, done = await generate(stubs["llm_core"], parts, embeddings)
         assert tokens, "the state was that there is nothing to answer"
-        audio, sample_rate, spoken = await speak(stubs["voice"], [(token.id, token.text) for token in tokens])
+        answer = [(token.id, token.text) for token in tokens]
+        audio, sample_rate, synthesized = await synthesize(stubs["speech_decoder"], answer)
 
     sent = to_pcm16(waveform).astype(np.float32) / 2**15
     content = [{"type": "image", "image": picture}, {"type": "audio", "audio": sent}]
-    want = model.reply([{"role": "user", "content": content}], max_tokens=8, speak=False)
+    question = read_media([{"role": "user", "content": content}], config)
+    want = model.reply(question, max_tokens=8, speak=False)
     assert STATES[state.state - 1] == want.state
     assert list(state.probabilities) == pytest.approx(want.probabilities, abs=1e-3)
     assert [token.id for token in tokens] == want.token_ids
-    assert done.prompt_tokens >= seen.embeddings.shape[0] + len(vectors)
+    assert done.usage.prompt_tokens >= image.length + len(speech)
     if origin == "imported":
         assert config.language.state == "tokens"
         assert not {"state_head", "ctc_head"} & set(manifest.parts) and transcript == ""
     assert sample_rate == config.codec.sample_rate
-    assert len(audio) // 2 == round(spoken.audio_seconds * sample_rate) > 0
+    assert len(audio) // 2 == round(synthesized.usage.audio_output_seconds * sample_rate) > 0
     assert np.frombuffer(audio, "<i2").std() > 0
 
 

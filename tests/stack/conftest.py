@@ -38,9 +38,9 @@ def stack(stack_folder, tiny_checkpoint):
     stack = LocalStack(tiny_checkpoint, stack_folder / ".parley", port=0, http_port=0)
     state = stack.start()
     yield stack
-    family = [state.keeper_pid, *processes.descendants(state.keeper_pid)]
+    tree = [state.supervisor_pid, *processes.descendants(state.supervisor_pid)]
     stack.stop()
-    assert [pid for pid in family if processes.started_at(pid)] == []
+    assert [pid for pid in tree if processes.started_at(pid)] == []
     assert not Path(state.runtime_dir).exists()
 
 

@@ -17,10 +17,11 @@ import pytest
 from cli.client import Answer, Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Sampling
+from protos.parley.v1.usage_pb2 import FinishReason
 from services.local import processes
 
 ROOT = Path(__file__).parents[2]
-MANUAL = wire.Configure.TURN_DETECTION_MANUAL
+MANUAL = wire.TURN_DETECTION_MANUAL
 SAMPLING = Sampling(max_tokens=60, seed=5)
 
 
@@ -33,10 +34,10 @@ def second_gateway(stack):
         "PARLEY_SERVICES": stack.state.services,
         "PARLEY_SERVICE_TOKEN": stack.state.service_token,
         "REDIS_URL": stack.state.redis_url,
-        "PARLEY_GATEWAY_PORT": "0",
-        "PARLEY_GATEWAY_HTTP_PORT": "0",
-        "PARLEY_GATEWAY_RECOVERY_SECONDS": "150",
-        "PARLEY_GATEWAY_STALL_SECONDS": "60",
+        "PARLEY_GATEWAY_SERVER_PORT": "0",
+        "PARLEY_GATEWAY_SERVER_HTTP_PORT": "0",
+        "PARLEY_GATEWAY_UPSTREAM_RECOVERY_SECONDS": "150",
+        "PARLEY_GATEWAY_UPSTREAM_STALL_SECONDS": "60",
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "services.gateway"],
@@ -58,9 +59,10 @@ def speech() -> np.ndarray:
 
 
 @contextlib.asynccontextmanager
-async def conversation(address: str, **configure):
+async def conversation(address: str, session_id: str = "", **config):
     async with Client(address) as client:
-        await client.open(wire.Configure(**{"turn_detection": MANUAL, "sampling": SAMPLING, **configure}))
+        config = wire.SessionConfig(**{"turn_detection": MANUAL, "sampling": SAMPLING, **config})
+        await client.open(config, session_id)
         yield client
 
 
@@ -71,7 +73,7 @@ async def next_event(client: Client, kind: str) -> wire.ServerEvent:
     raise AssertionError(f"the stream ended without {kind}")
 
 
-def rows_in_use(stack, service: str) -> float:
+def requests_running(stack, service: str) -> float:
     with urllib.request.urlopen(f"http://{stack.state.metrics[service]}/metrics", timeout=10) as page:
         lines = page.read().decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("parley_engine_sessions{"))
@@ -79,17 +81,17 @@ def rows_in_use(stack, service: str) -> float:
 
 async def all_free(stack) -> None:
     for _ in range(300):
-        if not any([rows_in_use(stack, service) for service in ("speech", "language", "voice")]):
+        if not any([requests_running(stack, service) for service in ("speech_encoder", "llm_core", "speech_decoder")]):
             return
         await asyncio.sleep(0.1)
-    raise AssertionError("a service still holds a row for a turn that is over")
+    raise AssertionError("a service still runs a request of a turn that is over")
 
 
 async def test_a_turn_through_another_gateway_process_knows_the_first(stack, second_gateway, speech):
     first = Question(audio=speech.tobytes(), paced=False)
     async with conversation(stack.state.gateway) as here, conversation(stack.state.gateway) as alone:
-        assert (await here.ask(first)).reason == "complete"
-        assert (await alone.ask(first)).reason == "complete"
+        assert (await here.ask(first)).complete
+        assert (await alone.ask(first)).complete
         async with conversation(second_gateway, session_id=here.session_id) as there:
             assert there.ready.resumed and there.ready.items == 2
             across = await there.ask(Question(text="and what else?"))
@@ -100,7 +102,7 @@ async def test_a_turn_through_another_gateway_process_knows_the_first(stack, sec
 
 
 async def test_speaking_interrupts_the_answer_everywhere(stack, speech):
-    vad = wire.Configure.TURN_DETECTION_SERVER_VAD
+    vad = wire.TURN_DETECTION_SERVER_VAD
     async with conversation(stack.state.gateway, turn_detection=vad, sampling=Sampling(max_tokens=250)) as client:
         await client.send(text="tell me a long story")
         await client.send(respond=wire.Respond())
@@ -116,8 +118,8 @@ async def test_speaking_interrupts_the_answer_everywhere(stack, speech):
                 new = event.turn_id
             assert old not in ended or event.turn_id != old, "an event of a turn that was over"
             if event.HasField("done"):
-                ended[event.turn_id] = event.done.reason
-    assert ended[new] == wire.TurnDone.REASON_COMPLETE and new != old
+                ended[event.turn_id] = event.done.finish_reason
+    assert ended[new] == FinishReason.FINISH_REASON_LENGTH and new != old
     await all_free(stack)
 
 
@@ -128,15 +130,15 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(stack):
         await next_event(client, "audio")
     await all_free(stack)
     async with conversation(stack.state.gateway, session_id=client.session_id) as back:
-        assert (await back.ask(Question(text="hello"))).reason == "complete"
+        assert (await back.ask(Question(text="hello"))).complete
 
 
 @pytest.mark.parametrize(
     ("question", "service"),
     [
-        (Question(text="what is it?", images=[b"this is no picture"]), "vision"),
-        (Question(text="what is it?", videos=[b"this is no video"]), "vision"),
-        (Question(text="one two three four five six seven eight nine ten " * 80), "language"),
+        (Question(text="what is it?", images=[b"this is no picture"]), "vision_encoder"),
+        (Question(text="what is it?", videos=[b"this is no video"]), "vision_encoder"),
+        (Question(text="one two three four five six seven eight nine ten " * 80), "llm_core"),
         (Question(audio=bytes(400), paced=False), "too short"),
     ],
     ids=["picture", "video", "long text", "short audio"],
@@ -145,15 +147,16 @@ async def test_rubbish_is_refused_in_words_and_others_are_served(stack, question
     async with conversation(stack.state.gateway) as other, conversation(stack.state.gateway) as client:
         served = asyncio.create_task(other.ask(Question(text="hello")))
         refused = await client.ask(question)
-        assert refused.reason == "failed"
+        assert refused.finish_reason == "failed"
         assert refused.error.code in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"), refused.error
         assert service in refused.error.message and "Traceback" not in refused.error.message
         again = await client.ask(Question(text="hello"))
-        assert again.reason == (await served).reason == "complete"
+        assert again.complete and (await served).complete
         assert again.text == (await served).text
 
 
-WHEN = {"speech": "heard", "language": "text", "voice": "audio"}  # the first sign that a service is at work
+# The first sign that a service is at work.
+WHEN = {"speech_encoder": "transcript", "llm_core": "text", "speech_decoder": "audio"}
 
 
 async def spoken_turn(client: Client, speech: np.ndarray, on: str = "", then=lambda: None) -> Answer:
@@ -167,7 +170,7 @@ async def spoken_turn(client: Client, speech: np.ndarray, on: str = "", then=lam
         if kind == on:
             then()
             on = ""
-        if kind == "heard" and not ended:
+        if kind == "transcript" and not ended:
             ended = True
             for part in parts[4:]:
                 await client.send(audio=part.tobytes())
@@ -177,18 +180,18 @@ async def spoken_turn(client: Client, speech: np.ndarray, on: str = "", then=lam
     raise AssertionError("the stream ended")
 
 
-@pytest.mark.parametrize("name", ["speech", "language", "voice"])
+@pytest.mark.parametrize("name", ["speech_encoder", "llm_core", "speech_decoder"])
 async def test_a_replica_killed_in_the_middle_of_a_turn_costs_a_pause(stack, second_gateway, speech, name):
     async with conversation(second_gateway, sampling=Sampling(max_tokens=200, seed=5)) as client:
         undisturbed = await spoken_turn(client, speech)
-        assert undisturbed.reason == "complete", undisturbed.error
+        assert undisturbed.complete, undisturbed.error
     replica = next(
         psutil.Process(pid)
-        for pid in processes.descendants(stack.state.keeper_pid)
+        for pid in processes.descendants(stack.state.supervisor_pid)
         if f"ServeReplica:{name}" in " ".join(psutil.Process(pid).cmdline())
     )
     async with conversation(second_gateway, sampling=Sampling(max_tokens=200, seed=5)) as client:
         answer = await spoken_turn(client, speech, WHEN[name], replica.kill)
-    assert answer.error is None and answer.reason == "complete", answer.error
-    assert answer.text == undisturbed.text and answer.heard == undisturbed.heard
+    assert answer.error is None and answer.complete, answer.error
+    assert answer.text == undisturbed.text and answer.transcript == undisturbed.transcript
     assert answer.audio == undisturbed.audio

@@ -1,7 +1,6 @@
 """The whole stack as a user meets it: `parley ask`, `status`, what happens when a process dies."""
 
 import json
-import os
 import signal
 import socket
 import time
@@ -12,9 +11,11 @@ import psutil
 import pytest
 from PIL import Image
 
+from protos.parley.v1 import vision_encoder_pb2
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
-from services.local import processes, state
+from services.local import processes
 from services.local.stack import LocalStack
+from services.registry import SERVICES
 
 
 def get(address: str, page: str) -> str:
@@ -33,7 +34,7 @@ def ask_until_it_works(parley, *arguments: str, tries: int = 60) -> None:
 
 def process_of(stack, name: str) -> psutil.Process:
     """The process of the stack whose title or command line holds `name`."""
-    for pid in processes.descendants(stack.state.keeper_pid):
+    for pid in processes.descendants(stack.state.supervisor_pid):
         process = psutil.Process(pid)
         if name in " ".join(process.cmdline()):
             return process
@@ -49,7 +50,7 @@ def picture(stack_folder):
 
 @pytest.fixture(scope="module")
 def question(stack_folder):
-    """A second and a half of a hum: random weights hear something in everything."""
+    """A second and a half of a hum: random weights take everything for a question."""
     import numpy as np
 
     from parley.media.audio import write_wav
@@ -83,7 +84,7 @@ def test_an_unknown_session_is_refused_in_one_line(stack, parley):
 def test_status_shows_every_process_and_the_stack_fits_in_4_gb(stack, parley):
     report = json.loads(parley("status", "--json").stdout)
     assert report["ready"] and report["health"] == {"gateway": "ok", "services": "ok"}
-    assert {"vision", "speech", "language", "voice", "services.gateway", "haproxy"} <= set(report["memory_mb"])
+    assert {*SERVICES, "services.gateway", "haproxy"} <= set(report["memory_mb"])
     resident, share = report["memory_mb"]["total"]
     assert 0 < share <= resident < 4096
     assert "gateway" in parley("status").stdout
@@ -91,10 +92,9 @@ def test_status_shows_every_process_and_the_stack_fits_in_4_gb(stack, parley):
 
 def test_every_process_has_a_page_of_metrics(stack, parley):
     parley("ask", "--text", "hello")
-    assert 'parley_turns_total{reason="complete"}' in get(stack.state.http, "/metrics")
-    for name, service in (("vision", "vision_encoder"), ("speech", "speech_encoder"), ("voice", "speech_decoder")):
-        assert "parley_requests_total" in get(stack.state.metrics[name], "/metrics"), service
-    assert 'service="llm_core"' in get(stack.state.metrics["language"], "/metrics")
+    assert 'parley_turns_total{reason="length"}' in get(stack.state.http, "/metrics")
+    for service in SERVICES:
+        assert f'service="{service}"' in get(stack.state.metrics[service], "/metrics")
     assert get(stack.state.serve_http, "/-/healthz") == "success"
 
 
@@ -122,7 +122,7 @@ def test_a_second_stack_in_the_same_folder_is_refused(stack, tiny_checkpoint):
         LocalStack(tiny_checkpoint, stack.directory, port=0, http_port=0).start()
 
 
-@pytest.mark.parametrize("name", ["vision", "speech", "language", "voice"])
+@pytest.mark.parametrize("name", SERVICES)
 def test_a_killed_replica_comes_back(stack, parley, picture, question, name):
     process_of(stack, f"ServeReplica:{name}").send_signal(signal.SIGKILL)
     ask_until_it_works(parley, "--audio", str(question), "--image", str(picture))
@@ -153,18 +153,3 @@ def test_a_folder_that_is_no_checkpoint_is_refused(parley, tmp_path):
 def test_down_and_status_where_nothing_runs(parley, tmp_path):
     assert parley("down", folder=tmp_path).stdout == "nothing runs here\n"
     assert parley("status", folder=tmp_path, check=False).returncode == 1
-
-
-def test_what_a_dead_keeper_left_is_swept(tmp_path):
-    directory = tmp_path / ".parley"
-    directory.mkdir()
-    runtime = tmp_path / "runtime"
-    runtime.mkdir()
-    left = processes.start(
-        ["sleep", "600"], {**os.environ, processes.MARKER: "swept"}, tmp_path / "log", start_new_session=True
-    )
-    dead = state.StackState(stack_id="swept", keeper_pid=left.pid, keeper_started=-1, runtime_dir=str(runtime))
-    state.write(directory, dead)
-    assert not state.read(directory).alive
-    assert state.sweep(directory, dead)
-    assert left.wait() == -signal.SIGKILL and not runtime.exists() and state.read(directory) is None

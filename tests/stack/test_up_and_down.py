@@ -36,8 +36,8 @@ def start(folder: Path, checkpoint: Path) -> tuple[subprocess.Popen, state.Stack
 @pytest.mark.parametrize("end", ["Ctrl-C", "parley down", "kill -9"])
 def test_nothing_is_left_however_it_ends(end, parley, tiny_checkpoint, tmp_path):
     up, running = start(tmp_path, tiny_checkpoint)
-    family = [running.keeper_pid, *processes.descendants(running.keeper_pid)]
-    assert len(family) > 10
+    tree = [running.supervisor_pid, *processes.descendants(running.supervisor_pid)]
+    assert len(tree) > 10
     if end == "Ctrl-C":
         up.send_signal(signal.SIGINT)
         assert up.wait(60) == 0
@@ -48,8 +48,8 @@ def test_nothing_is_left_however_it_ends(end, parley, tiny_checkpoint, tmp_path)
         up.kill()
         up.wait()
     until = time.monotonic() + 60
-    while [pid for pid in family if processes.started_at(pid)] and time.monotonic() < until:
+    while [pid for pid in tree if processes.started_at(pid)] and time.monotonic() < until:
         time.sleep(0.2)
-    assert [pid for pid in family if processes.started_at(pid)] == []
+    assert [pid for pid in tree if processes.started_at(pid)] == []
     assert processes.marked(running.stack_id) == []
     assert not Path(running.runtime_dir).exists() and state.read(tmp_path / state.DIRECTORY) is None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from parley.checkpoints.checkpoint import load_part, read_manifest
+from parley.checkpoints import Checkpoint
 from training import export
 from training.evaluation.report import EVALUATION
 from training.evaluation.runner import BEFORE_SPEECH
@@ -27,8 +27,8 @@ def test_a_run_is_exported_with_what_was_measured(tiny_checkpoint: Path, tmp_pat
     monkeypatch.setattr(export, "picture_score", lambda folder, count: 50.0)
     assert export.export_run(run, out, count=3) == records
     assert evaluated == [(out, 3)]  # the exported weights are evaluated, not those of the run
-    assert read_manifest(out).metrics[BEFORE_SPEECH] == 50.0
-    assert load_part(out, "language", dtype=None)["model.norm.weight"].dtype == torch.float16
+    assert Checkpoint.open(out).manifest.metrics[BEFORE_SPEECH] == 50.0
+    assert Checkpoint.open(out).tensor("language", "model.norm.weight").dtype == torch.float16
     for folder in (run, out):
         assert json.loads((folder / EVALUATION).read_text()) == {"rows": records}
     assert (out / "curves" / "3.2.png").read_bytes() == b"curves"

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from parley.config import STATES, ParleyConfig
+from parley.media.image import frames_to_pixels, tile
 from parley.models.speech import fbank
-from parley.models.vision import frames_to_pixels, tile
 from parley.text.prompt import MediaSegment, PromptWriter
 from training.data.packing import IGNORED
 from training.data.sample import Sample, parts, turn_states
@@ -90,7 +90,7 @@ class _Media:
         number = self.number_of.setdefault(id(segment.content), len(self.pictures))
         if number == len(self.pictures):
             to_pixels = tile if segment.kind == "image" else frames_to_pixels
-            self.pictures.append(to_pixels(segment.content, self.config.vision))
+            self.pictures.append(torch.from_numpy(to_pixels(segment.content, self.config.vision)))
         return number
 
 

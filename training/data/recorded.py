@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 
 from parley.config import ParleyConfig
 from parley.media.audio import read_audio
-from parley.models.vision import read_image, read_video
+from parley.media.image import read_image
+from parley.media.video import read_video
 from training.data.mixture import Mixture
 from training.data.records import read_records
 from training.data.sample import Sample

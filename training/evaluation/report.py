@@ -6,7 +6,8 @@ import json
 import platform
 from pathlib import Path
 
-from parley.checkpoints.checkpoint import Manifest, read_manifest
+from parley.checkpoints import Checkpoint
+from parley.checkpoints.manifest import Manifest
 from training.recipe import STAGES, Stage, recipe
 from training.run_folder import is_done
 
@@ -20,7 +21,7 @@ def write_report(run: Path, path: Path | None = None) -> Path:
     Returns the path. Curves are linked relative to it.
     """
     done = [stage for stage in STAGES if is_done(run, stage.name)]
-    manifests = {stage.name: read_manifest(run / stage.name) for stage in done}
+    manifests = {stage.name: Checkpoint.open(run / stage.name).manifest for stage in done}
     path = path or run / "report.md"
     path.write_text("\n".join(report_lines(path.parent, run, done, manifests)) + "\n")
     return path

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from parley.checkpoints.checkpoint import MANIFEST, Manifest, read_manifest
-from parley.models.parley import Parley
+from parley.checkpoints import Checkpoint, load_model
+from parley.checkpoints.manifest import MANIFEST
 from training.evaluation.suites import world
 from training.evaluation.table import Measure
 from training.run_folder import last_stage
@@ -33,36 +33,38 @@ def find_checkpoint(run: Path | None) -> Path:
 
 
 @torch.no_grad()
-def evaluate(checkpoint: Path, count: int = 100) -> list[dict]:
+def evaluate(folder: Path, count: int = 100) -> list[dict]:
     """All measures, as `{"name", "value", "bar", "n", "ok", "chance"}`.
 
     Args:
         count: held-out samples of each kind of question; the numbers of other samples are multiples of it.
     """
-    manifest = read_manifest(checkpoint)
-    model = Parley.load(checkpoint)
-    measures = world.measures(model, set(manifest.parts), count)
-    if {"speech_adapter", "vision_adapter"} <= set(manifest.parts):
-        measures += loss_since_speech(measures, checkpoint, manifest, count)
+    checkpoint = Checkpoint.open(folder)
+    parts = set(checkpoint.parts)
+    measures = world.measures(load_model(checkpoint), parts, count)
+    if {"speech_adapter", "vision_adapter"} <= parts:
+        measures += loss_since_speech(measures, checkpoint, count)
     return [measure.record() for measure in measures]
 
 
-def loss_since_speech(measures: list[Measure], checkpoint: Path, manifest: Manifest, count: int) -> list[Measure]:
+def loss_since_speech(measures: list[Measure], checkpoint: Checkpoint, count: int) -> list[Measure]:
     """How much worse the model answers written questions about pictures than after stage 1.3, if that is known."""
-    before = score_before_speech(checkpoint, manifest, count)
+    before = score_before_speech(checkpoint, count)
     if before is None:
         return []
     after = next(measure for measure in measures if measure.name.endswith("mean over kinds"))
     return [Measure("vision score lost from stage 1.3 to 2.2", before - after.value, after.n, 1.0, at_most=True)]
 
 
-def score_before_speech(checkpoint: Path, manifest: Manifest, count: int) -> float | None:
+def score_before_speech(checkpoint: Checkpoint, count: int) -> float | None:
     """The mean over kinds after stage 1.3: measured if its checkpoint is beside this one, else as recorded."""
-    before = checkpoint.resolve().parent / "1.3"
-    return picture_score(before, count) if (before / MANIFEST).exists() else manifest.metrics.get(BEFORE_SPEECH)
+    before = checkpoint.path.resolve().parent / "1.3"
+    return (
+        picture_score(before, count) if (before / MANIFEST).exists() else checkpoint.manifest.metrics.get(BEFORE_SPEECH)
+    )
 
 
-def picture_score(checkpoint: Path, count: int) -> float:
+def picture_score(folder: Path, count: int) -> float:
     """The mean over kinds of written questions about pictures, in percent."""
     parts = ("vision_encoder", "vision_adapter", "language")
-    return world.picture_score(Parley.load(checkpoint, parts), count)
+    return world.picture_score(load_model(folder, parts), count)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parley.models.vision import frames_to_pixels
+from parley.media.image import frames_to_pixels
 from training.data.loader import to_device
 
 NOISE = 0.5  # of what the heads read, relative to the size of the tokens
@@ -72,4 +72,5 @@ class CellsObjective:
     def _make(self, world, indices: range) -> CellBatch:
         pictures, labels = zip(*(world.cells(index) for index in indices), strict=True)
         stacked = {name: torch.from_numpy(np.stack([label[name] for label in labels])) for name in self.extra}
-        return CellBatch(frames_to_pixels(list(pictures), self.encoder.config), stacked)
+        pixels = torch.from_numpy(frames_to_pixels(list(pictures), self.encoder.config))
+        return CellBatch(pixels, stacked)

@@ -141,7 +141,7 @@ class CodecObjective:
             return self._decoded[1:]
         latents, _ = self.encoder(batch.segment)
         latents, commitment = self.adversary.codes(latents)
-        speaker, speaker_commitment = self.adversary.speakers(self.encoder.voice(batch.reference))
+        speaker, speaker_commitment = self.adversary.speakers(self.encoder.speaker(batch.reference))
         return self.decoder.generator(latents, speaker), commitment + speaker_commitment
 
     def validate(self) -> dict[str, float]:

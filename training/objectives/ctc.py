@@ -66,7 +66,7 @@ class CtcObjective:
         features, targets = [], []
         for index in self._indices(step):
             waveform, text = self.data.utterance(index)
-            ids = self.head.encode(text)
+            ids = self.head.vocabulary.encode(text)
             mel = fbank(waveform, self.config).numpy()
             changed = augment(mel, self.fill, rng, fewest=mel_frames_for(ids), strength=min(1.0, step / RAMP))
             features.append(torch.from_numpy(changed))
@@ -100,10 +100,11 @@ class CtcObjective:
     def validate(self) -> dict[str, float]:
         """Word error rate of each held-out set in percent, with the chunks of the service."""
         found = {}
+        normalise = self.head.vocabulary.normalise
         for name in self.data.measures:
             if name not in self._held_out:
                 pairs = (self.data.held_out(name, i) for i in range(VALIDATED))
-                self._held_out[name] = [(fbank(w, self.config), self.head.normalise(t)) for w, t in pairs]
+                self._held_out[name] = [(fbank(w, self.config), normalise(t)) for w, t in pairs]
             transcripts = [self.transcribe(features) for features, _ in self._held_out[name]]
             found[f"wer_{name}"] = 100 * jiwer.wer([text for _, text in self._held_out[name]], transcripts)
         return found
@@ -112,7 +113,7 @@ class CtcObjective:
         """Mel frames [t, mel] → the transcript."""
         lengths = torch.tensor([len(features)], device=self.device)
         frames, _ = self.encoder(features[None].to(self.device), lengths)
-        return self.head.decode(self.head(frames)[0])
+        return self.head.transcribe(frames[0])
 
 
 def mel_frames_for(ids: list[int]) -> int:

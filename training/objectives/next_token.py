@@ -151,7 +151,8 @@ class NextTokenObjective:
         known = [i for i, text in enumerate(transcripts) if text]
         if not known:
             return None
-        targets = [torch.tensor(self.model.ctc_head.encode(transcripts[i]), device=self.device) for i in known]
+        encode = self.model.ctc_head.vocabulary.encode
+        targets = [torch.tensor(encode(transcripts[i]), device=self.device) for i in known]
         log_probs = self.model.ctc_head(speech.frames[known]).float().transpose(0, 1)
         sizes = torch.tensor([len(target) for target in targets])
         lengths = speech.lengths[known].cpu()

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from parley.models.codec.codec import encode
+from parley.models.codec import encode
 from parley.models.speech_decoder import SpeechDecoder, Text
 from training.data.transcribed import Transcribed
 
@@ -36,7 +36,7 @@ class Clause:
 
     ids: list[int]
     codes: np.ndarray  # int16 [t]
-    speaker: np.ndarray  # int16 [num_voice_tokens]
+    speaker: np.ndarray  # int16 [num_speaker_tokens]
 
 
 @dataclass
@@ -146,7 +146,7 @@ class SpeechDecoderObjective:
             count = int((batch.targets != IGNORED).sum())
             sums += np.array([loss.item(), metrics["accuracy"], 1.0]) * count
         few = self._held_out[:GENERATED]
-        generated = sum(len(self.decoder.speak(clause.ids, self.table)) for clause in few)
+        generated = sum(len(self.decoder.generate(clause.ids, self.table)) for clause in few)
         true = sum(len(clause.codes) for clause in few)
         return {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2], "length": generated / true}
 
@@ -171,7 +171,7 @@ def set_default_speaker(model, clauses: list[Clause]) -> None:
     """Makes the most frequent speaker tokens of these clauses the default of the model's config."""
     speakers = np.stack([clause.speaker for clause in clauses])
     speaker = tuple(int(np.bincount(column).argmax()) for column in speakers.T)
-    codec = model.config.codec.model_copy(update={"default_voice": speaker})
+    codec = model.config.codec.model_copy(update={"default_speaker": speaker})
     model.config = model.config.model_copy(update={"codec": codec})
 
 

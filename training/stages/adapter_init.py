@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from parley.media.image import frames_to_pixels
 from parley.models.parley import Parley
-from parley.models.vision import frames_to_pixels
 
 MAIN_DIRECTIONS = 28  # of the vision encoder's features, that a whitened layer reads
 POSITION_GAIN = 2.5  # how much larger it reads the directions that differ between positions
@@ -64,7 +64,8 @@ def rescale(layer: nn.Linear, factor: Tensor) -> None:
 
 
 def _vision_features(model: Parley, pictures: Sequence[Image.Image]) -> Tensor:
-    return model.vision_encoder(frames_to_pixels(list(pictures), model.config.vision))
+    pixels = torch.from_numpy(frames_to_pixels(list(pictures), model.config.vision))
+    return model.vision_encoder(pixels)
 
 
 def _embedding_size(model: Parley) -> Tensor:

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer
 
-from parley.checkpoints.checkpoint import load_part, load_tokenizer, read_manifest
+from parley.checkpoints import Checkpoint
+from parley.checkpoints.loading import load_into
 from parley.config import ParleyConfig, preset
-from parley.models.parley import Parley, load_into
+from parley.models.parley import Parley
 from training.data.recorded import RecordedData
 from training.data.world.sentences import all_words
 from training.data.world.voices import ANSWER
@@ -39,7 +40,7 @@ class BuiltStage:
     data: WorldData | RecordedData
     seed: int
     tokenizer: Tokenizer | None  # to write into the checkpoint; None: as in the first parent
-    parents: Sequence[Path]  # checkpoints that the stage was built from
+    parents: Sequence[Checkpoint]  # that the stage was built from
 
 
 def build_stage(name: str, run: Path, preset_name: str, seed: int, steps: int | None = None) -> BuiltStage:
@@ -55,13 +56,13 @@ def build_stage(name: str, run: Path, preset_name: str, seed: int, steps: int | 
         config = with_ctc_words(config, all_words())
     schedule = limited(schedule_for(stage, preset_name), steps)
     share = replace(schedule, batch=schedule.batch // world_size())
-    tokenizer = stage_tokenizer(stage, config, run, seed)
-    model = build_model(stage, config, run, seed)
+    parents = [Checkpoint.open(run / parent) for parent in stage.after]
+    tokenizer = stage_tokenizer(stage, config, parents, run, seed)
+    model = build_model(stage, config, parents, seed)
     data = WorldData(stage, share, seed, tokenizer)
-    init_adapters(model, stage, run, data)
+    init_adapters(model, stage, parents, data)
     use_eager_attention(model, best_device())
     objective = build_objective(stage, share, model.to(best_device()), data, seed)
-    parents = [run / parent for parent in stage.after]
     return BuiltStage(stage, schedule, model, objective, data, seed, tokenizer, parents)
 
 
@@ -86,7 +87,7 @@ def with_ctc_words(config: ParleyConfig, words: Sequence[str]) -> ParleyConfig:
     return config.model_copy(update={"speech": config.speech.model_copy(update={"ctc_words": tuple(words)})})
 
 
-def build_model(stage: Stage, config: ParleyConfig, run: Path, seed: int) -> Parley:
+def build_model(stage: Stage, config: ParleyConfig, parents: Sequence[Checkpoint], seed: int) -> Parley:
     """The parts the stage needs: those of its parents where they have them, else fresh ones, seeded by the stage.
 
     Raises `ValueError` if a part that the stage only reads was never trained.
@@ -94,9 +95,9 @@ def build_model(stage: Stage, config: ParleyConfig, run: Path, seed: int) -> Par
     seed_weights(stage, seed)
     model = Parley(config, stage.loads)
     for part in stage.loads:
-        parent = next((run / name for name in stage.after if part in read_manifest(run / name).parts), None)
+        parent = next((parent for parent in parents if part in parent.parts), None)
         if parent is not None:
-            load_into(getattr(model, part), load_part(parent, part), part)
+            load_into(getattr(model, part), parent.state_dict(part), part)
         elif part in stage.reads:
             raise ValueError(
                 f"stage {stage.name} reads {part}, which none of {', '.join(stage.after) or 'its parents'} has"
@@ -109,9 +110,9 @@ def seed_weights(stage: Stage, seed: int) -> None:
     torch.manual_seed(zlib.crc32(f"{seed} {stage.name}".encode()))
 
 
-def init_adapters(model: Parley, stage: Stage, run: Path, data: WorldData) -> None:
+def init_adapters(model: Parley, stage: Stage, parents: Sequence[Checkpoint], data: WorldData) -> None:
     """Initialises the adapters that the stage trains first."""
-    trained = {part for name in stage.after for part in read_manifest(run / name).parts}
+    trained = {part for parent in parents for part in parent.parts}
     fresh = set(stage.trains) - trained
     pictures: list[Image.Image] = []
     if "vision_adapter" in fresh:
@@ -171,12 +172,14 @@ def _speech_decoder(stage: Stage, share: Schedule, model: Parley, data: WorldDat
     )  # fmt: skip
 
 
-def stage_tokenizer(stage: Stage, config: ParleyConfig, run: Path, seed: int) -> Tokenizer | None:
+def stage_tokenizer(
+    stage: Stage, config: ParleyConfig, parents: Sequence[Checkpoint], run: Path, seed: int
+) -> Tokenizer | None:
     """The tokenizer of the stage's parents. A stage that trains the language model first makes one; stages of speech
     alone have none."""
-    for parent in stage.after:
-        if read_manifest(run / parent).tokenizer is not None:
-            return load_tokenizer(run / parent)
+    for parent in parents:
+        if (tokenizer := parent.tokenizer()) is not None:
+            return tokenizer
     return _made_tokenizer(stage, config, run, seed) if "language" in stage.trains else None
 
 

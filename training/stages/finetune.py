@@ -15,10 +15,11 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from parley.checkpoints.checkpoint import Manifest, load_part, load_tokenizer, read_manifest
-from parley.checkpoints.importers.pretrained import STAGE as INITIALISED
+from parley.checkpoints import Checkpoint
+from parley.checkpoints.importers.qwen_internvit import STAGE as INITIALISED
+from parley.checkpoints.loading import load_into
 from parley.config import ParleyConfig
-from parley.models.parley import Parley, load_into, parts_of
+from parley.models.parley import Parley, parts_of
 from training.data.recorded import RecordedData
 from training.data.world import World
 from training.distributed.precision import best_device
@@ -48,19 +49,19 @@ def finetune(
 
 def build_finetune(name: str, start: Path, records: Path | None, seed: int, steps: int | None) -> BuiltStage:
     """Stage `name` from the checkpoint `start`; see `finetune`."""
-    manifest = read_manifest(start)
-    stage = fitted(find_stage(name), manifest.config)
-    tokenizer = load_tokenizer(start) if manifest.tokenizer is not None else None
+    checkpoint = Checkpoint.open(start)
+    config, tokenizer = checkpoint.config, checkpoint.tokenizer()
+    stage = fitted(find_stage(name), config)
     if tokenizer is None and stage.objective in ("next_token", "speech_decoder"):
         raise ValueError(f"{start} has no tokenizer: stage {name} cannot read words")
-    schedule = schedule_from(stage, manifest.config, on_records=records is not None)
+    schedule = schedule_from(stage, config, on_records=records is not None)
     if records is None:
         data = WorldData(stage, limited(schedule, steps), seed, tokenizer)
     else:
-        data = recorded_data(records, stage, schedule, manifest.config, tokenizer, seed, steps)
-    model = load_model(stage, start, manifest, seed)
+        data = recorded_data(records, stage, schedule, config, tokenizer, seed, steps)
+    model = model_from(checkpoint, stage, seed)
     objective = build_objective(stage, data.schedule, model.to(best_device()), data, seed)
-    return BuiltStage(stage, data.schedule, model, objective, data, seed, tokenizer=None, parents=[start])
+    return BuiltStage(stage, data.schedule, model, objective, data, seed, tokenizer=None, parents=[checkpoint])
 
 
 def fitted(stage: Stage, config: ParleyConfig) -> Stage:
@@ -96,16 +97,17 @@ def recorded_data(
     return data
 
 
-def load_model(stage: Stage, start: Path, manifest: Manifest, seed: int) -> Parley:
+def model_from(checkpoint: Checkpoint, stage: Stage, seed: int) -> Parley:
     """The parts the stage needs, in fp32: the checkpoint's, and fresh ones to train where it has none."""
     seed_weights(stage, seed)
-    if missing := [part for part in stage.reads if part not in manifest.parts]:
-        raise ValueError(f"stage {stage.name} reads {', '.join(missing)}, which {start} does not have")
-    model = Parley(manifest.config, stage.loads)
+    parts = checkpoint.manifest.parts
+    if missing := [part for part in stage.reads if part not in parts]:
+        raise ValueError(f"stage {stage.name} reads {', '.join(missing)}, which {checkpoint.path} does not have")
+    model = Parley(checkpoint.config, stage.loads)
     for part in stage.loads:
-        if part in manifest.parts:
-            load_into(getattr(model, part), load_part(start, part, dtype=torch.float32), part)
-    fresh = [part for part in stage.trains if part not in manifest.parts or manifest.parts[part].stage == INITIALISED]
+        if part in parts:
+            load_into(getattr(model, part), checkpoint.state_dict(part, dtype=torch.float32), part)
+    fresh = [part for part in stage.trains if part not in parts or parts[part].stage == INITIALISED]
     if {"vision_adapter", "speech_adapter"} & set(fresh):
         world = World(seed, "train")
         rescale_adapters(model, fresh, [world.picture(i)[1] for i in range(ADAPTER_PICTURES)])

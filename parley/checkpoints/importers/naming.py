@@ -1,4 +1,4 @@
-"""How our tensors are called where others published them: one function a part and layout, our name → their place."""
+"""Names of tensors in published checkpoints: one function for a part and layout, our name → the published place."""
 
 from __future__ import annotations
 

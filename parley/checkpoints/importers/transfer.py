@@ -24,8 +24,10 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from parley.checkpoints.checkpoint import CheckpointError, StageWriter, misfits
+from parley.checkpoints import CheckpointError
+from parley.checkpoints.checkpoint import misfits
 from parley.checkpoints.tensor_file import DTYPES
+from parley.checkpoints.writer import StageWriter
 from parley.config import ParleyConfig
 from parley.models.parley import build_part
 
@@ -99,7 +101,7 @@ def load_pickle(file: Path) -> Any:
     """What a `.pt` file holds, if that is tensors and plain containers. Raises `CheckpointError`."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is wrong with the file is told by the error
+            warnings.simplefilter("ignore")  # the error says what is wrong with the file
             try:
                 return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
             except RuntimeError as error:
@@ -194,7 +196,7 @@ def check_keys(
 
 
 def check_once(expected: Collection[str], shards: list[Shard]) -> None:
-    """Raises one `CheckpointError` that names all tensors that several files hold: nothing says which is meant."""
+    """Raises one `CheckpointError` that names all tensors that several files hold: it is not known which is meant."""
     files: dict[str, list[str]] = {}
     for shard in shards:
         for key in shard.tensors.keys() & expected:

@@ -4,8 +4,8 @@ Notable points:
 - Nothing but the files decides the sizes; a setting that our networks do not compute is refused by name.
 - The shards hold the newest weights of the multimodal model; the vision and audio folders hold sizes, the mean and
   variance of the features, and older weights, which are not read. The speech decoder and the codec are `.pt` files.
-- Their answers begin with a token that tells the state, ☞ ☜ ☟: an imported model keeps that way.
-- How it all computes is told in `tests/fixtures/vita15-tiny/README.md`, checked by `parley.checkpoints.importers.vita15_check`.
+- Their answers begin with a token for the state, ☞ ☜ ☟; an imported model keeps these tokens.
+- `tests/fixtures/vita15-tiny/README.md` describes the computation; `vita15_check` in this folder checks it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from parley.checkpoints.checkpoint import CheckpointError, Manifest, StageWriter
+from parley.checkpoints import CheckpointError
 from parley.checkpoints.importers.naming import (
     SPEECH_ADAPTER,
     SPEECH_DECODER,
@@ -29,7 +29,8 @@ from parley.checkpoints.importers.naming import (
     original_internvit,
     renamed,
 )
-from parley.checkpoints.importers.pretrained import TIED_HEAD, language_config, vision_config
+from parley.checkpoints.importers.qwen_internvit import TIED_HEAD, language_config, vision_config
+from parley.checkpoints.importers.tokenizer import read_chat_format, read_tokenizer
 from parley.checkpoints.importers.transfer import (
     Naming,
     Settings,
@@ -41,6 +42,8 @@ from parley.checkpoints.importers.transfer import (
     read_json,
     safetensors_shards,
 )
+from parley.checkpoints.manifest import Manifest
+from parley.checkpoints.writer import StageWriter
 from parley.config import (
     ChatFormat,
     HifiganCodecConfig,
@@ -49,7 +52,6 @@ from parley.config import (
     SpeechDecoderConfig,
     VisionConfig,
 )
-from parley.text.chat_template import read_chat_format, read_tokenizer
 from parley.text.prompt import PromptWriter
 
 LICENCE = "research only: the published VITA-1.5 weights forbid commercial use"
@@ -71,7 +73,7 @@ def import_published(folder: str | Path, out: str | Path) -> Manifest:
     folder = Path(folder)
     settings = _settings(folder)
     for file in sorted(folder.rglob("*.pt")):
-        load_pickle(file)  # none may carry code, those that are not needed neither
+        load_pickle(file)  # none may carry code, not even those that are not needed
     shards = safetensors_shards(folder)
     shards.append(pickle_shard(folder / DECODER / "final.pt", DECODER))
     shards.append(pickle_shard(folder / CODEC / "final.pt", CODEC))
@@ -171,7 +173,7 @@ def _speech(folder: Path, settings: Settings, shards: list[Shard]) -> SpeechConf
         adapter_kernel=model.get("kernel_size", int),
         adapter_norm=model.get("norm", str, "batch"),
         adapter_activation=model.get("activation_func", str, "relu"),
-        num_prompt_vectors=settings.get("audio_prompt_num", int) if prompted else 0,
+        num_prompt_embeddings=settings.get("audio_prompt_num", int) if prompted else 0,
     )
 
 
@@ -200,10 +202,10 @@ def _speech_decoder(file: Path) -> SpeechDecoderConfig:
 
 def _codec(file: Path) -> HifiganCodecConfig:
     sizes = Settings(read_json(file), file)
-    voice = sizes.get("global_tokens", list)
-    if len(voice) != sizes.get("global_code_num", int):
+    speaker = sizes.get("global_tokens", list)
+    if len(speaker) != sizes.get("global_code_num", int):
         raise CheckpointError(
-            f"{file}: the released voice has {len(voice)} tokens, not {sizes.values['global_code_num']}"
+            f"{file}: the released speaker has {len(speaker)} tokens, not {sizes.values['global_code_num']}"
         )
     return HifiganCodecConfig(
         sample_rate=sizes.get("sampling_rate", int, 24_000),
@@ -216,10 +218,10 @@ def _codec(file: Path) -> HifiganCodecConfig:
         resblock_dilation_sizes=sizes.get("resblock_dilation_sizes", list),
         num_code_groups=sizes.get("n_code_groups", int, 1),
         num_residual_layers=sizes.get("residul_layer", int, 1),
-        num_voice_tokens=sizes.get("global_code_num", int),
-        voice_codes=sizes.get("n_codes", int),
+        num_speaker_tokens=sizes.get("global_code_num", int),
+        speaker_codes=sizes.get("n_codes", int),
         global_feature_conv=sizes.get("global_feature_conv", list),
-        default_voice=voice,
+        default_speaker=speaker,
     )
 
 
@@ -232,7 +234,7 @@ def _parts(
     if not any(f"{AUDIO}encoder.global_cmvn.mean" in shard.tensors for shard in shards):
         names = Settings(read_json(folder / "config.json"), folder / "config.json")
         given["speech_encoder"] = _statistics(folder / _named(names, "mm_audio_encoder") / "global_cmvn")
-    if config.speech.num_prompt_vectors == 0:
+    if config.speech.num_prompt_embeddings == 0:
         given["speech_prompt"] = {"vectors": torch.zeros(0, config.language.hidden_size)}
     codec = config.codec
     parts = {

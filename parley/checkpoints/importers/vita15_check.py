@@ -1,4 +1,4 @@
-"""What an imported model computes, beside what the published code computed: every tensor of an `expected.safetensors`.
+"""Compares an imported model with the published code: every tensor of an `expected.safetensors`.
 
 Group by group, each with only its own parts in memory, in float32.
 """
@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from parley.checkpoints.checkpoint import CheckpointError
+from parley.checkpoints import CheckpointError, load_model
 from parley.models.parley import Parley
 from parley.models.speech import fbank
 from parley.models.speech_decoder import Text
@@ -52,7 +52,7 @@ def check(checkpoint: str | Path, expected: str | Path) -> list[Comparison]:
         names = [name for name in wanted if name.startswith(group)]
         if not names:
             continue
-        model = Parley.load(checkpoint, parts)
+        model = load_model(checkpoint, parts)
         try:
             with torch.inference_mode():
                 for name, tensor in compute(model, wanted):
@@ -90,36 +90,36 @@ def _speech(model: Parley, wanted: Expected) -> Iterator[tuple[str, Tensor]]:
     frames, lengths = model.speech_encoder(wanted["speech.batch"], wanted["speech.lengths"])
     yield "speech.encoder_out", frames
     yield "speech.encoder_mask", _mask(lengths, frames)[:, None]
-    vectors, lengths = model.speech_adapter(frames, lengths)
-    yield "speech.adapter_out", vectors
-    yield "speech.adapter_mask", _mask(lengths, vectors)[:, None]
-    yield "speech.attention_mask", _mask(lengths, vectors)
-    prompt = model.speech_prompt.vectors.expand(len(vectors), -1, -1)
-    yield "speech.inputs_embeds", torch.cat([prompt, vectors], 1)
+    embeddings, lengths = model.speech_adapter(frames, lengths)
+    yield "speech.adapter_out", embeddings
+    yield "speech.adapter_mask", _mask(lengths, embeddings)[:, None]
+    yield "speech.attention_mask", _mask(lengths, embeddings)
+    prompt = model.speech_prompt.vectors.expand(len(embeddings), -1, -1)
+    yield "speech.inputs_embeds", torch.cat([prompt, embeddings], 1)
 
 
-def _mask(lengths: Tensor, rows: Tensor) -> Tensor:
-    """Which rows [b, t] are speech, not padding."""
-    return torch.arange(rows.shape[1]) < lengths[:, None]
+def _mask(lengths: Tensor, frames: Tensor) -> Tensor:
+    """Which frames [b, t] are speech, not padding."""
+    return torch.arange(frames.shape[1]) < lengths[:, None]
 
 
 def _language(model: Parley, wanted: Expected) -> Iterator[tuple[str, Tensor]]:
     table = model.language.get_input_embeddings()
-    rows, pictures, utterances = [], 0, 0
+    pieces, pictures, utterances = [], 0, 0
     for token in wanted["llm.input_ids"][0]:
         if token == IMAGE:
             pixels = wanted["vision.pixel_values"][pictures, None]
-            rows.append(model.vision_adapter(model.vision_encoder(pixels))[0])
+            pieces.append(model.vision_adapter(model.vision_encoder(pixels))[0])
             pictures += 1
         elif token == AUDIO:
             length = int(wanted["speech.lengths"][utterances])
-            rows += [model.speech_prompt.vectors, _hear(model, wanted["speech.batch"][utterances, :length])]
+            pieces += [model.speech_prompt.vectors, _encode_speech(model, wanted["speech.batch"][utterances, :length])]
             utterances += 1
         else:
-            rows.append(table(token[None]))
-    vectors = torch.cat(rows)[None]
-    yield "llm.inputs_embeds", vectors
-    output = model.language(inputs_embeds=vectors, use_cache=True)
+            pieces.append(table(token[None]))
+    embeddings = torch.cat(pieces)[None]
+    yield "llm.inputs_embeds", embeddings
+    output = model.language(inputs_embeds=embeddings, use_cache=True)
     yield "llm.logits", output.logits
     ids = []
     for _ in range(len(wanted["llm.greedy_ids"])):
@@ -128,7 +128,7 @@ def _language(model: Parley, wanted: Expected) -> Iterator[tuple[str, Tensor]]:
     yield "llm.greedy_ids", torch.cat(ids)
 
 
-def _hear(model: Parley, features: Tensor) -> Tensor:
+def _encode_speech(model: Parley, features: Tensor) -> Tensor:
     frames, lengths = model.speech_encoder(features[None], torch.tensor([len(features)]))
     return model.speech_adapter(frames, lengths)[0][0]
 
@@ -138,14 +138,14 @@ def _speech_decoder(model: Parley, wanted: Expected) -> Iterator[tuple[str, Tens
     table = model.language.get_input_embeddings().weight
     text = Text.of([wanted["decoder.text_ids"].tolist()], table)
     yield "decoder.hidden_in", text.embeddings.reshape(1, -1, decoder.config.hidden_size)
-    yield "decoder.nar_out", decoder.read_text(text)
+    yield "decoder.nar_out", decoder.encode_text(text)
     yield "decoder.teacher_logits", decoder(text, wanted["decoder.teacher_tokens"][None])[0]
     count = len(wanted["decoder.greedy_tokens"])
     cache = decoder.cache(1, text.ids.shape[1] * decoder.cuts + 2 + count)
-    decoder.join(cache, text)
+    decoder.prefill(cache, text)
     token, tokens = torch.tensor([decoder.config.sos]), []
     for _ in range(count):
-        # The plain likeliest one: the published greedy run lets no token out.
+        # The likeliest of all tokens: the published greedy run excludes none.
         token = decoder.step(cache, token).argmax(-1)
         tokens.append(token)
     yield "decoder.greedy_tokens", torch.cat(tokens)
@@ -153,14 +153,14 @@ def _speech_decoder(model: Parley, wanted: Expected) -> Iterator[tuple[str, Tens
 
 def _codec(model: Parley, wanted: Expected) -> Iterator[tuple[str, Tensor]]:
     decoder = model.codec_decoder
-    latents, voice = model.codec_encoder(wanted["codec.waveform"][None])
+    latents, speaker = model.codec_encoder(wanted["codec.waveform"][None])
     yield "codec.latents", latents.transpose(1, 2)
-    yield "codec.global_features", voice
-    codes, voice_tokens = decoder.assign(latents, voice)
+    yield "codec.global_features", speaker
+    codes, speaker_tokens = decoder.assign(latents, speaker)
     yield "codec.tokens", codes if codes.ndim == 3 else codes[..., None]
-    yield "codec.global_tokens", voice_tokens
-    yield "codec.decoded_own", decoder(codes, voice_tokens)[:, None]
-    released = torch.tensor([model.config.codec.default_voice])
+    yield "codec.global_tokens", speaker_tokens
+    yield "codec.decoded_own", decoder(codes, speaker_tokens)[:, None]
+    released = torch.tensor([model.config.codec.default_speaker])
     yield "codec.decoded_voice", decoder(wanted["codec.decode_tokens"], released)[:, None]
 
 

@@ -1,11 +1,13 @@
 """What both codecs share: codebooks, and a decoder that is codebooks plus a generator.
 
 Notable points:
-- The codebooks live with the decoder: whoever only speaks loads one part, whoever encodes needs both.
+- The codebooks belong to the decoder: decoding needs one part, encoding both.
 - A frame has `groups × layers` codes (one in both presets). With one, codes are [b, t]; with more, [b, t, codes],
   residual rounds outermost.
-- A voice is a few integers: one code a group for a whole utterance, added to every frame by the generator.
-- The codebooks are buffers: they follow running means of what falls on them, not a gradient.
+- A speaker is a few integers, one code a group for a whole utterance. The generator adds their codewords to every
+  frame.
+- The codebooks are buffers: they are trained by running means of the vectors assigned to them, not by a gradient.
+- `voice_quantizer` and the other modules called `voice` hold speaker tokens; stored tensors have these names.
 """
 
 from __future__ import annotations
@@ -68,9 +70,9 @@ class Quantizer(nn.Module):
 
 
 class CodecDecoder(nn.Module):
-    """Codebooks and the generator that makes a waveform of what they hold.
+    """Codebooks and the generator that makes a waveform of their codewords.
 
-    The generator is called as generator(latents [b, t, dim], voice [b, voice_dim]) → [b, t × hop_length] and knows
+    The generator is called as generator(latents [b, t, dim], speaker [b, speaker_dim]) → [b, t × hop_length] and knows
     `reach`, how many tokens on the left and on the right of a token its samples depend on.
     """
 
@@ -85,13 +87,13 @@ class CodecDecoder(nn.Module):
     def reach(self) -> tuple[int, int]:
         return self.generator.reach
 
-    def assign(self, latents: Tensor, voice: Tensor) -> tuple[Tensor, Tensor]:
-        """What a codec encoder gives → (codes [b, t] or [b, t, codes], voice tokens [b, num_voice_tokens])."""
+    def assign(self, latents: Tensor, speaker: Tensor) -> tuple[Tensor, Tensor]:
+        """What a codec encoder gives → (codes [b, t] or [b, t, codes], speaker tokens [b, num_speaker_tokens])."""
         codes = self.quantizer.assign(latents)
-        return codes.squeeze(-1) if codes.shape[-1] == 1 else codes, self.voice_quantizer.assign(voice)
+        return codes.squeeze(-1) if codes.shape[-1] == 1 else codes, self.voice_quantizer.assign(speaker)
 
-    def forward(self, codes: Tensor, voice: Tensor) -> Tensor:
-        """codes [b, t] or [b, t, codes], voice [b, num_voice_tokens] → waveform [b, t × hop_length] in [-1, 1]."""
+    def forward(self, codes: Tensor, speaker: Tensor) -> Tensor:
+        """codes [b, t] or [b, t, codes], speaker [b, num_speaker_tokens] → waveform [b, t × hop_length] in [-1, 1]."""
         if codes.ndim == 2:
             codes = codes.unsqueeze(-1)
-        return self.generator(self.quantizer(codes), self.voice_quantizer(voice))
+        return self.generator(self.quantizer(codes), self.voice_quantizer(speaker))

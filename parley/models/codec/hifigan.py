@@ -1,9 +1,9 @@
 """The codec as published: a convolutional encoder and a HiFi-GAN generator, weight-normed throughout.
 
 Notable points:
-- Any sizes: rates, kernels, dilations, groups, residual rounds and voice tokens come from the config alone.
-- Where a stage has as many channels as the voice vector, the generator adds the voice to every frame, and the
-  encoder reads the voice there.
+- Any sizes: rates, kernels, dilations, groups, residual rounds and speaker tokens come from the config alone.
+- The generator adds the speaker's vector to every frame after the stage that has as many channels; the encoder takes
+  the speaker from the stage with the same width.
 - Sources: TiCodec (arXiv 2310.00014), HiFi-GAN (arXiv 2010.05646).
 """
 
@@ -46,7 +46,7 @@ class ResBlock(nn.Module):
         return x
 
 
-class VoiceEncoder(nn.Module):
+class SpeakerEncoder(nn.Module):
     """[b, in, t] → one vector an utterance [b, out]: three convolutions, mean over time, a projection."""
 
     def __init__(self, sizes: tuple[int, int, int, int, int]):
@@ -67,11 +67,11 @@ class VoiceEncoder(nn.Module):
 
 
 class HifiganEncoder(nn.Module):
-    """Waveform [b, samples] → (latents [b, t, 512], voice [b, voice_dim]); samples are padded to whole tokens."""
+    """Waveform [b, samples] → (latents [b, t, 512], speaker [b, speaker_dim]); samples are padded to whole tokens."""
 
     def __init__(self, config: HifiganCodecConfig):
         super().__init__()
-        self.hop, self.voice_channels = config.hop_length, config.global_feature_conv[0]
+        self.hop, self.speaker_channels = config.hop_length, config.global_feature_conv[0]
         self.num_kernels = len(config.resblock_kernel_sizes)
         self.conv_pre = conv(1, FIRST_CHANNELS, 7)
         self.downs, self.resblocks, self.norms = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -86,44 +86,44 @@ class HifiganEncoder(nn.Module):
             self.downs.append(weight_norm(down))
             self.resblocks.extend(ResBlock(config.resblock, channels, k, d) for k, d in blocks)
             self.norms.extend(nn.GroupNorm(channels // 16, channels, eps=1e-6) for _ in blocks)
-        if self.voice_channels not in widths:
+        if self.speaker_channels not in widths:
             raise ValueError(
-                f"the voice is read from {self.voice_channels} channels; the encoder's stages have {widths}"
+                f"the speaker is read from {self.speaker_channels} channels; the encoder's stages have {widths}"
             )
-        self.voice_encoder = VoiceEncoder(config.global_feature_conv)
+        self.voice_encoder = SpeakerEncoder(config.global_feature_conv)
         self.conv_post = nn.Conv1d(channels, LATENT, 3, padding=1)
 
-    def _stages(self, waveform: Tensor, only_voice: bool) -> tuple[Tensor, Tensor]:
-        """(features after the last stage that ran, voice)."""
+    def _stages(self, waveform: Tensor, only_speaker: bool) -> tuple[Tensor, Tensor]:
+        """(features after the last stage that ran, speaker)."""
         x = self.conv_pre(F.pad(waveform, (0, -waveform.shape[1] % self.hop)).unsqueeze(1))
-        voice = None
+        speaker = None
         for i, down in enumerate(self.downs):
             x = down(F.leaky_relu(x, SLOPE))
             total = 0
             for j in range(i * self.num_kernels, (i + 1) * self.num_kernels):
                 total = self.norms[j](total + self.resblocks[j](x))
             x = total / self.num_kernels
-            if x.shape[1] == self.voice_channels:
-                voice = self.voice_encoder(x)
-                if only_voice:
+            if x.shape[1] == self.speaker_channels:
+                speaker = self.voice_encoder(x)
+                if only_speaker:
                     break
-        return x, voice
+        return x, speaker
 
-    def voice(self, waveform: Tensor) -> Tensor:
-        """Only the voice [b, voice_dim]."""
-        return self._stages(waveform, only_voice=True)[1]
+    def speaker(self, waveform: Tensor) -> Tensor:
+        """Only the speaker [b, speaker_dim]."""
+        return self._stages(waveform, only_speaker=True)[1]
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        x, voice = self._stages(waveform, only_voice=False)
-        return self.conv_post(F.leaky_relu(x, LAST_ENCODER_SLOPE)).transpose(1, 2), voice
+        x, speaker = self._stages(waveform, only_speaker=False)
+        return self.conv_post(F.leaky_relu(x, LAST_ENCODER_SLOPE)).transpose(1, 2), speaker
 
 
 class HifiganGenerator(nn.Module):
-    """Latents [b, t, 512] and a voice [b, voice_dim] → waveform [b, t × hop_length]."""
+    """Latents [b, t, 512] and a speaker [b, speaker_dim] → waveform [b, t × hop_length]."""
 
     def __init__(self, config: HifiganCodecConfig):
         super().__init__()
-        self.voice_channels = config.global_feature_conv[2]
+        self.speaker_channels = config.global_feature_conv[2]
         self.num_kernels = len(config.resblock_kernel_sizes)
         self.conv_pre = conv(LATENT, config.upsample_initial_channel, 7)
         self.ups, self.resblocks = nn.ModuleList(), nn.ModuleList()
@@ -143,21 +143,21 @@ class HifiganGenerator(nn.Module):
         self.conv_post = conv(channels, 1, 7)
         self.reach = (math.ceil(reach + 3 / rate_so_far),) * 2
 
-    def forward(self, latents: Tensor, voice: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, speaker: Tensor) -> Tensor:
         x = self.conv_pre(latents.transpose(1, 2))
         for i, up in enumerate(self.ups):
             x = up(F.leaky_relu(x, SLOPE))
             blocks = self.resblocks[i * self.num_kernels : (i + 1) * self.num_kernels]
             x = sum(block(x) for block in blocks) / self.num_kernels
-            if x.shape[1] == self.voice_channels:
-                x = x + voice.unsqueeze(-1)
+            if x.shape[1] == self.speaker_channels:
+                x = x + speaker.unsqueeze(-1)
         return self.conv_post(F.leaky_relu(x, SLOPE)).tanh().squeeze(1)
 
 
 def build_hifigan_decoder(config: HifiganCodecConfig) -> CodecDecoder:
     return CodecDecoder(
         Quantizer(config.num_codes, LATENT, config.num_code_groups, config.num_residual_layers),
-        Quantizer(config.voice_codes, config.global_feature_conv[2], groups=config.num_voice_tokens),
+        Quantizer(config.speaker_codes, config.global_feature_conv[2], groups=config.num_speaker_tokens),
         HifiganGenerator(config),
         config.hop_length,
     )

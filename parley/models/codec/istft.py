@@ -1,10 +1,10 @@
 """The codec of `nano`: mel front and ConvNeXt encoder; ConvNeXt generator with an inverse-STFT head.
 
 Notable points:
-- The network runs at 40 and 160 frames a second and a Fourier transform does the rest, so that a second of speech
-  decodes in some ten milliseconds on one CPU core (Vocos, arXiv 2306.00814, has the idea of the head).
-- The generator looks little ahead and more behind: its convolutions are padded unevenly, so that a stream waits for
-  few tokens, and a chunk decoded with `reach` tokens around it is the same as in the whole.
+- The network runs at 40 and 160 frames a second and an inverse Fourier transform makes the samples, so that a second of
+  speech decodes in some ten milliseconds on one CPU core (the head is that of Vocos, arXiv 2306.00814).
+- The generator's convolutions are padded unevenly, more to the left than to the right, so that a stream waits for few
+  tokens. A chunk decoded with `reach` tokens around it has the samples of decoding everything at once.
 - No norm over time, and a constant gain after the overlap-add: nothing depends on where a chunk was cut.
 """
 
@@ -21,17 +21,15 @@ from parley.models.codec.base import CodecDecoder, Quantizer
 
 FRONT_FRAMES = 2  # mel frames a token
 FRONT_FFT = 1024
-VOICE_CODE_DIM = 8
+SPEAKER_CODE_DIM = 8
 
 
 def mel_filters(n_fft: int, sample_rate: int, num_bins: int) -> Tensor:
     """Triangles evenly spaced on the mel scale from 0 Hz to half the rate: [n_fft // 2 + 1, num_bins]."""
-    top = 2595 * math.log10(1 + sample_rate / 2 / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, num_bins + 2) / 2595) - 1)
-    frequencies = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1).unsqueeze(1)
-    rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rising, falling).clamp(min=0)
+    from transformers.audio_utils import mel_filter_bank  # slow to import, and only encoders and training need it
+
+    filters = mel_filter_bank(n_fft // 2 + 1, num_bins, 0.0, sample_rate / 2, sample_rate, mel_scale="htk")
+    return torch.from_numpy(filters).float()
 
 
 class ConvNeXtBlock(nn.Module):
@@ -52,7 +50,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class IstftEncoder(nn.Module):
-    """Waveform [b, samples] → (latents [b, t, code_dim], voice [b, num_voice_tokens × 8]); samples are padded with
+    """Waveform [b, samples] → (latents [b, t, code_dim], speaker [b, num_speaker_tokens × 8]); samples are padded with
     zeros to whole tokens."""
 
     def __init__(self, config: IstftCodecConfig):
@@ -77,7 +75,7 @@ class IstftEncoder(nn.Module):
             nn.Linear(channels, config.code_dim),
         )
         self.voice_head = nn.Sequential(
-            nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, config.num_voice_tokens * VOICE_CODE_DIM)
+            nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, config.num_speaker_tokens * SPEAKER_CODE_DIM)
         )
 
     def mel(self, waveform: Tensor) -> Tensor:
@@ -93,21 +91,21 @@ class IstftEncoder(nn.Module):
     def _fast(self, waveform: Tensor) -> Tensor:
         return self.fast(self.stem(self.mel(waveform)).transpose(1, 2))
 
-    def _voice(self, fast: Tensor) -> Tensor:
+    def _speaker(self, fast: Tensor) -> Tensor:
         return self.voice_head(fast.mean(1))
 
-    def voice(self, waveform: Tensor) -> Tensor:
-        """Only the voice [b, voice_dim]: from as much speech as there is, whatever is said."""
-        return self._voice(self._fast(waveform))
+    def speaker(self, waveform: Tensor) -> Tensor:
+        """Only the speaker [b, speaker_dim], from speech of any length and content."""
+        return self._speaker(self._fast(waveform))
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         fast = self._fast(waveform)
         slow = self.down(fast.transpose(1, 2)).transpose(1, 2)
-        return self.slow(slow), self._voice(fast)
+        return self.slow(slow), self._speaker(fast)
 
 
 class IstftGenerator(nn.Module):
-    """Latents [b, t, code_dim] at 40 Hz and a voice [b, voice_dim] → waveform [b, t × hop_length]."""
+    """Latents [b, t, code_dim] at 40 Hz and a speaker [b, speaker_dim] → waveform [b, t × hop_length]."""
 
     def __init__(self, config: IstftCodecConfig):
         super().__init__()
@@ -121,7 +119,7 @@ class IstftGenerator(nn.Module):
         channels, layers = config.decoder_channels, config.decoder_layers
         self.num_slow = max(layers // 3, 1)
         self.stem = nn.Conv1d(config.code_dim, channels, 3, padding=1)
-        self.voice = nn.Linear(config.num_voice_tokens * VOICE_CODE_DIM, 2 * channels)
+        self.voice = nn.Linear(config.num_speaker_tokens * SPEAKER_CODE_DIM, 2 * channels)
         # Of the blocks at token rate only the first looks ahead, by one token; those at frame rate by one frame each.
         self.slow = nn.ModuleList(ConvNeXtBlock(channels, 5, int(i == 0), 1 / layers) for i in range(self.num_slow))
         self.up = nn.Linear(channels, channels * self.frames)
@@ -138,8 +136,8 @@ class IstftGenerator(nn.Module):
         behind, ahead = 1 + 3 + 4 * (self.num_slow - 1), 1 + 1
         return behind + math.ceil((5 * fast + 2) / self.frames), ahead + math.ceil((fast + 2) / self.frames)
 
-    def forward(self, latents: Tensor, voice: Tensor) -> Tensor:
-        early, late = self.voice(voice).unsqueeze(1).chunk(2, -1)
+    def forward(self, latents: Tensor, speaker: Tensor) -> Tensor:
+        early, late = self.voice(speaker).unsqueeze(1).chunk(2, -1)
         x = self.stem(latents.transpose(1, 2)).transpose(1, 2) + early
         for block in self.slow:
             x = block(x)
@@ -152,7 +150,7 @@ class IstftGenerator(nn.Module):
     def _overlap_add(self, head: Tensor) -> Tensor:
         """Log magnitude and phase of each frame [b, frames, n_fft + 2] → waveform [b, frames × hop]."""
         magnitude, phase = head.float().chunk(2, -1)
-        # A ceiling on the magnitude keeps an untrained or misled head from a burst.
+        # The limit keeps the magnitudes of an untrained head finite.
         spectrum = torch.polar(magnitude.clamp(max=6).exp(), phase)
         frames = torch.fft.irfft(spectrum, self.n_fft) * self.window
         b, n, _ = frames.shape
@@ -167,7 +165,7 @@ class IstftGenerator(nn.Module):
 def build_istft_decoder(config: IstftCodecConfig) -> CodecDecoder:
     return CodecDecoder(
         Quantizer(config.num_codes, config.code_dim),
-        Quantizer(config.voice_codes, config.num_voice_tokens * VOICE_CODE_DIM, groups=config.num_voice_tokens),
+        Quantizer(config.speaker_codes, config.num_speaker_tokens * SPEAKER_CODE_DIM, groups=config.num_speaker_tokens),
         IstftGenerator(config),
         config.hop_length,
     )

@@ -63,20 +63,28 @@ class OpenSession(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., config: _Optional[_Union[SessionConfig, _Mapping]] = ...) -> None: ...
 
 class SessionConfig(_message.Message):
-    __slots__ = ("turn_detection", "input_sample_rate", "instructions", "sampling", "text_only", "speaker")
+    __slots__ = ("turn_detection", "input_sample_rate", "instructions", "sampling", "text_only", "speaker", "speaker_tokens")
     TURN_DETECTION_FIELD_NUMBER: _ClassVar[int]
     INPUT_SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTIONS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     TEXT_ONLY_FIELD_NUMBER: _ClassVar[int]
     SPEAKER_FIELD_NUMBER: _ClassVar[int]
+    SPEAKER_TOKENS_FIELD_NUMBER: _ClassVar[int]
     turn_detection: TurnDetection
     input_sample_rate: int
     instructions: str
     sampling: _language_model_pb2.Sampling
     text_only: bool
     speaker: str
-    def __init__(self, turn_detection: _Optional[_Union[TurnDetection, str]] = ..., input_sample_rate: _Optional[int] = ..., instructions: _Optional[str] = ..., sampling: _Optional[_Union[_language_model_pb2.Sampling, _Mapping]] = ..., text_only: _Optional[bool] = ..., speaker: _Optional[str] = ...) -> None: ...
+    speaker_tokens: SpeakerTokens
+    def __init__(self, turn_detection: _Optional[_Union[TurnDetection, str]] = ..., input_sample_rate: _Optional[int] = ..., instructions: _Optional[str] = ..., sampling: _Optional[_Union[_language_model_pb2.Sampling, _Mapping]] = ..., text_only: _Optional[bool] = ..., speaker: _Optional[str] = ..., speaker_tokens: _Optional[_Union[SpeakerTokens, _Mapping]] = ...) -> None: ...
+
+class SpeakerTokens(_message.Message):
+    __slots__ = ("tokens",)
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    tokens: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, tokens: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class EndOfAudio(_message.Message):
     __slots__ = ()

@@ -47,12 +47,14 @@ class EncodeSpeechResponse(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., chunk: _Optional[_Union[SpeechChunk, _Mapping]] = ..., done: _Optional[_Union[EncodeSpeechDone, _Mapping]] = ...) -> None: ...
 
 class SpeechChunk(_message.Message):
-    __slots__ = ("embeddings", "transcript")
+    __slots__ = ("embeddings", "transcript", "weights")
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     TRANSCRIPT_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     embeddings: _tensor_pb2.Tensor
     transcript: str
-    def __init__(self, embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., transcript: _Optional[str] = ...) -> None: ...
+    weights: str
+    def __init__(self, embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., transcript: _Optional[str] = ..., weights: _Optional[str] = ...) -> None: ...
 
 class EncodeSpeechDone(_message.Message):
     __slots__ = ("transcript", "length", "compute_seconds", "usage", "finish_reason")

@@ -26,7 +26,7 @@ from protos.parley.v1 import model_info_pb2 as protos_dot_parley_dot_v1_dot_mode
 from protos.parley.v1 import tensor_pb2 as protos_dot_parley_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/parley/v1/vision_encoder.proto\x12\tparley.v1\x1a!protos/parley/v1/model_info.proto\x1a\x1dprotos/parley/v1/tensor.proto\"\x9f\x01\n\x13\x45ncodeVisionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07turn_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x03\x12\x0f\n\x05image\x18\x04 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x05 \x01(\x0cH\x00\x12#\n\x06\x66rames\x18\x06 \x01(\x0b\x32\x11.parley.v1.FramesH\x00\x42\x07\n\x05input\"\x18\n\x06\x46rames\x12\x0e\n\x06images\x18\x01 \x03(\x0c\"h\n\x14\x45ncodeVisionResponse\x12%\n\nembeddings\x18\x01 \x01(\x0b\x32\x11.parley.v1.Tensor\x12\x10\n\x08pictures\x18\x02 \x01(\x05\x12\x17\n\x0f\x63ompute_seconds\x18\x03 \x01(\x01\x32\x98\x01\n\rVisionEncoder\x12I\n\x06\x45ncode\x12\x1e.parley.v1.EncodeVisionRequest\x1a\x1f.parley.v1.EncodeVisionResponse\x12<\n\x08\x44\x65scribe\x12\x1a.parley.v1.DescribeRequest\x1a\x14.parley.v1.ModelInfob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/parley/v1/vision_encoder.proto\x12\tparley.v1\x1a!protos/parley/v1/model_info.proto\x1a\x1dprotos/parley/v1/tensor.proto\"\x9f\x01\n\x13\x45ncodeVisionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07turn_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x03\x12\x0f\n\x05image\x18\x04 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x05 \x01(\x0cH\x00\x12#\n\x06\x66rames\x18\x06 \x01(\x0b\x32\x11.parley.v1.FramesH\x00\x42\x07\n\x05input\"\x18\n\x06\x46rames\x12\x0e\n\x06images\x18\x01 \x03(\x0c\"y\n\x14\x45ncodeVisionResponse\x12%\n\nembeddings\x18\x01 \x01(\x0b\x32\x11.parley.v1.Tensor\x12\x10\n\x08pictures\x18\x02 \x01(\x05\x12\x17\n\x0f\x63ompute_seconds\x18\x03 \x01(\x01\x12\x0f\n\x07weights\x18\x04 \x01(\t2\x98\x01\n\rVisionEncoder\x12I\n\x06\x45ncode\x12\x1e.parley.v1.EncodeVisionRequest\x1a\x1f.parley.v1.EncodeVisionResponse\x12<\n\x08\x44\x65scribe\x12\x1a.parley.v1.DescribeRequest\x1a\x14.parley.v1.ModelInfob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FRAMES']._serialized_start=280
   _globals['_FRAMES']._serialized_end=304
   _globals['_ENCODEVISIONRESPONSE']._serialized_start=306
-  _globals['_ENCODEVISIONRESPONSE']._serialized_end=410
-  _globals['_VISIONENCODER']._serialized_start=413
-  _globals['_VISIONENCODER']._serialized_end=565
+  _globals['_ENCODEVISIONRESPONSE']._serialized_end=427
+  _globals['_VISIONENCODER']._serialized_start=430
+  _globals['_VISIONENCODER']._serialized_end=582
 # @@protoc_insertion_point(module_scope)

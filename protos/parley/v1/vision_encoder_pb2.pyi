@@ -31,11 +31,13 @@ class Frames(_message.Message):
     def __init__(self, images: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class EncodeVisionResponse(_message.Message):
-    __slots__ = ("embeddings", "pictures", "compute_seconds")
+    __slots__ = ("embeddings", "pictures", "compute_seconds", "weights")
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     PICTURES_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     embeddings: _tensor_pb2.Tensor
     pictures: int
     compute_seconds: float
-    def __init__(self, embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., pictures: _Optional[int] = ..., compute_seconds: _Optional[float] = ...) -> None: ...
+    weights: str
+    def __init__(self, embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., pictures: _Optional[int] = ..., compute_seconds: _Optional[float] = ..., weights: _Optional[str] = ...) -> None: ...

@@ -1,26 +1,24 @@
-"""All parts in one process: sizes of the presets, loading, embedding, replying."""
+"""All parts in one process: sizes of the presets, embedding, replying."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from parley.checkpoints.checkpoint import CheckpointError, load_part, save_stage
+from parley.checkpoints import load_model
 from parley.config import PARTS, ParleyConfig, preset
-from parley.models.parley import Parley, build_part, load_into, parts_of
+from parley.models.parley import Parley, parts_of
 
-PICTURE = Image.new("RGB", (40, 30), "red")
+PICTURE = np.random.default_rng(0).standard_normal((1, 3, 32, 32), dtype=np.float32)  # pixels of one tile
 SPEECH = (np.sin(np.arange(16_000) / 20) * 0.3).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def model(tiny_checkpoint: Path) -> Parley:
-    return Parley.load(tiny_checkpoint)
+    return load_model(tiny_checkpoint)
 
 
 def user(*parts) -> list[dict]:
@@ -47,55 +45,6 @@ def test_nano_is_small_and_complete() -> None:
     assert model.language.lm_head.weight is model.language.get_input_embeddings().weight
 
 
-def test_a_model_has_only_the_parts_it_was_asked_for(tiny_checkpoint: Path) -> None:
-    model = Parley.load(tiny_checkpoint, parts=("vision_encoder", "vision_adapter"))
-    assert [name for name, _ in model.named_children()] == ["vision_encoder", "vision_adapter"]
-    assert model.language is None
-    with pytest.raises(ValueError, match=r"no parts \['soul'\]"):
-        Parley(model.config, parts=("soul",))
-
-
-def test_loading_gives_back_every_tensor(tiny_config: ParleyConfig, tiny_tokenizer, tmp_path: Path) -> None:
-    tied = tiny_config.model_copy(
-        update={"language": tiny_config.language.model_copy(update={"tie_word_embeddings": True})}
-    )
-    for config in (tiny_config, tied):
-        model = Parley(config)
-        model.save(tmp_path / "saved", stage="x", tokenizer=tiny_tokenizer)
-        loaded = Parley.load(tmp_path / "saved")
-        before, after = model.state_dict(), loaded.state_dict()
-        assert before.keys() == after.keys()
-        assert all(torch.equal(before[name], after[name]) for name in before)
-        # Buffers that no file holds were made, not left without memory.
-        assert {n: b.shape for n, b in model.named_buffers()} == {n: b.shape for n, b in loaded.named_buffers()}
-        assert all(torch.equal(a, b) for a, b in zip(model.buffers(), loaded.buffers(), strict=True))
-        assert not any(t.is_meta for t in (*loaded.parameters(), *loaded.buffers()))
-        head, table = loaded.language.lm_head.weight, loaded.language.get_input_embeddings().weight
-        assert (head is table) == config.language.tie_word_embeddings
-
-
-def test_loading_in_half_precision(tiny_checkpoint: Path) -> None:
-    model = Parley.load(tiny_checkpoint, parts=("vision_adapter",), dtype=torch.bfloat16)
-    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
-
-
-def test_tensors_that_do_not_fit_are_all_named(tiny_config: ParleyConfig, tmp_path: Path) -> None:
-    state = build_part("state_head", tiny_config).state_dict()
-    bad = {"weight": state["weight"][:, :5], "extra": torch.zeros(1)}
-    save_stage(tmp_path / "bad", stage="x", config=tiny_config, parts={"state_head": bad})
-    with pytest.raises(CheckpointError) as caught:
-        Parley.load(tmp_path / "bad")
-    assert str(caught.value) == (
-        "state_head does not fit the config: missing bias; unexpected extra; weight is [3, 5], not [3, 48]"
-    )
-
-
-def test_a_missing_part_is_named(tiny_config: ParleyConfig, tmp_path: Path) -> None:
-    save_stage(tmp_path / "few", stage="x", config=tiny_config, parts={})
-    with pytest.raises(CheckpointError, match="has no language, state_head"):
-        Parley.load(tmp_path / "few", parts=("language", "state_head"))
-
-
 def test_parts_follow_the_config(tiny_config: ParleyConfig) -> None:
     silent = tiny_config.model_copy(
         update={
@@ -108,28 +57,45 @@ def test_parts_follow_the_config(tiny_config: ParleyConfig) -> None:
 
 
 def test_segments_are_spliced_in_order(model: Parley) -> None:
-    rows = model.embed(user(("text", "hello"), ("image", PICTURE), ("audio", SPEECH)))
+    embeddings = model.embed(user(("text", "hello"), ("image", PICTURE), ("audio", SPEECH)))
     ids = model.writer
-    picture, speech = model.see(ids.parts(user(("image", PICTURE))[0]["content"])[0]), model.hear(SPEECH)
+    picture, speech = model.see(PICTURE), model.hear(SPEECH)
     before = [*ids.open_user([])[0].ids, *ids.text("hello")]
     after = ids.close_user_open_assistant()[0].ids
     table = model.language.get_input_embeddings().weight
     expected = torch.cat([table[before], picture, model.speech_prompt.vectors, speech, table[after]])
-    assert torch.allclose(rows, expected, atol=1e-6)
+    assert torch.allclose(embeddings, expected, atol=1e-6)
     assert picture.shape == (4, 48) and len(speech) == 12
 
 
-def test_content_may_be_a_file_or_ready_vectors(model: Parley, tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    PICTURE.save(buffer, "PNG")
-    (tmp_path / "a.png").write_bytes(buffer.getvalue())
-    segments = [model.writer.parts([{"type": "image", "image": x}])[0] for x in (PICTURE, buffer.getvalue())]
-    vectors = model.see(segments[0])
-    assert torch.equal(vectors, model.see(segments[1]))
-    rows = [model.embed(user(("image", x))) for x in (tmp_path / "a.png", vectors)]
-    assert torch.equal(*rows)
-    assert torch.equal(*(model.embed(user(("audio", x))) for x in (SPEECH, model.hear(SPEECH))))
-    assert model.embed(user(("video", [PICTURE] * 3))).shape[0] == 3 * 4 + 3
+def test_content_may_be_ready_embeddings(model: Parley) -> None:
+    for kind, content, embeddings in (("image", PICTURE, model.see(PICTURE)), ("audio", SPEECH, model.hear(SPEECH))):
+        assert torch.equal(model.embed(user((kind, content))), model.embed(user((kind, embeddings))))
+    frames = np.concatenate([PICTURE] * 3)
+    assert torch.allclose(model.embed(user(("video", frames))), model.embed(user(("image", frames))))
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "error"),
+    [
+        ("image", "scene.png", r"image content is pixels \[tiles, 3, S, S\] or .*, not str; .*read_media"),
+        ("image", SPEECH, "not an array of 1 dimensions"),
+        ("audio", PICTURE, r"speech content is a waveform \[samples\] .*, not an array of 4 dimensions"),
+    ],
+)
+def test_other_content_is_refused_with_the_way_out(model: Parley, kind: str, content, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        model.embed(user((kind, content)))
+
+
+def test_a_model_of_another_number_format_takes_the_same_arrays(tiny_checkpoint: Path) -> None:
+    model = load_model(tiny_checkpoint, dtype=torch.bfloat16)
+    assert model.embed(user(("image", PICTURE), ("audio", SPEECH))).dtype == torch.bfloat16
+
+
+def test_unknown_parts_are_refused(tiny_config: ParleyConfig) -> None:
+    with pytest.raises(ValueError, match=r"no parts \['soul'\]"):
+        Parley(tiny_config, parts=("soul",))
 
 
 def test_a_reply_is_words_and_sound_and_the_same_again(model: Parley) -> None:
@@ -161,7 +127,7 @@ def test_sampling_follows_its_seed(model: Parley) -> None:
 
 
 def test_nothing_to_answer_means_silence(tiny_checkpoint: Path) -> None:
-    model = Parley.load(tiny_checkpoint)
+    model = load_model(tiny_checkpoint)
     with torch.no_grad():
         model.state_head.bias.copy_(torch.tensor([0.0, 0.0, 90.0]))
     reply = model.reply(user(("audio", SPEECH)), max_tokens=5)
@@ -171,7 +137,7 @@ def test_nothing_to_answer_means_silence(tiny_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("state", ["speech", "text", "nothing"])
 def test_state_tokens_tell_the_state(tiny_checkpoint: Path, state: str) -> None:
-    model = Parley.load(tiny_checkpoint)
+    model = load_model(tiny_checkpoint)
     model.config = model.config.model_copy(
         update={"language": model.config.language.model_copy(update={"state": "tokens"})}
     )
@@ -181,7 +147,7 @@ def test_state_tokens_tell_the_state(tiny_checkpoint: Path, state: str) -> None:
         # Whatever the model feels, at the last id of the three only the chosen one is likely.
         model.language.lm_head.weight[list(others)] = 0
         hidden = model.language.model(
-            inputs_embeds=torch.cat([model.embed(user(("text", "hello"))), model._words(chosen[:-1])])[None]
+            inputs_embeds=torch.cat([model.embed(user(("text", "hello"))), model._embed_ids(chosen[:-1])])[None]
         ).last_hidden_state[0, -1]
         model.language.lm_head.weight[chosen[-1]] = hidden
     reply = model.reply(user(("text", "hello")), max_tokens=6, speak=False)
@@ -198,9 +164,3 @@ def test_a_conversation_longer_than_the_context_is_refused(model: Parley) -> Non
 def test_a_model_without_tokenizer_says_so(tiny_config: ParleyConfig) -> None:
     with pytest.raises(ValueError, match="no tokenizer"):
         Parley(tiny_config, parts=("language",)).embed(user(("text", "x")))
-
-
-def test_loading_into_a_part_keeps_what_is_frozen(tiny_checkpoint: Path, tiny_config: ParleyConfig) -> None:
-    part = build_part("vision_adapter", tiny_config).requires_grad_(False)
-    load_into(part, load_part(tiny_checkpoint, "vision_adapter"), "vision_adapter")
-    assert not any(p.requires_grad for p in part.parameters())

@@ -1,4 +1,4 @@
-"""The speech decoder: foreign values, stepping equals teacher forcing, rows do not disturb each other."""
+"""The speech decoder: foreign values, stepping equals teacher forcing, sequences do not disturb each other."""
 
 import json
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_published_nar(published):
     torch.testing.assert_close(
         text.embeddings.view(expected["decoder.hidden_in"].shape), expected["decoder.hidden_in"], rtol=1e-4, atol=1e-4
     )
-    torch.testing.assert_close(decoder.read_text(text), expected["decoder.nar_out"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(decoder.encode_text(text), expected["decoder.nar_out"], rtol=1e-4, atol=1e-4)
 
 
 @torch.inference_mode()
@@ -66,7 +66,7 @@ def test_published_greedy(published):
     decoder, table, expected = published
     wanted = expected["decoder.greedy_tokens"]
     cache = decoder.cache(1, 200)
-    decoder.join(cache, Text.of([expected["decoder.text_ids"].tolist()], table))
+    decoder.prefill(cache, Text.of([expected["decoder.text_ids"].tolist()], table))
     token, made = torch.tensor([decoder.config.sos]), []
     while len(made) < len(wanted):
         token = decoder.step(cache, token).argmax(-1)
@@ -87,33 +87,33 @@ def make(position):
 
 @pytest.mark.parametrize("position", ["plain", "expected_time"])
 @torch.inference_mode()
-def test_stepping_equals_teacher_forcing_for_rows_of_any_age(position):
-    """Rows with texts of different lengths join and leave at different steps; each gets the logits it gets alone."""
+def test_stepping_equals_teacher_forcing_for_sequences_of_any_age(position):
+    """Sequences of different lengths are added and removed at different steps; each gets the logits it gets alone."""
     decoder, table = make(position)
     texts = [[1, 2, 3, 4, 5], [6], [7, 8, 9], [10, 11, 12, 13]]
     codes = torch.randint(50, (4, 12))
     wanted = [decoder(Text.of([ids], table), codes[i : i + 1])[0] for i, ids in enumerate(texts)]
     cache = decoder.cache(3, 64)
-    speaking, got = [], [[] for _ in texts]  # texts by row
+    speaking, got = [], [[] for _ in texts]  # texts by slot
     for now in range(40):
         joins = {0: [0, 1], 3: [2], 8: [3]}.get(now)
         if joins is not None:
-            decoder.join(cache, Text.of([texts[i] for i in joins], table))
+            decoder.prefill(cache, Text.of([texts[i] for i in joins], table))
             speaking += joins
         if not speaking:
             break
         tokens = [codes[i, len(got[i]) - 1] if got[i] else torch.tensor(decoder.config.sos) for i in speaking]
-        for i, row in zip(speaking, decoder.step(cache, torch.stack(tokens)), strict=True):
-            got[i].append(row)
+        for i, logits in zip(speaking, decoder.step(cache, torch.stack(tokens)), strict=True):
+            got[i].append(logits)
         ends = {5: 1, 9: 0}.get(now)
         for i in [i for i in speaking if len(got[i]) == 13 or i == ends]:
-            row = speaking.index(i)
-            speaking[row] = speaking[cache.leave(row)]
+            slot = speaking.index(i)
+            speaking[slot] = speaking[cache.free(slot)]
             speaking.pop()
     assert not speaking and cache.size == 0
-    assert [len(rows) for rows in got] == [10, 6, 13, 13]
-    for rows, want in zip(got, wanted, strict=True):
-        torch.testing.assert_close(torch.stack(rows), want[: len(rows)])
+    assert [len(logits) for logits in got] == [10, 6, 13, 13]
+    for made, want in zip(got, wanted, strict=True):
+        torch.testing.assert_close(torch.stack(made), want[: len(made)])
 
 
 @pytest.mark.parametrize("position", ["plain", "expected_time"])
@@ -125,23 +125,23 @@ def test_padding_changes_nothing(position):
     torch.testing.assert_close(both[:1], alone)
 
 
-def test_sampling_is_by_row():
+def test_sampling_is_by_sequence():
     decoder, _ = make("plain")
     logits = torch.randn(3, 54)
 
-    def draw(rows, seeds):
-        return decoder.choose(logits[rows], [torch.Generator().manual_seed(s) for s in seeds], top_k=5)
+    def draw(sequences, seeds):
+        return decoder.sample(logits[sequences], [torch.Generator().manual_seed(s) for s in seeds], top_k=5)
 
     three = draw([0, 1, 2], [7, 8, 9])
     assert torch.equal(three[1:2], draw([1], [8]))
     assert torch.equal(draw([0, 1], [1, 2]), draw([0, 1], [1, 2]))
     logits[:, 50:52] = logits[:, 53] = 100.0  # bos, sos and pad are never spoken
-    assert (decoder.choose(logits, [], top_k=1) < 53).all() and (decoder.choose(logits, [], top_k=1) != 51).all()
+    assert (decoder.sample(logits, [], top_k=1) < 53).all() and (decoder.sample(logits, [], top_k=1) != 51).all()
 
 
-def test_speak_ends_and_repeats_itself():
+def test_generation_ends_and_repeats_itself():
     decoder, table = make("expected_time")
-    one, two = decoder.speak([1, 2, 3], table, seed=5, top_k=4), decoder.speak([1, 2, 3], table, seed=5, top_k=4)
+    one, two = decoder.generate([1, 2, 3], table, seed=5, top_k=4), decoder.generate([1, 2, 3], table, seed=5, top_k=4)
     assert torch.equal(one, two)
     assert 0 < len(one) <= decoder.frame_limit([1, 2, 3])
 
@@ -149,11 +149,11 @@ def test_speak_ends_and_repeats_itself():
 def test_what_does_not_fit():
     decoder, table = make("plain")
     cache = decoder.cache(1, 8)
-    with pytest.raises(ValueError, match="leaves no room"):
-        decoder.join(cache, Text.of([[1] * 9], table))
-    decoder.join(cache, Text.of([[1]], table))
-    with pytest.raises(ValueError, match="1 of 1 are in use"):
-        decoder.join(cache, Text.of([[1]], table))
+    with pytest.raises(ValueError, match="leaves no position for speech"):
+        decoder.prefill(cache, Text.of([[1] * 9], table))
+    decoder.prefill(cache, Text.of([[1]], table))
+    with pytest.raises(ValueError, match="1 of 1 slots are in use"):
+        decoder.prefill(cache, Text.of([[1]], table))
     with pytest.raises(ValueError, match="cannot be cut"):
         SpeechDecoder(decoder.config, 63)
     with pytest.raises(ValueError, match="needs the vocab_size"):

@@ -1,4 +1,4 @@
-"""Fed in pieces, among others, the stream says what the whole utterance says."""
+"""Fed in pieces, among others, an utterance has the same embeddings and transcript as whole."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def build(config: SpeechConfig):
     if config.adapter_norm == "batch":
         torch.nn.init.normal_(adapter.norm.running_mean)
         torch.nn.init.uniform_(adapter.norm.running_var, 0.5, 2.0)
-    torch.nn.init.normal_(head.project.weight)  # sure of itself, so that rounding changes no letter
+    torch.nn.init.normal_(head.project.weight)  # large, so that rounding changes no letter
     return encoder.eval(), adapter.eval(), head
 
 
@@ -40,22 +40,22 @@ def whole(parts, waveform, chunk_size, left_chunks):
     encoder, adapter, head = parts
     features = fbank(waveform, encoder.config)[None]
     frames, lengths = encoder(features, torch.tensor([features.shape[1]]), chunk_size, left_chunks)
-    return adapter(frames, lengths)[0][0], head.decode(head(frames)[0])
+    return adapter(frames, lengths)[0][0], head.transcribe(frames[0])
 
 
 def drain(stream: SpeechStream, found: dict[int, list], limit: int | None = None) -> None:
     while stream.ready():
-        for row, output in stream.step(limit).items():
-            found[row].append(output)
+        for slot, output in stream.step(limit).items():
+            found[slot].append(output)
             if output.done:
-                stream.close(row)
+                stream.close(slot)
 
 
 def check(outputs: list, wanted: tuple) -> None:
-    vectors, text = wanted
-    got = torch.cat([output.vectors for output in outputs])
-    assert got.shape == vectors.shape
-    torch.testing.assert_close(got, vectors, rtol=1e-4, atol=1e-4)
+    embeddings, text = wanted
+    got = torch.cat([output.embeddings for output in outputs])
+    assert got.shape == embeddings.shape
+    torch.testing.assert_close(got, embeddings, rtol=1e-4, atol=1e-4)
     assert outputs[-1].transcript == text
     assert [output.done for output in outputs] == [False] * (len(outputs) - 1) + [True]
 
@@ -68,19 +68,19 @@ def test_stream_equals_whole(config, chunk, left):
     wanted = whole(parts, waveform, chunk, left)
     for piece in (1601, 160, 40_000):
         stream = SpeechStream(*parts, capacity=2, chunk_size=chunk, left_chunks=left)
-        row, outputs = stream.open(), []
+        slot, outputs = stream.open(), []
         for start in range(0, len(waveform), piece):
-            stream.feed(row, waveform[start : start + piece])
+            stream.feed(slot, waveform[start : start + piece])
             while stream.ready():
-                outputs.append(stream.step()[row])
-        stream.finish(row)
+                outputs.append(stream.step()[slot])
+        stream.finish(slot)
         while not (outputs and outputs[-1].done):
-            outputs.append(stream.step()[row])
+            outputs.append(stream.step()[slot])
         check(outputs, wanted)
 
 
 @pytest.mark.parametrize("config", [NANO, ABSOLUTE], ids=["rotary", "absolute"])
-def test_rows_come_and_go_without_touching_each_other(config):
+def test_utterances_begin_and_end_without_changing_each_other(config):
     parts = build(config)
     rng = np.random.default_rng(1)
     waveforms = [speech(seconds, seed) for seed, seconds in enumerate((2.0, 0.7, 3.1, 1.3, 0.111, 2.6, 1.0, 0.5))]
@@ -88,82 +88,84 @@ def test_rows_come_and_go_without_touching_each_other(config):
     stream = SpeechStream(*parts, capacity=3)
     todo, live, found = list(range(len(waveforms))), {}, {i: [] for i in range(len(waveforms))}
     while todo or live:
-        while todo and stream.free:
+        while todo and stream.free_slots:
             live[stream.open()] = [todo.pop(0), 0]
-        for row, (i, at) in list(live.items()):
+        for slot, (i, at) in list(live.items()):
             piece = int(rng.integers(1, 9000))
-            if not stream.rows[row].finishing:
-                stream.feed(row, waveforms[i][at : at + piece])
-                live[row][1] += piece
-                if live[row][1] >= len(waveforms[i]):
-                    stream.finish(row)
-        for row, output in stream.step(limit=int(rng.integers(1, 4))).items():
-            found[live[row][0]].append(output)
+            if not stream.states[slot].finishing:
+                stream.feed(slot, waveforms[i][at : at + piece])
+                live[slot][1] += piece
+                if live[slot][1] >= len(waveforms[i]):
+                    stream.finish(slot)
+        for slot, output in stream.step(limit=int(rng.integers(1, 4))).items():
+            found[live[slot][0]].append(output)
             if output.done:
-                stream.close(row)
-                del live[row]
+                stream.close(slot)
+                del live[slot]
     for i, outputs in found.items():
         check(outputs, wanted[i])
 
 
-def test_a_row_left_in_the_middle_or_reset_leaves_no_trace():
+def test_an_utterance_closed_in_the_middle_leaves_no_trace():
     parts = build(NANO)
     stream = SpeechStream(*parts, capacity=1)
-    row = stream.open()
-    stream.feed(row, speech(2.0, 7))
+    slot = stream.open()
+    stream.feed(slot, speech(2.0, 7))
     stream.step()
-    stream.close(row)
-    row = stream.open()
-    stream.feed(row, speech(1.5, 8))
+    stream.close(slot)
+    slot = stream.open()
+    stream.feed(slot, speech(1.5, 8))
     stream.step()
-    stream.reset(row)
+    stream.close(slot)
+    slot = stream.open()
     waveform = speech(1.9, 9)
-    stream.feed(row, waveform)
-    stream.finish(row)
-    found = {row: []}
+    stream.feed(slot, waveform)
+    stream.finish(slot)
+    found = {slot: []}
     drain(stream, found)
-    check(found[row], whole(parts, waveform, NANO.chunk_size, NANO.left_chunks))
-    assert stream.free == [0]
+    check(found[slot], whole(parts, waveform, NANO.chunk_size, NANO.left_chunks))
+    assert stream.free_slots == [0]
 
 
 def test_state_does_not_grow():
     parts = build(NANO)
     stream = SpeechStream(*parts, capacity=1, max_seconds=200)
-    row = stream.open()
+    slot = stream.open()
     sizes = []
     for second in range(20):
-        stream.feed(row, speech(1.0, second))
+        stream.feed(slot, speech(1.0, second))
         while stream.ready():
             stream.step()
-        state = stream.rows[row]
-        kept = (len(state.samples), len(state.features), len(state.waiting))
+        state = stream.states[slot]
+        kept = (len(state.samples), len(state.features), len(state.pending))
         sizes.append(kept)
         assert kept[0] < stream.window and kept[1] < 4 * NANO.chunk_size + 7 and kept[2] <= NANO.adapter_kernel
         assert state.features.untyped_storage().nbytes() < 2 * 80 * 4 * (4 * NANO.chunk_size + 7)
-    assert stream.row_bytes == 4 * 4 * (2 * 192 * 128 + 4 * 128 + 14 * 192)
+    assert stream.slot_bytes == 4 * 4 * (2 * 192 * 128 + 4 * 128 + 14 * 192)
 
 
-def test_who_waited_longest_goes_first():
+def test_the_utterance_that_waited_longest_is_served_first():
     parts = build(NANO)
     stream = SpeechStream(*parts, capacity=3)
-    rows = [stream.open() for _ in range(3)]
-    for row in rows:
-        stream.feed(row, speech(2.0, row))
+    slots = [stream.open() for _ in range(3)]
+    for slot in slots:
+        stream.feed(slot, speech(2.0, slot))
     served = [next(iter(stream.step(limit=1))) for _ in range(6)]
-    assert sorted(served[:3]) == sorted(rows) and served[:3] == served[3:]
+    assert sorted(served[:3]) == sorted(slots) and served[:3] == served[3:]
 
 
 def test_limits_are_named_and_silence_ends():
     parts = build(NANO)
     stream = SpeechStream(*parts, capacity=1, max_seconds=1.0)
-    row = stream.open()
-    with pytest.raises(ValueError, match="all 1 rows are taken"):
+    slot = stream.open()
+    with pytest.raises(ValueError, match="all 1 slots are taken"):
         stream.open()
     with pytest.raises(ValueError, match="longer than 1 s"):
-        stream.feed(row, speech(1.1, 0))
-    stream.reset(row)
-    stream.feed(row, speech(0.05, 0))
-    stream.finish(row)
-    output = stream.step()[row]
-    assert output.done and output.vectors.shape == (0, WIDTH) and output.transcript == ""
+        stream.feed(slot, speech(1.1, 0))
+    stream.close(slot)
+    slot = stream.open()
+    stream.feed(slot, speech(0.05, 0))
+    stream.finish(slot)
+    output = stream.step()[slot]
+    assert output.done and output.embeddings.shape == (0, WIDTH) and output.transcript == ""
     assert not stream.ready() and stream.step() == {}

@@ -139,7 +139,7 @@ def test_state_tokens_begin_an_answer(tiny_config: ParleyConfig, tiny_tokenizer:
         ({"role": "user", "content": [{"type": "smell", "smell": 1}]}, "here T is 'smell'"),
         ({"role": "user", "content": [{"type": "text"}]}, "here T is 'text'"),
         ({"role": "user", "content": ["x"]}, "here T is None"),
-        ({"role": "assistant", "content": [{"type": "image", "image": 1}]}, "only a user shows pictures"),
+        ({"role": "assistant", "content": [{"type": "image", "image": 1}]}, "only user messages hold images"),
         ({"role": "system", "content": "x"}, "comes first"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the thread promises whatever engine runs in it: here one that counts."""
+"""The guarantees of the thread for any engine, here one that counts."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2
 
 from services.engine import thread as engine_thread
 from services.engine.settings import ServiceSettings
-from services.engine.thread import MAX_FAILURES, MAX_WAITING, EngineThread, Request
+from services.engine.thread import MAX_FAILURES, MAX_PENDING_COMMANDS, EngineThread, Request
 from services.rpc.errors import ServiceError, status_of
 from services.rpc.health import Health
 
@@ -17,7 +17,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 
 class Counter(EngineThread):
-    """Answers each `add` with the sum so far, in the next step. What to add may be an order to fail."""
+    """Answers each `add` with the sum so far, in the next step. Some contents make it fail."""
 
     service = "counter"
 
@@ -44,10 +44,10 @@ class Counter(EngineThread):
             self.sums[request] = self.sums.get(request, 0) + content
             self.ready[request] = self.sums[request]
 
-    def forget(self, request):
+    def free(self, request):
         self.sums.pop(request, None)
         if self.ready.pop(request, 0) == -666:
-            raise RuntimeError("the books do not balance")
+            raise RuntimeError("the sums do not match")
 
     def step(self):
         if not self.ready:
@@ -55,14 +55,14 @@ class Counter(EngineThread):
         if min(self.ready.values()) < 0:
             raise RuntimeError("out of memory")
         for request, total in self.ready.items():
-            self.tell(request, total)
+            self.emit(request, total)
         self.ready = {}
         return True
 
     def abandon_step(self):
         requests = list(self.ready)
         for request in requests:
-            self.forget(request)
+            self.free(request)
         return requests
 
 
@@ -101,13 +101,13 @@ async def until(condition) -> None:
             await asyncio.sleep(0.002)
 
 
-async def test_each_request_hears_of_its_own(make_engine):
+async def test_each_request_gets_its_own_events(make_engine):
     engine = make_engine()
     one, two = engine.open(), engine.open()
     assert await asyncio.gather(count(one, 1, 2, 3), count(two, 10, 20)) == [6, 30]
 
 
-async def test_full_is_said_and_a_closed_request_makes_room(make_engine):
+async def test_a_full_engine_refuses_until_a_request_is_closed(make_engine):
     engine = make_engine()
     requests = [engine.open() for _ in range(3)]
     with pytest.raises(ServiceError, match="3 counts in use") as caught:
@@ -131,7 +131,7 @@ async def test_an_error_in_a_command_fails_its_request_alone(make_engine, order,
     assert engine.alive
 
 
-async def test_an_error_in_a_step_fails_those_in_it_alone(make_engine):
+async def test_an_error_in_a_step_fails_only_its_requests(make_engine):
     engine = make_engine()
     other, broken = engine.open(), engine.open()
     await count(other, 1)
@@ -141,21 +141,21 @@ async def test_an_error_in_a_step_fails_those_in_it_alone(make_engine):
     assert engine.alive
 
 
-async def test_steps_that_fail_again_and_again_are_the_end(make_engine):
+async def test_failed_steps_in_a_row_end_the_engine(make_engine):
     engine = make_engine()
     waiting = engine.open()
-    hears = asyncio.create_task(waiting.next())
+    failing = asyncio.create_task(waiting.next())
     for _ in range(MAX_FAILURES):
         assert engine.alive
         request = engine.open()
         await failure(request, -1)
         request.close()
     with pytest.raises(RuntimeError, match="the engine died"):
-        await asyncio.wait_for(hears, 10)
+        await asyncio.wait_for(failing, 10)
     await until(lambda: not engine.alive)
 
 
-async def test_a_dead_engine_tells_all_the_log_and_health(make_engine, monkeypatch):
+async def test_a_dead_engine_fails_all_requests_and_its_health(make_engine, monkeypatch):
     engine = make_engine()
     logged = []
     monkeypatch.setattr(engine_thread.log, "critical", lambda event, **fields: logged.append(fields["exc_info"]))
@@ -174,7 +174,7 @@ async def test_a_dead_engine_tells_all_the_log_and_health(make_engine, monkeypat
         with pytest.raises(RuntimeError, match="the engine died") as caught:
             await asyncio.wait_for(request.next(), 10)
         assert status_of(caught.value).code is grpc.StatusCode.INTERNAL
-    assert "do not balance" in str(logged[0])
+    assert "do not match" in str(logged[0])
     await until(lambda: not engine.alive)
     assert (await health.Check(None, None)).status == NOT_SERVING
     with pytest.raises(ServiceError, match="has failed") as refused:
@@ -182,7 +182,7 @@ async def test_a_dead_engine_tells_all_the_log_and_health(make_engine, monkeypat
     assert refused.value.code is grpc.StatusCode.UNAVAILABLE and refused.value.retry_after > 0
 
 
-async def test_a_caller_whose_loop_has_closed_is_forgotten(make_engine):
+async def test_a_request_whose_loop_has_closed_is_freed(make_engine):
     engine = make_engine()
     engine.go_on.clear()
 
@@ -200,14 +200,14 @@ async def test_a_caller_whose_loop_has_closed_is_forgotten(make_engine):
     assert engine.alive
 
 
-async def test_who_sends_too_fast_waits(make_engine):
+async def test_a_fast_sender_waits(make_engine):
     engine = make_engine()
     engine.go_on.clear()
     request = engine.open()
     request.post("add", "wait")
-    for _ in range(MAX_WAITING):
+    for _ in range(MAX_PENDING_COMMANDS):
         request.post("add", 1)
-    waits = asyncio.create_task(request.room())
+    waits = asyncio.create_task(request.backpressure())
     await asyncio.sleep(0.05)
     assert not waits.done()
     engine.go_on.set()
@@ -215,7 +215,7 @@ async def test_who_sends_too_fast_waits(make_engine):
     assert engine.alive
 
 
-async def test_what_feeds_a_request_fails_it_and_ends_with_it(make_engine):
+async def test_an_error_of_the_feed_fails_the_request_and_the_feed_ends_with_it(make_engine):
     engine = make_engine()
     request, ended = engine.open(), asyncio.Event()
 
@@ -237,7 +237,7 @@ async def test_what_feeds_a_request_fails_it_and_ends_with_it(make_engine):
     assert ended.is_set() and not engine.live
 
 
-async def test_stopping_lets_live_requests_end_and_takes_no_more(make_engine):
+async def test_stopping_waits_for_live_requests_and_refuses_new_ones(make_engine):
     engine = make_engine(stop_seconds=10)
     running = engine.open()
     await count(running, 1)
@@ -251,7 +251,7 @@ async def test_stopping_lets_live_requests_end_and_takes_no_more(make_engine):
     assert not engine.alive
 
 
-async def test_whoever_still_waits_is_told_of_the_stop(make_engine):
+async def test_requests_that_still_wait_fail_when_the_engine_stops(make_engine):
     engine = make_engine()
     waiting = engine.open()
     await asyncio.to_thread(engine.stop)

@@ -23,10 +23,10 @@ from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Sampling
 from services.gateway.__main__ import Gateway
 from services.gateway.settings import GatewaySettings
-from services.registry import SERVICES
+from services.registry import SERVICES, Service
 from services.rpc.server import start_server
 
-MANUAL = wire.Configure.TURN_DETECTION_MANUAL
+MANUAL = wire.TURN_DETECTION_MANUAL
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +69,7 @@ def picture(draw) -> bytes:
 
 
 class ServiceThread:
-    """Services in an event loop of their own; `ports` by application."""
+    """Services in an event loop of their own; `ports` by name."""
 
     def __init__(self) -> None:
         self.ports: dict[str, int] = {}
@@ -81,15 +81,14 @@ class ServiceThread:
     def run(self, coroutine: Coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
 
-    def start(self, application: str, name: str = "", port: int = 0, **settings) -> int:
+    def start(self, service: str, name: str = "", port: int = 0, **settings) -> int:
         """Starts a service (under another name, if a second one) and returns its port."""
-        return self.run(self._start(application, name or application, port, settings))
+        return self.run(self._start(SERVICES[service], name or service, port, settings))
 
-    async def _start(self, application: str, name: str, port: int, settings: dict) -> int:
-        spec = SERVICES[application]
-        servicer = spec.load_servicer()(spec.load_settings().model_copy(update=settings))
+    async def _start(self, service: Service, name: str, port: int, settings: dict) -> int:
+        servicer = service.load_servicer()(service.load_settings().model_copy(update=settings))
         await servicer.start()
-        server, port = await start_server(spec, servicer, f"127.0.0.1:{port}")
+        server, port = await start_server(service, servicer, f"127.0.0.1:{port}")
         self._servers[name] = [server, servicer]
         self.ports[name] = port
         return port
@@ -109,13 +108,14 @@ class ServiceThread:
 
 def _decided(path: Path, source: Path, state: int) -> Path:
     """A copy of a checkpoint whose state head always decides for `state`, an index of `config.STATES`."""
-    from parley.models.parley import Parley
+    from parley.checkpoints import load_model, save_stage
 
-    model = Parley.load(source)
+    model = load_model(source)
     with torch.no_grad():
         model.state_head.weight.zero_()
         model.state_head.bias.copy_(torch.tensor([0.0, 0.0, 0.0]).index_fill(0, torch.tensor([state]), 9.0))
-    model.save(path, stage="random")
+    parts = {name: part.state_dict() for name, part in model.named_children()}
+    save_stage(path, stage="random", config=model.config, parts=parts, tokenizer=model.tokenizer)
     return path
 
 
@@ -136,7 +136,7 @@ def services(answering_checkpoint, silent_checkpoint):
     try:
         for application in SERVICES:
             thread.start(application, checkpoint=answering_checkpoint)
-        thread.start("language", "silent", checkpoint=silent_checkpoint)
+        thread.start("llm_core", "silent", checkpoint=silent_checkpoint)
         yield thread
     finally:
         thread.close()
@@ -144,13 +144,19 @@ def services(answering_checkpoint, silent_checkpoint):
 
 @pytest.fixture
 async def make_gateway(services, redis_url):
-    """Starts gateways; settings may replace any service's address."""
+    """Starts gateways: `await make_gateway(media__max_image_bytes=2000)` sets one setting of one group."""
     gateways = []
 
     async def make(**settings) -> Gateway:
-        addresses = {name: f"127.0.0.1:{services.ports[name]}" for name in SERVICES}
-        given = {"redis_url": redis_url, "port": 0, "http_port": 0, "drain_seconds": 0.2, **addresses, **settings}
-        gateway = Gateway(GatewaySettings(**given))
+        groups = {
+            "server": {"port": 0, "http_port": 0, "drain_seconds": 0.2},
+            "store": {"redis_url": redis_url},
+            "upstream": {name: f"127.0.0.1:{services.ports[name]}" for name in SERVICES},
+        }
+        for name, value in settings.items():
+            group, _, field = name.partition("__")
+            groups.setdefault(group, {})[field] = value
+        gateway = Gateway(GatewaySettings(**groups))
         await gateway.start()
         gateways.append(gateway)
         return gateway
@@ -162,16 +168,16 @@ async def make_gateway(services, redis_url):
 
 @pytest.fixture
 async def connect():
-    """Opens a conversation with a gateway: `client = await connect(gateway, session_id=…)`."""
+    """Opens a conversation with a gateway: `client = await connect(gateway, session_id=…, text_only=True)`."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def open_conversation(gateway: Gateway, **configure) -> Client:
+        async def open_conversation(gateway: Gateway, session_id: str = "", **config) -> Client:
             client = await stack.enter_async_context(Client(f"127.0.0.1:{gateway.port}"))
-            await client.open(configuration(**configure))
+            await client.open(configuration(**config), session_id)
             return client
 
         yield open_conversation
 
 
-def configuration(max_tokens: int = 12, **fields) -> wire.Configure:
-    return wire.Configure(**{"turn_detection": MANUAL, "sampling": Sampling(max_tokens=max_tokens), **fields})
+def configuration(max_tokens: int = 12, **fields) -> wire.SessionConfig:
+    return wire.SessionConfig(**{"turn_detection": MANUAL, "sampling": Sampling(max_tokens=max_tokens), **fields})

@@ -1,4 +1,4 @@
-"""The engine's answers equal those of the plain model, one turn at a time, whatever else runs beside them."""
+"""The engine's answers equal those of the plain model, one request at a time, whatever else runs beside them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import grpc
 import pytest
 import torch
 
-from parley.models.language import StateHead, build_language
+from parley.models.language import StateHead
 from parley.text.prompt import PromptWriter
-from services.llm_core.batch import Chunk, build_batch
 from services.llm_core.engine import Engine
-from services.llm_core.kv_cache import ATTENTION, RowCache, bytes_per_token
-from services.llm_core.prompts import Piece, keys_of
+from services.llm_core.limits import kv_bytes_per_token
+from services.llm_core.pieces import Piece
+from services.llm_core.position_keys import position_keys
 from services.llm_core.requests import Done, Token
 from services.llm_core.sampler import Sampling
 from services.llm_core.settings import LlmCoreSettings
@@ -24,18 +24,6 @@ from services.llm_core.state import Decision
 from services.rpc.errors import ServiceError
 
 SPEAKING = torch.tensor([4.0, 0.0, 0.0])  # logits of a state head that always says "speech"
-
-
-@pytest.fixture(scope="module")
-def plain(tiny_config):
-    """The model as transformers runs it. Weights large enough that greedy answers vary with the prompt."""
-    torch.manual_seed(3)
-    language = build_language(tiny_config.language).eval()
-    for weights in language.parameters():
-        if weights.dim() > 1:
-            torch.nn.init.normal_(weights, std=0.15)
-    language.set_attn_implementation("eager")
-    return language
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +40,11 @@ def make_engine(tiny_config, tiny_tokenizer, plain, head):
     engines = []
 
     def make(language_config=tiny_config.language, tokenizer=tiny_tokenizer, stop_ids=frozenset(), **settings):
-        tells = language_config.state == "head"
+        has_head = language_config.state == "head"
         writer = PromptWriter.of(language_config, tokenizer)
         engine = Engine(
-            copy.deepcopy(plain), head if tells else None, language_config, tokenizer, stop_ids,
-            None if tells else writer.state_ids, LlmCoreSettings(**settings),
+            copy.deepcopy(plain), head if has_head else None, language_config, tokenizer, stop_ids,
+            None if has_head else writer.state_ids, LlmCoreSettings(threads=1, **settings),
         )  # fmt: skip
         engine.start()
         engines.append(engine)
@@ -67,20 +55,20 @@ def make_engine(tiny_config, tiny_tokenizer, plain, head):
         engine.stop(grace=0)
 
 
-def random_prompt(seed: int, length: int, width: int = 48, vectors: bool = True) -> list[Piece]:
-    """Tokens, a stretch of vectors, tokens."""
+def random_prompt(seed: int, length: int, width: int = 48, embeddings: bool = True) -> list[Piece]:
+    """Tokens, a few embeddings, tokens."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(2, 300, (length,), generator=generator).tolist()
-    if not vectors:
+    if not embeddings:
         return [Piece(ids)]
     seen = torch.randn(5, width, generator=generator) * 0.3
-    return [Piece(ids[: length // 2]), Piece(keys_of(seen), seen), Piece(ids[length // 2 :])]
+    return [Piece(ids[: length // 2]), Piece(position_keys(seen), seen), Piece(ids[length // 2 :])]
 
 
 def embed(language, prompt: list[Piece]) -> torch.Tensor:
     """[length, width]"""
     table = language.get_input_embeddings().weight
-    return torch.cat([table[piece.keys] if piece.vectors is None else piece.vectors for piece in prompt])
+    return torch.cat([table[piece.keys] if piece.embeddings is None else piece.embeddings for piece in prompt])
 
 
 @torch.inference_mode()
@@ -94,9 +82,9 @@ def reference(language, prompt: list[Piece], count: int) -> list[int]:
     return answer
 
 
-async def answer(turn) -> tuple[list[int], Done]:
+async def answer(request) -> tuple[list[int], Done]:
     """Token ids and the last event. Checks that the state came first."""
-    events = [event async for event in turn.events()]
+    events = [event async for event in request.events()]
     assert isinstance(events[0], Decision)
     assert all(isinstance(event, Token) for event in events[1:-1])
     assert events[-1].text == "".join(event.text for event in events[1:-1])
@@ -105,10 +93,10 @@ async def answer(turn) -> tuple[list[int], Done]:
 
 async def ask(engine, prompt, session="", **sampling) -> tuple[list[int], Done]:
     sampling.setdefault("max_tokens", 8)
-    turn = engine.open(session, "turn", prompt[:1], Sampling(**sampling))
-    turn.append(prompt[1:])
-    turn.respond([])
-    return await answer(turn)
+    request = engine.open(session, "turn", prompt[:1], Sampling(**sampling))
+    request.append(prompt[1:])
+    request.respond([])
+    return await answer(request)
 
 
 async def settled(condition) -> None:
@@ -118,53 +106,9 @@ async def settled(condition) -> None:
             await asyncio.sleep(0.005)
 
 
-@torch.inference_mode()
-def test_rows_compute_what_the_plain_model_computes(plain, tiny_config):
-    """Logits to 1e-4: chunks of prompts and single tokens of other rows in one pass, in swapped and reloaded slots."""
-    config = tiny_config.language
-    language = copy.deepcopy(plain)
-    language.set_attn_implementation(ATTENTION)
-    cache = RowCache(language.config, 3, 64, torch.device("cpu"), torch.float32)
-    cache.store += 7.0  # what an earlier row left must not matter
-    rows = [embed(plain, random_prompt(seed, length)) for seed, length in ((1, 9), (2, 20), (3, 14))]
-    outputs = [[], [], []]
-    place = {0: 0, 1: 1, 2: 2}  # row → slot
-
-    def step(answering: list[tuple[int, int]], chunks: list[tuple[int, int, int]]) -> None:
-        """answering: (row, position) in the order of slots; chunks: (row, start, end)"""
-        windows = [Chunk(place[row], start, end - start) for row, start, end in chunks]
-        groups = config.num_heads // config.num_kv_heads
-        batch = build_batch([at for _, at in answering], windows, groups, torch.device("cpu"), torch.float32)
-        spans = [(row, at, at + 1) for row, at in answering] + chunks
-        cache.begin(batch)
-        hidden = language.model(
-            inputs_embeds=torch.cat([rows[row][start:end] for row, start, end in spans])[None],
-            position_ids=batch.positions, attention_mask={"full_attention": None},
-            past_key_values=cache, use_cache=True, rows=cache,
-        ).last_hidden_state[0]  # fmt: skip
-        for row, start, end in spans:
-            outputs[row].append(language.lm_head(hidden[: end - start]))
-            hidden = hidden[end - start :]
-
-    step([], [(0, 0, 5), (1, 0, 17)])
-    step([(0, 5), (1, 17)], [(2, 0, 4)])
-    step([(0, 6), (1, 18)], [(2, 4, 5)])
-    cache.swap(0, 2, 30)
-    place.update({0: 2, 2: 0})
-    step([(2, 5), (1, 19)], [(0, 7, 12)])
-    saved = cache.save(0, 6)
-    cache.clear(0)
-    cache.load(0, saved)
-    step([(2, 6), (1, 20)], [(0, 12, 14)])
-    for row, parts in enumerate(outputs):
-        found = torch.cat(parts)
-        want = plain(inputs_embeds=rows[row][None, : len(found)]).logits[0]
-        assert torch.allclose(found, want, atol=1e-4), (row, (found - want).abs().max())
-
-
 @pytest.mark.parametrize("prefill_tokens", [1, 3, 16, 500])
-async def test_turns_that_join_and_leave_answer_as_if_alone(make_engine, plain, prefill_tokens):
-    engine = make_engine(max_sessions=3, max_queued=20, prefill_tokens=prefill_tokens)
+async def test_requests_that_join_and_leave_get_the_answers_of_the_plain_model(make_engine, plain, prefill_tokens):
+    engine = make_engine(num_slots=3, max_queued=20, prefill_tokens=prefill_tokens)
     prompts = [random_prompt(seed, 6 + 7 * seed) for seed in range(7)]
     counts = [9, 3, 14, 1, 6, 11, 5]
 
@@ -175,18 +119,18 @@ async def test_turns_that_join_and_leave_answer_as_if_alone(make_engine, plain, 
     answers = await asyncio.gather(*(one(index) for index in range(len(prompts))))
     for prompt, count, (ids, done) in zip(prompts, counts, answers, strict=True):
         assert ids == reference(plain, prompt, count)
-        assert done.reason == "length"
+        assert done.finish_reason == "length"
         assert done.prompt_tokens == sum(len(piece.keys) for piece in prompt)
         assert done.answer_tokens == count
     assert len({tuple(ids[:3]) for ids, _ in answers}) > 3, "answers that do not vary prove nothing"
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_crowd_that_comes_speaks_and_goes_as_it_likes(make_engine, plain, seed):
-    """Sessions of several turns each: pieces at odd times, some cancelled at any point, some replaced, rows scarce."""
+async def test_many_sessions_with_cancelled_requests_get_the_answers_of_the_plain_model(make_engine, plain, seed):
+    """Sessions of several requests: pieces at random times, some cancelled at any point, some replaced; few slots."""
     choose = random.Random(seed)
-    engine = make_engine(max_sessions=3, max_queued=20, prefill_tokens=choose.choice([2, 7, 40]), max_unread=4)
-    engine._prefixes.max_bytes = 150 * bytes_per_token(plain.config, torch.float32)  # some sessions are forgotten
+    engine = make_engine(num_slots=3, max_queued=20, prefill_tokens=choose.choice([2, 7, 40]), max_unread=4)
+    engine._prefixes.max_bytes = 150 * engine._token_bytes  # some sessions are dropped
     finished = []
 
     async def session(name: str) -> None:
@@ -194,53 +138,53 @@ async def test_a_crowd_that_comes_speaks_and_goes_as_it_likes(make_engine, plain
         for number in range(3):
             question = random_prompt(choose.randrange(1000), choose.randrange(4, 30))
             count = choose.randrange(1, 12)
-            turn = engine.open(name, str(number), history, Sampling(max_tokens=count))
+            request = engine.open(name, str(number), history, Sampling(max_tokens=count))
             for piece in question:
                 await asyncio.sleep(choose.random() * 0.01)
-                turn.append([piece])
+                request.append([piece])
             if choose.random() < 0.2:
                 if choose.random() < 0.5:
-                    turn.close()  # else the session's next turn replaces it
+                    request.close()  # else the session's next request replaces it
                 continue
-            turn.respond([Piece([3])])
+            request.respond([Piece([3])])
             asked = [*history, *question, Piece([3])]
             if choose.random() < 0.25:
-                stream = turn.events()
+                stream = request.events()
                 for _ in range(choose.randrange(3)):
                     await anext(stream, None)
-                turn.close()
+                request.close()
                 continue
-            ids, done = await answer(turn)
+            ids, done = await answer(request)
             assert done.cached_tokens < done.prompt_tokens
             finished.append((asked, ids))
             history = [*asked, Piece(ids), Piece([4])]
-        turn.close()
+        request.close()
 
     await asyncio.gather(*(session(f"s{number}") for number in range(6)))
     assert len(finished) >= 6
     for asked, ids in finished:
         assert ids == reference(plain, asked, len(ids))
-    await settled(lambda: not engine.live and not engine._rows and not engine._scheduler.rows)
+    await settled(lambda: not engine.live and not engine._sequences and not engine._scheduler.sequences)
     assert engine.alive and engine._failures == 0
 
 
 async def test_the_prompt_is_computed_while_it_arrives(make_engine, plain):
     engine = make_engine()
     prompt = random_prompt(5, 40)
-    turn = engine.open("s", "t", prompt[:1], Sampling(max_tokens=5))
-    row = None
+    request = engine.open("s", "t", prompt[:1], Sampling(max_tokens=5))
+    sequence = None
 
     def computed():
-        nonlocal row
-        row = engine._rows.get(turn)
-        return row is not None and row.computed == len(prompt[0].keys)
+        nonlocal sequence
+        sequence = engine._sequences.get(request)
+        return sequence is not None and sequence.computed == len(prompt[0].keys)
 
     await settled(computed)
-    turn.append(prompt[1:])
-    await settled(lambda: row.pending == 0)
-    assert not row.answering
-    turn.respond([Piece([7])])
-    ids, done = await answer(turn)
+    request.append(prompt[1:])
+    await settled(lambda: sequence.pending == 0)
+    assert not sequence.decoding
+    request.respond([Piece([7])])
+    ids, done = await answer(request)
     assert ids == reference(plain, [*prompt, Piece([7])], 5)
     assert 0 < done.first_token_seconds < 5
     assert done.prefill_seconds > 0 and done.decode_seconds > 0
@@ -249,18 +193,18 @@ async def test_the_prompt_is_computed_while_it_arrives(make_engine, plain):
 async def test_the_last_piece_and_the_end_of_the_question_are_one_step(make_engine, plain, monkeypatch):
     engine = make_engine(prefill_wait_ms=60_000)
     steps = []
-    compute = engine._compute
+    forward = engine._forward
     monkeypatch.setattr(
-        engine, "_compute", lambda answering, prompts: steps.append(prompts) or compute(answering, prompts)
+        engine, "_forward", lambda decoding, prompts: steps.append(prompts) or forward(decoding, prompts)
     )
     prompt = random_prompt(5, 40)
-    turn = engine.open("s", "t", prompt[:1], Sampling(max_tokens=5))
-    await settled(lambda: turn in engine._rows)
-    turn.append(prompt[1:])
-    await settled(lambda: turn.applied == turn.posted)
+    request = engine.open("s", "t", prompt[:1], Sampling(max_tokens=5))
+    await settled(lambda: request in engine._sequences)
+    request.append(prompt[1:])
+    await settled(lambda: request.applied == request.posted)
     assert not steps
-    turn.respond([Piece([7])])
-    assert (await answer(turn))[0] == reference(plain, [*prompt, Piece([7])], 5)
+    request.respond([Piece([7])])
+    assert (await answer(request))[0] == reference(plain, [*prompt, Piece([7])], 5)
     assert sum(bool(prompts) for prompts in steps) == 1
 
 
@@ -273,7 +217,7 @@ async def test_a_session_computes_only_what_its_prompt_adds(make_engine, plain):
     assert done.cached_tokens == 35 + 5  # the last token of the first answer was never fed back
     assert second == reference(plain, longer, 6)
 
-    changed = [prompt[0], Piece(keys_of(prompt[1].vectors + 0.1), prompt[1].vectors + 0.1), *longer[2:]]
+    changed = [prompt[0], Piece(position_keys(prompt[1].embeddings + 0.1), prompt[1].embeddings + 0.1), *longer[2:]]
     third, done = await ask(engine, changed, "anna", max_tokens=6)
     assert done.cached_tokens == len(prompt[0].keys)
     assert third == reference(plain, changed, 6)
@@ -285,58 +229,58 @@ async def test_a_session_computes_only_what_its_prompt_adds(make_engine, plain):
     assert done.cached_tokens == 0
 
 
-async def test_a_turn_told_again_finds_what_was_computed_of_its_question(make_engine, plain):
+async def test_a_request_that_is_repeated_finds_what_was_computed_of_its_prompt(make_engine, plain):
     engine = make_engine()
     prompt = random_prompt(12, 24)
-    turn = engine.open("s", "one", prompt, Sampling(max_tokens=4))
-    await settled(lambda: engine._rows and next(iter(engine._rows.values())).computed == 29)
-    turn.close()
-    await settled(lambda: not engine._rows)
-    turn = engine.open("s", "two", prompt[:1], Sampling(max_tokens=4))
-    turn.append(prompt[1:])
-    turn.respond([Piece([5])])
-    ids, done = await answer(turn)
+    request = engine.open("s", "one", prompt, Sampling(max_tokens=4))
+    await settled(lambda: engine._sequences and next(iter(engine._sequences.values())).computed == 29)
+    request.close()
+    await settled(lambda: not engine._sequences)
+    request = engine.open("s", "two", prompt[:1], Sampling(max_tokens=4))
+    request.append(prompt[1:])
+    request.respond([Piece([5])])
+    ids, done = await answer(request)
     assert done.cached_tokens == 29
     assert ids == reference(plain, [*prompt, Piece([5])], 4)
 
 
 async def test_idle_sessions_are_dropped_oldest_first(make_engine, plain, tiny_config):
-    token = bytes_per_token(plain.config, torch.float32)
+    token = kv_bytes_per_token(tiny_config.language, 4)
     live = 2 * 64 * token
-    engine = make_engine(max_sessions=2, max_length=64, kv_memory_mb=1)
+    engine = make_engine(num_slots=2, max_length=64, kv_memory_mb=1)
     engine._prefixes.max_bytes = 70 * token
     assert live < 1 << 20
-    prompt = random_prompt(4, 30, vectors=False)
+    prompt = random_prompt(4, 30, embeddings=False)
     for session in ("a", "b", "c"):
         await ask(engine, prompt, session, max_tokens=2)
-    await settled(lambda: not engine._rows)
+    await settled(lambda: not engine._sequences)
     assert len(engine._prefixes) == 2 and engine._prefixes.bytes <= 70 * token
     assert (await ask(engine, prompt, "c", max_tokens=2))[1].cached_tokens == 29
     assert (await ask(engine, prompt, "a", max_tokens=2))[1].cached_tokens == 0
 
 
-async def test_cancelling_frees_the_row_and_leaves_others_alone(make_engine, plain):
-    engine = make_engine(max_sessions=2)
+async def test_cancelling_frees_the_slot_and_leaves_others_alone(make_engine, plain):
+    engine = make_engine(num_slots=2)
     prompts = [random_prompt(seed, 10) for seed in range(3)]
     keeps = asyncio.create_task(ask(engine, prompts[0], max_tokens=60))
-    doomed = engine.open("gone", "t", prompts[1], Sampling(max_tokens=200))
-    doomed.respond([])
+    cancelled = engine.open("gone", "t", prompts[1], Sampling(max_tokens=200))
+    cancelled.respond([])
     waiting = asyncio.create_task(ask(engine, prompts[2], max_tokens=5))
-    stream = doomed.events()
+    stream = cancelled.events()
     for _ in range(4):
         await anext(stream)
-    doomed.close()
+    cancelled.close()
     with pytest.raises(ServiceError) as caught:
         async for _ in stream:
             pass
     assert caught.value.code is grpc.StatusCode.CANCELLED
     assert (await waiting)[0] == reference(plain, prompts[2], 5)
     assert (await keeps)[0] == reference(plain, prompts[0], 60)
-    await settled(lambda: not engine._rows and not engine.live and not engine._scheduler.rows)
+    await settled(lambda: not engine._sequences and not engine.live and not engine._scheduler.sequences)
 
 
-async def test_a_new_turn_ends_the_one_before_it(make_engine, plain):
-    engine = make_engine(max_sessions=1, max_queued=0)
+async def test_a_new_request_of_a_session_ends_the_one_before_it(make_engine, plain):
+    engine = make_engine(num_slots=1, max_queued=0)
     prompt = random_prompt(1, 10)
     old = engine.open("s", "one", prompt, Sampling(max_tokens=200))
     old.respond([])
@@ -351,20 +295,20 @@ async def test_a_new_turn_ends_the_one_before_it(make_engine, plain):
     assert caught.value.code is grpc.StatusCode.ABORTED
 
 
-async def test_a_turn_ends_at_its_deadline(make_engine):
+async def test_a_request_ends_at_its_deadline(make_engine):
     engine = make_engine()
-    turn = engine.open("s", "t", random_prompt(1, 10), Sampling(), time.monotonic() + 0.05)
+    request = engine.open("s", "t", random_prompt(1, 10), Sampling(), time.monotonic() + 0.05)
     with pytest.raises(ServiceError) as caught:
-        await answer(turn)
+        await answer(request)
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
     await settled(lambda: not engine.live)
 
 
-async def test_full_is_said_with_a_hint(make_engine):
-    engine = make_engine(max_sessions=1, max_queued=1)
+async def test_a_full_engine_says_when_to_try_again(make_engine):
+    engine = make_engine(num_slots=1, max_queued=1)
     for session in ("a", "b"):
         engine.open(session, "t", random_prompt(1, 10), Sampling())
-    with pytest.raises(ServiceError, match="2 turns in use") as caught:
+    with pytest.raises(ServiceError, match="2 requests in use") as caught:
         engine.open("c", "t", random_prompt(1, 10), Sampling())
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert caught.value.retry_after > 0
@@ -375,17 +319,17 @@ async def test_a_prompt_longer_than_the_context_names_both(make_engine, plain):
     with pytest.raises(ServiceError, match="61 tokens long and the context 40") as caught:
         engine.open("s", "t", [Piece([5] * 61)], Sampling())
     assert (caught.value.code, caught.value.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 0)
-    turn = engine.open("s", "t", [Piece([5] * 30)], Sampling())
+    request = engine.open("s", "t", [Piece([5] * 30)], Sampling())
     with pytest.raises(ServiceError, match="40 tokens long and the context 40"):
-        turn.append([Piece([5] * 10)])
-    turn.close()
+        request.append([Piece([5] * 10)])
+    request.close()
     prompt = random_prompt(2, 30)
     ids, done = await ask(engine, prompt, max_tokens=100)
-    assert done.reason == "length" and len(ids) == 5
+    assert done.finish_reason == "length" and len(ids) == 5
     assert ids == reference(plain, prompt, 5)
 
 
-async def test_a_slow_reader_pauses_only_its_own_row(make_engine, plain):
+async def test_a_slow_reader_pauses_only_its_own_sequence(make_engine, plain):
     engine = make_engine(max_unread=8)
     prompts = [random_prompt(seed, 10) for seed in range(2)]
     slow = engine.open("slow", "t", prompts[0], Sampling(max_tokens=50))
@@ -397,14 +341,14 @@ async def test_a_slow_reader_pauses_only_its_own_row(make_engine, plain):
     assert ids == reference(plain, prompts[0], 50)
 
 
-async def test_the_same_seed_gives_the_same_answer_in_any_company(make_engine):
-    engine = make_engine(max_sessions=8)
+async def test_the_same_seed_gives_the_same_answer_in_any_batch(make_engine):
+    engine = make_engine(num_slots=8)
     prompt = random_prompt(6, 12)
     drawn = {"temperature": 1.3, "top_k": 40, "top_p": 0.95, "max_tokens": 20}
     alone, _ = await ask(engine, prompt, seed=11, **drawn)
-    company = [ask(engine, random_prompt(seed, 15), seed=seed, **drawn) for seed in range(5)]
-    (crowded, _), *_ = await asyncio.gather(ask(engine, prompt, seed=11, **drawn), *company)
-    assert crowded == alone
+    others = [ask(engine, random_prompt(seed, 15), seed=seed, **drawn) for seed in range(5)]
+    (batched, _), *_ = await asyncio.gather(ask(engine, prompt, seed=11, **drawn), *others)
+    assert batched == alone
     other, _ = await ask(engine, prompt, seed=12, **drawn)
     assert other != alone
 
@@ -415,37 +359,37 @@ async def test_stop_tokens_and_stop_strings_end_the_answer(make_engine, plain, t
     at = next(index for index in range(3, 30) if want[index] not in want[:index])
     engine = make_engine(stop_ids=frozenset({want[at]}))
     ids, done = await ask(engine, prompt, max_tokens=30)
-    assert ids == want[:at] and done.reason == "stop"
+    assert ids == want[:at] and done.finish_reason == "stop"
 
     engine = make_engine()
     _, whole = await ask(engine, prompt, max_tokens=30)
     stop = whole.text[4:7]
     _, done = await ask(engine, prompt, max_tokens=30, stop=(stop,))
-    assert done.reason == "stop"
+    assert done.finish_reason == "stop"
     assert done.text == whole.text[: whole.text.index(stop)]
 
 
-async def test_nothing_to_answer_ends_the_turn(make_engine, plain, head):
+async def test_nothing_to_answer_ends_the_request(make_engine, plain, head):
     engine = make_engine()
     silent = copy.deepcopy(head)
     silent.bias.data.copy_(SPEAKING.flip(0))
     engine._state_head = silent
-    turn = engine.open("s", "t", random_prompt(1, 10), Sampling())
-    turn.respond([])
-    decision, done = [event async for event in turn.events()]
+    request = engine.open("s", "t", random_prompt(1, 10), Sampling())
+    request.respond([])
+    decision, done = [event async for event in request.events()]
     assert decision.nothing and decision.probabilities == pytest.approx(SPEAKING.flip(0).softmax(0).tolist())
-    assert done.reason == "nothing" and done.text == "" and done.answer_tokens == 0
+    assert done.finish_reason == "nothing" and done.text == "" and done.answer_tokens == 0
 
 
-async def test_a_model_may_say_its_state_with_its_first_token(make_engine, plain, tiny_config, tiny_tokenizer):
+async def test_a_model_may_state_its_state_with_its_first_token(make_engine, plain, tiny_config, tiny_tokenizer):
     config = tiny_config.language.model_copy(update={"state": "tokens"})
     engine = make_engine(config)
     ids_of_state = PromptWriter.of(config, tiny_tokenizer).state_ids
     for seed in range(6):
         prompt = random_prompt(seed, 10)
-        turn = engine.open("", "t", prompt, Sampling(max_tokens=4))
-        turn.respond([])
-        events = [event async for event in turn.events()]
+        request = engine.open("", "t", prompt, Sampling(max_tokens=4))
+        request.respond([])
+        events = [event async for event in request.events()]
         decision = events[0]
         assert sum(decision.probabilities) == pytest.approx(1)
         if decision.nothing:
@@ -455,21 +399,21 @@ async def test_a_model_may_say_its_state_with_its_first_token(make_engine, plain
         assert [event.id for event in events[1:-1]] == reference(plain, with_state, 4)
 
 
-async def test_vectors_that_break_the_arithmetic_harm_nobody_else(make_engine, plain):
-    engine = make_engine(max_sessions=2)
+async def test_embeddings_that_are_not_finite_affect_no_other_request(make_engine, plain):
+    engine = make_engine(num_slots=2)
     wild = torch.full((4, 48), float("nan"))  # as an overflow inside the model would leave it
     prompt = random_prompt(3, 12)
-    for _ in range(3):  # every slot has been theirs
-        bad = asyncio.create_task(ask(engine, [Piece([5, 6]), Piece(keys_of(wild), wild), Piece([7])], "evil"))
+    for _ in range(3):  # in every slot
+        bad = asyncio.create_task(ask(engine, [Piece([5, 6]), Piece(position_keys(wild), wild), Piece([7])], "bad"))
         good, _ = await ask(engine, prompt, "good", max_tokens=12)
         assert good == reference(plain, prompt, 12)
-        with pytest.raises(ServiceError, match="not of this model") as caught:
+        with pytest.raises(ServiceError, match="made by another model") as caught:
             await bad
         assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
     assert engine._cache.store.isfinite().all()
 
 
-async def test_a_step_that_fails_is_told_and_the_engine_goes_on(make_engine, plain, monkeypatch):
+async def test_a_step_that_fails_fails_its_requests_and_the_engine_goes_on(make_engine, plain, monkeypatch):
     engine = make_engine()
     monkeypatch.setattr(engine._cache, "begin", lambda batch: 1 / 0)
     with pytest.raises(RuntimeError, match="step failed"):
@@ -479,34 +423,27 @@ async def test_a_step_that_fails_is_told_and_the_engine_goes_on(make_engine, pla
     assert engine.alive
 
 
-@pytest.mark.parametrize("broken", ["_expire", "_place"])
-async def test_an_engine_that_cannot_look_after_its_turns_dies_aloud(make_engine, monkeypatch, broken):
+@pytest.mark.parametrize("broken", ["_end_expired", "_assign_slots"])
+async def test_an_engine_that_fails_outside_a_step_ends_all_requests(make_engine, monkeypatch, broken):
     engine = make_engine()
-    turn = engine.open("s", "t", random_prompt(1, 10), Sampling())
-    await settled(lambda: turn in engine._rows)
+    request = engine.open("s", "t", random_prompt(1, 10), Sampling())
+    await settled(lambda: request in engine._sequences)
     monkeypatch.setattr(engine, broken, lambda: 1 / 0)
     # Whoever asks is told, also who comes when it has died already.
     with pytest.raises((RuntimeError, ServiceError), match=r"the engine died|step failed|has failed"):
         await ask(engine, random_prompt(2, 10))
     with pytest.raises(RuntimeError, match=r"the engine died|step failed"):
-        await answer(turn)
+        await answer(request)
     await settled(lambda: not engine.alive)
 
 
-async def test_stopping_lets_running_turns_end(make_engine, plain):
+async def test_stopping_lets_running_requests_end(make_engine, plain):
     engine = make_engine()
     prompt = random_prompt(1, 10)
     running = asyncio.create_task(ask(engine, prompt, max_tokens=30))
-    await settled(lambda: engine._rows)
+    await settled(lambda: engine._sequences)
     await asyncio.to_thread(engine.stop)
     assert (await running)[0] == reference(plain, prompt, 30)
     with pytest.raises(ServiceError, match="stopping"):
         engine.open("s", "t", prompt, Sampling())
     assert not engine.alive
-
-
-def test_limits_that_cannot_hold_are_refused_at_the_start(make_engine):
-    with pytest.raises(ValueError, match="context is 512"):
-        make_engine(max_length=513)
-    with pytest.raises(ValueError, match="raise kv_memory_mb or lower"):
-        make_engine(max_sessions=5000, kv_memory_mb=16)

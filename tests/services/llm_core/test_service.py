@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 import grpc
-import numpy as np
 import pytest
 import torch
 
-from parley.checkpoints.checkpoint import load_tokenizer
+from parley.checkpoints import Checkpoint, load_model, save_stage
 from parley.config import STATES
-from parley.models.parley import Parley
 from protos.parley.v1 import language_model_pb2 as pb
 from protos.parley.v1 import language_model_pb2_grpc as rpcs
+from protos.parley.v1 import usage_pb2
+from protos.parley.v1.model_info_pb2 import DescribeRequest
+from protos.parley.v1.tensor_pb2 import EmbeddingRef, Embeddings, Tensor
 from services.llm_core.service import LlmCoreService
 from services.llm_core.settings import LlmCoreSettings
 from services.registry import SERVICES
@@ -23,16 +25,17 @@ from services.rpc.server import start_server
 from services.rpc.streams import deadline_in
 
 WIDTH = 48
-CHATTY = [100.0, 0.0, -100.0]  # a state head's biases that never say "nothing"
+ANSWERING = [100.0, 0.0, -100.0]  # a state head's biases that never say "nothing"
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_checkpoint, tiny_config, tmp_path_factory):
     """The tiny checkpoint, made to answer whatever it is asked."""
-    model = Parley.load(tiny_checkpoint, ["language", "speech_prompt", "state_head"])
-    model.state_head.bias.data.copy_(torch.tensor(CHATTY))
-    path = tmp_path_factory.mktemp("checkpoints") / "chatty"
-    model.save(path, stage="chatty", tokenizer=load_tokenizer(tiny_checkpoint))
+    model = load_model(tiny_checkpoint, ["language", "speech_prompt", "state_head"])
+    model.state_head.bias.data.copy_(torch.tensor(ANSWERING))
+    path = tmp_path_factory.mktemp("checkpoints") / "answering"
+    parts = {name: part.state_dict() for name, part in model.named_children()}
+    save_stage(path, stage="answering", config=model.config, parts=parts, tokenizer=model.tokenizer)
     return path
 
 
@@ -44,7 +47,7 @@ async def serve(checkpoint):
     async def start(**settings):
         servicer = LlmCoreService(LlmCoreSettings(checkpoint=checkpoint, **settings))
         await servicer.start()
-        server, port = await start_server(SERVICES["language"], servicer)
+        server, port = await start_server(SERVICES["llm_core"], servicer)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         closers.append((server, channel, servicer))
         return rpcs.LanguageModelStub(channel), servicer
@@ -60,36 +63,103 @@ def request(sequence: int, **message) -> pb.GenerateRequest:
     return pb.GenerateRequest(sequence=sequence, **message)
 
 
-def opening(session="s", turn="t", messages=(), deadline_ms=0, **sampling) -> pb.GenerateOpen:
+def opening(session="s", turn="t", messages=(), deadline_ms=0, max_history_tokens=0, **sampling) -> pb.GenerateOpen:
     sampling.setdefault("max_tokens", 6)
     return pb.GenerateOpen(
         session_id=session,
         turn_id=turn,
         messages=messages,
         deadline_ms=deadline_ms,
+        max_history_tokens=max_history_tokens,
         sampling=pb.Sampling(**sampling),
     )
 
 
-def said(role: str, *parts) -> pb.Message:
+def message(role: str, *parts) -> pb.Message:
     return pb.Message(role=f"ROLE_{role.upper()}", parts=[pb.Part(text=p) if isinstance(p, str) else p for p in parts])
 
 
-def vectors(seed: int, length: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(length, WIDTH)).astype(np.float32)
+def random_embeddings(seed: int, length: int) -> torch.Tensor:
+    return torch.randn(length, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
-async def ask(stub, open_message, parts=("hello",)):
-    """The decision, the tokens and the end of one turn."""
-    parts = [pb.Part(text=part) if isinstance(part, str) else part for part in parts]
-    requests = [request(0, open=open_message)]
-    requests += [request(number, part=part) for number, part in enumerate(parts, 1)]
-    requests.append(request(len(requests), respond=pb.GenerateRespond()))
-    answers = [answer async for answer in stub.Generate(iter(requests))]
-    assert [answer.sequence for answer in answers] == list(range(len(answers)))
-    kinds = [answer.WhichOneof("message") for answer in answers]
-    assert kinds == ["state", *["token"] * (len(answers) - 2), "done"]
-    return answers[0].state, [answer.token for answer in answers[1:-1]], answers[-1].done
+class Store:
+    """What a caller keeps of its embeddings, by hash."""
+
+    def __init__(self):
+        self.tensors: dict[str, torch.Tensor] = {}
+
+    def put(self, seed: int, length: int) -> EmbeddingRef:
+        """Random embeddings, and their reference."""
+        ref = EmbeddingRef(weights="encoder", hash=f"{seed:064x}", length=length)
+        self.tensors[ref.hash] = random_embeddings(seed, length)
+        return ref
+
+    def answer(self, ref: EmbeddingRef) -> Embeddings:
+        tensor = self.tensors.get(ref.hash)
+        return Embeddings(ref=ref) if tensor is None else Embeddings(ref=ref, tensor=tensors.from_torch(tensor))
+
+
+@dataclass
+class Answer:
+    state: pb.StateDecision
+    tokens: list[pb.Token]
+    done: pb.GenerateDone
+    asked: list[EmbeddingRef]  # references that the service said are missing
+
+    @property
+    def usage(self):
+        return self.done.usage
+
+
+class Call:
+    """A stream that sends what it is told to, and answers `missing` from a store."""
+
+    def __init__(self, stub, open_message: pb.GenerateOpen, store: Store | None = None):
+        self._requests: asyncio.Queue[pb.GenerateRequest | None] = asyncio.Queue()
+        self._sequence = 0
+        self._store = store
+        self.asked: list[EmbeddingRef] = []
+        self._answers = stub.Generate(self._outgoing()).__aiter__()
+        self.send(open=open_message)
+
+    async def _outgoing(self):
+        while (message := await self._requests.get()) is not None:
+            yield message
+
+    def send(self, **message) -> None:
+        self._requests.put_nowait(request(self._sequence, **message))
+        self._sequence += 1
+
+    def close(self) -> None:
+        self._requests.put_nowait(None)
+
+    async def read(self) -> pb.GenerateResponse:
+        """The next answer that is not `missing`."""
+        while True:
+            answer = await anext(self._answers)
+            if not answer.HasField("missing"):
+                return answer
+            self.asked += answer.missing.refs
+            for ref in answer.missing.refs if self._store is not None else ():
+                self.send(embeddings=self._store.answer(ref))
+
+    async def rest(self) -> Answer:
+        answers = [await self.read()]
+        while not answers[-1].HasField("done"):
+            answers.append(await self.read())
+        kinds = [answer.WhichOneof("message") for answer in answers]
+        assert kinds == ["state", *["token"] * (len(answers) - 2), "done"]
+        return Answer(answers[0].state, [answer.token for answer in answers[1:-1]], answers[-1].done, self.asked)
+
+
+async def ask(stub, open_message, parts=("hello",), store=None, utterance=None) -> Answer:
+    """One whole request."""
+    call = Call(stub, open_message, store)
+    for part in parts:
+        call.send(part=pb.Part(text=part) if isinstance(part, str) else part)
+    call.send(respond=pb.GenerateRespond(utterance=utterance))
+    return await call.rest()
 
 
 async def settled(condition) -> None:
@@ -105,74 +175,271 @@ async def refusal(call) -> grpc.aio.AioRpcError:
     return caught.value
 
 
-async def test_a_spoken_turn_with_history_answers_as_the_whole_model_does(serve, checkpoint):
+async def test_a_spoken_question_with_history_answers_as_the_whole_model_does(serve, checkpoint):
     stub, _ = await serve()
-    seen, earlier, heard = vectors(1, 4), vectors(2, 6), vectors(3, 7)
-    model = Parley.load(checkpoint)
+    store = Store()
+    seen, earlier, speech = store.put(1, 4), store.put(2, 6), random_embeddings(3, 7)
+    model = load_model(checkpoint)
+    content = [
+        {"type": "image", "image": store.tensors[seen.hash]},
+        {"type": "audio", "audio": store.tensors[earlier.hash]},
+    ]
     history = [
         {"role": "system", "content": "be brief."},
-        {"role": "user", "content": [{"type": "image", "image": seen}, {"type": "audio", "audio": earlier}]},
+        {"role": "user", "content": content},
         {"role": "assistant", "content": "it is five."},
     ]
-    question = {"role": "user", "content": [{"type": "text", "text": "what"}, {"type": "audio", "audio": heard}]}
+    question = {"role": "user", "content": [{"type": "text", "text": "what"}, {"type": "audio", "audio": speech}]}
     want = model.reply([*history, question], max_tokens=12, speak=False)
 
-    wire = [tensors.from_numpy(array) for array in (seen, earlier, heard[:3], heard[3:])]
     messages = [
-        said("system", "be brief."),
-        said("user", pb.Part(image=wire[0]), pb.Part(speech=wire[1])),
-        said("assistant", "it is five."),
+        message("system", "be brief."),
+        message("user", pb.Part(image=seen), pb.Part(utterance=earlier)),
+        message("assistant", "it is five."),
     ]
-    parts = ["what", pb.Part(speech=wire[2]), pb.Part(speech=wire[3])]
-    state, tokens, done = await ask(stub, opening(messages=messages, max_tokens=12), parts)
-    assert STATES[state.state - 1] == want.state == "speech"
-    assert list(state.probabilities) == pytest.approx(want.probabilities, abs=1e-5)
-    assert [token.id for token in tokens] == want.token_ids
-    assert done.text == "".join(token.text for token in tokens)
-    assert done.text.rstrip("�") == want.text.rstrip("�")
-    assert done.prompt_tokens == len(model.embed([*history, question]))
-    assert done.first_token_seconds > 0
+    parts = ["what", *(pb.Part(speech=tensors.from_torch(piece)) for piece in speech.split([3, 4]))]
+    answer = await ask(stub, opening(messages=messages, max_tokens=12), parts, store)
+    assert STATES[answer.state.state - 1] == want.state == "speech"
+    assert list(answer.state.probabilities) == pytest.approx(want.probabilities, abs=1e-5)
+    assert [token.id for token in answer.tokens] == want.token_ids
+    assert answer.done.text == "".join(token.text for token in answer.tokens)
+    assert answer.done.text.rstrip("�") == want.text.rstrip("�")
+    assert answer.usage.prompt_tokens == len(model.embed([*history, question]))
+    assert answer.usage.answer_tokens == len(want.token_ids)
+    assert answer.done.finish_reason == usage_pb2.FINISH_REASON_LENGTH
+    assert answer.done.first_token_seconds > 0
+    assert answer.asked == [seen, earlier]
 
 
-async def test_the_next_turn_computes_only_what_is_new(serve):
+async def test_describe_says_what_is_served(serve, checkpoint):
+    stub, servicer = await serve(max_tokens=20)
+    info = await stub.Describe(DescribeRequest())
+    assert (info.service, info.model, info.weights) == ("llm_core", "tiny", Checkpoint.open(checkpoint).fingerprint)
+    assert list(info.parts) == ["language", "speech_prompt", "state_head"]
+    assert (info.device, info.dtype) == (servicer.settings.device, servicer.settings.dtype)
+    assert (info.embedding_width, info.context_length, info.max_answer_tokens) == (WIDTH, 512, 20)
+
+
+async def test_the_next_request_computes_only_what_is_new(serve):
+    """Picture and speech of the first turn come by reference in the second, and nothing is sent again."""
     stub, _ = await serve()
-    first = [pb.Part(text="look"), pb.Part(image=tensors.from_numpy(vectors(1, 5)))]
-    _, _, done = await ask(stub, opening(turn="one"), first)
-    assert done.cached_tokens == 0
-    messages = [said("user", *first), said("assistant", done.text)]
-    _, _, again = await ask(stub, opening(turn="two", messages=messages), ["and now?"])
-    assert again.cached_tokens >= done.prompt_tokens
-    _, _, other = await ask(stub, opening("other", "two", messages), ["and now?"])
-    assert other.cached_tokens == 0 and other.prompt_tokens == again.prompt_tokens
-    assert other.text == again.text
+    store = Store()
+    seen, spoken = store.put(1, 5), store.put(2, 40)
+    speech = store.tensors[spoken.hash].split([16, 16, 8])
+    parts = ["look", pb.Part(image=seen), *(pb.Part(speech=tensors.from_torch(piece)) for piece in speech)]
+    first = await ask(stub, opening(turn="one"), parts, store, utterance=spoken)
+    assert first.usage.cached_tokens == 0 and first.asked == [seen]
+
+    earlier = message("user", "look", pb.Part(image=seen), pb.Part(utterance=spoken))
+    messages = [earlier, message("assistant", first.done.text)]
+    second = await ask(stub, opening(turn="two", messages=messages), ["and now?"], store)
+    assert second.usage.cached_tokens >= first.usage.prompt_tokens and not second.asked
+    other = await ask(stub, opening("other", "two", messages), ["and now?"], store)
+    assert other.usage.cached_tokens == 0 and not other.asked
+    assert other.usage.prompt_tokens == second.usage.prompt_tokens
+    assert other.done.text == second.done.text
 
 
-async def test_words_cannot_close_a_message(serve):
+async def test_only_what_is_missing_is_asked_for_and_once(serve):
+    stub, _ = await serve()
+    store = Store()
+    known, new = store.put(1, 5), store.put(2, 6)
+    await ask(stub, opening("a"), [pb.Part(image=known)], store)
+    parts = [pb.Part(image=ref) for ref in (new, known, new, known)]
+    history = [message("user", pb.Part(image=new)), message("assistant", "it is five.")]
+    answer = await ask(stub, opening("b", messages=history), parts, store)
+    assert answer.asked == [new]
+    assert not (await ask(stub, opening("c", messages=history), parts, store)).asked
+
+
+async def test_the_prompt_before_missing_embeddings_is_computed_and_the_rest_waits_in_order(serve, checkpoint):
     stub, servicer = await serve()
-    _, _, plain = await ask(stub, opening("a"), ["<|end|>"])
-    assert plain.prompt_tokens > 5 + 1
+    store = Store()
+    first, second = store.put(1, 5), store.put(2, 6)
+    call = Call(stub, opening())
+    for part in (pb.Part(text="look"), pb.Part(image=first), pb.Part(text="and"), pb.Part(image=second)):
+        call.send(part=part)
+    call.send(respond=pb.GenerateRespond())
+    markup = len(servicer._reader.history([])[0][0])
+    look, both = (len(servicer._reader.writer.text(text)) for text in ("look", "and"))
+
+    def computed() -> int:
+        return sum(sequence.computed for sequence in servicer.engine._sequences.values())
+
+    await settled(lambda: computed() == markup + look)
+    call.send(embeddings=store.answer(second))
+    await asyncio.sleep(0.05)
+    assert computed() == markup + look
+    call.send(embeddings=store.answer(first))
+    answer = await call.rest()
+    content = [
+        {"type": "text", "text": "look"},
+        {"type": "image", "image": store.tensors[first.hash]},
+        {"type": "text", "text": "and"},
+        {"type": "image", "image": store.tensors[second.hash]},
+    ]
+    want = load_model(checkpoint).reply([{"role": "user", "content": content}], max_tokens=6, speak=False)
+    assert [token.id for token in answer.tokens] == want.token_ids
+    assert answer.asked == [first, second] and answer.usage.prompt_tokens > markup + look + both + 11
+
+
+async def test_what_a_small_cache_dropped_is_asked_for_again(serve):
+    stub, servicer = await serve(encoder_cache_mb=1)
+    servicer._encoder_cache.max_bytes = 12 * WIDTH * 4  # two pictures of five embeddings
+    store = Store()
+    refs = [store.put(seed, 5) for seed in range(3)]
+    pictures = [pb.Part(image=ref) for ref in refs]
+    answer = await ask(stub, opening("a"), pictures, store)
+    assert answer.asked == refs
+    again = await ask(stub, opening("b"), pictures[1:], store)
+    assert not again.asked
+    again = await ask(stub, opening("c"), pictures, store)
+    assert again.asked == refs[:1] and again.done.text == answer.done.text
+    large = pb.Part(image=store.put(9, 20))
+    for session in "de":  # larger than the cache: it serves its request and is not kept
+        assert (await ask(stub, opening(session), [large], store)).asked == [large.image]
+
+
+async def test_what_nobody_has_is_replaced_by_its_fallback_or_left_out(serve):
+    stub, _ = await serve()
+    store = Store()
+    lost = EmbeddingRef(weights="encoder", hash="f" * 64, length=9)
+    plain = await ask(stub, opening("a"), ["what is", " two plus", " three?"])
+    parts = ["what is", pb.Part(utterance=lost, fallback=" two plus"), " three?"]
+    replaced = await ask(stub, opening("b"), parts, store)
+    assert replaced.asked == [lost] and replaced.done.text == plain.done.text
+    assert replaced.usage.prompt_tokens == plain.usage.prompt_tokens
+    shorter = await ask(stub, opening("c"), ["what is", " three?"])
+    left_out = await ask(stub, opening("d"), ["what is", pb.Part(image=lost), pb.Part(image=lost), " three?"], store)
+    assert left_out.asked == [lost] and left_out.done.text == shorter.done.text
+
+
+async def test_embeddings_may_come_unasked_before_and_after_what_needs_them(serve):
+    stub, _ = await serve()
+    store = Store()
+    early, late = store.put(1, 5), store.put(2, 6)
+    call = Call(stub, opening())
+    call.send(embeddings=store.answer(early))
+    call.send(part=pb.Part(image=early))
+    call.send(part=pb.Part(image=late))
+    call.send(embeddings=store.answer(late))
+    call.send(respond=pb.GenerateRespond())
+    assert (await call.rest()).asked == [late]
+    call = Call(stub, opening("b"))
+    missing = EmbeddingRef(weights="encoder", hash="f" * 64, length=9)
+    call.send(part=pb.Part(image=missing))
+    call.send(respond=pb.GenerateRespond())
+    call.send(embeddings=Embeddings(ref=early))  # not asked for: of no effect
+    call.send(embeddings=Embeddings(ref=missing, tensor=tensors.from_torch(random_embeddings(9, 9))))
+    assert (await call.rest()).asked == [missing]
+
+
+@pytest.mark.parametrize("deadline", [True, False])
+async def test_a_client_that_never_answers_ends_its_request(serve, deadline):
+    stub, servicer = await serve(idle_seconds=1.0)
+    call = Call(stub, opening(deadline_ms=deadline_in(0.5) if deadline else 0))
+    call.send(part=pb.Part(image=Store().put(1, 5)))
+    call.send(respond=pb.GenerateRespond())
+    error = await refusal(call.read())
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert ("deadline has passed" if deadline else "nothing arrived") in error.details()
+    assert len(call.asked) == 1
+    await settled(lambda: not servicer.engine.live and not servicer.engine._sequences)
+
+
+async def test_a_stream_that_closes_while_embeddings_are_missing_fails(serve):
+    stub, servicer = await serve()
+    call = Call(stub, opening())
+    call.send(part=pb.Part(image=Store().put(1, 5)))
+    call.send(respond=pb.GenerateRespond())
+    call.close()
+    error = await refusal(call.read())
+    assert error.code() is grpc.StatusCode.CANCELLED
+    assert "without messages that it was asked for" in error.details()
+    await settled(lambda: not servicer.engine.live and not servicer.engine._sequences)
+
+
+REF = EmbeddingRef(weights="encoder", hash="a" * 64, length=3)
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "says"),
+    [
+        (tensors.from_torch(torch.zeros(4, WIDTH)), "states 3 embeddings, but there are 4"),
+        (tensors.from_torch(torch.zeros(3, 7)), "width is 48"),
+        (tensors.from_torch(torch.zeros(3 * WIDTH)), "width is 48"),
+        (tensors.from_torch(torch.zeros(3, WIDTH, dtype=torch.int64)), "int64"),
+        (tensors.from_torch(torch.full((3, WIDTH), float("nan"))), "not finite"),
+        (Tensor(dtype="float32", shape=[3, WIDTH], data=b"12"), "bytes"),
+        (Tensor(dtype="float64", shape=[3, WIDTH]), "dtype"),
+    ],
+)
+@pytest.mark.parametrize("asked", [True, False])
+async def test_embeddings_that_do_not_fit_are_refused(serve, embeddings, says, asked):
+    stub, servicer = await serve()
+    call = Call(stub, opening())
+    if asked:
+        call.send(part=pb.Part(image=REF))
+    call.send(embeddings=Embeddings(ref=REF, tensor=embeddings))
+    error = await refusal(call.read())
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert says in error.details()
+    await settled(lambda: not servicer.engine.live)
+    assert not len(servicer._encoder_cache)
+
+
+async def test_the_utterance_of_a_message_must_be_what_was_sent(serve):
+    stub, _ = await serve()
+    speech = pb.Part(speech=tensors.from_torch(random_embeddings(1, 4)))
+    for parts, says in (([speech], "states 3 embeddings, but there are 4"), (["hello"], "has no speech")):
+        error = await refusal(ask(stub, opening(), parts, utterance=REF))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert says in error.details()
+
+
+async def test_a_history_beyond_its_limit_is_left_out_and_not_asked_for(serve):
+    stub, _ = await serve()
+    store = Store()
+    old, new = store.put(1, 30), store.put(2, 20)
+    messages = [
+        message("system", "be brief."),
+        message("user", pb.Part(image=old)),
+        message("assistant", "it is five."),
+        message("user", pb.Part(image=new)),
+        message("assistant", "it is red."),
+    ]
+    answer = await ask(stub, opening(messages=messages, max_history_tokens=50), store=store)
+    assert answer.done.dropped_messages == 2 and answer.asked == [new]
+    newer = await ask(stub, opening("other", messages=[messages[0], *messages[3:]]), store=store)
+    assert newer.done.dropped_messages == 0
+    assert (newer.done.text, newer.usage.prompt_tokens) == (answer.done.text, answer.usage.prompt_tokens)
+
+
+async def test_text_cannot_close_a_message(serve):
+    stub, servicer = await serve()
+    answer = await ask(stub, opening("a"), ["<|end|>"])
+    assert answer.usage.prompt_tokens > 5 + 1
     assert servicer._reader.writer.stop_ids
 
 
 async def test_after_the_state_nothing_the_stream_ends(serve):
     stub, servicer = await serve()
-    servicer.engine._state_head.bias.data.copy_(-torch.tensor(CHATTY))
-    state, tokens, done = await ask(stub, opening())
-    assert state.state == pb.STATE_NOTHING and not tokens
-    assert done.reason == pb.GenerateDone.REASON_NOTHING
+    servicer.engine._state_head.bias.data.copy_(-torch.tensor(ANSWERING))
+    answer = await ask(stub, opening())
+    assert answer.state.state == pb.STATE_NOTHING and not answer.tokens
+    assert answer.done.finish_reason == usage_pb2.FINISH_REASON_NOTHING
 
 
 @pytest.mark.parametrize(
     ("part", "says"),
     [
-        (pb.Part(image=tensors.from_numpy(np.zeros((3, 7), np.float32))), "width is 48"),
-        (pb.Part(speech=tensors.from_numpy(np.full((3, WIDTH), np.nan, np.float32))), "not finite"),
-        (pb.Part(speech=tensors.from_numpy(np.zeros((3, WIDTH), np.int64))), "int64"),
-        (pb.Part(image=pb.Part(image={"dtype": "float32", "shape": [3, WIDTH], "data": b"12"}).image), "bytes"),
+        (pb.Part(speech=tensors.from_torch(torch.zeros(3, 7))), "width is 48"),
+        (pb.Part(speech=tensors.from_torch(torch.full((3, WIDTH), float("inf")))), "not finite"),
+        (pb.Part(image=EmbeddingRef(weights="encoder", length=3)), "hash"),
         (pb.Part(), "a part is empty"),
     ],
 )
-async def test_what_the_model_cannot_be_shown_is_refused(serve, part, says):
+async def test_what_the_model_cannot_read_is_refused(serve, part, says):
     stub, servicer = await serve()
     error = await refusal(ask(stub, opening(), [part, "more"]))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -192,7 +459,7 @@ async def test_what_the_model_cannot_be_shown_is_refused(serve, part, says):
         ({"stop": [""]}, "stop string"),
         ({"stop": ["a"] * 9}, "stop strings"),
         ({"messages": [pb.Message()]}, "message 0 has no role"),
-        ({"messages": [said("user", "hi"), said("system", "late")]}, "system message comes first"),
+        ({"messages": [message("user", "hi"), message("system", "late")]}, "system message comes first"),
     ],
 )
 async def test_an_opening_that_makes_no_sense_is_refused(serve, bad, says):
@@ -202,7 +469,7 @@ async def test_an_opening_that_makes_no_sense_is_refused(serve, bad, says):
     assert says in error.details()
 
 
-@pytest.mark.parametrize("messages", [[], [said("user", "hello " * 600)]], ids=["question", "history"])
+@pytest.mark.parametrize("messages", [[], [message("user", "hello " * 600)]], ids=["question", "history"])
 async def test_more_than_the_context_holds_is_refused(serve, messages):
     stub, servicer = await serve()
     error = await refusal(ask(stub, opening(messages=messages), ["more " * 600, "more"]))
@@ -213,7 +480,7 @@ async def test_more_than_the_context_holds_is_refused(serve, messages):
     assert not servicer.engine.live
 
 
-async def test_a_stream_that_breaks_the_rules_ends_and_frees_its_row(serve):
+async def test_a_stream_that_breaks_the_rules_ends_and_frees_its_slot(serve):
     stub, servicer = await serve(idle_seconds=1.5)
     for requests, code in (
         ([request(1, open=opening())], grpc.StatusCode.INVALID_ARGUMENT),
@@ -241,8 +508,8 @@ async def test_a_stream_that_breaks_the_rules_ends_and_frees_its_row(serve):
     assert not servicer.engine.live
 
 
-async def test_a_client_that_vanishes_frees_its_row(serve):
-    stub, servicer = await serve(max_sessions=1, max_queued=0)
+async def test_a_client_that_vanishes_frees_its_slot(serve):
+    stub, servicer = await serve(num_slots=1, max_queued=0)
     call = stub.Generate()
     await call.write(request(0, open=opening(max_tokens=200)))
     await call.write(request(1, part=pb.Part(text="hello")))
@@ -253,8 +520,8 @@ async def test_a_client_that_vanishes_frees_its_row(serve):
     await ask(stub, opening("next"))
 
 
-async def test_full_is_said_with_a_hint_and_a_session_replaces_its_own_turn(serve):
-    stub, servicer = await serve(max_sessions=1, max_queued=0)
+async def test_a_full_service_says_when_to_try_again_and_a_session_replaces_its_own_request(serve):
+    stub, servicer = await serve(num_slots=1, max_queued=0)
     held = stub.Generate()
     await held.write(request(0, open=opening("a", "old")))
     await settled(lambda: servicer.engine.live)
@@ -268,8 +535,9 @@ async def test_full_is_said_with_a_hint_and_a_session_replaces_its_own_turn(serv
 
 
 async def test_a_checkpoint_without_its_parts_is_refused_at_the_start(tiny_checkpoint, tmp_path):
-    model = Parley.load(tiny_checkpoint, ["language"])
-    model.save(tmp_path / "half", stage="half", tokenizer=load_tokenizer(tiny_checkpoint))
+    model = load_model(tiny_checkpoint, ["language"])
+    parts = {name: part.state_dict() for name, part in model.named_children()}
+    save_stage(tmp_path / "half", stage="half", config=model.config, parts=parts, tokenizer=model.tokenizer)
     with pytest.raises(ValueError, match="has no speech_prompt, state_head"):
         await LlmCoreService(LlmCoreSettings(checkpoint=tmp_path / "half")).start()
 

@@ -23,9 +23,9 @@ sys.path.insert(0, str(HERE))
 
 @pytest.fixture(scope="module")
 def ray_serve():
-    """A real Ray Serve with both echo servicers: host:port of its HAProxy, and of its own proxy that stands in."""
+    """A real Ray Serve with both echo servicers: host:port of its HAProxy, and of the proxy that it falls back on."""
     runtime = Path(tempfile.mkdtemp(prefix="parley-", dir="/tmp"))
-    claim, block = ports.claim()
+    reservation, block = ports.reserve()
     grpc_port, http_port, *rest = block[: 2 + NODE_PORTS]
     stack_id = secrets.token_hex(8)
     variables = {
@@ -49,7 +49,7 @@ def ray_serve():
     node.kill()
     node.wait()
     assert processes.kill_all(lambda: [pid for pid in family if processes.started_at(pid)] + processes.marked(stack_id))
-    claim.close()
+    reservation.close()
     shutil.rmtree(runtime, ignore_errors=True)
 
 

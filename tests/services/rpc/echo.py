@@ -4,8 +4,11 @@ import asyncio
 
 import grpc
 
-from protos.parley.v1 import vision_encoder_pb2
+from protos.parley.v1 import speech_encoder_pb2, vision_encoder_pb2
+from protos.parley.v1.speech_encoder_pb2_grpc import SpeechEncoderServicer
+from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderServicer
 from services.engine.settings import ServiceSettings
+from services.registry import Service
 from services.rpc.decorator import rpc
 from services.rpc.errors import ServiceError
 from services.rpc.streams import drain, read, within
@@ -15,8 +18,8 @@ class EchoSettings(ServiceSettings):
     pass
 
 
-class EchoVision:
-    """Answers with the number of bytes; some pictures are orders to fail."""
+class EchoVision(VisionEncoderServicer):
+    """Answers with the number of bytes; some pictures make it fail."""
 
     service = "echo_vision"
 
@@ -54,7 +57,7 @@ class EchoVision:
         return vision_encoder_pb2.EncodeVisionResponse(pictures=len(request.image))
 
 
-class EchoSpeech:
+class EchoSpeech(SpeechEncoderServicer):
     """Answers each audio message with its length."""
 
     service = "echo_speech"
@@ -83,7 +86,7 @@ class EchoSpeech:
             await drain(request_iterator)
             raise
         yield speech_encoder_pb2.EncodeSpeechResponse(
-            sequence=sequence, done=speech_encoder_pb2.EncodeSpeechDone(vectors=sequence)
+            sequence=sequence, done=speech_encoder_pb2.EncodeSpeechDone(length=sequence)
         )
 
 

@@ -10,7 +10,7 @@ from services.ray.applications import application
 
 specs = (echo.VISION, echo.SPEECH)
 run(
-    {spec.application: application(spec) for spec in specs},
+    {spec.name: application(spec) for spec in specs},
     [*(spec.add_to_server for spec in specs), "services.rpc.health.register"],
     int(sys.argv[1]),
     int(sys.argv[2]),

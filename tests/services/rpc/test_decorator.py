@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from protos.parley.v1 import vision_encoder_pb2
+from protos.parley.v1 import speech_encoder_pb2, vision_encoder_pb2
 from protos.parley.v1.speech_encoder_pb2_grpc import SpeechEncoderStub
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
 from services.local import processes
@@ -43,7 +43,7 @@ async def converse(channel, *messages, close: bool = True) -> list:
     return [answer async for answer in call]
 
 
-def listen(sequence: int, **field):
+def message(sequence: int, **field):
     return speech_encoder_pb2.EncodeSpeechRequest(sequence=sequence, **field)
 
 
@@ -63,31 +63,31 @@ async def test_a_megabyte_is_answered(channel):
         (b"bug", grpc.StatusCode.INTERNAL, "internal error, incident"),
     ],
 )
-async def test_failures_have_a_code_and_a_clear_line(channel, image, code, says):
+async def test_failures_have_a_code_and_a_clear_message(channel, image, code, says):
     error = await refused(encode(channel, image))
     assert error.code() == code and says in error.details()
     assert "secret" not in error.details() and "Traceback" not in error.details()
 
 
-async def test_a_full_service_says_when_to_come_back(channel):
+async def test_a_full_service_says_when_to_try_again(channel):
     assert retry_after(await refused(encode(channel, b"full"))) == 0.5
-    error = await refused(converse(channel, listen(0, open={}), listen(1, audio=b"full")))
+    error = await refused(converse(channel, message(0, open={}), message(1, audio=b"full")))
     assert (error.code(), retry_after(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 2.0)
 
 
 @pytest.mark.parametrize("way", [0, 1], ids=["HAProxy", "Serve's own proxy"])
-async def test_a_stream_that_fails_has_its_status_whatever_stands_before_the_replica(ray_serve, way):
+async def test_a_failing_stream_has_its_status_behind_every_proxy(ray_serve, way):
     async with grpc.aio.insecure_channel(ray_serve[way]) as channel:
         for messages in (
-            [listen(0, open={}), listen(1, audio=b"full")],
-            [listen(0, open={}), listen(1, audio=b"1"), listen(2, audio=b"full")],
+            [message(0, open={}), message(1, audio=b"full")],
+            [message(0, open={}), message(1, audio=b"1"), message(2, audio=b"full")],
         ):
             error = await refused(converse(channel, *messages))
             assert (error.code(), error.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "no more")
             assert retry_after(error) == 2.0
 
 
-async def test_the_deadline_in_the_message_holds(channel):
+async def test_the_deadline_in_a_message_is_kept(channel):
     assert (await refused(encode(channel, b"x", deadline_ms=deadline_in(-1)))).code() == (
         grpc.StatusCode.DEADLINE_EXCEEDED
     )
@@ -98,33 +98,33 @@ async def test_the_deadline_in_the_message_holds(channel):
 
 async def test_a_stream_is_answered_message_by_message(channel):
     call = SpeechEncoderStub(channel).Encode(metadata=TO_SPEECH, timeout=20)
-    await call.write(listen(0, open=speech_encoder_pb2.EncodeSpeechOpen(session_id="s", turn_id="t")))
+    await call.write(message(0, open=speech_encoder_pb2.EncodeSpeechOpen(session_id="s", turn_id="t")))
     for size in range(1, 20):
-        await call.write(listen(size, audio=bytes(size)))
+        await call.write(message(size, audio=bytes(size)))
         assert (await call.read()).chunk.transcript == str(size)
-    await call.write(listen(20, end={}))
-    assert (await call.read()).done.vectors == 19
+    await call.write(message(20, end={}))
+    assert (await call.read()).done.length == 19
     assert await call.code() == grpc.StatusCode.OK
 
 
 @pytest.mark.parametrize(
     ("messages", "code", "says"),
     [
-        ([listen(0, audio=b"1")], grpc.StatusCode.INVALID_ARGUMENT, "begins with one `open`"),
-        ([listen(0, open={}), listen(1, open={})], grpc.StatusCode.INVALID_ARGUMENT, "has no second"),
-        ([listen(0, open={}), listen(2, audio=b"1")], grpc.StatusCode.INVALID_ARGUMENT, "2 came where 1 was due"),
-        ([listen(0, open={}), listen(1)], grpc.StatusCode.INVALID_ARGUMENT, "message 1 is empty"),
-        ([listen(0, open={}), listen(1, audio=b"1")], grpc.StatusCode.CANCELLED, "closed without `end`"),
+        ([message(0, audio=b"1")], grpc.StatusCode.INVALID_ARGUMENT, "begins with one `open`"),
+        ([message(0, open={}), message(1, open={})], grpc.StatusCode.INVALID_ARGUMENT, "has no second"),
+        ([message(0, open={}), message(2, audio=b"1")], grpc.StatusCode.INVALID_ARGUMENT, "2 came where 1 was due"),
+        ([message(0, open={}), message(1)], grpc.StatusCode.INVALID_ARGUMENT, "message 1 is empty"),
+        ([message(0, open={}), message(1, audio=b"1")], grpc.StatusCode.CANCELLED, "closed without `end`"),
         ([], grpc.StatusCode.CANCELLED, "closed without `end`"),
     ],
 )
-async def test_bad_manners_of_a_stream_are_named(channel, messages, code, says):
+async def test_broken_rules_of_a_stream_are_named(channel, messages, code, says):
     error = await refused(converse(channel, *messages))
     assert error.code() == code and says in error.details()
 
 
 async def test_a_silent_stream_is_ended(channel):
-    error = await refused(converse(channel, listen(0, open={}), close=False))
+    error = await refused(converse(channel, message(0, open={}), close=False))
     assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and "nothing arrived for 1 s" in error.details()
 
 
@@ -143,7 +143,7 @@ async def test_cancelling_reaches_the_handler(channel):
     raise AssertionError("the handler was never cancelled")
 
 
-async def test_health_is_asked_the_standard_way(channel):
+async def test_health_has_the_standard_service(channel):
     for metadata in (TO_VISION, TO_SPEECH):
         answer = await health_pb2_grpc.HealthStub(channel).Check(
             health_pb2.HealthCheckRequest(), metadata=metadata, timeout=20
@@ -151,7 +151,7 @@ async def test_health_is_asked_the_standard_way(channel):
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_no_process_of_ray_has_its_end_blocked(ray_serve):
+def test_no_process_of_ray_blocks_sigterm(ray_serve):
     blocked = {}
     for pid in processes.descendants(os.getpid()):
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -169,7 +169,7 @@ async def test_a_dead_replica_is_replaced(ray_serve):
             grpc.StatusCode.INTERNAL,
             grpc.StatusCode.UNKNOWN,
         )
-        assert (await converse(channel, listen(0, open={}), listen(1, end={})))[-1].done.vectors == 0  # others go on
+        assert (await converse(channel, message(0, open={}), message(1, end={})))[-1].done.length == 0  # others go on
         for _ in range(300):
             try:
                 assert (await encode(channel, b"123")).pictures == 3

@@ -1,4 +1,4 @@
-"""What `@rpc` counts, logs and asks for, under `grpc.aio` in this process."""
+"""What `@rpc` counts, logs and requires, under `grpc.aio` in this process."""
 
 import asyncio
 import json
@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 
+from protos.parley.v1 import vision_encoder_pb2
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
-from services.rpc import health
 from services.rpc.decorator import TOKEN_VARIABLE
 from services.rpc.errors import retry_after
 from services.rpc.server import start_server
-from services.telemetry import logs, metrics
+from services.telemetry import logs
 
 
 @pytest_asyncio.fixture
@@ -31,7 +31,7 @@ def ended(code: str) -> float:
     return REGISTRY.get_sample_value("parley_requests_total", labels) or 0.0
 
 
-async def test_calls_are_counted_by_their_end(stub):
+async def test_calls_are_counted_by_status(stub):
     good, bad = ended("OK"), ended("INVALID_ARGUMENT")
     await stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"1"))
     with pytest.raises(grpc.aio.AioRpcError):
@@ -41,7 +41,7 @@ async def test_calls_are_counted_by_their_end(stub):
     assert REGISTRY.get_sample_value("parley_requests_in_flight", labels) == 0
 
 
-async def test_the_log_has_the_cause_under_the_incident_and_the_ids(stub, tmp_path, monkeypatch):
+async def test_the_log_has_the_cause_with_incident_and_ids(stub, tmp_path, monkeypatch):
     before = logging.getLogger().handlers
     monkeypatch.setenv(logs.LOG_DIR_VARIABLE, str(tmp_path))
     logs.configure("echo_vision")
@@ -57,14 +57,14 @@ async def test_the_log_has_the_cause_under_the_incident_and_the_ids(stub, tmp_pa
     assert "/a/secret/path" in line["exception"]
 
 
-async def test_a_token_is_asked_for_where_one_is_set(stub, monkeypatch):
-    monkeypatch.setenv(TOKEN_VARIABLE, "open sesame")
+async def test_a_token_is_required_where_one_is_set(stub, monkeypatch):
+    monkeypatch.setenv(TOKEN_VARIABLE, "secret token")
     for metadata in ((), (("authorization", "Bearer wrong"),)):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"1"), metadata=metadata)
         assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
     answer = await stub.Encode(
-        vision_encoder_pb2.EncodeVisionRequest(image=b"1"), metadata=(("authorization", "Bearer open sesame"),)
+        vision_encoder_pb2.EncodeVisionRequest(image=b"1"), metadata=(("authorization", "Bearer secret token"),)
     )
     assert answer.pictures == 1
 
@@ -88,23 +88,3 @@ async def test_more_calls_than_the_limit_are_refused_and_the_others_go_on():
             await asyncio.sleep(0.01)
         assert (await stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"1"))).pictures == 1
     await server.stop(0)
-
-
-async def test_health_follows_the_process():
-    switch = health.Health()
-    assert (await switch.Check(None, None)).status == health.health_pb2.HealthCheckResponse.NOT_SERVING
-    watched = switch.Watch(None, None)
-    assert (await anext(watched)).status == health.health_pb2.HealthCheckResponse.NOT_SERVING
-    switch.ready = True
-    assert (await anext(watched)).status == health.health_pb2.HealthCheckResponse.SERVING
-    await watched.aclose()
-
-
-def test_metrics_have_a_page_and_a_second_replica_finds_a_port():
-    import urllib.request
-
-    first = metrics.serve(0)
-    second = metrics.serve(first)
-    assert second != first
-    page = urllib.request.urlopen(f"http://127.0.0.1:{second}/metrics", timeout=5).read().decode()
-    assert "parley_requests_total" in page and "parley_first_audio_seconds" in page

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from parley.checkpoints import load_model
 from parley.media.audio import from_pcm16
-from parley.models.parley import Parley
 from parley.text.clauses import split
 from protos.parley.v1 import speech_decoder_pb2 as pb
 from protos.parley.v1.speech_decoder_pb2_grpc import SpeechDecoderStub
+from protos.parley.v1.usage_pb2 import FINISH_REASON_LENGTH, FINISH_REASON_STOP
 from services.registry import SERVICES
 from services.rpc.errors import retry_after
 from services.rpc.server import start_server
 from services.rpc.streams import deadline_in
-from services.speech_decoder.alignment import Alignment
 from services.speech_decoder.service import SpeechDecoderService
 from services.speech_decoder.settings import SpeechDecoderSettings
 
@@ -27,40 +27,52 @@ WORDS = ["hello", ",", " how", " are", " you", " today", "?", " i", " am", " par
 IDS = [20 + i for i in range(len(WORDS))]
 
 
-def answer(ids=IDS, words=WORDS, end=True, **fields) -> list[pb.SynthesizeRequest]:
-    messages = [pb.SynthesizeRequest(open=pb.SynthesizeOpen(**{"session_id": "s", "turn_id": "t"} | fields))]
-    messages += [pb.SynthesizeRequest(token=pb.SynthesizeToken(id=i, text=t)) for i, t in zip(ids, words, strict=True)]
-    messages += [pb.SynthesizeRequest(end=pb.SynthesizeEnd())] if end else []
+def numbered(messages: list[pb.SynthesizeRequest], end: bool, **fields) -> list[pb.SynthesizeRequest]:
+    """A stream of these messages, with `fields` in its open message."""
+    opening = pb.SynthesizeRequest(open=pb.SynthesizeOpen(**{"session_id": "s", "turn_id": "t"} | fields))
+    messages = [opening, *messages, *([pb.SynthesizeRequest(end=pb.SynthesizeEnd())] if end else [])]
     for i, message in enumerate(messages):
         message.sequence = i
     return messages
+
+
+def token(id: int, text: str) -> pb.SynthesizeRequest:
+    return pb.SynthesizeRequest(token=pb.SynthesizeToken(id=id, text=text))
+
+
+def answer(ids=IDS, words=WORDS, end=True, **fields) -> list[pb.SynthesizeRequest]:
+    return numbered([token(id, text) for id, text in zip(ids, words, strict=True)], end, **fields)
+
+
+def as_text(*pieces: str, **fields) -> list[pb.SynthesizeRequest]:
+    return numbered([pb.SynthesizeRequest(text=piece) for piece in pieces], end=True, **fields)
 
 
 class Client:
     def __init__(self, service: SpeechDecoderService, stub: SpeechDecoderStub):
         self.service, self.stub = service, stub
 
-    async def speak(self, messages) -> tuple[list[pb.AudioChunk], pb.SynthesizeDone]:
+    async def synthesize(self, messages) -> tuple[list[pb.AudioChunk], pb.SynthesizeDone]:
         responses = [response async for response in self.stub.Synthesize(messages)]
         assert [response.sequence for response in responses] == list(range(len(responses)))
         return [response.chunk for response in responses[:-1]], responses[-1].done
 
     async def refused(self, messages) -> grpc.aio.AioRpcError:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await self.speak(messages)
+            await self.synthesize(messages)
         return caught.value
 
     async def emptied(self) -> None:
-        """Waits until no row is held."""
+        """Waits until no slot is in use."""
         engine = self.service.engine
         async with asyncio.timeout(60):
-            while engine.live or engine._rows or engine._waiting or engine.cache.size:
+            while engine.live or engine._slots or engine._waiting or engine.cache.size:
                 await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 async def start(tiny_checkpoint):
-    """Starts the service with settings of one's own."""
+    """Starts the service with given settings."""
     running = []
 
     async def build(**settings) -> Client:
@@ -68,7 +80,7 @@ async def start(tiny_checkpoint):
             SpeechDecoderSettings(checkpoint=tiny_checkpoint, **{"stop_seconds": 0} | settings)
         )
         await service.start()
-        server, port = await start_server(SERVICES["voice"], service)
+        server, port = await start_server(SERVICES["speech_decoder"], service)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         running.append((service, server, channel))
         return Client(service, SpeechDecoderStub(channel))
@@ -80,49 +92,49 @@ async def start(tiny_checkpoint):
         await service.stop()
 
 
-def sound(chunks) -> np.ndarray:
+def waveform(chunks) -> np.ndarray:
     return from_pcm16(b"".join(chunk.audio for chunk in chunks))
 
 
 @pytest.fixture(scope="module")
 def whole(tiny_checkpoint):
-    """What the model says in one piece, clause by clause, without pauses."""
-    model = Parley.load(tiny_checkpoint, ("speech_decoder", "codec_decoder", "language"))
+    """The answer synthesized in one piece, clause by clause, without pauses."""
+    model = load_model(tiny_checkpoint, ("speech_decoder", "codec_decoder", "language"))
 
     @torch.inference_mode()
-    def speak(ids=IDS, words=WORDS) -> np.ndarray:
+    def synthesize(ids=IDS, words=WORDS) -> np.ndarray:
         table = model.language.get_input_embeddings().weight
-        spoken = []
+        waveforms = []
         for clause in split(list(ids), list(words)):
-            codes = model.speech_decoder.speak(clause.ids, table)
-            spoken.append(model.codec_decoder(codes[None], torch.tensor([model.config.codec.default_voice]))[0])
-        return torch.cat(spoken).numpy()
+            codes = model.speech_decoder.generate(clause.ids, table)
+            waveforms.append(model.codec_decoder(codes[None], torch.tensor([model.config.codec.default_speaker]))[0])
+        return torch.cat(waveforms).numpy()
 
-    return speak
+    return synthesize
 
 
-async def test_stream_says_what_the_model_says(start, whole):
+async def test_a_stream_is_what_the_model_synthesizes(start, whole):
     client = await start(sentence_pause_ms=0, clause_pause_ms=0)
-    chunks, done = await client.speak(answer())
-    made, wanted = sound(chunks), whole()
+    chunks, done = await client.synthesize(answer())
+    made, wanted = waveform(chunks), whole()
     assert len(made) == len(wanted) and len(chunks) > 3
     # The tiny checkpoint decodes with less than its generator's reach around a chunk: close, and equal at the start.
     np.testing.assert_allclose(made[:600], wanted[:600], atol=2e-3)
-    assert done.audio_seconds == pytest.approx(len(made) / RATE)
+    assert done.usage.audio_output_seconds == pytest.approx(len(made) / RATE)
     assert 0 < done.first_audio_seconds < done.compute_seconds + 5
     assert {chunk.sample_rate for chunk in chunks} == {RATE}
 
 
 async def test_text_grows_to_the_whole_answer(start):
     client = await start()
-    chunks, _ = await client.speak(answer())
+    chunks, _ = await client.synthesize(answer())
     texts = [chunk.text for chunk in chunks]
     assert texts[-1] == "".join(WORDS)
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     assert len(set(texts)) > 2
 
 
-async def test_first_piece_is_short_and_comes_before_the_end(start):
+async def test_the_first_chunk_is_short_and_comes_before_the_end(start):
     client = await start(first_chunk_tokens=3)
     call = client.stub.Synthesize()
     for message in answer(end=False):
@@ -134,38 +146,112 @@ async def test_first_piece_is_short_and_comes_before_the_end(start):
         assert response.chunk.audio
 
 
-async def test_many_at_once_say_what_each_says_alone(start):
+async def test_answers_in_one_batch_are_synthesized_as_alone(start):
     client = await start(max_batch=2, max_clause_seconds=0.5)
     answers = [answer(ids=[30 + k + i for i in range(len(WORDS))]) for k in range(4)]
-    alone = [sound((await client.speak(messages))[0]) for messages in answers]
-    together = await asyncio.gather(*(client.speak(messages) for messages in answers))
+    alone = [waveform((await client.synthesize(messages))[0]) for messages in answers]
+    together = await asyncio.gather(*(client.synthesize(messages) for messages in answers))
     for (chunks, _), want in zip(together, alone, strict=True):
-        np.testing.assert_allclose(sound(chunks), want, atol=2e-3)
+        np.testing.assert_allclose(waveform(chunks), want, atol=2e-3)
     await client.emptied()
 
 
-async def test_same_seed_same_speech(start):
+async def test_the_same_seed_gives_the_same_audio(start):
     client = await start(top_k=5, max_clause_seconds=0.5)
-    one, two, other = [sound((await client.speak(answer(seed=seed)))[0]) for seed in (3, 3, 4)]
+    one, two, other = [waveform((await client.synthesize(answer(seed=seed)))[0]) for seed in (3, 3, 4)]
     assert np.array_equal(one, two)
     assert len(one) != len(other) or not np.array_equal(one, other)
 
 
-async def test_voices(start):
+async def test_speakers(start):
     client = await start(max_clause_seconds=0.5)
-    own, named, other = [sound((await client.speak(answer(voice=v)))[0]) for v in ([], [1, 2], [5, 6])]
-    assert np.array_equal(own, named)
-    assert not np.allclose(own, other, atol=1e-3)
-    for voice in ([1], [1, 8], [-1, 0]):
-        error = await client.refused(answer(voice=voice)[:1])
-        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and "a voice is 2 tokens from 0 to 7" in error.details()
+    asked = ({}, {"speaker": "default"}, {"speaker_tokens": [1, 2]}, {"speaker_tokens": [5, 6], "speaker": "default"})
+    default, *same, other = [waveform((await client.synthesize(answer(**fields)))[0]) for fields in asked]
+    assert all(np.array_equal(default, audio) for audio in same)
+    assert not np.allclose(default, other, atol=1e-3)
 
 
-async def test_nothing_to_say(start):
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"speaker_tokens": [1]}, "a speaker is 2 tokens from 0 to 7; got [1]"),
+        ({"speaker_tokens": [1, 8]}, "a speaker is 2 tokens from 0 to 7"),
+        ({"speaker_tokens": [-1, 0]}, "a speaker is 2 tokens from 0 to 7"),
+        ({"speaker": "nobody"}, "no speaker 'nobody'; there are: default"),
+    ],
+)
+async def test_unknown_speakers_are_refused(start, fields, reason):
+    client = await start()
+    error = await client.refused(answer(**fields)[:1])
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and reason in error.details()
+    assert not client.service.engine.live
+
+
+async def test_describe(start):
+    info = (await start()).service.describe()
+    assert list(info.parts) == ["speech_decoder", "codec_decoder"]
+    assert (info.output_sample_rate, info.codec_frame_rate, info.num_speaker_tokens) == (24_000, 40.0, 2)
+    assert [(speaker.name, list(speaker.tokens)) for speaker in info.speakers] == [("default", [1, 2])]
+
+
+TEXT = "hello, how are you today? i am parley, and i can see."
+
+
+async def test_text_in_any_pieces_gives_the_audio_of_its_tokens(start, tiny_tokenizer):
+    client = await start(max_clause_seconds=0.5)
+    encoding = tiny_tokenizer.encode(TEXT)
+    words = [TEXT[begin:end] for begin, end in encoding.offsets]
+    assert "".join(words) == TEXT
+    wanted, _ = await client.synthesize(answer(encoding.ids, words))
+    for size in (1, 3, len(TEXT)):
+        chunks, done = await client.synthesize(as_text(*(TEXT[i : i + size] for i in range(0, len(TEXT), size))))
+        assert np.array_equal(waveform(chunks), waveform(wanted))
+        assert chunks[-1].text == TEXT
+        assert done.usage.audio_output_seconds > 0
+
+
+async def test_a_clause_of_text_is_synthesized_before_the_end(start):
+    client = await start(first_chunk_tokens=3)
+    call = client.stub.Synthesize()
+    for message in as_text("hello, how are you today? i")[:2]:
+        await call.write(message)
+    assert (await call.read()).chunk.audio
+    call.cancel()
+    await client.emptied()
+
+
+async def test_tokens_and_text_cannot_be_mixed(start):
+    client = await start()
+    for messages in ([token(20, "hello"), as_text(" you")[1]], [as_text("hello")[1], token(20, " you")]):
+        error = await client.refused(numbered(messages, end=True))
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert "send only one of these kinds" in error.details()
+    await client.emptied()
+
+
+async def test_text_without_a_tokenizer_is_refused(start):
+    client = await start()
+    client.service.tokenizer = None
+    error = await client.refused(as_text("hello"))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and "send `token` messages" in error.details()
+    assert (await client.synthesize(answer()))[0]
+
+
+async def test_long_text_is_refused(start):
+    client = await start(max_characters=10, max_tokens=5)
+    for text, limit in (("hello hello hello", "10 characters"), ("a b c d e", "5 tokens")):
+        error = await client.refused(as_text(text))
+        assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and f"longer than {limit}" in error.details()
+        assert retry_after(error) == 0
+    await client.emptied()
+
+
+async def test_an_answer_without_words_has_no_audio(start):
     client = await start()
     for ids, words in (([], []), ([1, 2], ["...", "\n"])):
-        chunks, done = await client.speak(answer(ids, words))
-        assert chunks == [] and done.audio_seconds == 0
+        chunks, done = await client.synthesize(answer(ids, words))
+        assert chunks == [] and done.usage.audio_output_seconds == 0
+        assert done.finish_reason == FINISH_REASON_STOP
     await client.emptied()
 
 
@@ -175,7 +261,7 @@ async def test_cancelled_within_a_step(start):
     await call.read()
     call.cancel()
     await client.emptied()
-    chunks, _ = await client.speak(answer())
+    chunks, _ = await client.synthesize(answer())
     assert chunks
 
 
@@ -215,7 +301,7 @@ async def test_at_capacity(start):
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after(error) > 0
     holding.cancel()
     await client.emptied()
-    assert (await client.speak(answer()))[0]
+    assert (await client.synthesize(answer()))[0]
 
 
 async def test_too_long_and_unknown_tokens(start):
@@ -228,10 +314,11 @@ async def test_too_long_and_unknown_tokens(start):
     await client.emptied()
 
 
-async def test_a_clause_that_runs_on_is_cut(start):
+async def test_a_clause_that_does_not_end_is_cut(start):
     client = await start(max_clause_seconds=0.5, sentence_pause_ms=0, clause_pause_ms=0)
-    chunks, _ = await client.speak(answer([7] * 4, [" la"] * 4))
-    assert len(sound(chunks)) <= 0.5 * RATE
+    chunks, done = await client.synthesize(answer([7] * 4, [" la"] * 4))
+    assert len(waveform(chunks)) <= 0.5 * RATE
+    assert done.finish_reason == FINISH_REASON_LENGTH
     assert chunks[-1].text == " la" * 4
 
 
@@ -248,7 +335,7 @@ async def test_a_failed_step_ends_its_answers_and_no_others(start, monkeypatch):
     monkeypatch.setattr(client.service.engine.decoder, "step", break_once)
     error = await client.refused(answer())
     assert error.code() == grpc.StatusCode.INTERNAL and "device" not in error.details()
-    assert (await client.speak(answer()))[0]
+    assert (await client.synthesize(answer()))[0]
     assert client.service.alive
 
 
@@ -263,7 +350,7 @@ async def test_graceful_stop_lets_answers_end(start):
     assert not client.service.alive
 
 
-async def test_an_answer_that_waits_for_its_text_is_told_of_the_stop(start):
+async def test_an_answer_that_waits_for_text_fails_when_the_service_stops(start):
     client = await start()
     call = client.stub.Synthesize()
     await call.write(pb.SynthesizeRequest(open=pb.SynthesizeOpen()))
@@ -274,11 +361,3 @@ async def test_an_answer_that_waits_for_its_text_is_told_of_the_stop(start):
         await call.read()
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert (await client.refused(answer())).code() == grpc.StatusCode.UNAVAILABLE
-
-
-def test_alignment_gives_whole_words(tiny_checkpoint):
-    model = Parley.load(tiny_checkpoint, ("speech_decoder",))
-    clause = split(IDS[7:], WORDS[7:])[0]
-    alignment = Alignment(clause, model.speech_decoder)
-    texts = [alignment.text_at(frame) for frame in range(40)]
-    assert texts[0] == "" and set(texts) == {"", " i", " i am"}

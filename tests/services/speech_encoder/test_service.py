@@ -10,11 +10,12 @@ import torch
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from parley.checkpoints import load_model
 from parley.media.audio import from_pcm16, to_pcm16
-from parley.models.parley import Parley
 from parley.models.speech import fbank
 from protos.parley.v1 import speech_encoder_pb2 as pb
 from protos.parley.v1.speech_encoder_pb2_grpc import SpeechEncoderStub
+from protos.parley.v1.usage_pb2 import FINISH_REASON_STOP
 from services.registry import SERVICES
 from services.rpc import tensors
 from services.rpc.errors import retry_after
@@ -70,21 +71,21 @@ class Client:
         return caught.value
 
     async def emptied(self) -> None:
-        """Waits until no row is held."""
+        """Waits until no slot is in use."""
         async with asyncio.timeout(60):
-            while self.service.engine.live or self.service.engine._rows:
+            while self.service.engine.live or self.service.engine._slots:
                 await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 async def start(tiny_checkpoint):
-    """Starts the service with settings of one's own."""
+    """Starts the service with given settings."""
     running = []
 
     async def build(**settings) -> Client:
         service = SpeechEncoderService(SpeechEncoderSettings(checkpoint=tiny_checkpoint, stop_seconds=0, **settings))
         await service.start()
-        server, port = await start_server(SERVICES["speech"], service)
+        server, port = await start_server(SERVICES["speech_encoder"], service)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         running.append((service, server, channel))
         return Client(service, channel)
@@ -98,24 +99,39 @@ async def start(tiny_checkpoint):
 
 @torch.inference_mode()
 def expected(tiny_checkpoint, data: bytes):
-    model = Parley.load(tiny_checkpoint, ["speech_encoder", "speech_adapter", "ctc_head"])
+    model = load_model(tiny_checkpoint, ["speech_encoder", "speech_adapter", "ctc_head"])
     features = fbank(from_pcm16(data), model.config.speech)[None]
     frames, lengths = model.speech_encoder(features, torch.tensor([features.shape[1]]))
-    return model.speech_adapter(frames, lengths)[0][0], model.ctc_head.decode(model.ctc_head(frames)[0])
+    return model.speech_adapter(frames, lengths)[0][0], model.ctc_head.transcribe(frames[0])
 
 
 def check(responses: list[pb.EncodeSpeechResponse], data: bytes, wanted) -> None:
-    vectors, transcript = wanted
+    embeddings, transcript = wanted
     assert [response.sequence for response in responses] == list(range(len(responses)))
     got = torch.cat([tensors.to_torch(response.chunk.embeddings) for response in responses[:-1]])
-    torch.testing.assert_close(got, vectors, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(got, embeddings, rtol=1e-4, atol=1e-4)
     done = responses[-1].done
-    assert (done.transcript, done.vectors) == (transcript, len(vectors))
-    assert done.audio_seconds == pytest.approx(len(data) / 2 / RATE)
-    assert done.compute_seconds > 0
+    assert (done.transcript, done.length) == (transcript, len(embeddings))
+    assert done.usage.audio_input_seconds == pytest.approx(len(data) / 2 / RATE)
+    assert done.compute_seconds > 0 and done.finish_reason == FINISH_REASON_STOP
 
 
-async def test_many_at_once_hear_what_one_hears(start, tiny_checkpoint):
+async def test_describe(start):
+    info = (await start(max_seconds=7.5)).service.describe()
+    assert list(info.parts) == ["speech_encoder", "speech_adapter", "ctc_head"] and info.transcribes
+    # Mel frames of 10 ms, 4 of them an encoder frame, 2 of those an embedding.
+    assert (info.input_sample_rate, info.embedding_rate, info.max_audio_seconds) == (RATE, 12.5, 7.5)
+
+
+async def test_a_model_without_a_ctc_head_gives_embeddings_alone(start, monkeypatch):
+    monkeypatch.setattr("services.speech_encoder.service.OPTIONAL_PARTS", ())
+    client = await start()
+    assert not client.service.describe().transcribes
+    done = (await client.listen(utterance(speech(0.5))))[-1].done
+    assert done.length > 0 and done.transcript == ""
+
+
+async def test_utterances_in_one_batch_are_encoded_as_alone(start, tiny_checkpoint):
     client = await start(max_batch=3)
     data = [speech(0.3 + 0.4 * i, i) for i in range(6)]
     answers = await asyncio.gather(*(client.listen(utterance(d, 500 + 700 * i)) for i, d in enumerate(data)))
@@ -124,7 +140,7 @@ async def test_many_at_once_hear_what_one_hears(start, tiny_checkpoint):
     await client.emptied()
 
 
-async def test_vectors_come_while_one_still_speaks(start):
+async def test_embeddings_come_before_the_utterance_ends(start):
     client = await start()
     call = client.stub.Encode()
     first, second, last = numbered(opening(), audio(speech(1.0)), end())
@@ -135,17 +151,17 @@ async def test_vectors_come_while_one_still_speaks(start):
     await call.write(last)
     while response.WhichOneof("message") == "chunk":
         response = await call.read()
-    assert response.done.vectors > 0
+    assert response.done.length > 0
 
 
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
         (numbered(audio(b"")), "begins with one `open`"),
-        (numbered(opening(sample_rate=44_100), end()), "audio of 44100 Hz; this model hears 16000 Hz"),
+        (numbered(opening(sample_rate=44_100), end()), "the audio has 44100 Hz; this model reads 16000 Hz"),
         (numbered(opening(), audio(b"abc"), end()), "even number of bytes, not 3"),
-        (numbered(opening(), end()), "0 ms of audio is nothing to hear"),
-        (numbered(opening(), audio(speech(0.05)), end()), "50 ms of audio is nothing to hear; send at least 85 ms"),
+        (numbered(opening(), end()), "0 ms of audio is too short"),
+        (numbered(opening(), audio(speech(0.05)), end()), "50 ms of audio is too short; send at least 85 ms"),
         (
             [*numbered(opening(), audio(speech(0.1))), pb.EncodeSpeechRequest(sequence=3, end=pb.EncodeSpeechEnd())],
             "message 3 came",
@@ -159,7 +175,7 @@ async def test_bad_input_is_named_and_leaves_nothing_behind(start, messages, rea
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert reason in error.details()
     await client.emptied()
-    assert (await client.listen(utterance(speech(0.5))))[-1].done.vectors > 0
+    assert (await client.listen(utterance(speech(0.5))))[-1].done.length > 0
 
 
 @pytest.mark.parametrize(
@@ -178,7 +194,7 @@ async def test_what_is_above_a_limit_is_refused(start, messages, reason):
     await client.emptied()
 
 
-async def test_full_says_so_and_has_room_again(start):
+async def test_a_full_service_refuses_until_one_has_ended(start):
     client = await start(max_sessions=1)
     held = client.stub.Encode()
     await held.write(numbered(opening())[0])
@@ -191,7 +207,7 @@ async def test_full_says_so_and_has_room_again(start):
     assert retry_after(error) > 0
     held.cancel()
     await client.emptied()
-    assert (await client.listen(utterance(speech(0.5))))[-1].done.vectors > 0
+    assert (await client.listen(utterance(speech(0.5))))[-1].done.length > 0
 
 
 async def test_a_stream_without_an_end_is_cancelled(start):
@@ -231,7 +247,7 @@ async def test_a_failing_step_ends_its_utterances_and_no_others(start, monkeypat
     assert error.code() == grpc.StatusCode.INTERNAL
     assert "memory" not in error.details()
     await client.emptied()
-    assert (await client.listen(utterance(speech(0.5))))[-1].done.vectors > 0
+    assert (await client.listen(utterance(speech(0.5))))[-1].done.length > 0
     assert client.service.alive
 
 
@@ -249,18 +265,18 @@ async def test_audio_that_breaks_the_engine_fails_its_utterance_alone(start, mon
     loud = to_pcm16(np.ones(8000)).tobytes()
     good, error = await asyncio.gather(client.listen(utterance(speech(0.5))), client.refused(utterance(loud)))
     assert error.code() == grpc.StatusCode.INTERNAL and "overflowed" not in error.details()
-    assert good[-1].done.vectors > 0
+    assert good[-1].done.length > 0
     await client.emptied()
     assert client.service.alive
 
 
-async def test_an_engine_that_dies_tells_those_who_wait_and_health(start, monkeypatch):
+async def test_an_engine_that_dies_fails_waiting_streams_and_health(start, monkeypatch):
     client = await start()
     assert (await client.health.Check(HealthCheckRequest())).status == HealthCheckResponse.SERVING
     call = client.stub.Encode()
     await call.write(numbered(opening())[0])
     async with asyncio.timeout(60):
-        while not client.service.engine._rows:
+        while not client.service.engine._slots:
             await asyncio.sleep(0.01)
     monkeypatch.setattr(client.service.engine.stream, "ready", lambda: 1 / 0)
     await call.write(pb.EncodeSpeechRequest(sequence=1, audio=speech(0.1)))

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from parley.models.parley import Parley
-from parley.models.vision import frames_to_pixels, read_image, tile
+from parley.checkpoints import load_model
+from parley.media.image import frames_to_pixels, read_image, tile
 from protos.parley.v1 import vision_encoder_pb2 as pb
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
 from services.registry import SERVICES
@@ -73,13 +73,13 @@ class Client:
 
 @pytest.fixture
 async def start(tiny_checkpoint):
-    """Starts the service with settings of one's own."""
+    """Starts the service with given settings."""
     running = []
 
     async def build(**settings) -> Client:
         service = VisionEncoderService(VisionEncoderSettings(checkpoint=tiny_checkpoint, **settings))
         await service.start()
-        server, port = await start_server(SERVICES["vision"], service)
+        server, port = await start_server(SERVICES["vision_encoder"], service)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         running.append((service, server, channel))
         return Client(service, VisionEncoderStub(channel))
@@ -93,7 +93,7 @@ async def start(tiny_checkpoint):
 
 @pytest.fixture
 def model(tiny_checkpoint):
-    return Parley.load(tiny_checkpoint, ["vision_encoder", "vision_adapter"])
+    return load_model(tiny_checkpoint, ["vision_encoder", "vision_adapter"])
 
 
 @torch.inference_mode()
@@ -107,7 +107,7 @@ def check(response: pb.EncodeVisionResponse, wanted) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"max_batch": 3, "max_wait_ms": 20}, {"max_batch": 1}])
-async def test_requests_share_steps_and_get_their_own(start, model, settings):
+async def test_requests_share_steps_and_get_their_own_embeddings(start, model, settings):
     client = await start(**settings)
     files = [picture(i, kind) for i, kind in enumerate(("PNG", "JPEG", "WEBP", "PNG", "PNG"))]
     frames = [picture(10 + i) for i in range(7)]
@@ -115,9 +115,10 @@ async def test_requests_share_steps_and_get_their_own(start, model, settings):
         *(client.encode(image=data) for data in files), client.encode(frames=pb.Frames(images=frames))
     )
     for data, response in zip(files, singles, strict=True):
-        check(response, expected(model, tile(read_image(data), model.config.vision)))
+        check(response, expected(model, torch.from_numpy(tile(read_image(data), model.config.vision))))
         assert response.pictures == 1
-    check(many, expected(model, frames_to_pixels([read_image(data) for data in frames], model.config.vision)))
+    pixels = frames_to_pixels([read_image(data) for data in frames], model.config.vision)
+    check(many, expected(model, torch.from_numpy(pixels)))
     assert many.pictures == 7
 
 
@@ -131,12 +132,12 @@ async def test_a_video_is_sampled(start):
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({}, "holds nothing to see"),
+        ({}, "has no input"),
         ({"image": b""}, "the image is empty"),
         ({"image": b"hello, this is no picture"}, "cannot read 25 bytes"),
         ({"image": picture(0)[:200]}, "damaged"),
         ({"video": b"no video"}, "cannot read 8 bytes as a video"),
-        ({"frames": pb.Frames()}, "holds no frames"),
+        ({"frames": pb.Frames()}, "has no frames"),
         ({"frames": pb.Frames(images=[picture(0), b"x"])}, "cannot read 1 bytes"),
     ],
 )
@@ -166,12 +167,12 @@ async def test_what_is_above_a_limit_is_refused(start, fields, reason):
     assert (await client.encode(image=picture(1))).pictures == 1
 
 
-async def test_full_says_so_and_has_room_again(start, monkeypatch):
+async def test_a_full_service_refuses_until_one_has_ended(start, monkeypatch):
     client = await start(max_queued=2)
     run, may_run = client.service.engine.run, threading.Event()
     monkeypatch.setattr(client.service.engine, "run", lambda pixels: may_run.wait(60) and run(pixels))
     held = [asyncio.ensure_future(client.encode(image=picture(i))) for i in range(2)]
-    while client.service._in_work < 2:
+    while client.service._in_progress < 2:
         await asyncio.sleep(0.01)
     error = await client.refused(image=picture(2))
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after(error) > 0
@@ -187,7 +188,7 @@ async def test_late_requests_are_dropped(start):
     error = await client.refused(image=picture(0), deadline_ms=deadline_in(0.05))
     assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert (await client.encode(image=picture(1))).pictures == 1
-    assert client.service._in_work == 0
+    assert client.service._in_progress == 0
 
 
 async def test_a_failing_step_ends_its_requests_and_no_others(start, monkeypatch):
@@ -207,7 +208,7 @@ async def test_a_failing_step_ends_its_requests_and_no_others(start, monkeypatch
     assert client.service.alive
 
 
-async def test_stopping_ends_what_waits_and_takes_no_more(tiny_checkpoint):
+async def test_stopping_answers_waiting_requests_and_refuses_new_ones(tiny_checkpoint):
     service = VisionEncoderService(VisionEncoderSettings(checkpoint=tiny_checkpoint, max_wait_ms=5000))
     await service.start()
     side = service.config.image_size

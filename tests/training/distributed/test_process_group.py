@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from parley.checkpoints.checkpoint import read_manifest
+from parley.checkpoints import Checkpoint
 from training.distributed.process_group import is_main_process, rank, world_size
 from training.launch.local import start_stage
 from training.recipe import find_stage
@@ -51,7 +51,7 @@ def test_a_process_that_trains_alone_is_the_main_one():
 def test_two_processes_make_one_checkpoint(tmp_path):
     process = start_stage("0.1", tmp_path, "nano", 0, 20, 0, threads=1, processes=2)
     assert process.wait(timeout=240) == 0
-    manifest = read_manifest(tmp_path / "0.1")
+    manifest = Checkpoint.open(tmp_path / "0.1").manifest
     assert sum(manifest.data["samples"].values()) == 20 * find_stage("0.1").nano.batch
     metrics = [json.loads(line) for line in (tmp_path / "work/0.1/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in metrics] == [20, 20]  # one loss and one validation, not two of each

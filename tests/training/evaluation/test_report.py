@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from parley.checkpoints.checkpoint import save_stage
+from parley.checkpoints import save_stage
 from training.evaluation.report import EVALUATION, evaluation_lines, write_report
 from training.evaluation.table import Measure
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from parley.checkpoints.checkpoint import save_stage
+from parley.checkpoints import save_stage
 from training.evaluation.runner import evaluate, find_checkpoint
 
 

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from parley.config import HifiganCodecConfig, IstftCodecConfig
-from parley.models.codec.codec import build_codec_decoder, build_codec_encoder
+from parley.models.codec import build_codec_decoder, build_codec_encoder
 from training.objectives import codec as objective_module
 from training.objectives.codec import CodecObjective, cut
 
 ISTFT = IstftCodecConfig(
     num_codes=32, code_dim=8, encoder_channels=32, encoder_layers=2, decoder_channels=32, decoder_layers=2,
-    num_voice_tokens=2, voice_codes=4,
+    num_speaker_tokens=2, speaker_codes=4,
 )  # fmt: skip
 HIFIGAN = HifiganCodecConfig(
     num_codes=32, upsample_rates=(8, 5, 5, 3), upsample_initial_channel=32, resblock="2", resblock_kernel_sizes=(3,),
-    resblock_dilation_sizes=((1,),), num_voice_tokens=2, voice_codes=4, global_feature_conv=(128, 16, 16, 3, 1),
+    resblock_dilation_sizes=((1,),), num_speaker_tokens=2, speaker_codes=4, global_feature_conv=(128, 16, 16, 3, 1),
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from parley.config import STATES
+from parley.media.messages import read_media
 from parley.models.parley import Parley
 from training.data.packing import IGNORED
 from training.data.world import World
@@ -54,7 +55,8 @@ def test_packed_samples_are_read_as_the_served_model_reads_each_alone(objective,
         packs, _ = objective.forward(objective.collate(samples))
         assert len(packs) > 1
         for number, sample in enumerate(samples):
-            alone = model.embed(sample.messages, open_assistant=False)[None]
+            messages = read_media(sample.messages, model.config)
+            alone = model.embed(messages, open_assistant=False)[None]
             expected = model.language.model(inputs_embeds=alone).last_hidden_state[0]
             found = torch.cat([hidden[pack.owner == number] for pack, hidden in packs])
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

@@ -70,9 +70,9 @@ def test_durations_and_default_speaker(build):
     objective = build()
     frames = objective.decoder.token_frames
     assert frames[5] < frames[6] < frames[7]
-    voice = objective.model.config.codec.default_voice
+    speaker = objective.model.config.codec.default_speaker
     each = np.stack([objective.clause(i).speaker for i in range(24)])
-    assert voice == tuple(int(np.bincount(column).argmax()) for column in each.T)
+    assert speaker == tuple(int(np.bincount(column).argmax()) for column in each.T)
 
 
 def test_learns(build):

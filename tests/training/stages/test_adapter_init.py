@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from parley.media.image import frames_to_pixels
 from parley.models.parley import Parley
-from parley.models.vision import frames_to_pixels
 from training.data.world import World
 from training.stages.adapter_init import rescale_adapters, whiten, whiten_vision_adapter
 
@@ -22,7 +22,8 @@ def test_what_a_fresh_adapter_writes_is_as_large_as_the_embeddings(tiny_config):
     torch.manual_seed(0)
     rescale_adapters(model, {"vision_adapter", "speech_adapter"}, pictures)
     expected = size(model.language.get_input_embeddings().weight)
-    seen = model.vision_adapter(model.vision_encoder(frames_to_pixels(pictures, tiny_config.vision)))
+    pixels = torch.from_numpy(frames_to_pixels(pictures, tiny_config.vision))
+    seen = model.vision_adapter(model.vision_encoder(pixels))
     torch.testing.assert_close(size(seen), expected, rtol=1e-3, atol=0)
     torch.manual_seed(0)
     frames = torch.randn(4, 100, tiny_config.speech.hidden_size)

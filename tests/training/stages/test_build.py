@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from parley.checkpoints.checkpoint import read_manifest, save_stage
+from parley.checkpoints import Checkpoint, load_model, save_stage
 from parley.models.parley import Parley
 from training.recipe import Schedule, Stage, find_stage
 from training.stages.build import build_model, build_stage, limited
@@ -21,7 +21,8 @@ def test_parts_come_from_the_stage_that_trained_them_last(tmp_path, tiny_config,
     save_stage(
         tmp_path / "0.2", stage="0.2", config=tiny_config, parts={"vision_encoder": second.vision_encoder.state_dict()}
     )
-    model = build_model(find_stage("1.1"), tiny_config, tmp_path, 0)
+    parents = [Checkpoint.open(tmp_path / name) for name in ("0.1", "0.2")]
+    model = build_model(find_stage("1.1"), tiny_config, parents, 0)
     for part, source in (("language", first), ("vision_encoder", second)):
         for name, tensor in getattr(source, part).state_dict().items():
             assert torch.equal(getattr(model, part).state_dict()[name], tensor)
@@ -29,20 +30,20 @@ def test_parts_come_from_the_stage_that_trained_them_last(tmp_path, tiny_config,
         tmp_path / "1.1", stage="1.1", config=tiny_config, parent=tmp_path / "0.1", others=[tmp_path / "0.2"],
         parts={"vision_adapter": model.vision_adapter.state_dict()},
     )  # fmt: skip
-    manifest = read_manifest(tmp_path / "1.1")
+    manifest = Checkpoint.open(tmp_path / "1.1").manifest
     assert {name: ref.stage for name, ref in manifest.parts.items()} == {
         "vision_encoder": "0.2", "vision_adapter": "1.1", "language": "0.1",
     }  # fmt: skip
     assert manifest.lineage == ["0.1", "0.2", "1.1"]
-    assert Parley.load(tmp_path / "1.1").tokenizer is not None
+    assert load_model(tmp_path / "1.1").tokenizer is not None
 
 
-def test_a_part_that_is_only_read_must_have_been_trained(tmp_path, tiny_config):
+def test_a_part_that_is_only_read_must_have_been_trained(tiny_config):
     stage = Stage(
         name="9", title="", trains=("vision_adapter",), reads=("language",), objective="next_token", nano=None
     )
     with pytest.raises(ValueError, match="stage 9 reads language, which none of its parents has"):
-        build_model(stage, tiny_config, tmp_path, 0)
+        build_model(stage, tiny_config, [], 0)
 
 
 def test_a_stage_without_its_parents_is_refused(tmp_path):

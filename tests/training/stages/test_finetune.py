@@ -15,10 +15,9 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from cli.main import main
-from parley.checkpoints.checkpoint import load_part, load_tokenizer, read_manifest
+from parley.checkpoints import Checkpoint, load_model, save_stage
 from parley.checkpoints.importers.vita15 import LICENCE, import_published
 from parley.media.audio import write_wav
-from parley.models.parley import Parley
 from training.recipe import find_stage
 from training.stages.finetune import finetune
 
@@ -59,30 +58,30 @@ def records(tmp_path: Path) -> Path:
 
 
 def changed(before: Path, after: Path, part: str) -> bool:
-    old, new = load_part(before, part, dtype=torch.float32), load_part(after, part, dtype=torch.float32)
+    old, new = (Checkpoint.open(path).state_dict(part, dtype=torch.float32) for path in (before, after))
     return any(not torch.equal(old[name], new[name]) for name in old)
 
 
 def test_an_imported_model_is_finetuned_over_records(imported: Path, records: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     finetune("1.1", imported, run, records=records.with_name("pictures.json"), steps=2)
-    first = read_manifest(run / "1.1")
+    first = Checkpoint.open(run / "1.1").manifest
     assert {part for part in first.parts if changed(imported, run / "1.1", part)} == {"vision_adapter"}
     finetune("2.2", run / "1.1", run, records=records, steps=2)
-    second, config = read_manifest(run / "2.2"), read_manifest(imported).config
+    second, config = Checkpoint.open(run / "2.2").manifest, Checkpoint.open(imported).config
     assert second.lineage == ["imported", "1.1", "2.2"] and second.licence == LICENCE and second.config == config
-    assert tuple(second.parts) == tuple(read_manifest(imported).parts)
+    assert tuple(second.parts) == tuple(Checkpoint.open(imported).manifest.parts)
     for part in ("language", "speech_encoder", "speech_prompt", "vision_encoder"):
         assert changed(imported, run / "2.2", part), part
     assert not changed(imported, run / "2.2", "speech_decoder")
-    assert load_tokenizer(run / "2.2").get_vocab_size() > 0
-    reply = Parley.load(run / "2.2").reply([{"role": "user", "content": "hello"}], max_tokens=3, always=True)
+    assert Checkpoint.open(run / "2.2").tokenizer().get_vocab_size() > 0
+    reply = load_model(run / "2.2").reply([{"role": "user", "content": "hello"}], max_tokens=3, always=True)
     assert reply.token_ids
 
 
 def test_without_records_it_learns_from_the_world(imported: Path, tmp_path: Path) -> None:
     finetune("2.1b", imported, tmp_path / "run", steps=1)
-    manifest = read_manifest(tmp_path / "run" / "2.1b")
+    manifest = Checkpoint.open(tmp_path / "run" / "2.1b").manifest
     assert manifest.parts["speech_adapter"].stage == "2.1b" and manifest.parts["language"].stage == "imported"
     assert manifest.data["samples"] == {"transcriptions": find_stage("2.1b").nano.batch}
     with pytest.raises(ValueError, match=r"stage 2\.1b is done in"):
@@ -96,17 +95,18 @@ def test_the_released_codec_and_voice_finetune(imported: Path, tmp_path: Path) -
 
 
 def test_an_initialised_model_is_trained(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    model, run = Parley.load(tiny_checkpoint), tmp_path / "run"
-    model.save(tmp_path / "start", stage="initialised")
+    model, run = load_model(tiny_checkpoint), tmp_path / "run"
+    parts = {name: part.state_dict() for name, part in model.named_children()}
+    save_stage(tmp_path / "start", stage="initialised", config=model.config, parts=parts, tokenizer=model.tokenizer)
     finetune("2.1a", tmp_path / "start", run, steps=1)
     assert changed(tmp_path / "start", run / "2.1a", "ctc_head")
     finetune("1.1", run / "2.1a", run, steps=1)
     # A fresh adapter is rescaled to the size of the embeddings, also if other parts are trained by now.
-    trained = Parley.load(run / "1.1", ["vision_encoder", "vision_adapter", "language"])
+    trained = load_model(run / "1.1", ["vision_encoder", "vision_adapter", "language"])
     made = trained.vision_adapter(trained.vision_encoder(torch.randn(4, 3, 32, 32)))
     size = trained.language.get_input_embeddings().weight.square().mean()
     assert 0.5 < (made.square().mean() / size).sqrt() < 2
-    assert read_manifest(run / "1.1").lineage == ["initialised", "2.1a", "1.1"]
+    assert Checkpoint.open(run / "1.1").manifest.lineage == ["initialised", "2.1a", "1.1"]
 
 
 def test_the_command_finetunes(imported: Path, records: Path, tmp_path: Path, monkeypatch, capsys) -> None:

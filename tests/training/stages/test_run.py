@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from parley.checkpoints.checkpoint import read_manifest
+from parley.checkpoints import Checkpoint
 from training.recipe import find_stage
 from training.stages.run import run_stage
 
 
 def test_a_stage_writes_its_checkpoint_metrics_and_curves(tmp_path):
     run_stage("0.1", tmp_path, "nano", steps=1)
-    manifest = read_manifest(tmp_path / "0.1")
+    manifest = Checkpoint.open(tmp_path / "0.1").manifest
     assert set(manifest.parts) == {"language"} and manifest.tokenizer is not None
     assert sum(manifest.data["samples"].values()) == find_stage("0.1").nano.batch
     assert manifest.metrics["steps"] == 1 and manifest.metrics["seconds"] > 0

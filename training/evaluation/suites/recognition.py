@@ -16,13 +16,13 @@ def transcript(model: Parley, audio: np.ndarray) -> str:
     """The words of float32 audio [samples] at the encoder's sample rate."""
     features = fbank(audio, model.config.speech)[None]
     frames, _ = model.speech_encoder(features, torch.tensor([features.shape[1]]))
-    return model.ctc_head.decode(model.ctc_head(frames)[0])
+    return model.ctc_head.transcribe(frames[0])
 
 
 def word_error_rate(model: Parley, utterances: Iterable[tuple[np.ndarray, str]]) -> float:
     """Percent of words that are wrong in the transcripts of (audio, text) pairs."""
     texts, transcripts = [], []
     for audio, text in utterances:
-        texts.append(model.ctc_head.normalise(text))
+        texts.append(model.ctc_head.vocabulary.normalise(text))
         transcripts.append(transcript(model, audio))
     return 100 * jiwer.wer(texts, transcripts)

@@ -8,7 +8,7 @@ import jiwer
 import numpy as np
 import torch
 
-from parley.models.codec.codec import encode
+from parley.models.codec import encode
 from parley.models.parley import Parley
 
 Recognise = Callable[[np.ndarray, int], str]  # float32 audio [samples] and its sample rate → its words

@@ -17,7 +17,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from parley.checkpoints.checkpoint import CheckpointError, load_part, read_manifest
+from parley.checkpoints import Checkpoint, CheckpointError, load_model
 from parley.checkpoints.importers.naming import (
     SPEECH_ADAPTER,
     SPEECH_DECODER,
@@ -105,10 +105,10 @@ def test_what_is_not_reproduced_is_found(imported: Path, tmp_path: Path) -> None
 
 
 def test_the_manifest_tells_where_it_comes_from(imported: Path) -> None:
-    manifest = read_manifest(imported)
+    manifest = Checkpoint.open(imported).manifest
     assert manifest.stage == "imported" and manifest.licence.startswith("research only")
     assert manifest.config.language.state == "tokens"
-    assert manifest.config.codec.default_voice == (15, 28, 12, 60, 27, 37, 1, 9)
+    assert manifest.config.codec.default_speaker == (15, 28, 12, 60, 27, 37, 1, 9)
     assert set(manifest.parts) == {
         "vision_encoder", "vision_adapter", "speech_encoder", "speech_adapter", "speech_prompt", "language",
         "speech_decoder", "codec_encoder", "codec_decoder",
@@ -116,14 +116,14 @@ def test_the_manifest_tells_where_it_comes_from(imported: Path) -> None:
 
 
 def test_types_stay_as_published(imported: Path) -> None:
-    assert load_part(imported, "language")["model.norm.weight"].dtype == torch.float16
-    assert load_part(imported, "speech_encoder")["mean"].dtype == torch.float32
+    assert Checkpoint.open(imported).state_dict("language")["model.norm.weight"].dtype == torch.float16
+    assert Checkpoint.open(imported).state_dict("speech_encoder")["mean"].dtype == torch.float32
 
 
 def test_with_a_tokenizer_it_converses_and_tells_its_state(folder: Path, tmp_path: Path, chatml_tokenizer) -> None:
     chatml_tokenizer.save(str(folder / "tokenizer.json"))
     import_published(folder, tmp_path / "out")
-    model = Parley.load(tmp_path / "out")
+    model = load_model(tmp_path / "out")
     speech = {"type": "audio", "audio": np.random.default_rng(0).normal(size=16_000).astype(np.float32) * 0.1}
     messages = [{"role": "user", "content": [speech, {"type": "text", "text": "hello"}]}]
     reply = model.reply(messages, max_tokens=4, always=True)
@@ -145,7 +145,7 @@ def variant() -> ParleyConfig:
         speech=SpeechConfig(
             num_mel_bins=40, conv_channels=6, subsampled_size=20, hidden_size=16, num_layers=3, num_heads=2,
             intermediate_size=24, chunk_size=5, left_chunks=2, adapter_kernel=3, adapter_norm="layer",
-            adapter_activation="gelu", num_prompt_vectors=3, dropout=0.1,
+            adapter_activation="gelu", num_prompt_embeddings=3, dropout=0.1,
         ),
         language=LanguageConfig(
             vocab_size=100, hidden_size=48, intermediate_size=64, num_layers=3, num_heads=6, num_kv_heads=3,
@@ -158,8 +158,8 @@ def variant() -> ParleyConfig:
         codec=HifiganCodecConfig(
             num_codes=20, resblock="2", upsample_rates=(4, 4, 2, 2), upsample_kernel_sizes=(8, 6, 4, 6),
             upsample_initial_channel=256, resblock_kernel_sizes=(3, 5), resblock_dilation_sizes=((1, 2), (2, 6)),
-            num_code_groups=2, num_residual_layers=2, num_voice_tokens=4, voice_codes=20,
-            global_feature_conv=(128, 32, 128, 5, 1), default_voice=(3, 1, 4, 1),
+            num_code_groups=2, num_residual_layers=2, num_speaker_tokens=4, speaker_codes=20,
+            global_feature_conv=(128, 32, 128, 5, 1), default_speaker=(3, 1, 4, 1),
         ),
     )  # fmt: skip
 
@@ -177,7 +177,7 @@ def publish(model: Parley, folder: Path) -> None:
         "rope_theta": c.language.rope_theta, "max_position_embeddings": c.language.max_position_embeddings,
         "tie_word_embeddings": c.language.tie_word_embeddings, "mm_hidden_size": c.vision.token_size,
         "mm_vision_tower": "/where/it/was/trained/vision", "mm_audio_encoder": "audio",
-        "audio_prompt_finetune": True, "audio_prompt_num": c.speech.num_prompt_vectors,
+        "audio_prompt_finetune": True, "audio_prompt_num": c.speech.num_prompt_embeddings,
     }  # fmt: skip
     vision = {
         "model_type": "intern_vit_6b", "hidden_act": "gelu", "image_size": c.vision.image_size,
@@ -218,7 +218,7 @@ def publish(model: Parley, folder: Path) -> None:
     sizes = c.codec.model_dump(mode="json")
     theirs = {
         "n_codes": "num_codes", "n_code_groups": "num_code_groups", "residul_layer": "num_residual_layers",
-        "global_code_num": "num_voice_tokens", "global_tokens": "default_voice", "sampling_rate": "sample_rate",
+        "global_code_num": "num_speaker_tokens", "global_tokens": "default_speaker", "sampling_rate": "sample_rate",
     }  # fmt: skip
     same = ("resblock", "upsample_rates", "upsample_kernel_sizes", "upsample_initial_channel", "global_feature_conv")
     kernels = ("resblock_kernel_sizes", "resblock_dilation_sizes")
@@ -272,7 +272,7 @@ def test_other_sizes_come_from_the_files_alone(other: tuple[Parley, Path], tmp_p
     model, folder = other
     manifest = import_published(folder, tmp_path / "out")
     assert manifest.config.model_copy(update={"name": "variant"}) == model.config
-    loaded = Parley.load(tmp_path / "out")
+    loaded = load_model(tmp_path / "out")
     state = loaded.state_dict()
     assert state.keys() == model.state_dict().keys()
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
@@ -353,7 +353,7 @@ def test_mean_and_deviation_come_from_their_file_where_the_shards_have_none(fold
     )
     import_published(folder, tmp_path / "out")
     shards = load_file(FIXTURE / "model-00001-of-00002.safetensors")
-    for name, tensor in load_part(tmp_path / "out", "speech_encoder").items():
+    for name, tensor in Checkpoint.open(tmp_path / "out").state_dict("speech_encoder").items():
         if name in ("mean", "istd"):
             torch.testing.assert_close(tensor, shards[f"model.audio_encoder.encoder.global_cmvn.{name}"])
     (folder / AUDIO_FOLDER / "global_cmvn").unlink()
@@ -453,7 +453,7 @@ def test_a_file_that_carries_code_is_refused_and_does_not_run(
         ("InternViT-300M-448px/config.json", {"norm_type": "group"}, "norm: Input should be"),
         ("InternViT-300M-448px/config.json", {"image_size": 60}, "does not divide into patches"),
         ("vita_tts_ckpt/codec/model.json", {"upsample_rates": "8553"}, "upsample_rates is '8553'"),
-        ("vita_tts_ckpt/codec/model.json", {"global_tokens": [1, 2]}, "released voice has 2 tokens, not 8"),
+        ("vita_tts_ckpt/codec/model.json", {"global_tokens": [1, 2]}, "released speaker has 2 tokens, not 8"),
     ],
 )
 def test_settings_that_are_not_computed_here_are_refused(
@@ -541,4 +541,6 @@ def test_memory_stays_small_however_large_the_model(other: tuple[Parley, Path], 
     command = [sys.executable, "-c", code, str(other[1]), str(folder), str(tmp_path / "small"), str(tmp_path / "out")]
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert grown < 3 * max(shards)
-    assert torch.equal(load_part(tmp_path / "out", "language")["lm_head.weight"], weights["lm_head.weight"])
+    assert torch.equal(
+        Checkpoint.open(tmp_path / "out").state_dict("language")["lm_head.weight"], weights["lm_head.weight"]
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from parley.models.parley import Parley
+from parley.checkpoints import load_model
 from training.data.world.questions import PICTURE_KINDS
 from training.evaluation.suites.world import measures
 
@@ -13,7 +13,7 @@ from training.evaluation.suites.world import measures
 @pytest.fixture(scope="module")
 @torch.no_grad()
 def records(tiny_checkpoint):
-    model = Parley.load(tiny_checkpoint)
+    model = load_model(tiny_checkpoint)
     parts = {name for name, module in model.named_children() if module is not None}
     return [measure.record() for measure in measures(model, parts, count=2)]
 

@@ -1,0 +1,45 @@
+"""What every face of the API is served with: the store, the services, and conversations made of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.gateway.conversation.conversation import Conversation
+from services.gateway.settings import GatewaySettings
+from services.gateway.store.store import RedisStore
+from services.gateway.upstream.services import Services
+from services.rpc.errors import ServiceError
+
+
+class Backend:
+    """One a process."""
+
+    def __init__(self, settings: GatewaySettings):
+        self.store = RedisStore(settings.store)
+        self.services = Services(settings.upstream)
+        self.settings = settings
+
+    def conversation(self) -> Conversation:
+        settings = self.settings
+        return Conversation(self.store, self.services, settings.conversation, settings.media, settings.vad)
+
+    async def missing(self) -> list[str]:
+        """What does not answer now, of Redis and the four services; empty when a turn can be served.
+
+        All are asked at once and have `probe_seconds`.
+        """
+        services, redis = await asyncio.gather(self.services.ready(), self._redis_answers())
+        missing = [service for service, answers in services.items() if not answers]
+        return missing if redis else [*missing, "redis"]
+
+    async def _redis_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(self.settings.upstream.probe_seconds):
+                await self.store.ping()
+        except (ServiceError, TimeoutError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        await self.services.close()
+        await self.store.close()

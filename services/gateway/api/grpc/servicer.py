@@ -1,0 +1,114 @@
+"""The `Conversation` servicer: admits clients, guards their streams, and ends them well."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import grpc
+
+from services.gateway.api.backend import Backend
+from services.gateway.api.grpc import wire
+from services.gateway.api.grpc.inputs import handle
+from services.gateway.conversation.conversation import Conversation
+from services.gateway.settings import ServerSettings
+from services.rpc.decorator import rpc
+from services.rpc.errors import ServiceError
+from services.telemetry import metrics
+
+
+class ConversationService:
+    service = "gateway"
+    internal = False
+
+    def __init__(self, backend: Backend, settings: ServerSettings):
+        self._backend, self._settings = backend, settings
+        self.stopping = False
+        self.connections = 0  # open now
+
+    @rpc
+    async def Converse(self, request_iterator, context):
+        if self.stopping:
+            raise _stopping()
+        if self.connections >= self._settings.max_connections:
+            metrics.REFUSED.labels(self.service, "max_connections").inc()
+            raise ServiceError.at_capacity("connections", self._settings.max_connections, retry_after=5.0)
+        conversation = self._backend.conversation()
+        self.connections += 1
+        metrics.CONNECTIONS.set(self.connections)
+        reading = asyncio.create_task(self._read(conversation, aiter(request_iterator)))
+        loop, handling = asyncio.get_running_loop(), asyncio.current_task()
+        # A client that does not read keeps this call in `yield`, whatever has ended the stream.
+        timers: list[asyncio.TimerHandle] = []
+        limit = self._settings.idle_seconds
+        reading.add_done_callback(lambda _: timers.append(loop.call_later(limit, handling.cancel)))
+        try:
+            async for event in conversation.delivery.events():
+                yield wire.write_event(event)
+            await reading  # raises what ended the stream
+        finally:
+            try:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+                for timer in timers:
+                    timer.cancel()
+                await conversation.abandon()
+            finally:  # also where this is cancelled once more
+                self.connections -= 1
+                metrics.CONNECTIONS.set(self.connections)
+
+    async def _read(self, conversation: Conversation, events) -> None:
+        """Passes the client's events on until it closes its side, breaks a rule, or time is up."""
+        try:
+            opening = await self._first(events)
+            await conversation.open(opening.session_id, wire.config_changes(opening.config))
+            async with asyncio.TaskGroup() as group:
+                guarding = group.create_task(self._guard(conversation))
+                async for event in events:
+                    await handle(conversation, event)
+                guarding.cancel()
+            await conversation.finish()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            conversation.outbox.close()
+
+    async def _first(self, events):
+        """The `OpenSession` that opens a stream."""
+        try:
+            async with asyncio.timeout(self._settings.open_seconds):
+                event = await anext(events)
+        except TimeoutError:
+            message = f"no open within {self._settings.open_seconds:g} s"
+            raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message) from None
+        except StopAsyncIteration:
+            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "the stream closed before open") from None
+        kind = event.WhichOneof("event")
+        if kind != "open":
+            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, f"a stream begins with open, not {kind}")
+        return event.open
+
+    async def _guard(self, conversation: Conversation) -> None:
+        """Ends a stream on which nothing happens, that has lasted too long, or whose gateway stops."""
+        settings, began = self._settings, time.monotonic()
+        while True:
+            await asyncio.sleep(min(1.0, settings.idle_seconds / 4, settings.connection_seconds / 4))
+            now = time.monotonic()
+            if self.stopping and not conversation.busy:
+                raise _stopping()
+            if not conversation.busy and now - conversation.last_input > settings.idle_seconds:
+                message = (
+                    f"nothing happened for {settings.idle_seconds:g} s; connect again with the session_id to go on"
+                )
+                raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message)
+            if now - began > settings.connection_seconds:
+                message = (
+                    f"the stream has lasted {settings.connection_seconds:g} s, the longest allowed; "
+                    "connect again with the session_id to go on"
+                )
+                raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message)
+
+
+def _stopping() -> ServiceError:
+    message = "this gateway is stopping; connect again with your session_id"
+    return ServiceError(grpc.StatusCode.UNAVAILABLE, message, retry_after=1.0)

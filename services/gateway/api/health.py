@@ -1,0 +1,46 @@
+"""The gateway's HTTP pages: whether it lives, whether it can serve a turn, and its metrics."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import uvicorn
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+
+def build(missing: Callable[[], Awaitable[list[str]]]) -> FastAPI:
+    """`missing`: names what keeps the gateway from serving a turn."""
+    app = FastAPI(title="Parley gateway", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/healthz")
+    async def healthz() -> dict:
+        """The process lives."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz(response: Response) -> dict:
+        """Redis and all four services answer; 503 with what is missing otherwise."""
+        absent = await missing()
+        response.status_code = 503 if absent else 200
+        return {"status": "not ready" if absent else "ready", "missing": absent}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+class WebServer(uvicorn.Server):
+    """Runs in the gateway's event loop and leaves its signals alone."""
+
+    def __init__(self, app: FastAPI):
+        # Without a bound, a request that hangs would keep a stopping gateway for ever.
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
+        super().__init__(config)
+
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield

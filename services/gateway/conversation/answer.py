@@ -1,0 +1,68 @@
+"""What is being answered: the text and the audio so far, and how much of it was played."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field
+
+from services.gateway.events.items import Item, ItemPart, answer_item_id
+
+
+@dataclass
+class Answer:
+    spoken: bool = True  # with audio; otherwise only written
+    text: str = ""
+    tokens: int = 0
+    samples: int = 0  # of audio, delivered
+    sample_rate: int = 0
+    marks: list[tuple[int, int]] = field(default_factory=list)  # (samples, characters spoken by then)
+    played: int | None = None  # samples, as the client said
+    first_audio: float = 0.0  # `time.monotonic()`; 0: not yet
+    _report: asyncio.Event = field(default_factory=asyncio.Event)
+    _awaited: bool = False
+
+    @property
+    def being_played(self) -> bool:
+        """Audio was delivered that the client has not said to have played; only of clients that do say."""
+        return self.played is not None and self.played < self.samples
+
+    @property
+    def audio_seconds(self) -> float:
+        return self.samples / self.sample_rate if self.sample_rate else 0.0
+
+    def add_audio(self, samples: int, sample_rate: int, text: str) -> None:
+        """`text`: of the answer, spoken once these samples have been played."""
+        self.first_audio = self.first_audio or time.monotonic()
+        self.sample_rate = sample_rate
+        self.samples += samples
+        self.marks.append((self.samples, min(len(text), len(self.text))))
+
+    def set_played(self, samples: int) -> None:
+        self.played = max(self.played or 0, samples)
+        self._report.set()
+
+    def expect_playback_report(self) -> None:
+        """What the client has said so far does not tell yet where the answer was interrupted."""
+        self._report.clear()
+
+    async def playback_report(self, seconds: float) -> None:
+        """Waits at most `seconds`, once, for the client to say how far it had played."""
+        if self.being_played and not self._awaited:
+            self._awaited = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._report.wait(), seconds)
+
+    def item(self, turn_id: str, whole: bool) -> Item | None:
+        """As history has it; None while nothing of it was delivered. `whole`: it was not cut off."""
+        if not self.text or (self.spoken and not self.samples):
+            return None
+        parts = [ItemPart(kind="text", text=self.text)]
+        item = Item(id=answer_item_id(turn_id), role="assistant", turn_id=turn_id, parts=parts)
+        if not self.spoken:
+            return item
+        played = self.played
+        if played is None and not whole:  # a client that never says: it plays from the first audio on
+            played = min(self.samples, round((time.monotonic() - self.first_audio) * self.sample_rate))
+        return item.model_copy(update={"marks": list(self.marks), "played": played})

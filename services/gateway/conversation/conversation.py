@@ -1,0 +1,319 @@
+"""One client's connection: what it sends, in order, and which turn that belongs to.
+
+Notable points:
+- What arrives before a question (pictures, text, camera frames) waits in a draft and belongs to the next one; pictures
+  are encoded at once.
+- A refused input is answered with `Failed`; the connection goes on. If it was part of a named question, the question is
+  refused as a whole, whenever the refusal came. A named question always ends with a `TurnDone`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+
+from services.gateway.conversation.delivery import Delivery
+from services.gateway.conversation.draft import Draft
+from services.gateway.conversation.input_buffer import InputBuffer
+from services.gateway.conversation.interruption import InterruptionPolicy
+from services.gateway.conversation.item_editor import ItemEditor
+from services.gateway.conversation.open_session import OpenSession
+from services.gateway.conversation.outbox import Outbox
+from services.gateway.conversation.question import Question
+from services.gateway.conversation.turn import Turn, TurnTools, failed
+from services.gateway.conversation.turns import Turns
+from services.gateway.events import Body, Event, SpeechStarted, SpeechStopped, TurnDone
+from services.gateway.events.items import Item, answer_item_id
+from services.gateway.media.images import EncodedImage, Images, Kind
+from services.gateway.settings import ConversationSettings, MediaSettings, VadSettings
+from services.gateway.store.protocols import Store
+from services.gateway.upstream.calls import Calls
+from services.rpc.errors import ServiceError
+from services.rpc.limits import too_much
+from services.telemetry import logs
+
+log = logs.get_logger(__name__)
+
+MAX_QUESTION_ID = 64  # characters
+MAX_BACKLOG = 4  # times max_unread_events, which only the audio and text of turns wait for
+INPUT_CONFIG = {"manual_turns", "input_sample_rate"}  # what of the config is about the microphone
+
+
+class Conversation:
+    """`open` first, then the other inputs in the order in which they come, then `finish` or `abandon`.
+
+    `delivery.events()` is what the client is to be told. Inputs raise nothing but for a flood.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        calls: Calls,
+        settings: ConversationSettings,
+        media: MediaSettings,
+        vad: VadSettings,
+    ):
+        self.outbox = Outbox(settings.max_unread_events)
+        self.delivery = Delivery(self.outbox, store.events)
+        self.last_input = time.monotonic()
+        self._store, self._calls = store, calls
+        self._settings, self._media, self._vad = settings, media, vad
+        self._opened = OpenSession(store, calls, settings.max_text_chars)
+        self._images = Images(store.embeddings, calls, media)
+        self._tools = TurnTools(calls, store, self._images, self.outbox, settings)
+        self._turns = Turns(InterruptionPolicy(settings.interruption, self.outbox), self._turn_ended)
+        self._draft = Draft(settings.max_frames)
+        self._inputs = 0  # since the last turn ended
+        self._question_id = ""  # of the input at hand
+
+    async def open(self, session_id: str, changes: Mapping[str, Any]) -> None:
+        """Opens the session and says so. Raises `ServiceError`; the connection cannot go on then."""
+        encoder = await self._calls.describe("speech_encoder")
+        ready = await self._opened.open(session_id, changes)
+        self._model_rate = encoder.input_sample_rate
+        self._input = self._new_input()
+        self._items = ItemEditor(self._store.items, self.session_id, self._settings.max_text_chars)
+        logs.bind(self.session_id)
+        await self.delivery.begin(self.session_id)
+        self._emit(ready)
+
+    @property
+    def session_id(self) -> str:
+        return self._opened.session.id
+
+    @property
+    def busy(self) -> bool:
+        """A turn runs."""
+        return self._turns.busy
+
+    def _new_input(self) -> InputBuffer:
+        return InputBuffer(self._opened.session.config, self._model_rate, self._media, self._vad)
+
+    # Guards around one input.
+
+    @contextlib.contextmanager
+    def input(self, question_id: str, part: bool = False, end: bool = False):
+        """Around the handling of one input: what it raises is told to the client. Raises for a flood only.
+
+        `part`: the input is part of a question, which is refused with it. `end`: it ends a question.
+        """
+        self.last_input = time.monotonic()
+        self._inputs += 1
+        if self._inputs > self._settings.max_turn_events:
+            message = f"more than {self._settings.max_turn_events} events came without an end of a turn"
+            raise too_much("gateway", "max_turn_events", message)
+        if self.outbox.backlog > MAX_BACKLOG * self._settings.max_unread_events:
+            message = f"the client has left {self.outbox.backlog} events unread; read them as they come"
+            raise too_much("gateway", "max_unread_events", message)
+        self._question_id = question_id[:MAX_QUESTION_ID]
+        try:
+            if len(question_id) > MAX_QUESTION_ID:
+                raise _refuse(f"question_id is longer than {MAX_QUESTION_ID} characters")
+            yield
+        except (ServiceError, ValueError) as error:
+            if part:
+                self._refuse_part(self._question_id, error)
+            else:
+                self._emit(failed(error), self._question_id)
+            if end and self._question_id:
+                self._emit(TurnDone("failed"), self._question_id)
+
+    async def finish(self) -> None:
+        """The client has closed its side: a question that is not complete is given up, an answer is still given."""
+        if self._turn is not None and not self._turn.asked:
+            self._turn.cancel_self()
+        await self._turns.wait()
+        self.outbox.close()
+
+    async def abandon(self) -> None:
+        """The client is gone, or the connection must end: everything stops, what was played is kept."""
+        self._turns.cancel()
+        self._draft.discard()
+        await self._turns.wait()
+        self.outbox.close()
+        await self.delivery.close()
+
+    # Inputs: the question.
+
+    async def add_audio(self, chunk: bytes) -> None:
+        for segment in self._input.feed(chunk, self._turns.answering):
+            if not self._input.detects:
+                self._add_speech(segment.audio)
+            elif segment.kind == "start":
+                self._turns.end_lost_question()
+                self._add_speech(segment.audio)
+            elif self._turns.listening:
+                self._add_speech(segment.audio)
+                if segment.kind == "end":
+                    self._ask()
+        if self._input.detects and not self._input.speaking and not self._turns.listening:
+            self._inputs -= 1  # a silent microphone may stay open
+
+    async def end_audio(self) -> None:
+        """The spoken question is complete."""
+        if self._turn is None or self._turn.asked:
+            detected = self._input.detects and self.busy and self._question_id in ("", self._turn.question_id)
+            self._input.flush()
+            if detected:
+                return  # the server detected the end by itself a moment earlier
+            if not self._draft.refused(self._question_id):
+                raise _refuse("end_of_audio came, but no speech since the last question")
+            self._begin(spoken=True)
+            self._ask()
+        elif not self._turn.over:
+            self._turn.add_audio(self._input.finish())
+            self._ask()
+        else:  # it failed while it was spoken, and the client has been told
+            self._turns.end_lost_question()
+
+    async def respond(self) -> None:
+        """Answer what has been sent."""
+        if self._turn is not None and not self._turn.asked:
+            await self.end_audio()
+        elif self._draft.texts or self._draft.images or self._draft.refused(self._question_id):
+            self._begin(spoken=False)
+            self._ask()
+        else:
+            raise _refuse("respond came, but nothing to answer since the last question")
+
+    async def add_text(self, text: str) -> None:
+        if not text.strip():
+            raise _refuse("text is empty")
+        target = self._turn.question if self._turns.listening else self._draft
+        length, limit = target.characters + len(text), self._settings.max_text_chars
+        if length > limit:
+            raise too_much("gateway", "max_text_chars", f"text of {length} characters is above the limit of {limit}")
+        target.texts.append(text)
+
+    async def add_image(self, kind: Kind, data: bytes) -> None:
+        self._images.check(kind, data)
+        held = self._turn.question.images if self._turns.listening else self._draft.images
+        if len(held) >= self._settings.max_pictures:
+            message = f"a question may have {self._settings.max_pictures} pictures; this one is too many"
+            raise too_much("gateway", "max_pictures", message)
+        image = self._encode(kind, [data])
+        if self._turns.listening:
+            self._turn.add_image(image)
+        else:
+            self._draft.images.append(image)
+
+    async def add_frame(self, data: bytes) -> None:
+        self._images.check("frame", data)
+        self._draft.frames.append(data)
+
+    # Inputs: the turn and the session.
+
+    async def cancel(self) -> None:
+        self._turns.cancel()
+        self._turns.end_lost_question()
+        self._input.finish()
+        self._draft.discard()
+
+    async def set_played(self, turn_id: str, samples: int) -> None:
+        """How far the client has played the audio of a turn."""
+        if samples < 0 or not 0 < len(turn_id) <= MAX_QUESTION_ID:
+            raise _refuse("played names a turn and how many of its samples were played, 0 or more")
+        turn = self._turns.find(turn_id)
+        if turn is None or turn.record.written:
+            await self._store.items.set_played(self.session_id, answer_item_id(turn_id), samples)
+        if turn is not None:
+            turn.answer.set_played(samples)
+
+    async def update(self, changes: Mapping[str, Any]) -> None:
+        """Changes the session's configuration, from the next turn on."""
+        if INPUT_CONFIG & set(changes) and self._turns.listening:
+            raise _refuse("turn_detection and input_sample_rate cannot change while a question is spoken")
+        config = self._opened.session.config.model_copy(update=dict(changes))
+        changed = InputBuffer(config, self._model_rate, self._media, self._vad) if INPUT_CONFIG & set(changes) else None
+        self._emit(await self._opened.update(changes))
+        if changed is not None:
+            self._turns.end_lost_question()
+            self._input = changed
+
+    async def create_item(self, item: Item, previous_item_id: str) -> None:
+        self._emit(await self._items.create(item, previous_item_id))
+
+    async def retrieve_item(self, item_id: str) -> None:
+        self._emit(await self._items.retrieve(item_id))
+
+    async def truncate_item(self, item_id: str, samples: int) -> None:
+        self._emit(await self._items.truncate(item_id, samples))
+
+    async def delete_item(self, item_id: str) -> None:
+        self._emit(await self._items.delete(item_id))
+
+    # Turns.
+
+    @property
+    def _turn(self) -> Turn | None:
+        return self._turns.newest
+
+    def _add_speech(self, audio: bytes) -> None:
+        """Audio of a question, which begins with it unless one is being asked."""
+        if self._turn is None or self._turn.asked:
+            self._begin(spoken=True)
+        if not self._turn.over:  # the rest of a question that failed is dropped until its end
+            self._turn.add_audio(audio)
+
+    def _begin(self, spoken: bool) -> None:
+        """A new question, with what the draft holds."""
+        question = Question(spoken, self._model_rate, self._media)
+        make = functools.partial(Turn, self._opened.session, question, self._question_id, tools=self._tools)
+        turn = self._turns.begin(make, detected=spoken and self._input.detects)
+        if frames := self._draft.take_frames():
+            self._draft.images.append(self._encode("frames", frames))
+        for image in self._draft.images:
+            turn.add_image(image)
+        question.texts.extend(self._draft.texts)
+        if self._draft.refused(self._question_id):
+            turn.fail(self._draft.refusal.error)
+        self._draft.clear()
+        if spoken:
+            turn.emit_now(SpeechStarted())
+
+    def _ask(self) -> None:
+        turn = self._turn
+        turn.question_id = self._question_id or turn.question_id
+        if turn.question.spoken and not turn.over:
+            turn.emit_now(SpeechStopped())
+        turn.ask()
+
+    def _turn_ended(self) -> None:
+        self._inputs = 0
+        self.last_input = time.monotonic()
+
+    # Parts.
+
+    def _encode(self, kind: Kind, files: list[bytes]) -> asyncio.Task[EncodedImage]:
+        image = asyncio.create_task(self._images.encode(kind, files, self.session_id))
+        image.add_done_callback(functools.partial(self._image_done, self._question_id))
+        return image
+
+    def _image_done(self, question_id: str, image: asyncio.Task) -> None:
+        """A picture of the draft that cannot be read is told at once; one of a turn fails the turn."""
+        if image.cancelled() or image.exception() is None or image not in self._draft.images:
+            return
+        self._draft.images.remove(image)
+        self._refuse_part(question_id, image.exception())
+
+    def _refuse_part(self, question_id: str, error: Exception) -> None:
+        """A part that belongs to no named question is left out; otherwise the question is refused with it."""
+        if question_id and self._turns.listening and self._turn.question_id in ("", question_id):
+            self._turn.fail(error)
+            return
+        self._emit(failed(error), question_id)
+        if question_id:
+            self._draft.refuse(question_id, error)
+
+    def _emit(self, body: Body, question_id: str = "") -> None:
+        self.outbox.put_now(Event(body, question_id=question_id))
+
+
+def _refuse(message: str) -> ServiceError:
+    return ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)

@@ -1,0 +1,68 @@
+"""The session of a connection: opened or resumed, and its configuration, which the client may change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import grpc
+
+from protos.parley.v1.model_info_pb2 import ModelInfo
+from services.gateway.events import SessionReady, SessionUpdated
+from services.gateway.events.session import Session, SessionConfig
+from services.gateway.media.audio import check_rate
+from services.gateway.store.protocols import Store
+from services.gateway.upstream.calls import Calls
+from services.rpc.errors import ServiceError
+from services.rpc.limits import too_much
+
+
+class OpenSession:
+    def __init__(self, store: Store, calls: Calls, max_text_chars: int):
+        self._store, self._calls, self._max_text_chars = store, calls, max_text_chars
+        self.session = Session("", SessionConfig())
+
+    async def open(self, session_id: str, changes: Mapping[str, Any]) -> SessionReady:
+        """`session_id` empty: a new session. Raises `ServiceError`, with nothing kept."""
+        decoder = await self._calls.describe("speech_decoder")
+        kept = await self._store.sessions.open(session_id) if session_id else Session("", SessionConfig())
+        config = self._changed(kept.config, changes, decoder)
+        if session_id:
+            await self._store.sessions.update(session_id, config)
+            self.session = replace(kept, config=config)
+        else:
+            self.session = await self._store.sessions.create(config)
+        return SessionReady(
+            session_id=self.session.id,
+            resumed=bool(session_id),
+            items=self.session.items,
+            output_sample_rate=decoder.output_sample_rate,
+            config=config,
+            speakers=tuple(speaker.name for speaker in decoder.speakers),
+        )
+
+    async def update(self, changes: Mapping[str, Any]) -> SessionUpdated:
+        """Holds from the next turn on. Raises `ServiceError`, with nothing changed."""
+        decoder = await self._calls.describe("speech_decoder")
+        kept = await self._store.sessions.open(self.session.id)  # another connection may have changed it
+        config = self._changed(kept.config, changes, decoder)
+        await self._store.sessions.update(self.session.id, config)
+        self.session = replace(self.session, config=config)
+        return SessionUpdated(config)
+
+    def _changed(self, config: SessionConfig, changes: Mapping[str, Any], decoder: ModelInfo) -> SessionConfig:
+        """Raises for changes that cannot be. A speaker that the decoder no longer has becomes its default."""
+        names = [speaker.name for speaker in decoder.speakers]
+        if config.speaker not in names:
+            config = config.model_copy(update={"speaker": ""})
+        config = config.model_copy(update=dict(changes))
+        check_rate(config.input_sample_rate)
+        length = len(config.instructions)
+        if length > self._max_text_chars:
+            message = f"instructions of {length} characters are above the limit of {self._max_text_chars}"
+            raise too_much("gateway", "max_text_chars", message)
+        if config.speaker and config.speaker not in names:
+            message = f"speaker {config.speaker!r} is unknown; use one of {', '.join(names)}"
+            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
+        return config

@@ -1,0 +1,92 @@
+"""The single exit of a connection: everything a client is told passes here, in order.
+
+Notable points:
+- A cancelled turn is silenced: what still waits of it, and what may still arrive, is dropped at the exit, so that no
+  late audio of an old turn is ever delivered. Only how it ended still passes.
+- A turn that somebody may be interrupting is held: its events wait until that is decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from services.gateway.events import Event, Failed, ItemCreated, TurnDone
+
+_ALWAYS = (TurnDone, Failed, ItemCreated)
+
+
+class Outbox:
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._events: deque[Event] = deque()
+        self._held: dict[str, list[Event]] = {}  # by turn id
+        self._silenced: deque[str] = deque(maxlen=64)  # turn ids; older turns are long gone
+        self._closed = False
+        self._changed = asyncio.Event()
+
+    @property
+    def backlog(self) -> int:
+        """Events that wait for the client, or for a decision."""
+        return len(self._events) + sum(map(len, self._held.values()))
+
+    async def put(self, event: Event) -> None:
+        """Waits while a slow client, or a decision, has `limit` events before it."""
+        while self.backlog >= self._limit and self._passes(event):
+            if self._closed:
+                return
+            await self._changed.wait()
+        self.put_now(event)
+
+    def put_now(self, event: Event) -> None:
+        """For what is rare and small: never waits."""
+        if self._passes(event) and not self._closed:
+            self._events.append(event)
+            self._wake()
+
+    def silence(self, turn_id: str) -> None:
+        """The turn was cancelled or has failed."""
+        self._silenced.append(turn_id)
+        self.release(turn_id)
+
+    def hold(self, turn_id: str) -> None:
+        """The turn may have been interrupted: its events wait."""
+        self._held.setdefault(turn_id, [])
+
+    def release(self, turn_id: str) -> None:
+        """It was not: what was held goes out, in front of what came since."""
+        self._events.extendleft(reversed(self._held.pop(turn_id, [])))
+        self._wake()
+
+    def close(self) -> None:
+        """No more events; those waiting are still delivered."""
+        for turn_id in list(self._held):
+            self.release(turn_id)
+        self._closed = True
+        self._wake()
+
+    def take_rest(self) -> list[Event]:
+        """What a client that has gone was not sent any more."""
+        rest, self._events = list(self._events), deque()
+        return [event for event in rest if self._passes(event)]
+
+    async def next(self) -> Event | None:
+        """The next event that may be delivered; None at the end."""
+        while True:
+            while not self._events:
+                if self._closed:
+                    return None
+                await self._changed.wait()
+            event = self._events.popleft()
+            self._wake()
+            if event.turn_id in self._held:
+                self._held[event.turn_id].append(event)
+            elif self._passes(event):
+                return event
+
+    def _passes(self, event: Event) -> bool:
+        return event.turn_id not in self._silenced or isinstance(event.body, _ALWAYS)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,192 @@
+"""The pipeline of one turn: a question goes through the three functions at once and becomes an answer.
+
+    audio → encode speech → embeddings → generate → tokens → synthesize → audio
+
+Pictures stand in front of the speech. One that comes while the user already speaks has the prompt started again, which
+costs a prefill of what was said so far and nothing after the end of the question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import grpc
+
+from protos.parley.v1.language_model_pb2 import GenerateDone, State, StateDecision, Token
+from protos.parley.v1.tensor_pb2 import Tensor
+from protos.parley.v1.usage_pb2 import FinishReason
+from services.gateway.conversation.answer import Answer
+from services.gateway.conversation.question import Question, to_wire
+from services.gateway.events import AudioDelta, Body, StateDecided, TextDelta, Transcript, Usage
+from services.gateway.turn.clock import TurnClock
+from services.gateway.turn.encode_speech import encode_speech
+from services.gateway.turn.generate import Prompt, Resolve, generate
+from services.gateway.turn.input_log import InputLog
+from services.gateway.turn.synthesize import Speech, synthesize
+from services.gateway.upstream.calls import CallContext, Calls
+from services.rpc.errors import ServiceError
+from services.telemetry import logs, metrics
+
+log = logs.get_logger(__name__)
+
+STATES = {State.STATE_SPEECH: "speech", State.STATE_TEXT: "text", State.STATE_NOTHING: "nothing"}
+
+
+class TurnEvents:
+    """What the pipeline tells, and whom. `emit` waits for a slow client, `emit_now` does not."""
+
+    def __init__(self, emit: Callable[[Body], Awaitable[None]], emit_now: Callable[[Body], None]):
+        self.emit, self.emit_now = emit, emit_now
+
+
+class TurnPipeline:
+    """Knows no session: `read_prompt` gives the messages before the question, `resolve` embeddings by reference."""
+
+    def __init__(
+        self,
+        question: Question,
+        answer: Answer,
+        calls: Calls,
+        context: CallContext,
+        speech: Speech,
+        read_prompt: Callable[[], Awaitable[Prompt]],
+        resolve: Resolve,
+        events: TurnEvents,
+        on_state: Callable[[str], None],
+    ):
+        """`on_state` is called with the state before the client is told."""
+        self.question, self.answer, self.clock = question, answer, TurnClock()
+        self.state: str | None = None
+        self.state_known = asyncio.Event()  # also once it is known that it will never be
+        self.done: GenerateDone | None = None
+        self._calls, self._context, self._speech = calls, context, speech
+        self._read_prompt, self._resolve, self._events, self._tell_state = read_prompt, resolve, events, on_state
+        self._tokens: InputLog[Token] = InputLog()
+        self._prompt_has_speech = False
+        self._prompt_changed = asyncio.Event()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._generate())
+            group.create_task(self._synthesize())
+            if self.question.spoken:
+                group.create_task(self._encode_speech())
+
+    @property
+    def complete(self) -> bool:
+        """The answer has come to its end."""
+        return self._tokens.closed
+
+    def picture_added(self) -> None:
+        """The question has one more picture."""
+        if self._prompt_has_speech:
+            self._prompt_changed.set()
+
+    @property
+    def usage(self) -> Usage:
+        counted = self.done.usage if self.done is not None else None
+        return Usage(
+            prompt_tokens=counted.prompt_tokens if counted else 0,
+            cached_tokens=counted.cached_tokens if counted else 0,
+            answer_tokens=counted.answer_tokens if counted else self.answer.tokens,
+            audio_input_seconds=self.question.seconds,
+            audio_output_seconds=self.answer.audio_seconds,
+        )
+
+    @property
+    def finish_reason(self) -> str:
+        """Of an answer that came to its end: stop, length or nothing."""
+        assert self.done is not None
+        return FinishReason.Name(self.done.finish_reason).removeprefix("FINISH_REASON_").lower()
+
+    # Encode speech.
+
+    async def _encode_speech(self) -> None:
+        done = await encode_speech(self.question.audio, self.question.sample_rate, self._calls, self, self._context)
+        self.clock.embeddings = time.monotonic()
+        if not self.question.embeddings.items:
+            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "the audio is too short to recognise anything in it")
+        self.question.transcript = done.transcript or self.question.transcript
+        self.question.embeddings.close()
+        self._events.emit_now(Transcript(self.question.transcript, final=True))
+
+    def on_embeddings(self, embeddings: Tensor, weights: str) -> None:
+        self.question.weights = weights
+        self.question.embeddings.append(embeddings)
+
+    def on_transcript(self, text: str) -> None:
+        self.question.transcript = text
+        self._events.emit_now(Transcript(text))
+
+    # Generate.
+
+    async def _generate(self) -> None:
+        prompt = await self._read_prompt()
+        while self.done is None:
+            prompt.parts = InputLog()
+            self._prompt_changed.clear()
+            attempt = asyncio.create_task(self._generate_once(prompt))
+            changed = asyncio.create_task(self._prompt_changed.wait())
+            try:
+                await asyncio.wait({attempt, changed}, return_when=asyncio.FIRST_COMPLETED)
+                if attempt.done():
+                    self.done = attempt.result()
+                    if self.done.dropped_messages:
+                        log.info("older messages were left out of the prompt", messages=self.done.dropped_messages)
+            finally:
+                changed.cancel()
+                attempt.cancel()
+                await asyncio.wait({attempt})
+        self._tokens.close()
+        self.state_known.set()
+
+    async def _generate_once(self, prompt: Prompt) -> GenerateDone:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write_prompt(prompt))
+            return await generate(prompt, self._calls, self, self._context, self._resolve)
+
+    async def _write_prompt(self, prompt: Prompt) -> None:
+        question = self.question
+        self._prompt_has_speech = False
+        await question.write_images(prompt.parts)
+        self.clock.vision = max((image.seconds for image in question.encoded_images()), default=0.0)
+        self._prompt_has_speech = True  # from here on, another picture starts the prompt again
+        await question.write_speech_and_text(prompt.parts)
+        question.name_utterance()
+        prompt.utterance = to_wire(question.utterance) if question.utterance is not None else None
+        prompt.parts.close()
+
+    def on_state(self, decision: StateDecision) -> None:
+        self.state = STATES[decision.state]
+        self._tell_state(self.state)
+        self.state_known.set()
+        self._events.emit_now(StateDecided(self.state, tuple(decision.probabilities)))
+
+    async def on_token(self, token: Token) -> None:
+        self.clock.token = self.clock.token or time.monotonic()
+        self.answer.tokens += 1
+        self._tokens.append(token)
+        if token.text:
+            self.answer.text += token.text
+            await self._events.emit(TextDelta(token.text))
+
+    # Synthesize.
+
+    async def _synthesize(self) -> None:
+        await self.state_known.wait()
+        if self.state in (None, "nothing") or not self.answer.spoken:
+            return
+        done = await synthesize(self._tokens, self._calls, self, self._context, self._speech)
+        self.clock.decoder = done.first_audio_seconds
+
+    async def on_audio(self, audio: bytes, sample_rate: int, text: str) -> None:
+        if not self.clock.audio:
+            self.clock.audio = time.monotonic()
+            metrics.FIRST_AUDIO_SECONDS.labels("gateway").observe(self.clock.audio - self.clock.asked)
+        samples = len(audio) // 2
+        delta = AudioDelta(audio, sample_rate, offset=self.answer.samples)
+        self.answer.add_audio(samples, sample_rate, text)
+        metrics.AUDIO_SECONDS.labels("gateway", "out").inc(samples / max(1, sample_rate))
+        await self._events.emit(delta)

@@ -1,0 +1,125 @@
+"""What is being asked, as it arrives: audio and its embeddings, pictures, text.
+
+It only grows while the question lasts, so that a function whose service died can read it again from the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+
+import grpc
+
+from protos.parley.v1.language_model_pb2 import Part
+from protos.parley.v1.tensor_pb2 import EmbeddingRef, Tensor
+from services.gateway.events.items import ItemPart, Ref
+from services.gateway.media.images import EncodedImage
+from services.gateway.settings import MediaSettings
+from services.gateway.turn.input_log import InputLog
+from services.rpc.errors import ServiceError
+from services.rpc.limits import too_much
+
+BYTES_PER_SAMPLE = 2
+
+
+class Question:
+    def __init__(self, spoken: bool, sample_rate: int, settings: MediaSettings):
+        """`sample_rate`: Hz, of the audio."""
+        self.spoken = spoken
+        self.audio: InputLog[bytes] = InputLog()  # 16-bit
+        self.embeddings: InputLog[Tensor] = InputLog()  # [n, language width] each
+        self.transcript = ""
+        self.images: list[asyncio.Task[EncodedImage]] = []
+        self.texts: list[str] = []
+        self.ended = asyncio.Event()
+        self.utterance: Ref | None = None  # what its speech is called, once it is complete
+        self.weights = ""  # that made the embeddings
+        self._audio_hash = hashlib.sha256(b"speech")
+        self.sample_rate, self._settings = sample_rate, settings
+        self._bytes = 0
+        self._last_audio = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Of audio."""
+        return self._bytes / BYTES_PER_SAMPLE / self.sample_rate
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since the last audio, while more is due."""
+        return time.monotonic() - self._last_audio if self.spoken and not self.ended.is_set() else 0.0
+
+    @property
+    def characters(self) -> int:
+        """Of text."""
+        return sum(map(len, self.texts))
+
+    def add_audio(self, audio: bytes) -> None:
+        """Raises `ServiceError` where the question becomes too long."""
+        assert self.spoken and not self.ended.is_set()
+        self._last_audio = time.monotonic()
+        self._bytes += len(audio)
+        if self.seconds > self._settings.max_audio_seconds:
+            message = f"the question is above the limit of {self._settings.max_audio_seconds:g} s of audio; ask shorter"
+            raise too_much("gateway", "max_audio_seconds", message)
+        if audio:
+            self._audio_hash.update(audio)
+            self.audio.append(audio)
+
+    def end(self) -> None:
+        """Nothing more comes. Raises `ServiceError` where a spoken question is too short to be one."""
+        self.audio.close()
+        self.ended.set()
+        if self.spoken and self.seconds < self._settings.min_audio_seconds:
+            message = (
+                f"audio of {self.seconds:.3f} s is too short to be a question; "
+                f"send at least {self._settings.min_audio_seconds:g} s"
+            )
+            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+    def name_utterance(self) -> None:
+        """Its speech is complete."""
+        length = sum(tensor.shape[0] for tensor in self.embeddings.items)
+        if length:
+            self.utterance = Ref(weights=self.weights, hash=self._audio_hash.hexdigest(), length=length)
+
+    def speech(self) -> Tensor:
+        """All embeddings of its speech: [length, language width]."""
+        pieces = self.embeddings.items
+        length = sum(tensor.shape[0] for tensor in pieces)
+        data = b"".join(tensor.data for tensor in pieces)
+        return Tensor(dtype=pieces[0].dtype, shape=[length, *pieces[0].shape[1:]], data=data)
+
+    def encoded_images(self) -> list[EncodedImage]:
+        """Of its pictures, those that are encoded by now."""
+        done = (task for task in self.images if task.done() and not task.cancelled() and task.exception() is None)
+        return [task.result() for task in done]
+
+    def item_parts(self) -> list[ItemPart]:
+        """Its parts as history has them."""
+        parts = [ItemPart(kind="image", ref=image.ref) for image in self.encoded_images()]
+        if self.utterance is not None:
+            parts.append(ItemPart(kind="speech", ref=self.utterance, text=self.transcript))
+        return parts + [ItemPart(kind="text", text=text) for text in self.texts]
+
+    async def write_images(self, parts: InputLog[Part]) -> None:
+        """Writes its pictures, in front of all else; returns when all that have come are encoded."""
+        position = 0
+        while position < len(self.images):
+            image = await asyncio.shield(self.images[position])  # another attempt may wait for it
+            parts.append(Part(image=to_wire(image.ref)))
+            position += 1
+
+    async def write_speech_and_text(self, parts: InputLog[Part]) -> None:
+        """Writes its speech as it comes and, once the question has ended, its text. The caller closes the log."""
+        if self.spoken:
+            async for embeddings in self.embeddings.read():
+                parts.append(Part(speech=embeddings))
+        await self.ended.wait()
+        for text in self.texts:
+            parts.append(Part(text=text))
+
+
+def to_wire(ref: Ref) -> EmbeddingRef:
+    return EmbeddingRef(weights=ref.weights, hash=ref.hash, length=ref.length)

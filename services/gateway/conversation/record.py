@@ -1,0 +1,107 @@
+"""What a turn reads from its session and writes to it: the lease, the history, its two items."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import grpc
+
+from protos.parley.v1.language_model_pb2 import Sampling
+from protos.parley.v1.tensor_pb2 import EmbeddingRef, Tensor
+from services.gateway.conversation.history import to_messages
+from services.gateway.conversation.question import Question
+from services.gateway.events.items import Item, Ref, question_item_id
+from services.gateway.events.session import Session
+from services.gateway.media.images import Images
+from services.gateway.store.protocols import Lease, Store
+from services.gateway.turn.generate import Prompt
+from services.gateway.upstream.calls import Calls
+from services.rpc.errors import ServiceError
+
+ENCODERS = {"image": "vision_encoder", "speech": "speech_encoder"}  # kind of a part → service
+
+
+class TurnRecord:
+    """Nothing is written to the session before the turn ends, and only under its lease."""
+
+    def __init__(self, session: Session, store: Store, calls: Calls, history_share: float):
+        self.written = False
+        self.lease: Lease | None = None
+        self._session = session
+        self._store, self._calls, self._history_share = store, calls, history_share
+        self._leases = contextlib.AsyncExitStack()
+
+    async def take_lease(self) -> None:
+        """Raises ABORTED where another connection answers in this session."""
+        self.lease = await self._leases.enter_async_context(self._store.leases.lease(self._session.id))
+
+    async def release(self) -> None:
+        await self._leases.aclose()
+
+    def check_lease(self) -> None:
+        """Raises ABORTED where another gateway has taken the session over."""
+        if self.lease is not None and self.lease.lost.is_set():
+            message = "another connection took over this session while the turn ran"
+            raise ServiceError(grpc.StatusCode.ABORTED, message)
+
+    async def prompt(self, sampling: Sampling, unwritten: list[Item]) -> Prompt:
+        """The history as it was played. `unwritten`: items of a turn that is still running."""
+        items, model = await asyncio.gather(self._store.items.list(self._session.id), self._calls.describe("llm_core"))
+        known = {item.id for item in items}
+        items = [*items, *(item for item in unwritten if item.id not in known)]
+        return Prompt(
+            messages=to_messages(items, self._session.config.instructions, await self._weights(items)),
+            sampling=sampling,
+            max_history_tokens=max(1, int(self._history_share * model.context_length)),
+        )
+
+    async def _weights(self, items: list[Item]) -> set[str]:
+        """Names of the weights that the encoders of the items' media run now."""
+        kinds = {part.kind for item in items for part in item.parts if part.ref is not None}
+        encoders = [encoder for kind, encoder in ENCODERS.items() if kind in kinds]
+        return {(await self._calls.describe(encoder)).weights for encoder in encoders}
+
+    async def write(self, question: Item, answer: Item | None, speech: Tensor | None) -> str:
+        """Adds the turn's items to the session. Returns the id of the item before them.
+
+        `speech`: the embeddings that the question's utterance names.
+        """
+        previous = await self._store.items.append(self.lease, [question] if answer is None else [question, answer])
+        self.written = True
+        utterance = next((part.ref for part in question.parts if part.kind == "speech"), None)
+        if utterance is not None and speech is not None:
+            await self._store.embeddings.put(utterance, speech.SerializeToString())
+        return previous
+
+    async def set_played(self, item_id: str, samples: int) -> None:
+        """How far an answer that is already written has been played."""
+        await self._store.items.set_played(self._session.id, item_id, samples)
+
+
+def question_item(turn_id: str, question: Question) -> Item:
+    return Item(id=question_item_id(turn_id), role="user", turn_id=turn_id, parts=question.item_parts())
+
+
+class EmbeddingResolver:
+    """Finds the embeddings behind the references of a prompt: those of this turn's own, or what the store keeps."""
+
+    def __init__(self, question: Question, session_id: str, images: Images, store: Store):
+        self._questions = [question]
+        self._session_id, self._images, self._store = session_id, images, store
+
+    def include(self, question: Question) -> None:
+        """A question that is part of the history although it is not written yet."""
+        self._questions.append(question)
+
+    async def __call__(self, wanted: EmbeddingRef) -> Tensor | None:
+        """None where they are gone."""
+        ref = Ref(weights=wanted.weights, hash=wanted.hash, length=wanted.length)
+        for question in self._questions:
+            if question.utterance == ref:
+                return question.speech()
+            for image in question.encoded_images():
+                if image.ref == ref:
+                    return await self._images.tensor(image, self._session_id)
+        kept = (await self._store.embeddings.get([ref])).get(ref)
+        return None if kept is None else Tensor.FromString(kept)

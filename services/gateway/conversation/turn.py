@@ -1,0 +1,322 @@
+"""One turn, from the first sound or word of its question until its answer is over and written to the session."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass
+
+import grpc
+
+from protos.parley.v1.language_model_pb2 import Sampling
+from services.gateway.conversation.answer import Answer
+from services.gateway.conversation.interruption import PendingBargeIn
+from services.gateway.conversation.outbox import Outbox
+from services.gateway.conversation.pipeline import TurnEvents, TurnPipeline
+from services.gateway.conversation.question import Question
+from services.gateway.conversation.record import EmbeddingResolver, TurnRecord, question_item
+from services.gateway.events import Body, Event, Failed, ItemCreated, TurnDone
+from services.gateway.events.items import Item, played_text
+from services.gateway.events.session import Session
+from services.gateway.media.images import EncodedImage, Images
+from services.gateway.settings import ConversationSettings
+from services.gateway.store.protocols import Store
+from services.gateway.turn.synthesize import Speech
+from services.gateway.upstream.calls import CallContext, Calls
+from services.rpc import streams
+from services.rpc.errors import ServiceError, status_of
+from services.telemetry import logs, metrics
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TurnTools:
+    """What every turn of a connection is made with."""
+
+    calls: Calls
+    store: Store
+    images: Images
+    outbox: Outbox
+    settings: ConversationSettings
+
+
+class Turn:
+    """Made when a question begins; `task` ends when the turn is over and written.
+
+    It decides when a turn starts and stops. `pipeline` does what happens within it, `record` what is kept of it.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        question: Question,
+        question_id: str,
+        previous: Turn | None,
+        barge_in: PendingBargeIn | None,
+        *,
+        tools: TurnTools,
+    ):
+        """`previous`: the turn before. `barge_in`: this turn may interrupt it, as its own state will say."""
+        self.id = secrets.token_urlsafe(9)
+        self.question_id = question_id  # the client's name for the question
+        self.question, self.answer = question, Answer(spoken=not session.config.text_only)
+        self.previous = previous  # as long as this turn waits for it
+        self.barge_in = barge_in
+        self._settings, self._outbox = tools.settings, tools.outbox
+        self._cancelled = False
+        self._failure: Exception | None = None
+        self._sampling = Sampling(**session.config.sampling.model_dump())
+        if not self._sampling.seed:
+            self._sampling.seed = secrets.randbits(31) + 1  # a retry must sample the same answer again
+        context = CallContext(session.id, self.id, streams.deadline_in(tools.settings.max_turn_seconds))
+        self.record = TurnRecord(session, tools.store, tools.calls, tools.settings.history_share)
+        self._resolver = EmbeddingResolver(self.question, session.id, tools.images, tools.store)
+        self.pipeline = TurnPipeline(
+            self.question,
+            self.answer,
+            tools.calls,
+            context,
+            Speech(session.config.speaker, session.config.speaker_tokens, self._sampling.seed),
+            self._read_prompt,
+            self._resolver,
+            TurnEvents(self._emit, self.emit_now),
+            self._on_state,
+        )
+        self._work = asyncio.create_task(self._run_pipeline(session.id))
+        self.task = asyncio.create_task(self._run(session.id))
+
+    # What the conversation asks and tells it.
+
+    @property
+    def asked(self) -> bool:
+        """The question is complete."""
+        return self.question.ended.is_set()
+
+    @property
+    def over(self) -> bool:
+        return self.task.done() or self._cancelled or self._failure is not None
+
+    @property
+    def answering(self) -> bool:
+        return not self.over and self.pipeline.state not in (None, "nothing")
+
+    def add_audio(self, audio: bytes) -> None:
+        """16-bit, at the model's rate. A question above the limit fails the turn."""
+        try:
+            self.question.add_audio(audio)
+        except ServiceError as error:
+            self.fail(error)
+
+    def add_image(self, image: asyncio.Task[EncodedImage]) -> None:
+        self.question.images.append(image)
+        self.pipeline.picture_added()
+
+    def ask(self) -> None:
+        """The question is complete: answer it. A spoken one that is too short fails the turn."""
+        self.pipeline.clock.asked = time.monotonic()
+        try:
+            self.question.end()
+        except ServiceError as error:
+            self.fail(error)
+
+    def ask_nothing(self) -> None:
+        """The question ended after the turn had failed or been cancelled."""
+        assert self.over
+        self.question.ended.set()
+
+    def cancel(self) -> None:
+        """Stops everything at once, also the answer that this turn may be interrupting.
+
+        Nothing more of them is delivered but that they were cancelled.
+        """
+        self._decide_barge_in(True)
+        if self.previous is not None:  # also where this turn has just found nothing to answer and let it go on
+            self.previous.cancel()
+        self.cancel_self()
+
+    def cancel_self(self) -> None:
+        """As `cancel`, but an answer that it may have been interrupting goes on."""
+        self._outbox.silence(self.id)  # also what a finished turn has not delivered yet
+        if not self.over:
+            self._cancelled = True
+            self.answer.expect_playback_report()
+            self._work.cancel()
+
+    def fail(self, error: Exception) -> None:
+        if not self.over:
+            self._failure = error
+            self._outbox.silence(self.id)
+            self._work.cancel()
+
+    async def playback_report(self) -> None:
+        """The answer was interrupted: waits a moment for the client to say how far it had played."""
+        if not self._cancelled:  # else it has been expected since the cancellation
+            self.answer.expect_playback_report()
+        await self.answer.playback_report(self._settings.playback_report_seconds)
+
+    def items(self) -> list[Item]:
+        """The question and, if any of it was delivered, the answer with how far it was played."""
+        answer = self.answer.item(self.id, whole=self._whole)
+        question = question_item(self.id, self.question)
+        return [question] if answer is None else [question, answer]
+
+    # Its life.
+
+    async def _run(self, session_id: str) -> None:
+        logs.bind(session_id, self.id)
+        try:
+            done, _ = await asyncio.wait({self._work}, timeout=self._settings.max_turn_seconds)
+            if not done:
+                message = f"the turn took longer than the limit of {self._settings.max_turn_seconds:g} s"
+                self.fail(ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message))
+                await asyncio.wait({self._work})
+        except asyncio.CancelledError:  # the process stops
+            self.cancel()
+            await asyncio.wait({self._work})
+        if not self._work.cancelled() and self._work.exception() is not None and not self._cancelled:
+            self._failure = self._failure or _first_of(self._work.exception())
+            self._outbox.silence(self.id)
+        for image in self.question.images:
+            image.cancel()
+        await self._finish()
+
+    async def _run_pipeline(self, session_id: str) -> None:
+        logs.bind(session_id, self.id)
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(self._watch())
+            working = [group.create_task(self.pipeline.run()), group.create_task(self._take_over())]
+            await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
+            watching.cancel()
+
+    async def _watch(self) -> None:
+        """Ends the turn when its question is no longer spoken, or its session has been taken over."""
+        limit = self._settings.question_idle_seconds
+        while True:
+            await asyncio.sleep(min(0.5, limit / 4))
+            self.record.check_lease()
+            if self.question.idle_seconds > limit:
+                message = (
+                    f"no audio came for {self.question.idle_seconds:.0f} s and the question was not ended; "
+                    "it was given up"
+                )
+                raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message)
+
+    async def _read_prompt(self):
+        """Waits for the turn before, takes the lease and reads the history as it was played.
+
+        While it is not known whether this turn interrupts the one before, that one keeps the lease and goes on.
+        """
+        unwritten: list[Item] = []
+        if self.barge_in is None:
+            await self._take_lease()
+        else:
+            before = self.previous
+            await before.playback_report()
+            unwritten = before.items()
+            self._resolver.include(before.question)
+        return await self.record.prompt(self._sampling, unwritten)
+
+    async def _take_lease(self) -> None:
+        if self.previous is not None:
+            await asyncio.wait({self.previous.task})
+            await self.previous.playback_report()
+            self.previous = None
+        await self.record.take_lease()
+
+    async def _take_over(self) -> None:
+        """Takes the lease of the answer that this turn has turned out to interrupt."""
+        if self.barge_in is not None:
+            await self.pipeline.state_known.wait()
+            if self.barge_in.interrupts:
+                await self._take_lease()
+
+    def _on_state(self, state: str) -> None:
+        self._decide_barge_in(state != "nothing")
+
+    def _decide_barge_in(self, interrupts: bool) -> None:
+        if self.barge_in is not None:
+            self.barge_in.decide(interrupts)
+
+    # The end.
+
+    async def _finish(self) -> None:
+        self._decide_barge_in(False)  # its state will never be known
+        if self._cancelled:
+            await self.playback_report()
+        kept = ""
+        try:
+            kept = await self._write()
+        except Exception as error:
+            self._failure = self._failure or error
+        finally:
+            await self.record.release()  # before the client learns that the turn is over and asks again elsewhere
+        self._report(kept)
+
+    async def _write(self) -> str:
+        """Writes question and answer to the session. Returns the answer as it is kept: what was played of it."""
+        if self.record.lease is None or self.pipeline.state in (None, "nothing"):
+            return ""
+        question, *answers = self.items()
+        if self._failure is not None and not answers:  # nothing was answered: the client asks again
+            return ""
+        speech = self.question.speech() if self.question.utterance is not None else None
+        answer = answers[0] if answers else None
+        previous = await self.record.write(question, answer, speech)
+        self.emit_now(ItemCreated(question, previous))
+        if answer is None:
+            return ""
+        self.emit_now(ItemCreated(answer, question.id))
+        if self.answer.played not in (None, answer.played):  # the client has said so meanwhile
+            await self.record.set_played(answer.id, self.answer.played)
+        return answer.text if self._whole else played_text(answer.text, answer.marks, answer.played)
+
+    def _report(self, kept: str) -> None:
+        """Tells how the turn ended: the client, the log and the metrics."""
+        if self._failure is not None:
+            status = status_of(self._failure)
+            exc_info = self._failure if status.unexpected else None
+            log.warning("turn failed", code=status.code.name, message=status.message, exc_info=exc_info)
+            self.emit_now(failed(self._failure))
+        reason, latency = self._finish_reason, self.pipeline.clock.latency()
+        metrics.TURNS.labels(reason).inc()
+        if self.pipeline.state is not None:
+            metrics.STATES.labels(self.pipeline.state).inc()
+        log.info("turn over", reason=reason, first_audio=latency.first_audio, total=latency.total)
+        self.emit_now(TurnDone(reason, kept, latency, self.pipeline.usage))
+
+    @property
+    def _finish_reason(self) -> str:
+        if self._failure is not None:
+            return "failed"
+        return "cancelled" if self._cancelled else self.pipeline.finish_reason
+
+    @property
+    def _whole(self) -> bool:
+        """The answer has come to its end, and will be played unless the client says otherwise."""
+        return self.pipeline.complete and not self._cancelled and self._failure is None
+
+    # Events.
+
+    def emit_now(self, body: Body) -> None:
+        self._outbox.put_now(self._event(body))
+
+    async def _emit(self, body: Body) -> None:
+        await self._outbox.put(self._event(body))
+
+    def _event(self, body: Body) -> Event:
+        return Event(body, self.id, self.question_id)
+
+
+def failed(error: Exception) -> Failed:
+    """What a client is told of an error."""
+    status = status_of(error)
+    return Failed(status.code.name, status.message, status.retry_after)
+
+
+def _first_of(error: BaseException) -> Exception:
+    """What a group of tasks failed of."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, Exception) else RuntimeError(f"the turn was stopped by {type(error).__name__}")

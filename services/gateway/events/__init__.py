@@ -1,0 +1,191 @@
+"""What a client is told, in the gateway's own words: the events of a session and of its turns.
+
+Each face of the API (`services.gateway.api`) writes them in its own wire format. `encode` and `decode` are how they are
+kept in the event log.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Literal
+
+from services.gateway.events.items import Item
+from services.gateway.events.session import SessionConfig
+
+FinishReason = Literal["stop", "length", "nothing", "cancelled", "failed"]
+
+
+@dataclass(frozen=True)
+class Usage:
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    answer_tokens: int = 0
+    audio_input_seconds: float = 0.0
+    audio_output_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds. What lies between the end of the question and the first audio, by service."""
+
+    first_audio: float = 0.0
+    speech_encoder: float = 0.0
+    first_token: float = 0.0
+    first_clause: float = 0.0
+    speech_decoder: float = 0.0
+    vision_encoder: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True)
+class SessionReady:
+    session_id: str
+    resumed: bool
+    items: int
+    output_sample_rate: int  # Hz
+    config: SessionConfig
+    speakers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SessionUpdated:
+    config: SessionConfig
+
+
+@dataclass(frozen=True)
+class SpeechStarted:
+    pass
+
+
+@dataclass(frozen=True)
+class SpeechStopped:
+    pass
+
+
+@dataclass(frozen=True)
+class Transcript:
+    text: str
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class StateDecided:
+    state: Literal["speech", "text", "nothing"]
+    probabilities: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True)
+class AudioDelta:
+    audio: bytes  # 16-bit little-endian mono
+    sample_rate: int  # Hz
+    offset: int  # samples of this turn before it
+
+
+@dataclass(frozen=True)
+class TurnDone:
+    finish_reason: FinishReason
+    text: str = ""  # as kept in history
+    latency: Latency = Latency()
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The turn failed, or an event of the client was refused."""
+
+    code: str  # name of a gRPC status
+    message: str
+    retry_after: float = 0.0  # seconds; 0: do not retry
+
+
+@dataclass(frozen=True)
+class ItemCreated:
+    item: Item
+    previous_item_id: str = ""
+
+
+@dataclass(frozen=True)
+class ItemRetrieved:
+    item: Item
+
+
+@dataclass(frozen=True)
+class ItemTruncated:
+    item_id: str
+    samples: int
+
+
+@dataclass(frozen=True)
+class ItemDeleted:
+    item_id: str
+
+
+Body = (
+    SessionReady
+    | SessionUpdated
+    | SpeechStarted
+    | SpeechStopped
+    | Transcript
+    | StateDecided
+    | TextDelta
+    | AudioDelta
+    | TurnDone
+    | Failed
+    | ItemCreated
+    | ItemRetrieved
+    | ItemTruncated
+    | ItemDeleted
+)
+BODIES = {body.__name__: body for body in Body.__args__}
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that a client is told. `sequence` counts the events of a session from 1; 0: not delivered yet."""
+
+    body: Body
+    turn_id: str = ""
+    question_id: str = ""
+    sequence: int = 0
+
+    def numbered(self, sequence: int) -> Event:
+        return replace(self, sequence=sequence)
+
+
+def encode(event: Event) -> dict[str, bytes]:
+    """An event as the fields of an entry of a Redis stream; its sequence is the entry's id."""
+    body = {field.name: _plain(getattr(event.body, field.name)) for field in fields(event.body)}
+    audio = body.pop("audio", b"")
+    record = {"kind": type(event.body).__name__, "turn": event.turn_id, "question": event.question_id, "body": body}
+    return {"event": json.dumps(record, ensure_ascii=False).encode(), "audio": audio}
+
+
+def decode(sequence: int, entry: dict[bytes, bytes]) -> Event:
+    """What `encode` made of an event."""
+    record = json.loads(entry[b"event"])
+    body = record["body"]
+    if record["kind"] == "AudioDelta":
+        body["audio"] = entry[b"audio"]
+    for name, model in (("item", Item), ("config", SessionConfig)):
+        if name in body:
+            body[name] = model.model_validate(body[name])
+    for name, record_type in (("latency", Latency), ("usage", Usage)):
+        if name in body:
+            body[name] = record_type(**body[name])
+    for name in ("probabilities", "speakers"):
+        if name in body:
+            body[name] = tuple(body[name])
+    return Event(BODIES[record["kind"]](**body), record["turn"], record["question"], sequence)
+
+
+def _plain(value):
+    """A field as JSON can hold it; audio stays bytes."""
+    if isinstance(value, Item | SessionConfig):
+        return value.model_dump(mode="json")
+    return asdict(value) if isinstance(value, Latency | Usage) else value

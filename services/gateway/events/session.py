@@ -1,0 +1,41 @@
+"""A session: its id and its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+
+class SamplingConfig(BaseModel):
+    """How answers are sampled; 0 and empty mean the service's default."""
+
+    model_config = ConfigDict(frozen=True)
+
+    temperature: float = 0.0
+    top_p: float = 0.0
+    top_k: int = 0
+    seed: int = 0
+    max_tokens: int = 0
+    stop: tuple[str, ...] = ()
+
+
+class SessionConfig(BaseModel):
+    """What a client may set, at the opening and later."""
+
+    model_config = ConfigDict(frozen=True)
+
+    manual_turns: bool = False  # the client says where questions end; otherwise the server detects it
+    input_sample_rate: int = 16_000  # Hz, of the client's audio
+    instructions: str = ""  # the system prompt
+    sampling: SamplingConfig = SamplingConfig()
+    text_only: bool = False  # no audio in answers
+    speaker: str = ""  # empty: the speech decoder's default
+    speaker_tokens: tuple[int, ...] = ()  # of a speaker without a name; they override `speaker`
+
+
+@dataclass(frozen=True)
+class Session:
+    id: str
+    config: SessionConfig
+    items: int = 0  # that it held when it was opened

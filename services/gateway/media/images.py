@@ -1,0 +1,98 @@
+"""Pictures, videos and camera frames → embeddings, once for each content: the store keeps them by hash."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import grpc
+
+from protos.parley.v1.tensor_pb2 import Tensor
+from protos.parley.v1.vision_encoder_pb2 import EncodeVisionRequest, EncodeVisionResponse, Frames
+from services.gateway.events.items import Ref
+from services.gateway.settings import MediaSettings
+from services.gateway.store.protocols import Embeddings
+from services.gateway.upstream.calls import Calls
+from services.rpc import streams
+from services.rpc.errors import ServiceError
+from services.rpc.limits import too_much
+
+Kind = Literal["image", "video", "frames"]
+
+ENCODE_SECONDS = 90.0  # that an encoder may take for one picture or video
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    ref: Ref
+    kind: Kind
+    files: Sequence[bytes]  # what it was made of
+    seconds: float  # from the picture's arrival to its embeddings
+    tensor: Tensor | None = None  # [length, language width]; None: the store has it
+
+
+class Images:
+    def __init__(self, embeddings: Embeddings, calls: Calls, settings: MediaSettings):
+        self._embeddings, self._calls, self._settings = embeddings, calls, settings
+        self._storing: set[asyncio.Task] = set()
+
+    def check(self, kind: Literal["image", "video", "frame"], data: bytes) -> None:
+        """Raises `ServiceError` for an empty file or one above the limit."""
+        limit = "max_video_bytes" if kind == "video" else "max_image_bytes"
+        most = getattr(self._settings, limit)
+        if not data:
+            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, f"{kind} is empty; send the bytes of a file")
+        if len(data) > most:
+            message = f"{kind} of {len(data)} bytes is above the limit of {most}; send a smaller one"
+            raise too_much("gateway", limit, message)
+
+    async def encode(self, kind: Kind, files: Sequence[bytes], session_id: str) -> EncodedImage:
+        """`files`: one image or video, or the frames in order. Raises `ServiceError`."""
+        started = time.monotonic()
+        weights = (await self._calls.describe("vision_encoder")).weights
+        content_hash = await asyncio.to_thread(_hash, kind, files)
+        ref, tensor = await self._embeddings.find(weights, content_hash), None
+        if ref is None:
+            answer = await self._encode(kind, files, session_id)
+            tensor = answer.embeddings
+            ref = Ref(weights=answer.weights, hash=content_hash, length=tensor.shape[0])
+            self._store(ref, tensor)
+        return EncodedImage(ref, kind, files, time.monotonic() - started, tensor)
+
+    async def tensor(self, image: EncodedImage, session_id: str) -> Tensor | None:
+        """The embeddings of a picture: still here, kept by the store, or made again.
+
+        None where they would not be the same: the vision encoder has other weights now.
+        """
+        if image.tensor is not None:
+            return image.tensor
+        kept = (await self._embeddings.get([image.ref])).get(image.ref)
+        if kept is not None:
+            return Tensor.FromString(kept)
+        answer = await self._encode(image.kind, image.files, session_id)
+        return answer.embeddings if answer.weights == image.ref.weights else None
+
+    def _store(self, ref: Ref, tensor: Tensor) -> None:
+        """Beside the turn, which does not wait for it."""
+        storing = asyncio.create_task(self._embeddings.put(ref, tensor.SerializeToString()))
+        self._storing.add(storing)
+        storing.add_done_callback(self._storing.discard)
+
+    async def _encode(self, kind: Kind, files: Sequence[bytes], session_id: str) -> EncodeVisionResponse:
+        request = EncodeVisionRequest(session_id=session_id, deadline_ms=streams.deadline_in(ENCODE_SECONDS))
+        if kind == "frames":
+            request.frames.CopyFrom(Frames(images=files))
+        else:
+            setattr(request, kind, files[0])
+        return await self._calls.encode_images(request, ENCODE_SECONDS)
+
+
+def _hash(kind: str, files: Sequence[bytes]) -> str:
+    digest = hashlib.sha256(kind.encode())
+    for file in files:
+        digest.update(hashlib.sha256(file).digest())
+    return digest.hexdigest()

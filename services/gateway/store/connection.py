@@ -1,0 +1,77 @@
+"""Clients of Redis, and what callers are told while it is out of reach."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+
+import grpc
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from services.gateway.settings import StoreSettings
+from services.rpc.errors import ServiceError
+from services.telemetry import logs, metrics
+
+log = logs.get_logger(__name__)
+
+REDIS_ERRORS = (RedisError, OSError, TimeoutError)
+
+
+def connect(url: str, settings: StoreSettings) -> Redis:
+    return Redis.from_url(
+        url,
+        socket_timeout=settings.timeout_seconds,
+        socket_connect_timeout=settings.timeout_seconds,
+        health_check_interval=15,
+        retry=Retry(ConstantBackoff(0.05), 1),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+    )
+
+
+def guarded(operation):
+    """Turns errors of Redis into `ServiceError` UNAVAILABLE."""
+
+    @functools.wraps(operation)
+    async def guarded_operation(self, *args, **kwargs):
+        task = asyncio.current_task()
+        cancels = task.cancelling()
+        try:
+            result = await operation(self, *args, **kwargs)
+        except REDIS_ERRORS as error:
+            raise _unavailable(operation.__qualname__, error) from error
+        if task.cancelling() > cancels:  # redis-py swallows a cancel that comes together with the reply
+            raise asyncio.CancelledError
+        return result
+
+    return guarded_operation
+
+
+def tolerant(default):
+    """For a cache: while Redis is out of reach the operation returns `default`, and is logged and counted."""
+
+    def decorate(operation):
+        reached = guarded(operation)
+
+        @functools.wraps(operation)
+        async def tolerant_operation(self, *args, **kwargs):
+            try:
+                return await reached(self, *args, **kwargs)
+            except ServiceError:
+                return default
+
+        return tolerant_operation
+
+    return decorate
+
+
+def _unavailable(operation: str, error: Exception) -> ServiceError:
+    metrics.STORE_ERRORS.labels(operation).inc()
+    log.warning("session store failed", operation=operation, error=str(error))
+    problem = "is out of memory" if isinstance(error, OutOfMemoryError) else "cannot be reached"
+    message = f"the session store (Redis) {problem}; what was said so far is safe, try again shortly"
+    return ServiceError(grpc.StatusCode.UNAVAILABLE, message, retry_after=1.0)

@@ -1,0 +1,83 @@
+"""What a conversation asks of a store, whether it lives in Redis or in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.gateway.events import Event
+from services.gateway.events.items import Item, Ref
+from services.gateway.events.session import Session, SessionConfig
+
+MAX_APPEND = 256  # events in one call of `Events.append`
+MAX_UNLOGGED = 1024  # delivered events that may wait for the log; what comes beyond is not logged
+
+
+@dataclass
+class Lease:
+    """The right to answer in a session."""
+
+    session_id: str
+    token: str
+    lost: asyncio.Event  # set once another has it
+
+
+class Sessions(Protocol):
+    async def create(self, config: SessionConfig) -> Session: ...
+
+    async def open(self, session_id: str) -> Session: ...
+
+    async def update(self, session_id: str, config: SessionConfig) -> None: ...
+
+
+class Items(Protocol):
+    async def list(self, session_id: str) -> Sequence[Item]: ...
+
+    async def get(self, session_id: str, item_id: str) -> Item: ...
+
+    async def append(self, lease: Lease, items: Iterable[Item]) -> str:
+        """Returns the id of the item before them; empty where they are the first."""
+        ...
+
+    async def insert(self, session_id: str, item: Item, previous_item_id: str = "") -> str:
+        """`previous_item_id` empty: at the end. Returns the id of the item before it; empty where it is the first."""
+        ...
+
+    async def truncate(self, session_id: str, item_id: str, samples: int) -> None: ...
+
+    async def set_played(self, session_id: str, item_id: str, samples: int) -> None: ...
+
+    async def delete(self, session_id: str, item_id: str) -> None: ...
+
+
+class Leases(Protocol):
+    def lease(self, session_id: str) -> AbstractAsyncContextManager[Lease]: ...
+
+
+class Events(Protocol):
+    async def begin(self, session_id: str) -> tuple[int, int]: ...
+
+    async def append(self, session_id: str, epoch: int, events: Sequence[Event]) -> bool: ...
+
+    async def read(self, session_id: str, after: int) -> Sequence[Event]: ...
+
+
+class Embeddings(Protocol):
+    async def find(self, weights: str, content_hash: str) -> Ref | None: ...
+
+    async def put(self, ref: Ref, data: bytes) -> bool: ...
+
+    async def get(self, refs: Iterable[Ref]) -> Mapping[Ref, bytes]: ...
+
+
+class Store(Protocol):
+    """All of them."""
+
+    sessions: Sessions
+    items: Items
+    leases: Leases
+    events: Events
+    embeddings: Embeddings

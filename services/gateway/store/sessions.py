@@ -1,0 +1,61 @@
+"""Sessions in Redis: their configuration, which any gateway can open."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+import grpc
+from redis.asyncio import Redis
+
+from services.gateway.events.session import Session, SessionConfig
+from services.gateway.settings import StoreSettings
+from services.gateway.store.connection import guarded
+from services.gateway.store.keys import key, milliseconds, prolong
+from services.rpc.errors import ServiceError
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class SessionStore:
+    def __init__(self, redis: Redis, settings: StoreSettings):
+        self._redis = redis
+        self._life_seconds = settings.session_seconds
+
+    @guarded
+    async def create(self, config: SessionConfig) -> Session:
+        session_id = secrets.token_urlsafe(12)
+        life_ms = milliseconds(self._life_seconds)
+        await self._redis.set(key(session_id, "config"), config.model_dump_json(), px=life_ms)
+        return Session(session_id, config)
+
+    @guarded
+    async def open(self, session_id: str) -> Session:
+        """Raises INVALID_ARGUMENT for what cannot be an id, NOT_FOUND for an unknown one. Prolongs the session."""
+        if not _ID.fullmatch(session_id):
+            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "session_id is none of ours; send an empty one")
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.get(key(session_id, "config"))
+            pipe.llen(key(session_id, "order"))
+            prolong(pipe, session_id, milliseconds(self._life_seconds))
+            config, items, *_ = await pipe.execute()
+        if config is None:
+            raise self._not_found(session_id)
+        return Session(session_id, SessionConfig.model_validate_json(config), items)
+
+    @guarded
+    async def update(self, session_id: str, config: SessionConfig) -> None:
+        """Replaces the configuration. Raises NOT_FOUND. Prolongs the session."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(key(session_id, "config"), config.model_dump_json(), xx=True)
+            prolong(pipe, session_id, milliseconds(self._life_seconds))
+            replaced, *_ = await pipe.execute()
+        if not replaced:
+            raise self._not_found(session_id)
+
+    def _not_found(self, session_id: str) -> ServiceError:
+        message = (
+            f"no session {session_id}: it never was, or it expired {self._life_seconds / 60:g} min after its last "
+            "use; send an empty session_id to begin a new one"
+        )
+        return ServiceError(grpc.StatusCode.NOT_FOUND, message)

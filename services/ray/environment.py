@@ -1,0 +1,28 @@
+"""The environment that every Ray node of ours needs before Ray is imported: what is no port, no path and no secret.
+
+Where a node runs adds the rest: `services.local.node` for one machine, a compose file or a chart for containers.
+"""
+
+from __future__ import annotations
+
+from services.ray.haproxy import HAPROXY_MODE
+
+NODE_ENVIRONMENT = {
+    **HAPROXY_MODE,
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # it logs a line for each request; services count for themselves
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",  # a proxy on a busy machine may be slow without being dead
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # at Serve's 0.1 the controller takes 5 % of a core
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",  # Ray's own metrics, by default exported ten times a second
+    "RAY_AUTH_MODE": "token",  # RAY_AUTH_TOKEN is the same on all nodes of a cluster
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # replicas see the accelerator without asking Ray for a share
+    "RAY_worker_niceness": "0",  # at Ray's 15, services would wait for all other processes of the machine
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}

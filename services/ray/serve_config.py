@@ -1,0 +1,73 @@
+"""The Ray Serve config of the four services: one source for the local stack, compose files and charts. Pure functions.
+
+yaml.safe_dump(serve_config({"llm_core": Placement(num_gpus=1)}))     # the file that `serve deploy` takes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from services.registry import SERVICES
+
+PROXY_LOCATION = "EveryNode"  # any node's address is enough to reach all services
+NODE_LABEL = "svc"  # a node that runs a service carries this label with the service's name
+GRPC_PORT = 9000
+HTTP_PORT = 8000
+
+# What every Serve node must register on its gRPC server: the contracts, and the standard health service last.
+GRPC_SERVICER_FUNCTIONS = [service.add_to_server for service in SERVICES.values()] + ["services.rpc.health.register"]
+
+ACTOR_OPTIONS = {"num_cpus": 0}  # of every replica: engines are limited by their threads, not by Ray's bookkeeping
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How often a service runs in a cluster, and the GPUs that Ray reserves for each replica."""
+
+    num_replicas: int = 1
+    num_gpus: float = 0.0
+
+
+def http_options(host: str, port: int) -> dict:
+    """Of Serve's proxy. HAProxy binds its gRPC port to this host as well: `gRPCOptions` has none."""
+    return {"host": host, "port": port}
+
+
+def grpc_options(port: int, servicers: Collection[str] = GRPC_SERVICER_FUNCTIONS) -> dict:
+    """`servicers`: import paths of the functions that register the contracts on the proxy's server."""
+    return {"port": port, "grpc_servicer_functions": list(servicers)}
+
+
+def route_prefix(name: str) -> str:
+    """The HTTP path of an application; Serve wants a different one for each, although calls use gRPC."""
+    return f"/{name}"
+
+
+def serve_config(placements: Mapping[str, Placement] | None = None) -> dict:
+    """What `serve deploy` takes, for a cluster whose nodes carry `NODE_LABEL`.
+
+    `placements`: by service; a service that is not named runs once, without a GPU.
+    """
+    placements = dict(placements or {})
+    if unknown := set(placements) - set(SERVICES):
+        raise ValueError(f"there is no service {', '.join(sorted(unknown))}; the services are {', '.join(SERVICES)}")
+    return {
+        "proxy_location": PROXY_LOCATION,
+        "http_options": http_options("0.0.0.0", HTTP_PORT),
+        "grpc_options": grpc_options(GRPC_PORT),
+        "applications": [_application(name, placements.get(name, Placement())) for name in SERVICES],
+    }
+
+
+def _application(name: str, placement: Placement) -> dict:
+    """Its deployment's options replace those that `services.ray.applications` gives in code."""
+    actor_options = {**ACTOR_OPTIONS, "label_selector": {NODE_LABEL: name}}
+    if placement.num_gpus:
+        actor_options["num_gpus"] = placement.num_gpus
+    return {
+        "name": name,
+        "route_prefix": route_prefix(name),
+        "import_path": f"services.ray.applications:{name}",
+        "deployments": [{"name": name, "num_replicas": placement.num_replicas, "ray_actor_options": actor_options}],
+    }

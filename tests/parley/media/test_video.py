@@ -1,0 +1,64 @@
+"""Video files: which frames are read, and what is refused."""
+
+from __future__ import annotations
+
+import io
+
+import av
+import numpy as np
+import pytest
+
+from parley.config import preset
+from parley.media.video import frame_count, read_video
+
+FULL = preset("vita-7b").vision
+
+
+def video(seconds: float, rate: int = 10, size: int = 64, container: str = "mp4") -> bytes:
+    """Frame i is a grey of brightness proportional to its time, so that a frame tells when it was shown."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container) as out:
+        stream = out.add_stream("libvpx" if container == "webm" else "mpeg4", rate=rate)
+        stream.width = stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 4_000_000
+        count = int(seconds * rate)
+        for i in range(count):
+            grey = int(250 * i / count)
+            frame = av.VideoFrame.from_ndarray(np.full((size, size, 3), grey, np.uint8), format="rgb24")
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "frames"), [(0.1, 4), (3.9, 4), (4.0, 4), (5.5, 5), (10.0, 10), (16.0, 16), (300.0, 16)]
+)
+def test_frames_follow_the_length(seconds: float, frames: int) -> None:
+    assert frame_count(seconds, FULL) == frames
+    assert frame_count(seconds, FULL.model_copy(update={"max_frames": 4})) == 4
+
+
+@pytest.mark.parametrize("container", ["mp4", "webm"])
+@pytest.mark.parametrize(("seconds", "frames"), [(2.0, 4), (6.0, 6), (20.0, 16)])
+def test_video_frames_are_evenly_spread(seconds: float, frames: int, container: str) -> None:
+    picked = read_video(video(seconds, container=container), FULL)
+    shown = [np.asarray(frame).mean() / 250 for frame in picked]
+    assert len(picked) == frames
+    assert shown == pytest.approx([(i + 0.5) / frames for i in range(frames)], abs=0.06)
+
+
+def test_a_video_of_one_frame_shows_it_again() -> None:
+    assert len(read_video(video(0.1), FULL)) == 4
+
+
+def test_what_is_not_a_video_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot read 5 bytes as a video"):
+        read_video(b"hello", FULL)
+    with pytest.raises(ValueError, match=r"64×64 is over 1,000 pixels"):
+        read_video(video(0.5), FULL, max_pixels=1000)
+
+
+def test_a_video_cut_short_shows_what_there_is_or_is_refused() -> None:
+    data = video(6.0, container="webm")
+    assert len(read_video(data[: len(data) // 2], FULL)) >= 3

@@ -1,0 +1,39 @@
+"""The single exit of a connection drops what is late."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.gateway.conversation.outbox import Outbox
+from services.gateway.events import AudioDelta, Event, TurnDone
+
+
+def audio(turn_id: str) -> Event:
+    return Event(AudioDelta(b"\0\0", 24_000, 0), turn_id)
+
+
+async def test_nothing_of_a_silenced_turn_leaves_but_how_it_ended():
+    outbox = Outbox(limit=8)
+    await outbox.put(audio("old"))
+    outbox.silence("old")
+    await outbox.put(audio("old"))  # late
+    outbox.put_now(Event(TurnDone("cancelled"), "old"))
+    await outbox.put(audio("new"))
+    outbox.close()
+    left = []
+    while (event := await outbox.next()) is not None:
+        left.append((event.turn_id, type(event.body)))
+    assert left == [("old", TurnDone), ("new", AudioDelta)]
+
+
+async def test_a_slow_client_holds_the_turn_back_and_silence_frees_it():
+    outbox = Outbox(limit=2)
+    await outbox.put(audio("a"))
+    await outbox.put(audio("a"))
+    waiting = asyncio.create_task(outbox.put(audio("a")))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    outbox.silence("a")
+    outbox.put_now(Event(TurnDone("cancelled"), "a"))
+    assert type((await outbox.next()).body) is TurnDone
+    await waiting

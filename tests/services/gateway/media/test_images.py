@@ -1,0 +1,76 @@
+"""Embeddings of pictures: found by every gateway before the same weights, by none before others, and sent once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cli.client import Question
+from services.gateway.upstream.stream import GrpcStream
+from services.telemetry import metrics
+
+
+def encoded() -> float:
+    """Pictures that a vision encoder has been asked for so far."""
+    return metrics.REQUESTS.labels("vision_encoder", "Encode", "OK")._value.get()
+
+
+async def test_what_one_gateway_kept_another_finds(make_gateway, connect, draw):
+    question = Question(text="what is it?", images=[draw("gold")])
+    before = encoded()
+    for _ in range(2):
+        client = await connect(await make_gateway(), text_only=True)
+        assert (await client.ask(question)).complete
+    assert encoded() == before + 1
+
+
+async def test_what_other_weights_made_is_not_found(make_gateway, connect, services, draw, silent_checkpoint):
+    question = Question(text="what is it?", images=[draw("plum")])
+    here = await make_gateway()
+    client = await connect(here, text_only=True)
+    assert (await client.ask(question)).complete
+    items = await here.backend.store.items.list(client.session_id)
+    (ref,) = [part.ref for item in items for part in item.parts if part.kind == "image"]
+    await asyncio.to_thread(services.start, "vision_encoder", "changed", checkpoint=silent_checkpoint)
+    there = await make_gateway(upstream__vision_encoder=f"127.0.0.1:{services.ports['changed']}")
+    before = encoded()
+    assert (await (await connect(there, text_only=True)).ask(question)).complete
+    assert encoded() == before + 1
+    names = [(await gateway.backend.services.describe("vision_encoder")).weights for gateway in (here, there)]
+    assert ref.weights == names[0] != names[1]
+    for name in names:
+        assert await here.backend.store.embeddings.find(name, ref.hash) is not None
+    await asyncio.to_thread(services.kill, "changed")
+
+
+async def test_the_llm_core_is_sent_the_embeddings_that_it_lacks_and_no_others(
+    make_gateway, connect, draw, spoken_question, monkeypatch
+):
+    sent = []
+    send = GrpcStream.send
+
+    async def record(self, request):
+        if request.DESCRIPTOR.name == "GenerateRequest" and request.WhichOneof("message") == "embeddings":
+            sent.append(request.embeddings.ref.length)
+        await send(self, request)
+
+    monkeypatch.setattr(GrpcStream, "send", record)
+    client = await connect(await make_gateway())
+    spoken = Question(audio=spoken_question.tobytes(), images=[draw("orchid")], paced=False)
+    assert (await client.ask(spoken)).complete
+    assert len(sent) == 1  # the picture
+    follow_up = await client.ask(Question(text="and what else?"))
+    assert follow_up.complete and len(sent) == 1  # neither the picture nor the speech of the history
+    assert follow_up.usage.cached_tokens > 20
+
+
+async def test_a_picture_that_nobody_keeps_any_more_is_encoded_again(make_gateway, connect, draw, monkeypatch):
+    gateway = await make_gateway()
+
+    async def forget(refs):
+        return {}
+
+    monkeypatch.setattr(gateway.backend.store.embeddings, "get", forget)
+    plain = await (await connect(gateway, text_only=True)).ask(Question(text="what is it?"))
+    before = encoded()
+    seen = await (await connect(gateway, text_only=True)).ask(Question(text="what is it?", images=[draw("sienna")]))
+    assert seen.complete and seen.text != plain.text and encoded() == before + 2

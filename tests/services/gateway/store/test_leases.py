@@ -1,0 +1,81 @@
+"""The lease of a turn: one holder at a time, renewal, takeover from the dead, and no late writes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+
+from services.gateway.events.items import Item
+from services.gateway.events.session import SessionConfig
+from services.gateway.store.keys import key
+from services.gateway.store.protocols import Lease
+from services.rpc.errors import ServiceError
+
+
+@pytest.fixture
+async def session_id(make_store) -> str:
+    return (await make_store().sessions.create(SessionConfig())).id
+
+
+async def ids(store, session_id: str) -> list[str]:
+    return [item.id for item in await store.items.list(session_id)]
+
+
+async def test_a_second_turn_elsewhere_is_told_that_the_session_is_busy(make_store, session_id):
+    here, there = make_store(lease_seconds=0.6), make_store(lease_seconds=0.6)
+    async with here.leases.lease(session_id):
+        with pytest.raises(ServiceError, match="another connection is answering") as caught:
+            async with there.leases.lease(session_id):
+                pass
+        assert caught.value.code == grpc.StatusCode.ABORTED and caught.value.retry_after > 0
+    async with there.leases.lease(session_id):  # free again
+        pass
+
+
+async def test_the_lease_of_a_dead_gateway_is_taken_over_and_its_late_write_refused(make_store, session_id, redis):
+    store = make_store(lease_seconds=0.5)
+    await redis.set(key(session_id, "turn"), "token of a dead process", px=300)
+    async with store.leases.lease(session_id) as lease:
+        await store.items.append(lease, [Item(id="after the crash")])
+        late = Lease(session_id, "token of a dead process", asyncio.Event())
+        with pytest.raises(ServiceError, match="took over") as caught:
+            await store.items.append(late, [Item(id="too late")])
+        assert caught.value.code == grpc.StatusCode.ABORTED
+        assert not lease.lost.is_set()  # the wait for it was longer than the pause between two renewals
+    assert await ids(store, session_id) == ["after the crash"]
+
+
+async def test_a_lease_is_renewed_while_the_turn_lasts_and_its_loss_is_noticed(make_store, session_id, redis):
+    store = make_store(lease_seconds=0.3)
+    async with store.leases.lease(session_id) as lease:
+        await asyncio.sleep(0.7)
+        assert not lease.lost.is_set() and await redis.pttl(key(session_id, "turn")) > 0
+        await redis.set(key(session_id, "turn"), "another")
+        await asyncio.wait_for(lease.lost.wait(), 5)
+    assert await redis.get(key(session_id, "turn")) == b"another"  # not ours to delete
+
+
+async def test_a_lease_that_expired_is_still_its_own_unless_another_had_it(make_store, session_id, redis):
+    store, other = make_store(lease_seconds=30), make_store(lease_seconds=30)
+    async with store.leases.lease(session_id) as lease:
+        await redis.delete(key(session_id, "turn"))  # as if it had expired while the process was stopped
+        await store.items.append(lease, [Item(id="late, but nobody came")])
+        assert await store.leases._renew(lease)
+        assert await redis.get(key(session_id, "turn")) == lease.token.encode()
+        await redis.delete(key(session_id, "turn"))
+        async with other.leases.lease(session_id):
+            pass
+        with pytest.raises(ServiceError, match="took over"):
+            await store.items.append(lease, [Item(id="somebody came and went")])
+        assert not await store.leases._renew(lease)
+    assert await ids(store, session_id) == ["late, but nobody came"]
+
+
+async def test_a_lease_whose_reply_was_lost_is_not_waited_for(make_store, session_id, redis):
+    store = make_store(lease_seconds=30)
+    async with store.leases.lease(session_id) as lease:
+        await asyncio.wait_for(store.leases._acquire(lease), 5)  # as the client library tries again
+        assert await redis.get(key(session_id, "turn")) == lease.token.encode()
+    assert await redis.get(key(session_id, "turn")) is None

@@ -1,0 +1,170 @@
+"""The supervisor, with stand-ins for the processes that take long to start."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from services.gateway.settings import GatewaySettings
+from services.local import processes, supervisor
+from services.local.supervisor import MAX_RESTARTS, StackError, Supervisor
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def stack(options, monkeypatch):
+    """A supervisor in this process. Its `stop` would end what other tests have started here."""
+    monkeypatch.setattr(supervisor, "stop_requested", lambda seconds: False)
+    stack = Supervisor(options)
+    stack.make_folders()
+    yield stack
+    for child in stack.children.values():
+        processes.end(child, 3.0)
+    stack.reservation.close()
+    shutil.rmtree(stack.runtime)
+
+
+def wait_until(condition, seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+NODE = """
+import json, os, sys, time
+print("starting")
+time.sleep(0.3)
+print(json.dumps({"ready": ["llm_core"]}), flush=True)
+os.write(1, b"x" * (1 << 20))  # far more than a pipe holds
+open("went-on", "w").close()
+time.sleep(60)
+"""
+
+
+def test_a_node_that_writes_much_is_never_blocked(stack, tmp_path, monkeypatch):
+    package = tmp_path / "services" / "local"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "node.py").write_text(NODE)
+    monkeypatch.chdir(tmp_path)
+    stack.start_services()
+    assert not stack.services_are_ready()
+    wait_until(lambda: stack.services_are_ready() and (tmp_path / "went-on").exists())
+    assert stack.children["services"].poll() is None
+
+
+def test_valkey_never_evicts_and_has_memory_for_embeddings_and_sessions(stack):
+    stack.start_valkey()
+    client = redis.Redis.from_url(stack.state.redis_url)
+    wait_until(lambda: Path(stack.state.redis_url.removeprefix("unix://")).exists())
+    assert client.config_get("maxmemory") == {"maxmemory": str((100 + 256) << 20)}
+    assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    client.close()
+
+
+def test_the_gateway_and_the_services_are_told_the_same(stack, options, monkeypatch):
+    told = stack.environment
+    monkeypatch.setattr(os, "environ", told)
+    gateway = GatewaySettings()
+    assert gateway.upstream.addresses == stack.state.services
+    assert gateway.store.redis_url == stack.state.redis_url and gateway.store.embeddings_mb == options.embeddings_mb
+    assert (gateway.server.host, gateway.server.port, gateway.server.http_port) == ("127.0.0.1", 1, 2)
+    for service, address in stack.state.metrics.items():
+        assert told[f"PARLEY_{service.upper()}_METRICS_PORT"] == address.rpartition(":")[2]
+    addresses = [stack.state.services, stack.state.serve_http, *stack.state.metrics.values()]
+    assert len(set(addresses)) == 6
+
+
+def start_failing(stack: Supervisor, name: str) -> None:
+    stack.start_child(name, [sys.executable, "-c", "print('no memory'); raise SystemExit(3)"])
+    stack.children[name].wait()
+
+
+def test_a_gateway_that_ends_again_and_again_is_given_up(stack, monkeypatch, capsys):
+    monkeypatch.setattr(stack, "start_gateway", lambda: start_failing(stack, "gateway"))
+    monkeypatch.setattr(supervisor.time, "sleep", lambda seconds: None)
+    stack.start_gateway()
+    for _ in range(MAX_RESTARTS):
+        stack.check_children()
+    with pytest.raises(StackError, match="gateway ended with status 3: no memory"):
+        stack.check_children()
+    assert capsys.readouterr().out.count("gateway ended with status 3; starting it again") == MAX_RESTARTS
+
+
+def test_services_that_end_are_not_started_again(stack):
+    start_failing(stack, "services")
+    with pytest.raises(StackError, match=r"services ended with status 3: no memory \(all of it: .*services.log\)"):
+        stack.check_children()
+
+
+def test_the_end_is_waited_for_no_longer_than_asked(stack, options):
+    options.start_timeout = 0.0
+    with pytest.raises(StackError, match="the gateway not ready in 0 s"):
+        stack.wait_for("the gateway", lambda: False)
+
+
+# Runs the supervisor's own `main` with names that the test knows.
+MAIN = (
+    "import sys; from services.local import supervisor; "
+    "supervisor.secrets.token_hex = lambda size: sys.argv[1]; supervisor.main()"
+)
+
+
+@pytest.mark.parametrize("what", ["logs", "state.tmp"])
+def test_a_failure_at_once_is_explained_and_leaves_nothing(options, what):
+    in_the_way = Path(options.directory) / what
+    in_the_way.parent.mkdir()
+    in_the_way.touch() if what == "logs" else in_the_way.mkdir()
+    name = f"test-{os.getpid()}"
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, name],
+        cwd=ROOT,
+        input=json.dumps(vars(options)) + "\n",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stderr == ""
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["event"] == "failed" and what in last["text"]
+    assert not Path(f"/tmp/parley-{name}").exists()
+
+
+# A supervisor whose only child starts a grandchild in a session of its own, which outlives its parent.
+WITH_A_GRANDCHILD = """
+import subprocess, sys
+from services.local import supervisor
+grandchild = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True)"
+class One(supervisor.Supervisor):
+    def start_all(self):
+        self.make_folders()
+        self.start_child("gateway", [sys.executable, "-c", grandchild + "; import time; time.sleep(600)"])
+supervisor.Supervisor = One
+supervisor.main()
+"""
+
+
+def test_nothing_is_left_when_standard_input_closes(options):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WITH_A_GRANDCHILD], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    process.stdin.write(json.dumps(vars(options)).encode() + b"\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["event"] == "ready"
+    wait_until(lambda: len(processes.descendants(process.pid)) == 2)
+    tree = processes.descendants(process.pid)
+    process.stdin.close()
+    assert process.wait(60) == 0
+    assert [pid for pid in tree if processes.started_at(pid) is not None] == []
+    assert os.listdir(options.directory) == ["logs"]
+    process.stdout.close()

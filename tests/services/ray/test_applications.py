@@ -1,0 +1,36 @@
+"""Serve applications of all services, without a running Ray."""
+
+import subprocess
+import sys
+
+import pytest
+
+from services.ray import applications
+from services.registry import SERVICES, import_path
+
+
+def test_importing_the_module_needs_neither_ray_nor_torch():
+    code = "import sys, services.ray.applications; print([name for name in ('ray', 'torch') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_an_application_is_named_like_its_service(name, monkeypatch):
+    monkeypatch.setenv(f"{SERVICES[name].environment_prefix}NUM_REPLICAS", "3")
+    monkeypatch.setenv("PARLEY_MAX_STREAMS", "10")
+    deployment = getattr(applications, name)._bound_deployment
+    assert (deployment.name, deployment.num_replicas, deployment.max_ongoing_requests) == (name, 3, 20)
+
+
+def test_there_is_no_application_without_a_service():
+    with pytest.raises(AttributeError, match="no_service"):
+        import_path("services.ray.applications:no_service")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_method_of_a_contract_is_forwarded(name):
+    service = SERVICES[name]
+    import_path(service.add_to_server)
+    streams = applications.methods_of(service.contract)
+    assert streams == {service.method: name != "vision_encoder", "Describe": False}

@@ -1,0 +1,36 @@
+"""The Serve config: what Serve's own schema accepts, and the applications that exist."""
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from services.ray.serve_config import Placement, serve_config
+from services.registry import SERVICES, import_path
+
+
+@pytest.mark.parametrize("placements", [None, {"llm_core": Placement(num_replicas=2, num_gpus=1.0)}])
+def test_it_is_a_serve_file(placements):
+    written = yaml.safe_dump(serve_config(placements), sort_keys=False)
+    config = ServeDeploySchema.model_validate(yaml.safe_load(written))
+    assert [application.name for application in config.applications] == list(SERVICES)
+    for application in config.applications:
+        (deployment,) = application.deployments
+        wanted = (placements or {}).get(application.name, Placement())
+        assert deployment.name == application.name and deployment.num_replicas == wanted.num_replicas
+        options = deployment.ray_actor_options
+        assert options.num_cpus == 0 and options.label_selector == {"svc": application.name}
+        assert (options.num_gpus or 0.0) == wanted.num_gpus
+
+
+def test_what_it_names_can_be_imported():
+    functions = serve_config()["grpc_options"]["grpc_servicer_functions"]
+    assert len(functions) == len(SERVICES) + 1 and functions[-1] == "services.rpc.health.register"
+    assert all(callable(import_path(path)) for path in functions)
+    for application in serve_config()["applications"]:
+        bound = import_path(application["import_path"])
+        assert [bound._bound_deployment.name] == [entry["name"] for entry in application["deployments"]]
+
+
+def test_an_unknown_service_is_named():
+    with pytest.raises(ValueError, match="there is no service voice; the services are vision_encoder"):
+        serve_config({"voice": Placement()})
