@@ -11,8 +11,6 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
-from services.gateway.store.protocols import Lease
-
 from cli.client import Client
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.model_info_pb2 import DescribeRequest, ModelInfo
@@ -24,6 +22,7 @@ from services.gateway.events import Event
 from services.gateway.events.items import Item, Ref
 from services.gateway.events.session import Session, SessionConfig
 from services.gateway.settings import GatewaySettings
+from services.gateway.store.protocols import Lease
 from services.gateway.upstream.calls import CallContext
 from services.registry import SERVICES
 from services.rpc.errors import ServiceError

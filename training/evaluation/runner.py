@@ -59,9 +59,9 @@ def loss_since_speech(measures: list[Measure], checkpoint: Checkpoint, count: in
 def score_before_speech(checkpoint: Checkpoint, count: int) -> float | None:
     """The mean over kinds after stage 1.3: measured if its checkpoint is beside this one, else as recorded."""
     before = checkpoint.path.resolve().parent / "1.3"
-    return (
-        picture_score(before, count) if (before / MANIFEST).exists() else checkpoint.manifest.metrics.get(BEFORE_SPEECH)
-    )
+    if (before / MANIFEST).exists():
+        return picture_score(before, count)
+    return checkpoint.manifest.metrics.get(BEFORE_SPEECH)
 
 
 def picture_score(folder: Path, count: int) -> float:
