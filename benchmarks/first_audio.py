@@ -34,7 +34,7 @@ from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Sampling
 from services.local import memory
 from services.local.stack import LocalStack
-from training.data.world.noise import SAMPLE_RATE
+from training.data.sample import SAMPLE_RATE
 
 MAX_PAUSE = 1.0  # seconds between the turns of a session
 PARTS = ("speech_encoder", "first_token", "first_clause", "speech_decoder")

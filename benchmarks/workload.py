@@ -1,6 +1,6 @@
-"""What is asked in a benchmark of turns: spoken questions about pictures, all kinds in turn, none ever trained on.
+"""The questions of the benchmarks: spoken, about pictures, all kinds one after the other, all held out of training.
 
-The same seed asks the same, of whatever order of work.
+The same seed gives the same questions.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from training.data.records import parts, text_of
-from training.data.world.noise import SAMPLE_RATE
+from training.data.sample import SAMPLE_RATE, parts, text_of
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.spoken import say
 from training.data.world.voices import draw_voice
@@ -20,7 +19,7 @@ from training.data.world.world import World
 
 @dataclass(frozen=True)
 class Spoken:
-    """A question about a picture."""
+    """A spoken question about a picture."""
 
     kind: str
     text: str
@@ -33,7 +32,7 @@ class Spoken:
 
 
 def questions(seed: int) -> Iterator[Spoken]:
-    """Endless; every picture is another, so that no embedding is found ready."""
+    """Questions without end, each with a picture of its own, so that no embedding is in a cache."""
     world = World(seed, "heldout")
     for index in count():
         kind = PICTURE_KINDS[(index + seed) % len(PICTURE_KINDS)]

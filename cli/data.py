@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from training.data.records import Sample
+    from training.data.sample import Sample
     from training.data.world import World
 
 SHOWN = 20  # bad records printed in full
@@ -50,9 +50,10 @@ def world(
     split: Annotated[str, typer.Option(help="train or heldout")] = "train",
 ) -> None:
     """Write pictures, videos, dialogues, small talk and speech of nano's world as LLaVA/VITA records."""
+    from training.data.record_writer import write_records
     from training.data.records import read_records
     from training.data.world import World
-    from training.data.world.examples import sheet, write_records
+    from training.data.world.sheet import sheet
 
     place = World(seed, split)
     file = write_records(samples(place, count), out)

@@ -18,7 +18,7 @@ def evaluate(
             metavar="FOLDER", help="A checkpoint, or a run (its last stage); default: the shipped checkpoint"
         ),
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file too")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the measures to this file too")] = None,
     count: Annotated[int, typer.Option(min=1, help="Held-out samples of each kind")] = 100,
 ) -> None:
     """Measure a checkpoint on held-out data, and compare with what is asked of it.
@@ -31,12 +31,13 @@ def evaluate(
     import json
 
     from training.evaluation.runner import evaluate as measure
-    from training.evaluation.runner import find_checkpoint, table
+    from training.evaluation.runner import find_checkpoint
+    from training.evaluation.table import table
 
     checkpoint = find_checkpoint(run)
-    if json_file is not None and not json_file.absolute().parent.is_dir():  # told now, not after the measuring
+    if json_file is not None and not json_file.absolute().parent.is_dir():  # said before the measuring
         raise ValueError(f"--json {json_file}: there is no folder {json_file.parent}")
-    rows = measure(checkpoint, count)
-    typer.echo(table(rows))
+    measures = measure(checkpoint, count)
+    typer.echo(table(measures))
     if json_file is not None:
-        json_file.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+        json_file.write_text(json.dumps({"rows": measures}, indent=1) + "\n")

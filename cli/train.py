@@ -23,7 +23,7 @@ def train(
     jobs: Annotated[int, typer.Option(min=1, help="Stages that may run side by side")] = 2,
     steps: Annotated[int | None, typer.Option(min=1, help="At most so many steps a stage: a quick trial")] = None,
     start: Annotated[
-        Path | None, typer.Option("--from", help="A checkpoint to train on from; needs --stage and --run")
+        Path | None, typer.Option("--from", help="A checkpoint to finetune; needs --stage and --run")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="With --from: a file of LLaVA records to learn from instead of nano's world")
@@ -34,15 +34,15 @@ def train(
 
     \b
     parley train                               all stages of nano, into runs/nano
-    parley train --resume                      go on with that run
-    parley train --steps 20 --run runs/trial   every stage for a moment: does it work here?
+    parley train --resume                      continue that run
+    parley train --steps 20 --run runs/trial   every stage for a few steps: does it work here?
 
-    The run's folder holds a checkpoint a stage, curves, and report.md. Ctrl-C saves first; --resume goes on from there.
-    docs/recipe.md tells what the stages are, docs/checkpoints.md how to train on from a checkpoint.
+    The run's folder holds a checkpoint a stage, curves, and report.md. Ctrl-C saves first; --resume continues.
+    docs/recipe.md describes the stages, docs/checkpoints.md how to finetune a checkpoint.
     """
     from training.evaluation.report import write_report
-    from training.launch.local import run_stage
     from training.launch.local import train as train_all
+    from training.stages.run import run_stage
     from training.trainer import StageInterruptionError
 
     if start is not None and (stage is None or run is None):
@@ -52,9 +52,9 @@ def train(
     folder = run or Path("runs") / model
     try:
         if start is not None:
-            from training.stages.finetune import train_on
+            from training.stages.finetune import finetune
 
-            train_on(stage, start, folder, records=data, seed=seed, resume=resume, steps=steps)
+            finetune(stage, start, folder, records=data, seed=seed, resume=resume, steps=steps)
         elif stage is not None:
             run_stage(stage, folder, model, seed=seed, resume=resume, steps=steps)
         else:

@@ -1,46 +1,59 @@
-"""`python -m training.export RUN OUT`: a finished run as one folder to hand on, with its evaluation, report and curves.
-
-Half precision, everything in one folder, nothing that the run alone needs.
+"""`python -m training.export RUN OUT`: a finished run as one folder to publish, in half precision, with its evaluation,
+report and curves.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 
 from parley.checkpoints import export
-from parley.checkpoints.manifest import MANIFEST
+from parley.checkpoints.manifest import MANIFEST, Manifest
 from training.evaluation.report import EVALUATION, write_report
-from training.evaluation.runner import BEFORE_SPEECH, evaluate, picture_score, table
-from training.launch.local import is_done, last_stage, work_folder
+from training.evaluation.runner import BEFORE_SPEECH, evaluate, picture_score
+from training.evaluation.table import table
 from training.recipe import recipe
+from training.run_folder import is_done, last_stage, work_folder
 
 
-def ship(run: Path, out: Path, count: int = 100) -> list[dict]:
-    """Exports the run's last stage to `out`, measures what was exported, and writes it all down beside it.
-
-    What is measured is what is shipped: the weights in half precision. Returns the rows of the evaluation.
-    """
+def export_run(run: Path, out: Path, count: int = 100) -> list[dict]:
+    """Exports the run's last stage to `out`, evaluates the exported weights, and writes evaluation, report and curves
+    beside them. Returns the measures of the evaluation."""
     manifest = export(last_stage(run), out)
-    before = {BEFORE_SPEECH: picture_score(run / "1.3", count)} if is_done(run, "1.3") else {}
-    told = manifest.model_copy(update={"metrics": manifest.metrics | before})
-    part = (out / MANIFEST).with_suffix(".part")
-    part.write_text(told.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    part.replace(out / MANIFEST)
-    rows = evaluate(out, count)
-    text = json.dumps({"rows": rows}, indent=1) + "\n"
+    if is_done(run, "1.3"):
+        manifest = with_metrics(manifest, {BEFORE_SPEECH: picture_score(run / "1.3", count)})
+        write_atomically(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+    measures = evaluate(out, count)
     for folder in (run, out):
-        (folder / EVALUATION).write_text(text)
-    (out / "curves").mkdir(exist_ok=True)
-    for row in recipe(manifest.config.name):
-        curves = work_folder(run, row.name) / "curves.png"
-        if curves.exists():
-            shutil.copyfile(curves, out / "curves" / f"{row.name}.png")
+        (folder / EVALUATION).write_text(json.dumps({"rows": measures}, indent=1) + "\n")
+    copy_curves(run, out / "curves", manifest.config.name)
     write_report(run, out / "report.md")
-    return rows
+    return measures
+
+
+def with_metrics(manifest: Manifest, more: dict[str, float]) -> Manifest:
+    return manifest.model_copy(update={"metrics": manifest.metrics | more})
+
+
+def write_atomically(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def copy_curves(run: Path, folder: Path, preset: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for stage in recipe(preset):
+        curves = work_folder(run, stage.name) / "curves.png"
+        if curves.exists():
+            shutil.copyfile(curves, folder / f"{stage.name}.png")
 
 
 if __name__ == "__main__":
-    print(table(ship(Path(sys.argv[1]), Path(sys.argv[2]))))
+    parser = argparse.ArgumentParser(prog="python -m training.export", description="Export a finished run.")
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("out", type=Path, help="folder to write")
+    arguments = parser.parse_args()
+    print(table(export_run(arguments.run, arguments.out)))

@@ -1,11 +1,11 @@
-"""THE TABLE: how a model is made, stage by stage.
+"""THE TABLE: the stages of the recipe, each with the parts it trains, its objective, its data and its schedule.
 
 Notable points:
-- The eight stages of the VITA-1.5 paper, plus two pretrainings that `nano` needs because it starts from nothing
-  (at full size Qwen2.5 and InternViT stand in their place).
-- A stage names what it trains; every other part is frozen. `reads` are the frozen parts its forward pass needs.
-- A stage starts when the stages named in `after` are final, so independent stages may run side by side.
-- Two columns of numbers: `full` (the paper's) and `nano` (two CPU cores). The data differ in source, not in kind.
+- The eight stages of the VITA-1.5 paper, and two pretraining stages that only `nano` has, because it starts from
+  random weights (at full size Qwen2.5 and InternViT are loaded instead).
+- A stage names the parts it trains; all other parts are frozen. `reads` are the frozen parts its forward pass needs.
+- A stage may start when all stages in `after` are finished, so independent stages can run at the same time.
+- Two schedules a stage: `full` (the numbers of the paper) and `nano` (for two CPU cores).
 """
 
 from __future__ import annotations
@@ -20,49 +20,45 @@ Objective = Literal["cells", "next_token", "ctc", "codec", "speech_decoder"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a stage trains."""
+    """Learning rates, batch size, number of steps and data mixture of a stage."""
 
-    lr: float  # peak; warm-up, then cosine
-    batch: int  # samples (dialogues, utterances, pictures) a step
-    steps: int = 0  # optimizer steps; 0 means `epochs` over the data
+    lr: float  # peak learning rate: linear warm-up, then cosine decay
+    batch: int  # samples (dialogues, utterances, pictures) in a step, over all processes
+    steps: int = 0  # optimizer steps; 0 means `epochs` passes over the data
     epochs: int = 1
     mixture: dict[str, float] = field(default_factory=dict)  # source → percent of the samples; they sum to 100
-    lr_of: dict[str, float] = field(default_factory=dict)  # part → its own peak, where it differs from `lr`
-    # Peak of Muon on the attention's matrices; 0 means AdamW for all. Looking something up in the context, the slowest
-    # thing to be learned, comes in a third of the steps with it.
+    lr_of: dict[str, float] = field(default_factory=dict)  # part → its peak learning rate, where it differs from `lr`
+    # Peak learning rate of Muon for the attention matrices; 0 means AdamW for all parameters. With Muon, attention that
+    # finds a token by its content is learned in a third of the steps.
     muon: float = 0.0
     warmup: float = 0.03  # share of the steps
-    floor: float = 0.0  # the cosine ends at this share of the peak
+    floor: float = 0.0  # the cosine decay ends at this share of the peak
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.05
-    clip: float = 1.0  # of the gradient's norm
-    row: int = 6200  # tokens of a packed sequence
-    save_every: int = 500  # steps between checkpoints: what a kill can lose at most
-    validate_every: int = 500
+    clip: float = 1.0  # largest norm of the gradient
+    sequence_length: int = 6200  # tokens of a packed sequence, at most
+    save_every: int = 500  # steps between two resume files
+    validate_every: int = 500  # steps
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of the table."""
+    """One stage of the recipe."""
 
     name: str
     title: str
     trains: tuple[str, ...]
     objective: Objective
     nano: Schedule
-    full: Schedule | None = None  # None: `nano` only
+    full: Schedule | None = None  # None: a stage of `nano` only
     reads: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
-    state: bool = False  # add the loss of the state head
-    mixed_precision: bool = True  # bf16 where the device is faster with it (`training.distributed.precision`)
-
-    @property
-    def frozen(self) -> tuple[str, ...]:
-        return tuple(part for part in PARTS if part not in self.trains)
+    state: bool = False  # whether the loss of the state head is added
+    mixed_precision: bool = True  # bf16 on devices that are faster with it (`training.distributed.precision`)
 
     @property
     def loads(self) -> tuple[str, ...]:
-        """The parts in memory while the stage runs, in the order of `PARTS`."""
+        """The parts that are in memory while the stage runs, in the order of `PARTS`."""
         return tuple(part for part in PARTS if part in self.trains or part in self.reads)
 
 
@@ -74,8 +70,8 @@ STAGES = (
         name="0.1", title="language pretraining", objective="next_token",
         trains=("language",),
         nano=Schedule(
-            lr=2e-3, muon=3e-3, steps=300, batch=16, row=384, validate_every=100, save_every=100,
-            mixture={"small_talk": 60, "plain_repeats": 40},
+            lr=2e-3, muon=3e-3, steps=300, batch=16, sequence_length=384, validate_every=100, save_every=100,
+            mixture={"small_talk": 60, "plain_copies": 40},
         ),
     ),
     Stage(
@@ -88,7 +84,8 @@ STAGES = (
         trains=("vision_adapter",), reads=("vision_encoder", "language"), after=("0.1", "0.2"),
         full=Schedule(lr=5e-4, batch=256, mixture={"captions": 100}),  # a fifth of the captions
         nano=Schedule(
-            lr=2e-4, steps=100, batch=8, row=384, validate_every=100, mixture={"captions": 70, "plain_questions": 30},
+            lr=2e-4, steps=100, batch=8, sequence_length=384, validate_every=100,
+            mixture={"captions": 70, "plain_questions": 30},
         ),
     ),
     Stage(
@@ -97,7 +94,8 @@ STAGES = (
         full=Schedule(lr=2e-5, batch=256, mixture={"captions": 100}),
         nano=Schedule(
             lr=2e-3, muon=1e-2, lr_of={"vision_encoder": 1e-5, "vision_adapter": 2e-3}, warmup=0.1,
-            floor=0.2, steps=420, batch=256, row=384, save_every=60, validate_every=60, mixture={"lookups": 100},
+            floor=0.2, steps=420, batch=256, sequence_length=384, save_every=60, validate_every=60,
+            mixture={"lookups": 100},
         ),
     ),
     Stage(
@@ -106,10 +104,10 @@ STAGES = (
         full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
         nano=Schedule(
             lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1100, batch=256,
-            row=384, save_every=50, validate_every=100,
+            sequence_length=384, save_every=50, validate_every=100,
             mixture={
-                "single_questions": 49, "hasty_questions": 12, "slow_questions": 20, "questions": 2, "small_talk": 4,
-                "videos": 4, "repeats": 2, "slow_repeats": 7,
+                "single_questions": 49, "word_dropout_questions": 12, "duration_repeated_questions": 20, "questions": 2,
+                "small_talk": 4, "videos": 4, "copies": 2, "duration_repeated_copies": 7,
             },
         ),
     ),
@@ -127,7 +125,8 @@ STAGES = (
         trains=("speech_adapter", "speech_prompt"), reads=("speech_encoder", "language"), after=("1.3", "2.1a"),
         full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
         nano=Schedule(
-            lr=2e-3, steps=1000, batch=16, row=384, save_every=100, validate_every=500, mixture={"transcriptions": 100}
+            lr=2e-3, steps=1000, batch=16, sequence_length=384, save_every=100, validate_every=500,
+            mixture={"transcriptions": 100},
         ),
     ),
     Stage(
@@ -138,20 +137,20 @@ STAGES = (
             lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
         ),
         nano=Schedule(
-            lr=3e-4, muon=1e-3, steps=1400, batch=64, row=512, save_every=100, validate_every=400,
+            lr=3e-4, muon=1e-3, steps=1400, batch=64, sequence_length=512, save_every=100, validate_every=400,
             lr_of={
                 "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 3e-4, "speech_adapter": 2e-3,
                 "speech_prompt": 2e-3, "state_head": 1e-3,
             },
             mixture={
-                "single_questions": 14, "hasty_questions": 13, "spoken_single_questions": 24,
-                "spoken_hasty_questions": 15, "spoken_questions": 3, "small_talk": 2, "spoken_small_talk": 9,
+                "single_questions": 14, "word_dropout_questions": 13, "spoken_single_questions": 24,
+                "spoken_word_dropout_questions": 15, "spoken_questions": 3, "small_talk": 2, "spoken_small_talk": 9,
                 "captions": 1, "videos": 4, "spoken_videos": 5, "negatives": 10,
             },
         ),
     ),
     Stage(
-        name="3.1", title="codec", objective="codec", mixed_precision=False,  # phases need more than 8 bits
+        name="3.1", title="codec", objective="codec", mixed_precision=False,  # bf16 is not precise enough for phases
         trains=("codec_encoder", "codec_decoder"),
         full=Schedule(lr=2e-4, batch=64, mixture={"speech": 100}),
         nano=Schedule(
@@ -169,23 +168,24 @@ STAGES = (
 )  # fmt: skip
 
 
-def stage(name: str) -> Stage:
-    """The row of that name. Raises `ValueError` naming the stages if there is none."""
-    for row in STAGES:
-        if row.name == name:
-            return row
-    raise ValueError(f"no stage {name!r}; there are: {', '.join(row.name for row in STAGES)}")
+def find_stage(name: str) -> Stage:
+    """The stage of that name. Raises `ValueError` if there is none."""
+    for stage in STAGES:
+        if stage.name == name:
+            return stage
+    raise ValueError(f"no stage {name!r}; there are: {', '.join(stage.name for stage in STAGES)}")
 
 
 def recipe(preset: str) -> tuple[Stage, ...]:
-    """The stages that make a preset, in order. At full size the two pretrainings fall away, and the first stages start
-    from published weights instead."""
-    return STAGES if preset == "nano" else tuple(row for row in STAGES if row.full is not None)
+    """The stages that make a preset, in order; without the pretraining stages for all presets but `nano`."""
+    return STAGES if preset == "nano" else tuple(stage for stage in STAGES if stage.full is not None)
 
 
-def schedule(row: Stage, preset: str) -> Schedule:
-    """The numbers of a stage for a preset."""
-    numbers = row.nano if preset == "nano" else row.full
-    if numbers is None:
-        raise ValueError(f"stage {row.name} ({row.title}) belongs to nano only; {preset} starts from published weights")
-    return numbers
+def schedule_for(stage: Stage, preset: str) -> Schedule:
+    """The schedule of a stage for a preset. Raises `ValueError` if the preset does not have the stage."""
+    schedule = stage.nano if preset == "nano" else stage.full
+    if schedule is None:
+        raise ValueError(
+            f"stage {stage.name} ({stage.title}) belongs to nano only; {preset} starts from published weights"
+        )
+    return schedule

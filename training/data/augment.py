@@ -1,9 +1,10 @@
-"""One utterance, many speakers: changes of log-mel features that keep the words.
+"""Augmentation of log-mel features: other tempos, other speakers, masks.
 
 Notable points:
-- Speed generalises worst, so time is stretched widely; interpolating mel frames changes the tempo and not the pitch.
-- Warping the mel axis moves the formants as another vocal tract would: voices never heard come nearer.
-- Masks (SpecAugment) are light: the world's words are short, and a masked word cannot be guessed.
+- Models generalise worst to other speeds, so time is stretched widely. Interpolated mel frames change the tempo and not
+  the pitch.
+- Warping the mel axis moves the formants as another vocal tract would.
+- Masks (SpecAugment) are small: words may be short, and a masked word cannot be guessed.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ def warp(features: np.ndarray, factor: float) -> np.ndarray:
     return interpolate(features.T, np.clip(np.arange(bins, dtype=np.float32) * factor, 0, bins - 1)).T
 
 
-def interpolate(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Rows of [n, …] at fractional `places` in 0 … n - 1."""
+def interpolate(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Frames of [n, …] at fractional `places` in 0 … n - 1."""
     before = places.astype(np.int64)
-    after = np.minimum(before + 1, len(rows) - 1)
+    after = np.minimum(before + 1, len(frames) - 1)
     share = (places - before)[:, None]
-    return rows[before] * (1 - share) + rows[after] * share
+    return frames[before] * (1 - share) + frames[after] * share
 
 
 def mask(features: np.ndarray, fill: np.ndarray, rng: np.random.Generator) -> None:
-    """Puts `fill` [mel], to the encoder nothing at all, in place of two bands of bins and two spans of frames."""
+    """Replaces two bands of bins and two spans of frames by `fill` [mel], the mean of the features."""
     frames, bins = features.shape
     for _ in range(2):
         width = int(rng.integers(0, MASKED_BINS + 1))

@@ -1,7 +1,7 @@
-"""Samples by percentage: which source sample number k comes from, and the sample itself.
+"""A mixture of sources by percentage: which source sample number k comes from, and the sample itself.
 
 Notable points:
-- Sample k is a function of (seed, k) alone: any order of asking, any number of workers, a resumed run give the same.
+- Sample k is a function of (seed, k) alone, and not of the order of calls, the number of workers or a resume.
 - Percentages hold in every hundred samples, not only on average: each hundred is one shuffled deck.
 """
 
@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from training.data.records import Sample
+from training.data.sample import Sample
 
 DECK = 100
 
@@ -49,7 +49,7 @@ class Mixture:
         return {name: counts[name] for name in self.percentages}
 
     def _deck(self, number: int) -> list[str]:
-        """The sources of one hundred samples, shuffled. What a percentage leaves of a whole card is carried on."""
+        """The sources of one hundred samples, shuffled. Fractions of a sample are carried over to later decks."""
         shift = (number * 0.618033988749895) % 1.0
         deck: list[str] = []
         total = 0.0

@@ -1,11 +1,11 @@
-"""Samples of different lengths → rows, several samples a row.
+"""Samples of different lengths → packs of sequences with several samples each.
 
 Notable points:
-- Samples of like length share rows, and rows are no longer than they need to be: in a long row, attention between short
-  samples is computed only to be masked away.
-- A token sees only tokens of its own sample: the mask is block-diagonal and positions start anew in each sample.
+- Samples of similar length share a pack, and sequences are no longer than needed: in a long one, attention between
+  short samples is computed and then masked.
+- A token attends only to tokens of its own sample: the mask is block-diagonal and positions start at 0 in each sample.
 - A label belongs to the position that predicts it, inside its own sample: the last token of a sample predicts nothing.
-- A sample longer than a row is an error, never a cut: cutting it would lose labels in silence.
+- A sample that is longer than a sequence is an error. It is never cut, because that would lose labels.
 """
 
 from __future__ import annotations
@@ -17,105 +17,117 @@ import torch
 from torch import Tensor
 
 IGNORED = -100  # a position without a label
-SHORTEST = 32  # tokens; what is shorter is not told apart
-FEWEST_TOKENS = 512  # that are worth a pass of their own
+SHORTEST = 32  # tokens; shorter samples count as of this length
+FEWEST_TOKENS = 512  # that are worth a pack of their own
+
+Ids = list[int]
 
 
 @dataclass(frozen=True)
 class Place:
     """Where a sample begins."""
 
-    row: int
+    sequence: int
     start: int
 
 
-def place(lengths: list[int], row_length: int) -> tuple[list[Place], int]:
-    """Puts samples into rows, longest first, each into the first row with room. Returns their
-    places and the number of rows.
-
-    Raises `ValueError` if a sample is longer than a row.
-    """
-    if max(lengths) > row_length:
-        raise ValueError(f"a sample has {max(lengths)} tokens; a row holds {row_length}: raise the stage's `row`")
-    free: list[int] = []
-    places: list[Place | None] = [None] * len(lengths)
-    for number in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        row = next((r for r, room in enumerate(free) if room >= lengths[number]), len(free))
-        if row == len(free):
-            free.append(row_length)
-        places[number] = Place(row, row_length - free[row])
-        free[row] -= lengths[number]
-    return [p for p in places if p is not None], len(free)
-
-
-def best_length(lengths: list[int], longest: int) -> int:
-    """The row length, up to `longest`, at which rows cost least: their area, and a little for what attention adds."""
-    candidates = [*range(min(max(lengths), longest), longest, 16), longest]
-    return min(candidates, key=lambda length: place(lengths, length)[1] * length * (1 + length / 400))
-
-
 @dataclass
-class Rows:
-    """Packed samples: `labels[r, t]` is the id that position t should predict, `IGNORED` where nothing is learned."""
+class Pack:
+    """Packed samples: `labels[s, t]` is the id that position t should predict, `IGNORED` where nothing is learned."""
 
-    ids: Tensor  # int64 [rows, length]; 0 where a vector or nothing stands
-    labels: Tensor  # int64 [rows, length]
-    positions: Tensor  # int64 [rows, length], from 0 in each sample
-    owner: Tensor  # int64 [rows, length], the sample's number; -1 where nothing stands
+    ids: Tensor  # int64 [sequences, length]; 0 where an embedding or nothing stands
+    labels: Tensor  # int64 [sequences, length]
+    positions: Tensor  # int64 [sequences, length], from 0 in each sample
+    owner: Tensor  # int64 [sequences, length], the number of the sample; -1 where there is none
     places: list[Place]
 
     def mask(self) -> Tensor:
-        """bool [rows, 1, length, length]: may position i see position j? Empty positions see themselves."""
+        """bool [sequences, 1, length, length]: whether position i attends to j; empty ones attend to themselves."""
         same = self.owner[:, :, None] == self.owner[:, None, :]
         return same.tril()[:, None]
 
 
-def pack_alike(samples: list[tuple[list[int], list[int]]], row_length: int) -> list[Rows]:
+def pack_by_length(samples: list[tuple[Ids, Ids]], longest: int) -> list[Pack]:
     """As `pack`, in several packs: the samples of each have lengths with the same next power of two.
 
-    A sample's number stays that in `samples`. Few samples do not make a pack of their own: they join the longer ones.
+    A sample keeps its number in `samples`. A few short samples do not make a pack of their own; longer ones join them.
     """
-    lengths = [len(ids) for ids, _ in samples]
+    packs = []
+    for group in _groups([len(ids) for ids, _ in samples]):
+        packed = pack([samples[i] for i in group], longest)
+        number_of = torch.tensor([*group, -1])  # an owner of -1 stays
+        packs.append(replace(packed, owner=number_of[packed.owner]))
+    return packs
+
+
+def _groups(lengths: list[int]) -> list[list[int]]:
+    """The numbers of the samples that share a pack."""
     groups: list[list[int]] = []
-    for _, alike in groupby(sorted(range(len(samples)), key=lengths.__getitem__), key=lambda i: level(lengths[i])):
+    by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
+    for _, alike in groupby(by_length, key=lambda i: next_power_of_two(lengths[i])):
         if groups and sum(lengths[i] for i in groups[-1]) < FEWEST_TOKENS:
             groups[-1] += alike
         else:
             groups.append(list(alike))
-    packs = []
-    for group in groups:
-        rows = pack([samples[i] for i in group], row_length)
-        number_of = torch.tensor([*group, -1])  # an owner of -1, nobody, stays
-        packs.append(replace(rows, owner=number_of[rows.owner]))
-    return packs
+    return groups
 
 
-def level(length: int) -> int:
-    """Which power of two, at least `SHORTEST`, is the first that holds `length`."""
+def next_power_of_two(length: int) -> int:
+    """The exponent of the first power of two, at least `SHORTEST`, that is not smaller than `length`."""
     return (max(length, SHORTEST) - 1).bit_length()
 
 
-def pack(samples: list[tuple[list[int], list[int]]], row_length: int) -> Rows:
-    """(ids, labels) of each sample, `labels[t]` being `ids[t]` where it is learned and `IGNORED` elsewhere → rows.
+def pack(samples: list[tuple[Ids, Ids]], longest: int) -> Pack:
+    """(ids, labels) of each sample, `labels[t]` being `ids[t]` where it is learned and `IGNORED` elsewhere → a pack.
 
-    Rows are at most `row_length` long, and of the length that wastes least. Labels are shifted here, sample by sample.
+    Sequences have at most `longest` tokens, and the length that wastes least. Labels are shifted here, in each sample.
     """
-    lengths = [len(ids) for ids, _ in samples]
-    places, rows = place(lengths, best_length(lengths, row_length))
-    length = max(p.start + len(ids) for p, (ids, _) in zip(places, samples, strict=True))
-    packed = Rows(
-        ids=torch.zeros(rows, length, dtype=torch.long),
-        labels=torch.full((rows, length), IGNORED),
-        positions=torch.zeros(rows, length, dtype=torch.long),
-        owner=torch.full((rows, length), -1),
-        places=places,
-    )
-    for number, (p, (ids, labels)) in enumerate(zip(places, samples, strict=True)):
+    for number, (ids, labels) in enumerate(samples):
         if len(ids) != len(labels):
             raise ValueError(f"sample {number} has {len(ids)} tokens and {len(labels)} labels")
+    lengths = [len(ids) for ids, _ in samples]
+    places, sequences = place(lengths, best_length(lengths, longest))
+    length = max(p.start + size for p, size in zip(places, lengths, strict=True))
+    packed = empty_pack(sequences, length, places)
+    for number, (p, (ids, labels)) in enumerate(zip(places, samples, strict=True)):
         here = slice(p.start, p.start + len(ids))
-        packed.ids[p.row, here] = torch.tensor(ids)
-        packed.labels[p.row, p.start : p.start + len(ids) - 1] = torch.tensor(labels[1:])
-        packed.positions[p.row, here] = torch.arange(len(ids))
-        packed.owner[p.row, here] = number
+        packed.ids[p.sequence, here] = torch.tensor(ids)
+        packed.labels[p.sequence, p.start : p.start + len(ids) - 1] = torch.tensor(labels[1:])
+        packed.positions[p.sequence, here] = torch.arange(len(ids))
+        packed.owner[p.sequence, here] = number
     return packed
+
+
+def empty_pack(sequences: int, length: int, places: list[Place]) -> Pack:
+    return Pack(
+        ids=torch.zeros(sequences, length, dtype=torch.long),
+        labels=torch.full((sequences, length), IGNORED),
+        positions=torch.zeros(sequences, length, dtype=torch.long),
+        owner=torch.full((sequences, length), -1),
+        places=places,
+    )
+
+
+def best_length(lengths: list[int], longest: int) -> int:
+    """The sequence length, up to `longest`, that costs least: the area of the pack, and a little for attention."""
+    candidates = [*range(min(max(lengths), longest), longest, 16), longest]
+    return min(candidates, key=lambda length: place(lengths, length)[1] * length * (1 + length / 400))
+
+
+def place(lengths: list[int], sequence_length: int) -> tuple[list[Place], int]:
+    """Puts samples into sequences, longest first, each into the first one with room. Returns their places and the
+    number of sequences. Raises `ValueError` if a sample is longer than a sequence."""
+    if max(lengths) > sequence_length:
+        raise ValueError(
+            f"a sample has {max(lengths)} tokens; a sequence holds {sequence_length}: raise the stage's "
+            "`sequence_length`"
+        )
+    free: list[int] = []  # tokens, of each sequence
+    places: dict[int, Place] = {}
+    for number in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        sequence = next((s for s, room in enumerate(free) if room >= lengths[number]), len(free))
+        if sequence == len(free):
+            free.append(sequence_length)
+        places[number] = Place(sequence, sequence_length - free[sequence])
+        free[sequence] -= lengths[number]
+    return [places[number] for number in range(len(lengths))], len(free)

@@ -1,9 +1,9 @@
-"""What a stage learns from where its data are a file of LLaVA/VITA records.
+"""What a stage learns from if its data are a file of LLaVA/VITA records.
 
 Notable points:
-- Records are read and checked at once, media only when a step needs them.
-- Each pass over the file has an order of its own, a function of (seed, pass): a resumed run sees the same.
-- One in twenty records is held out; of these a few are the stage's probe.
+- Records are read and checked at once, media when a step needs them.
+- Each pass over the file has its own order, a function of (seed, pass), so a resumed stage sees the same.
+- One in twenty records is held out; a few of these are the stage's probe.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from parley.media.audio import read_audio
 from parley.media.image import read_image
 from parley.media.video import read_video
 from training.data.mixture import Mixture
-from training.data.records import Sample, read_records
+from training.data.records import read_records
+from training.data.sample import Sample
 from training.recipe import Schedule
-from training.stages.world_data import PROBE_SIZE
 
 SOURCE = "records"
 HELD_OUT = 20  # one record in so many
+PROBE_SIZE = 24  # held-out records in a validation
 
 
 class RecordedData:
-    """The same to an objective as `training.stages.world_data.StageData`.
+    """Has what `NextTokenObjective` needs: schedule, mixture, probe, tokenizer.
 
-    Raises `ValueError` if the file has a record that does not line up, or none.
+    Raises `ValueError` if the file has a bad record, or none.
     """
 
     def __init__(self, file: Path, schedule: Schedule, config: ParleyConfig, tokenizer: Tokenizer, seed: int) -> None:
@@ -41,7 +42,7 @@ class RecordedData:
         if not samples:
             raise ValueError(f"{file} has no records")
         self.config, self.tokenizer, self.seed = config, tokenizer, seed
-        self.media = sorted(report.media)  # what kinds there are: image, video, audio
+        self.media = sorted(report.media)  # kinds of media in the file: image, video, audio
         self._held_out = samples[HELD_OUT - 1 :: HELD_OUT]
         self._learned = [sample for i, sample in enumerate(samples) if i % HELD_OUT != HELD_OUT - 1]
         count = len(self._learned)
@@ -60,12 +61,12 @@ class RecordedData:
         return [self.opened(sample) for sample in self._held_out[:PROBE_SIZE]]
 
     def sample(self, number: int) -> Sample:
-        """Sample `number` of the training, its media read."""
-        turn, place = divmod(number, len(self._learned))
-        return self.opened(self._learned[self._order(turn)[place]])
+        """Training sample `number`, its media read."""
+        passed, place = divmod(number, len(self._learned))
+        return self.opened(self._learned[self._order(passed)[place]])
 
     def opened(self, sample: Sample) -> Sample:
-        """The sample with what its paths lead to. Raises `ValueError` for a file that cannot be read."""
+        """The sample with its files read. Raises `ValueError` for a file that cannot be read."""
         messages = []
         for message in sample.messages:
             content = message["content"]
@@ -90,7 +91,7 @@ class RecordedData:
             raise ValueError(f"{part[kind]}: {error}") from None
         return {**part, kind: content}
 
-    def _shuffled(self, turn: int) -> list[int]:
+    def _shuffled(self, passed: int) -> list[int]:
         order = list(range(len(self._learned)))
-        random.Random(f"{self.seed} pass {turn}").shuffle(order)
+        random.Random(f"{self.seed} pass {passed}").shuffle(order)
         return order

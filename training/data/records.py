@@ -1,10 +1,10 @@
-"""What every data set gives the trainer: a `Sample`, and the LLaVA/VITA records that become samples.
+"""LLaVA/VITA records → samples.
 
 Notable points:
-- A record is accepted as LLaVA and VITA users have it, from a JSON list or JSON lines; nothing is rewritten on disk.
-- A record that does not line up is counted and shown with its reason. Nothing is repaired or voided in silence.
-- `inserted_id` marks the answer turn that must be a refusal: its state is `nothing`.
-- Reading makes no array: media stay file paths until somebody needs their samples or pixels.
+- Records are accepted as LLaVA and VITA users have them, from a JSON list or JSON lines; nothing is rewritten on disk.
+- A bad record is counted and shown with the reason. Nothing is repaired or left out without a message.
+- `inserted_id` marks the answer that must be a refusal: its state is `nothing`.
+- Media stay file paths until their samples or pixels are needed.
 """
 
 from __future__ import annotations
@@ -18,52 +18,16 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from training.data.sample import Sample, parts, turn_states
+
 MARKERS = {"<image>": "image", "<audio>": "audio", "<video>": "video"}
 ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 FIELDS = {"image", "images", "audio", "video"}
 MARKER_PATTERN = re.compile("|".join(MARKERS))
 
 
-@dataclass
-class Sample:
-    """One conversation to learn from.
-
-    `messages` are OpenAI-like: {"role", "content"}, content a string or a list of parts {"type": T, T: X} with T text,
-    image, video or audio. X is a path, a PIL picture, a list of PIL frames or float32 audio at 16 kHz. An assistant
-    message may carry "state"; without one the turn's state follows from how it was asked (`turn_states`).
-    """
-
-    messages: list[dict]
-    task: str  # where it comes from or what it asks: "caption", "question", "small_talk", a record's `set`
-    state: str = "text"  # of the last answer: "speech", "text" or "nothing"
-    about: dict[str, Any] = field(
-        default_factory=dict
-    )  # kind, voice, words a minute, id: for reports, never for training
-
-
-def parts(content: str | list[dict]) -> list[dict]:
-    """A message's content as a list of parts."""
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-def turn_states(messages: list[dict]) -> list[str]:
-    """The state of every assistant message, in order: its own "state", else "speech" if it was asked by audio."""
-    states, asked = [], "text"
-    for message in messages:
-        if message["role"] == "user":
-            asked = "speech" if any(part["type"] == "audio" for part in parts(message["content"])) else "text"
-        elif message["role"] == "assistant":
-            states.append(message.get("state", asked))
-    return states
-
-
-def text_of(message: dict) -> str:
-    """The text parts of a message, joined by a space."""
-    return " ".join(part["text"] for part in parts(message["content"]) if part["type"] == "text")
-
-
 class RecordError(ValueError):
-    """A record that does not line up; `reason` is a short class of it, for counting."""
+    """A bad record; `reason` is its kind, for counting."""
 
     def __init__(self, reason: str, detail: str):
         super().__init__(f"{reason}: {detail}")
@@ -86,7 +50,7 @@ class Bad:
 
 @dataclass
 class Report:
-    """What `check` found in a file."""
+    """What was found in a file."""
 
     path: Path
     good: int = 0
@@ -111,7 +75,7 @@ class Report:
 
 
 def read_raw(path: str | Path) -> Iterator[tuple[str, Any]]:
-    """(where, record) for each record of a JSON list or JSON lines file; a line that is no JSON gives a `Bad` instead.
+    """(where, record) for each record of a JSON list or JSON lines file; a line that is not JSON gives a `Bad` instead.
 
     JSON lines are read one by one, so a file larger than memory is fine. Raises `ValueError` if there is no such file,
     or if it begins like a JSON list and is not one.
@@ -142,7 +106,7 @@ def read_raw(path: str | Path) -> Iterator[tuple[str, Any]]:
 
 
 def media_of(record: dict) -> dict[str, list[str]]:
-    """The files a record names: kind → paths as written."""
+    """The files that a record names: kind → paths as written."""
     files: dict[str, list[str]] = {"image": [], "audio": [], "video": []}
     for name in sorted(FIELDS & record.keys()):
         value = record[name]
@@ -167,11 +131,11 @@ def conversation_of(record: dict) -> list[tuple[str, str]]:
                 "bad turn", f'turn {index} needs "from" (human, gpt or system) and a string "value": {turn!r}'[:200]
             )
         read.append((ROLES[turn["from"]], turn["value"]))
-    said = [role for role, _ in read]
-    body = said[1:] if said[0] == "system" else said
+    roles = [role for role, _ in read]
+    body = roles[1:] if roles[0] == "system" else roles
     if not body or body != ["user", "assistant"] * (len(body) // 2):
         raise RecordError(
-            "turns do not alternate", f"human and gpt must alternate and end with gpt, found {', '.join(said)}"
+            "turns do not alternate", f"human and gpt must alternate and end with gpt, found {', '.join(roles)}"
         )
     return read
 
@@ -179,46 +143,69 @@ def conversation_of(record: dict) -> list[tuple[str, str]]:
 def to_sample(record: Any, folder: str | Path = ".", need_files: bool = True) -> Sample:
     """A LLaVA/VITA record as a `Sample`; relative paths are under `folder`.
 
-    Raises `RecordError` if anything does not line up, or if `need_files` and a file is missing.
+    Raises `RecordError` if the record is bad, or if `need_files` and a file is missing.
     """
     if not isinstance(record, dict):
         raise RecordError("not a record", f"a record is a JSON object, not {type(record).__name__}")
     folder, files, turns = Path(folder), media_of(record), conversation_of(record)
-    users = "\n".join(text for role, text in turns if role == "user")
-    marked = Counter(MARKERS[marker] for marker in MARKER_PATTERN.findall(users))
+    unmarked = check_markers(files, turns)
+    if need_files:
+        check_files(files, folder)
+    queues = {kind: iter(paths) for kind, paths in files.items()}
+    refusal = refused_turn(record, turns)
+    first = next(index for index, (role, _) in enumerate(turns) if role == "user")
+    messages: list[dict] = []
+    for index, (role, text) in enumerate(turns):
+        if role == "user":
+            content = [next_file(kind, queues, folder) for kind in (unmarked if index == first else ())]
+            content += split_markers(text, queues, folder)
+            if not content:
+                raise RecordError("empty question", f"turn {index} ({role}) has neither text nor media")
+            messages.append({"role": role, "content": content})
+        else:
+            messages.append(written_message(index, role, text, refused=index == refusal))
+    about = {"id": str(record["id"])} if "id" in record else {}
+    return Sample(messages, str(record.get("set", "records")), turn_states(messages)[-1], about)
+
+
+def check_markers(files: dict[str, list[str]], turns: list[tuple[str, str]]) -> list[str]:
+    """The kinds of media that have a file but no marker. Raises `RecordError` if markers and files differ otherwise."""
+    questions = "\n".join(text for role, text in turns if role == "user")
+    marked = Counter(MARKERS[marker] for marker in MARKER_PATTERN.findall(questions))
+    unmarked = []
     for kind, paths in files.items():
-        # LLaVA leaves the marker out where there is one picture: it belongs in front of the first question.
-        implied = marked[kind] == 0 and len(paths) == 1 and kind != "audio"
-        if marked[kind] != len(paths) and not implied:
+        # LLaVA leaves out the marker of a single picture, which belongs in front of the first question.
+        if marked[kind] == 0 and len(paths) == 1 and kind != "audio":
+            unmarked.append(kind)
+        elif marked[kind] != len(paths):
             raise RecordError(
                 "markers and files differ", f"{marked[kind]} <{kind}> markers for {len(paths)} {kind} files"
             )
+    return [kind for kind in ("image", "video") if kind in unmarked]
+
+
+def check_files(files: dict[str, list[str]], folder: Path) -> None:
+    """Raises `RecordError` if a file is missing."""
+    for kind, paths in files.items():
         for path in paths:
-            if need_files and not (folder / path).is_file():
+            if not (folder / path).is_file():
                 raise RecordError("missing file", f"{kind} file {folder / path} does not exist")
-    queues = {kind: iter(paths) for kind, paths in files.items()}
-    refusal = refused_turn(record, turns)
-    messages: list[dict] = []
-    for index, (role, text) in enumerate(turns):
-        if role != "user":
-            if MARKER_PATTERN.search(text):
-                raise RecordError("marker in an answer", f"turn {index} ({role}) holds a media marker")
-            message = {"role": role, "content": text}
-            if index == refusal:
-                message["state"] = "nothing"
-            elif not text.strip():
-                raise RecordError("empty answer", f"turn {index} ({role}) is empty and not marked by inserted_id")
-            messages.append(message)
-            continue
-        first = not any(message["role"] == "user" for message in messages)
-        lead = [{"type": kind, kind: str(folder / next(queues[kind]))} for kind in ("image", "video")
-                if first and files[kind] and marked[kind] == 0]  # fmt: skip
-        content = lead + split_markers(text, queues, folder)
-        if not content:
-            raise RecordError("empty question", f"turn {index} ({role}) has neither text nor media")
-        messages.append({"role": role, "content": content})
-    about = {"id": str(record["id"])} if "id" in record else {}
-    return Sample(messages, str(record.get("set", "records")), turn_states(messages)[-1], about)
+
+
+def written_message(index: int, role: str, text: str, refused: bool) -> dict:
+    """A message of the assistant or the system, which holds text alone."""
+    if MARKER_PATTERN.search(text):
+        raise RecordError("marker in an answer", f"turn {index} ({role}) holds a media marker")
+    if refused:
+        return {"role": role, "content": text, "state": "nothing"}
+    if not text.strip():
+        raise RecordError("empty answer", f"turn {index} ({role}) is empty and not marked by inserted_id")
+    return {"role": role, "content": text}
+
+
+def next_file(kind: str, queues: dict[str, Iterator[str]], folder: Path) -> dict:
+    """The next file of a kind as a message part."""
+    return {"type": kind, kind: str(folder / next(queues[kind]))}
 
 
 def split_markers(text: str, queues: dict[str, Iterator[str]], folder: Path) -> list[dict]:
@@ -230,7 +217,7 @@ def split_markers(text: str, queues: dict[str, Iterator[str]], folder: Path) -> 
             content.append({"type": "text", "text": piece})
         if match:
             kind, start = MARKERS[match.group()], match.end()
-            content.append({"type": kind, kind: str(folder / next(queues[kind]))})
+            content.append(next_file(kind, queues, folder))
     return content
 
 

@@ -1,7 +1,7 @@
-"""The tokenizer of a model that starts from nothing: a word of the corpus is one token, anything else is spelled.
+"""The tokenizer of a model that starts from nothing: each word of the corpus is one token, other words are spelled.
 
 Notable points:
-- A Unigram model whose pieces all cost the same, so the fewest pieces win: known words whole, unknown ones by letters.
+- A Unigram model whose pieces all cost the same, so that the fewest pieces win: known words are one piece.
 - Text is lower-cased and stripped of accents first; a character outside the alphabet becomes one `<unk>`.
 - One token a word keeps answers short and gives the speech decoder one expected duration a word.
 """

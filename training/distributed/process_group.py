@@ -1,9 +1,8 @@
-"""Processes that train one stage together: each takes its share of every batch, and their gradients are averaged.
+"""The processes that train one stage together: each computes a share of every batch, and gradients are averaged.
 
 Notable points:
-- The first process starts the others on this machine, or `torchrun` starts all of them, on many. One that is alone does
-  not notice any of this.
-- Rank 0 leads: it alone writes, measures, shows and complains.
+- The main process (rank 0) starts the others on this machine, or `torchrun` starts all of them.
+- Only the main process writes files, validates and reports.
 """
 
 from __future__ import annotations
@@ -19,25 +18,22 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-PATIENCE = timedelta(minutes=30)  # of the others while the leader measures or saves
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the other processes wait while the main one validates or saves
 
 
 @contextmanager
-def joined(processes: int, command: Sequence[str]):
-    """Inside, this process is one of `processes` that train together; the first starts the others with `command`."""
+def process_group(processes: int, command: Sequence[str]):
+    """Inside, this process is one of `processes` that train together; the main one starts the others with `command`."""
     others: list[subprocess.Popen] = []
     if processes > 1 and "WORLD_SIZE" not in os.environ:
-        os.environ |= {"WORLD_SIZE": str(processes), "RANK": "0", "LOCAL_RANK": "0"}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-        for number in range(1, processes):
-            place = {"RANK": str(number), "LOCAL_RANK": str(number)}
-            others.append(subprocess.Popen(command, env=os.environ | place))
+        others = _start_others(processes, command)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
     try:
         yield
     except BaseException:
-        for other in others:  # who leads no more must not be waited for
+        for other in others:  # they would wait for this process
             other.terminate()
         raise
     finally:
@@ -47,38 +43,48 @@ def joined(processes: int, command: Sequence[str]):
             other.wait()
 
 
-def free_port() -> int:
+def _start_others(processes: int, command: Sequence[str]) -> list[subprocess.Popen]:
+    os.environ |= {"WORLD_SIZE": str(processes), "RANK": "0", "LOCAL_RANK": "0"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    ranks = ({"RANK": str(number), "LOCAL_RANK": str(number)} for number in range(1, processes))
+    return [subprocess.Popen(command, env=os.environ | variables) for variables in ranks]
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def count() -> int:
+def world_size() -> int:
+    """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
+    """The number of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     return rank() == 0
 
 
-def anyone(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in any of the processes: all of them get the same answer at the same step."""
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set in any process. All processes get the same answer at the same step."""
     if not dist.is_initialized():
         return flag
-    told = torch.tensor(float(flag), device=device)
-    dist.all_reduce(told, dist.ReduceOp.MAX)
-    return bool(told)
+    value = torch.tensor(float(flag), device=device)
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return bool(value)
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """The mean of the processes' gradients, in one message."""
+    """Replaces the gradients by their mean over the processes, with one collective call."""
     if not dist.is_initialized():
         return
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]  # all take part in all of it
+    # A parameter without a gradient here may have one in another process.
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()

@@ -1,4 +1,4 @@
-"""One picture a stage: its loss and its validation over the steps."""
+"""The curves of a stage as one picture: its losses and its validation over the steps."""
 
 from __future__ import annotations
 

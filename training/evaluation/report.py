@@ -1,4 +1,4 @@
-"""`report.md` of a run: what was trained, on what, where, how long, and what came out."""
+"""`report.md` of a run: what was trained, on which data, where, for how long, with which results."""
 
 from __future__ import annotations
 
@@ -8,84 +8,107 @@ from pathlib import Path
 
 from parley.checkpoints import Checkpoint
 from parley.checkpoints.manifest import Manifest
-from training.recipe import Stage, recipe
+from training.recipe import STAGES, Stage, recipe
+from training.run_folder import is_done
 
-EVALUATION = "eval.json"  # rows of `training.evaluation.runner`, beside the stages
-NOTES = "notes.md"  # what whoever trained it has to add
+EVALUATION = "eval.json"  # measures of `training.evaluation.runner`, beside the stages
+NOTES = "notes.md"  # remarks of whoever trained it, copied into the report
 
 
 def write_report(run: Path, path: Path | None = None) -> Path:
     """Writes RUN/report.md, or `path`, from the stages that are done and the evaluation if there is one.
 
-    Returns where it is. Curves are linked from where they lie beside it.
+    Returns the path. Curves are linked relative to it.
     """
-    rows = [row for row in recipe("nano") if (run / row.name / "manifest.json").exists()]
-    manifests = {row.name: Checkpoint.open(run / row.name).manifest for row in rows}
+    done = [stage for stage in STAGES if is_done(run, stage.name)]
+    manifests = {stage.name: Checkpoint.open(run / stage.name).manifest for stage in done}
     path = path or run / "report.md"
-    path.write_text("\n".join(report_lines(path.parent, run, rows, manifests)) + "\n")
+    path.write_text("\n".join(report_lines(path.parent, run, done, manifests)) + "\n")
     return path
 
 
-def report_lines(beside: Path, run: Path, rows: list[Stage], manifests: dict[str, Manifest]) -> list[str]:
-    if not rows:
+def report_lines(folder: Path, run: Path, stages: list[Stage], manifests: dict[str, Manifest]) -> list[str]:
+    if not stages:
         return ["# No stage is done yet"]
+    notes = run / NOTES
+    return [
+        *summary_lines(stages, manifests),
+        *evaluation_lines(run / EVALUATION),
+        *([*notes.read_text().splitlines(), ""] if notes.exists() else []),
+        *stage_lines(stages, manifests),
+        *data_lines(stages, manifests),
+        *curve_lines(folder, stages),
+    ]
+
+
+def summary_lines(stages: list[Stage], manifests: dict[str, Manifest]) -> list[str]:
+    first = manifests[stages[0].name]
     total = sum(manifest.metrics.get("seconds", 0.0) for manifest in manifests.values())
     devices = sorted({str(manifest.metrics.get("device", "?")) for manifest in manifests.values()})
-    first = manifests[rows[0].name]
-    lines = [
+    commits = sorted({manifest.commit[:10] for manifest in manifests.values()})
+    return [
         f"# How this {first.config.name} was trained",
         "",
-        f"- Stages done: {', '.join(row.name for row in rows)} of {len(recipe(first.config.name))}.",
+        f"- Stages done: {', '.join(stage.name for stage in stages)} of {len(recipe(first.config.name))}.",
         f"- Where: {'; '.join(devices)} a stage, {platform.machine()}.",
-        f"- How long: {minutes(total)} summed over stages (wall time of each; stages that ran side by side took less).",
-        f"- Seed {first.data.get('seed', 0)}, code {', '.join(sorted({m.commit[:10] for m in manifests.values()}))}.",
+        f"- How long: {total / 60:.0f} minutes, summed over stages; some of them ran at the same time.",
+        f"- Seed {first.data.get('seed', 0)}, code {', '.join(commits)}.",
         "",
-        *evaluation_lines(run / EVALUATION),
-        *([*(run / NOTES).read_text().splitlines(), ""] if (run / NOTES).exists() else []),
+    ]
+
+
+def stage_lines(stages: list[Stage], manifests: dict[str, Manifest]) -> list[str]:
+    lines = [
         "## Stages",
         "",
         "| stage | trains | builds on | steps | minutes | held-out figures at its end |",
         "|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        metrics = dict(manifests[row.name].metrics)
+    for stage in stages:
+        metrics = dict(manifests[stage.name].metrics)
         seconds, steps = metrics.pop("seconds", 0.0), metrics.pop("steps", 0)
         figures = ", ".join(f"{name} {value:.3g}" for name, value in metrics.items() if isinstance(value, int | float))
         lines.append(
-            f"| {row.name} {row.title} | {', '.join(row.trains)} | {', '.join(row.after) or '–'} | {steps} "
+            f"| {stage.name} {stage.title} | {', '.join(stage.trains)} | {', '.join(stage.after) or '–'} | {steps} "
             f"| {seconds / 60:.1f} | {figures} |"
         )
-    lines += ["", "Percent right, or percent of words wrong for `wer_…`; a small probe, not the evaluation.", ""]
-    lines += ["## Data", "", "| stage | samples |", "|---|---|"]
-    for row in rows:
-        samples = ", ".join(f"{name} {count:,}" for name, count in manifests[row.name].data.get("samples", {}).items())
-        lines.append(f"| {row.name} | {samples} |")
-    lines += ["", "## Curves", ""]
-    for row in rows:
-        for picture in (Path("work") / row.name / "curves.png", Path("curves") / f"{row.name}.png"):
-            if (beside / picture).exists():
-                lines += [f"![{row.name} {row.title}]({picture})", ""]
+    return [*lines, "", "Percent right, or percent of words wrong for `wer_…`; a small probe, not the evaluation.", ""]
+
+
+def data_lines(stages: list[Stage], manifests: dict[str, Manifest]) -> list[str]:
+    lines = ["## Data", "", "| stage | samples |", "|---|---|"]
+    for stage in stages:
+        counts = manifests[stage.name].data.get("samples", {})
+        lines.append(f"| {stage.name} | {', '.join(f'{name} {count:,}' for name, count in counts.items())} |")
+    return [*lines, ""]
+
+
+def curve_lines(folder: Path, stages: list[Stage]) -> list[str]:
+    """Links to the curves of the stages, in a run or in an exported folder."""
+    lines = ["## Curves", ""]
+    for stage in stages:
+        for picture in (Path("work") / stage.name / "curves.png", Path("curves") / f"{stage.name}.png"):
+            if (folder / picture).exists():
+                lines += [f"![{stage.name} {stage.title}]({picture})", ""]
     return lines
 
 
 def evaluation_lines(path: Path) -> list[str]:
-    """The evaluation's rows as a table; nothing if there is no evaluation."""
+    """The evaluation as a table; nothing if there is none."""
     if not path.exists():
         return []
     lines = ["## Held-out figures", "", "| measure | value | asked | chance | count | |", "|---|---|---|---|---|---|"]
-    for row in json.loads(path.read_text())["rows"]:
-        chance = "–" if row.get("chance") is None else f"{row['chance']:.0f}"
-        met = "" if row["ok"] is None else "met" if row["ok"] else "missed"
-        lines.append(f"| {row['name']} | {row['value']:.1f} | {asked(row)} | {chance} | {row['n']} | {met} |")
+    for record in json.loads(path.read_text())["rows"]:
+        chance = "–" if record.get("chance") is None else f"{record['chance']:.0f}"
+        met = "" if record["ok"] is None else "met" if record["ok"] else "missed"
+        lines.append(
+            f"| {record['name']} | {record['value']:.1f} | {asked(record)} | {chance} | {record['n']} | {met} |"
+        )
     return [*lines, ""]
 
 
-def asked(row: dict) -> str:
-    """The bar, and on which side of it is well."""
-    if row["bar"] is None:
+def asked(record: dict) -> str:
+    """The bar, and whether it is a lower or an upper one."""
+    if record["bar"] is None:
         return "–"
-    return f"{'≥' if (row['value'] >= row['bar']) == row['ok'] else '≤'} {row['bar']:g}"
-
-
-def minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} minutes"
+    return f"{'≥' if (record['value'] >= record['bar']) == record['ok'] else '≤'} {record['bar']:g}"

@@ -1,10 +1,10 @@
-"""How codebooks learn: a k-means start, running means, and new life for codewords that nothing falls on.
+"""The training of codebooks: a k-means start, running means, and replacement of codewords that are not used.
 
 Notable points:
-- Until enough vectors have been seen nothing is quantized: the first codewords are then k-means of what the encoder
-  really makes, not of its random beginning.
-- Everything it must remember is in buffers, so a killed run goes on exactly where it was.
-- Under `torchrun` counts and sums are added over the ranks, and rank 0 draws for all.
+- Nothing is quantized until enough vectors have been seen: the first codewords are k-means of what a partly trained
+  encoder writes.
+- All state is in buffers, so a resumed stage continues exactly where it was.
+- With several processes counts and sums are added over all of them, and rank 0 draws for all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from parley.models.codec.base import Codebook, Quantizer
 
 DECAY = 0.99  # of the running means, a step
 DEAD = 0.05  # vectors a step, on average, under which a codeword is dead, relative to an even share
-CHECK_EVERY = 50  # steps between looks for dead codewords
+CHECK_EVERY = 50  # steps between searches for dead codewords
 
 
 class CodebookTrainer(nn.Module):
@@ -32,7 +32,7 @@ class CodebookTrainer(nn.Module):
         super().__init__()
         codes, dim = codebook.weight.shape
         start_after = max(start_after, codes)
-        self._codebook = [codebook]  # in a list: its weights belong to the checkpoint, not to this state
+        self._codebook = [codebook]  # in a list, so that its weights are not part of this module's state
         self.register_buffer("waiting", torch.zeros(start_after, dim))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
@@ -49,18 +49,18 @@ class CodebookTrainer(nn.Module):
 
     @torch.no_grad()
     def observe(self, vectors: Tensor) -> None:
-        """Learns from the vectors [n, dim] of a training step."""
+        """Updates the codebook with the vectors [n, dim] of a training step."""
         if self.ready:
-            return self._follow(vectors)
+            return self._update(vectors)
         start = int(self.seen)
-        part = vectors[: len(self.waiting) - start]
-        self.waiting[start : start + len(part)] = part
-        self.seen += len(part)
+        first = vectors[: len(self.waiting) - start]
+        self.waiting[start : start + len(first)] = first
+        self.seen += len(first)
         if self.ready:
-            self._begin()
+            self._start()
         return None
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         weight = self.codebook.weight
         weight.copy_(kmeans(self.waiting, len(weight)))
         _from_rank_0(weight)
@@ -69,7 +69,7 @@ class CodebookTrainer(nn.Module):
         self.counts.copy_(share.clamp(min=0.1))
         self.sums.copy_(weight * self.counts.unsqueeze(1))
 
-    def _follow(self, vectors: Tensor) -> None:
+    def _update(self, vectors: Tensor) -> None:
         weight = self.codebook.weight
         ids = self.codebook.assign(vectors)
         counts = torch.bincount(ids, minlength=len(weight)).float()
@@ -84,9 +84,9 @@ class CodebookTrainer(nn.Module):
         weight.copy_(self.sums / self.counts.clamp(min=1e-3).unsqueeze(1))
         self.steps += 1
         if int(self.steps) % CHECK_EVERY == 0:
-            self._revive(vectors)
+            self._replace_dead(vectors)
 
-    def _revive(self, vectors: Tensor) -> None:
+    def _replace_dead(self, vectors: Tensor) -> None:
         weight = self.codebook.weight
         dead = self.counts < DEAD
         fresh = vectors[torch.randint(len(vectors), (len(weight),), device=vectors.device)].to(weight.dtype)
@@ -109,8 +109,8 @@ class QuantizerTrainer(nn.Module):
         return all(book.ready for book in self.books)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors [..., dim] → (quantized with a straight-through gradient, commitment loss). Before the codebooks
-        are ready: (the vectors themselves, 0)."""
+        """Vectors [..., dim] → (quantized vectors with a straight-through gradient, commitment loss). Before the
+        codebooks are ready: (the vectors themselves, 0)."""
         quantizer = self._quantizer[0]
         total, rest = torch.zeros_like(vectors), vectors.detach()
         for layer, books in enumerate(quantizer.rounds()):

@@ -1,11 +1,11 @@
-"""Stage 3.1: a codec learns to write speech down in tokens and to read it back.
+"""Stage 3.1: a codec is trained to encode speech as tokens and to decode them.
 
 Notable points:
-- Short random segments: what a codec must know is local. The voice is read from another segment of the same
-  utterance, so that it carries who speaks and not what is said.
-- Loss: log-mel distance at several resolutions, commitment to the codebooks, and, once speech is intelligible, an
-  adversary on spectrograms and the likeness of its features.
-- The adversary and the state of the codebooks are trained here and stay here; a checkpoint never sees them.
+- Short random segments: a codec needs no long context. The speaker tokens come from another segment of the same
+  utterance, so that they hold who speaks and not what is said.
+- Loss: log-mel distance at several resolutions, commitment to the codebooks, and, once speech is intelligible, the
+  adversarial and feature matching losses of a discriminator.
+- The discriminator and the state of the codebooks are not part of a checkpoint.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from training.objectives.codebooks import QuantizerTrainer
 from training.objectives.discriminator import Discriminator
 
 SEGMENT_TOKENS = 32  # 0.8 s
-REFERENCE_TOKENS = 48  # 1.2 s: what the voice is read from
-START_AFTER = 12_288  # latents seen before the k-means start
-VOICE_START_AFTER = 1_024  # voices seen before theirs
-JUDGED = 3  # one in so many utterances of a batch goes to the adversary, whose look costs more than all the rest
+REFERENCE_TOKENS = 48  # 1.2 s, for the speaker tokens
+START_AFTER = 12_288  # latents seen before the k-means start of the codes
+SPEAKER_START_AFTER = 1_024  # utterances seen before the k-means start of the speaker tokens
+DISCRIMINATED = 3  # one in so many utterances of a batch: the discriminator costs more than all the rest
 RESOLUTIONS = ((2048, 100), (1024, 80), (512, 40), (256, 20))  # FFT size, mel bins
-MEL_WEIGHT, COMMITMENT_WEIGHT, FOOL_WEIGHT, MATCH_WEIGHT = 1.0, 0.25, 0.05, 0.1
+MEL_WEIGHT, COMMITMENT_WEIGHT, ADVERSARIAL_WEIGHT, MATCHING_WEIGHT = 1.0, 0.25, 0.05, 0.1
 
 
 @dataclass
@@ -47,10 +47,10 @@ class MelDistance(nn.Module):
             self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
             self.register_buffer(f"filters_{n_fft}", mel_filters(n_fft, sample_rate, bins), persistent=False)
 
-    def forward(self, made: Tensor, real: Tensor) -> Tensor:
+    def forward(self, generated: Tensor, real: Tensor) -> Tensor:
         total = 0
         for n_fft, _ in RESOLUTIONS:
-            a, b = self.log_mel(made, n_fft), self.log_mel(real, n_fft)
+            a, b = self.log_mel(generated, n_fft), self.log_mel(real, n_fft)
             total = total + F.l1_loss(a, b)
         return total / len(RESOLUTIONS)
 
@@ -64,13 +64,13 @@ class MelDistance(nn.Module):
 
 
 class CodecAdversary(nn.Module):
-    """What is trained beside the codec and never served: the discriminator, and the state of the codebooks."""
+    """What is trained with the codec and not kept: the discriminator, and the state of the codebooks."""
 
     def __init__(self, decoder):
         super().__init__()
         self.discriminator = Discriminator()
         self.codes = QuantizerTrainer(decoder.quantizer, START_AFTER)
-        self.voices = QuantizerTrainer(decoder.voice_quantizer, VOICE_START_AFTER)
+        self.speakers = QuantizerTrainer(decoder.voice_quantizer, SPEAKER_START_AFTER)
 
 
 class CodecObjective:
@@ -78,7 +78,7 @@ class CodecObjective:
 
     Args:
         data: gives utterances at the codec's rate.
-        adversary_after: the step at which the adversary joins.
+        adversary_after: the first step with a discriminator.
         batch_size: utterances a step.
     """
 
@@ -91,7 +91,7 @@ class CodecObjective:
         device = next(self.encoder.parameters()).device
         self.distance = MelDistance(data.sample_rate).to(device)
         self.adversary = CodecAdversary(self.decoder).to(device)
-        self._made: tuple[CodecBatch, Tensor, Tensor] | None = None
+        self._decoded: tuple[CodecBatch, Tensor, Tensor] | None = None  # by `adversary_loss`, for `loss`
         self.device = device
 
     def batch(self, step: int) -> CodecBatch:
@@ -105,56 +105,64 @@ class CodecObjective:
         return CodecBatch(step, segment, reference)
 
     def loss(self, batch: CodecBatch) -> tuple[Tensor, dict[str, float]]:
-        made, commitment = self._forward(batch)
-        self._made = None
-        mel = self.distance(made, batch.segment)
+        decoded, commitment = self._decode(batch)
+        self._decoded = None
+        mel = self.distance(decoded, batch.segment)
         loss = MEL_WEIGHT * mel + COMMITMENT_WEIGHT * commitment
         metrics = {"mel": mel.item(), "commitment": commitment.item()}
-        if self._judged(batch):
-            self.adversary.discriminator.requires_grad_(False)
-            fooled, matched = self.adversary.discriminator.deceive(self._some(batch.segment), self._some(made))
-            self.adversary.discriminator.requires_grad_(True)
-            loss = loss + FOOL_WEIGHT * fooled + MATCH_WEIGHT * matched
-            metrics |= {"fooled": fooled.item(), "matched": matched.item()}
+        if self._has_discriminator(batch):
+            adversarial, matching = self._generator_loss(batch, decoded)
+            loss = loss + ADVERSARIAL_WEIGHT * adversarial + MATCHING_WEIGHT * matching
+            metrics |= {"adversarial": adversarial.item(), "matching": matching.item()}
         return loss, metrics
 
     def adversary_loss(self, batch: CodecBatch) -> Tensor | None:
-        """What the discriminator minimises in this step; None before it joins."""
-        if not self._judged(batch):
+        """The loss of the discriminator; None in the steps before `adversary_after`."""
+        if not self._has_discriminator(batch):
             return None
-        made, commitment = self._forward(batch)
-        self._made = (batch, made, commitment)  # `loss` of the same batch goes on from here
-        return self.adversary.discriminator.loss(self._some(batch.segment), self._some(made.detach()))
+        decoded, commitment = self._decode(batch)
+        self._decoded = (batch, decoded, commitment)
+        real, generated = discriminator_inputs(batch.segment), discriminator_inputs(decoded.detach())
+        return self.adversary.discriminator.loss(real, generated)
 
-    def _judged(self, batch: CodecBatch) -> bool:
+    def _has_discriminator(self, batch: CodecBatch) -> bool:
         return batch.step >= self.adversary_after
 
-    def _some(self, waveforms: Tensor) -> Tensor:
-        return waveforms[: max(len(waveforms) // JUDGED, 1)]
+    def _generator_loss(self, batch: CodecBatch, decoded: Tensor) -> tuple[Tensor, Tensor]:
+        discriminator = self.adversary.discriminator
+        discriminator.requires_grad_(False)
+        losses = discriminator.generator_loss(discriminator_inputs(batch.segment), discriminator_inputs(decoded))
+        discriminator.requires_grad_(True)
+        return losses
 
-    def _forward(self, batch: CodecBatch) -> tuple[Tensor, Tensor]:
-        """(waveform made [b, samples], commitment loss)."""
-        if self._made is not None and self._made[0] is batch:
-            return self._made[1:]
+    def _decode(self, batch: CodecBatch) -> tuple[Tensor, Tensor]:
+        """(decoded waveform [b, samples], commitment loss)."""
+        if self._decoded is not None and self._decoded[0] is batch:
+            return self._decoded[1:]
         latents, _ = self.encoder(batch.segment)
         latents, commitment = self.adversary.codes(latents)
-        voice, voice_commitment = self.adversary.voices(self.encoder.speaker(batch.reference))
-        return self.decoder.generator(latents, voice), commitment + voice_commitment
+        speaker, speaker_commitment = self.adversary.speakers(self.encoder.speaker(batch.reference))
+        return self.decoder.generator(latents, speaker), commitment + speaker_commitment
 
     def validate(self) -> dict[str, float]:
-        """Mel distance of held-out utterances that went through tokens, and how many codes they used."""
-        if not (self.adversary.codes.ready and self.adversary.voices.ready):
+        """Mel distance of held-out utterances, encoded and decoded, and the perplexity of their codes."""
+        if not (self.adversary.codes.ready and self.adversary.speakers.ready):
             return {}
         total, used, count = 0.0, [], 16
         for i in range(count):
             waveform = torch.from_numpy(self.data.held_out(self.data.measures[0], i)[0]).to(self.device).unsqueeze(0)
             waveform = waveform[:, : waveform.shape[1] // self.hop * self.hop]
-            codes, voice = self.decoder.assign(*self.encoder(waveform))
-            total += self.distance(self.decoder(codes, voice), waveform).item() / count
+            codes, speaker = self.decoder.assign(*self.encoder(waveform))
+            total += self.distance(self.decoder(codes, speaker), waveform).item() / count
             used.append(codes.flatten())
         share = torch.bincount(torch.cat(used)).float() / sum(map(len, used))
         perplexity = torch.exp(-(share * share.clamp(min=1e-9).log()).sum()).item()
         return {"mel": total, "perplexity": perplexity}
+
+
+def discriminator_inputs(waveforms: Tensor) -> Tensor:
+    """The waveforms of a batch that the discriminator reads."""
+    return waveforms[: max(len(waveforms) // DISCRIMINATED, 1)]
 
 
 def cut(waveform: np.ndarray, samples: int, random: np.random.Generator) -> np.ndarray:

@@ -1,12 +1,11 @@
-"""Stage 2.1a: the speech encoder learns to hear, by writing down what is said (CTC).
+"""Stage 2.1a: the speech encoder is trained to transcribe, with a CTC loss.
 
 Notable points:
-- The encoder draws its chunk sizes anew at each step (`random_chunks`), so that one network serves whole and live;
-  validation runs with the chunks that are served.
-- Utterances of like length share a batch: lengths are guessed first, and only a batch's own speech is made.
+- The encoder draws its chunk sizes at each step (`random_chunks`), so that one network reads whole utterances and
+  streams; validation uses the chunks of the service.
+- Utterances of similar length share a batch: lengths are estimated first, and only the batch's own speech is made.
 - Mean and variance of the features are measured on the first utterances of the data and stored in the encoder.
-- An utterance with more words and letters than frames teaches CTC nothing: it is counted (`unfit`), never dropped in
-  silence.
+- An utterance with more words and letters than frames has no CTC loss: it is counted as `unfit`.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from torch import Tensor
 
 from parley.models.speech import SUBSAMPLING, SpeechEncoder, fbank, subsampled
 from training.data.augment import augment
-from training.data.transcribed import Transcribed
+from training.data.transcribed import Sortable
 
 GROUP = 16  # batches that are sorted by length together
-MEASURED = 96  # utterances behind mean and variance
+MEASURED = 96  # utterances that mean and variance are measured on
 VALIDATED = 48  # held-out utterances of each measure
-RAMP = 3000  # steps until the features are changed at full strength: letters are found far sooner in plain speech
+RAMP = 3000  # steps until augmentation has its full strength: without it CTC begins to write far sooner
 
 
 @dataclass
@@ -47,12 +46,12 @@ class CtcObjective:
         batch_size: utterances a step.
     """
 
-    def __init__(self, stage, model, data: Transcribed, seed: int, *, batch_size: int = 16):
+    def __init__(self, stage, model, data: Sortable, seed: int, *, batch_size: int = 16):
         self.encoder: SpeechEncoder = model.speech_encoder
         self.head = model.ctc_head
         self.config = self.encoder.config
         if data.sample_rate != self.config.sample_rate:
-            raise ValueError(f"the encoder hears {self.config.sample_rate} Hz, the data are of {data.sample_rate} Hz")
+            raise ValueError(f"the encoder reads {self.config.sample_rate} Hz, the data are of {data.sample_rate} Hz")
         self.data, self.seed, self.batch_size = data, seed, batch_size
         self.device = self.encoder.mean.device
         self.unfit = 0  # utterances so far that were too short for their text
@@ -99,25 +98,26 @@ class CtcObjective:
         return (losses / batch.target_lengths).mean(), {"unfit": float(self.unfit)}
 
     def validate(self) -> dict[str, float]:
-        """Word error rate of each held-out set, in percent, heard in the chunks that are served."""
+        """Word error rate of each held-out set in percent, with the chunks of the service."""
         found = {}
+        normalise = self.head.vocabulary.normalise
         for name in self.data.measures:
             if name not in self._held_out:
                 pairs = (self.data.held_out(name, i) for i in range(VALIDATED))
-                self._held_out[name] = [(fbank(w, self.config), self.head.vocabulary.normalise(t)) for w, t in pairs]
-            heard = [self.transcribe(features) for features, _ in self._held_out[name]]
-            found[f"wer_{name}"] = 100 * jiwer.wer([text for _, text in self._held_out[name]], heard)
+                self._held_out[name] = [(fbank(w, self.config), normalise(t)) for w, t in pairs]
+            transcripts = [self.transcribe(features) for features, _ in self._held_out[name]]
+            found[f"wer_{name}"] = 100 * jiwer.wer([text for _, text in self._held_out[name]], transcripts)
         return found
 
     def transcribe(self, features: Tensor) -> str:
-        """Mel frames [t, mel] → what was heard."""
+        """Mel frames [t, mel] → the transcript."""
         lengths = torch.tensor([len(features)], device=self.device)
         frames, _ = self.encoder(features[None].to(self.device), lengths)
         return self.head.transcribe(frames[0])
 
 
 def mel_frames_for(ids: list[int]) -> int:
-    """Mel frames that CTC needs to write `ids`: an encoder frame each, and one between equals."""
+    """Mel frames that CTC needs for `ids`: an encoder frame each, and one between two equal ones."""
     frames = len(ids) + sum(a == b for a, b in pairwise(ids))
     needed = SUBSAMPLING * frames + SUBSAMPLING - 1
     assert subsampled(needed) >= frames
@@ -125,11 +125,11 @@ def mel_frames_for(ids: list[int]) -> int:
 
 
 def is_fresh(encoder: SpeechEncoder) -> bool:
-    """Have mean and variance never been measured?"""
+    """Whether mean and variance have never been measured."""
     return bool((encoder.mean == 0).all() and (encoder.istd == 1).all())
 
 
-def measure(encoder: SpeechEncoder, data: Transcribed) -> None:
+def measure(encoder: SpeechEncoder, data: Sortable) -> None:
     """Stores mean and inverse standard deviation of the first utterances' features in the encoder."""
     frames = torch.cat([fbank(data.utterance(i)[0], encoder.config) for i in range(MEASURED)]).double()
     encoder.mean.copy_(frames.mean(0))

@@ -2,17 +2,17 @@
 
 Notable points:
 - Loss on what the assistant says, its closing token included, and on nothing else; the mean over all such tokens.
-- Pictures and speech are encoded first, so that the samples' lengths are known; then samples are packed into rows.
-- 2.2 adds the state head's loss where an answer opens, and keeps the encoder's transcripts true with a CTC loss
-  through the frozen CTC head.
-- `validate` counts an answer as right if every one of its tokens would be chosen, which is exactly when greedy
+- Pictures and speech are encoded first, so that the lengths of samples are known; then samples are packed.
+- 2.2 adds the loss of the state head where an answer opens, and a CTC loss through the frozen CTC head, which keeps the
+  transcripts of the speech encoder right.
+- `validate` counts an answer as right if every one of its tokens is the most likely one, which is exactly when greedy
   decoding writes it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,38 +20,30 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from parley.config import STATES
-from parley.media.image import frames_to_pixels, tile
-from parley.models.speech import fbank
-from parley.text.prompt import MediaSegment, PromptWriter
-from training.data.loader import moved
-from training.data.packing import IGNORED, Rows, pack_alike
-from training.data.records import Sample, parts, turn_states
-from training.distributed.precision import product_dtype
+from parley.text.prompt import PromptWriter
+from training.data.collate import DialogBatch, DialogCollator, with_labels
+from training.data.loader import to_device
+from training.data.packing import IGNORED, Pack, pack_by_length
+from training.data.sample import Sample
+from training.distributed.precision import matmul_dtype
 
 STATE_WEIGHT = 0.2
 CTC_WEIGHT = 1.0
-TOGETHER = {"cpu": 8, "cuda": 64}  # utterances that the speech encoder hears at once: a GPU waits for many calls
+UTTERANCES_A_CALL = {"cpu": 8, "cuda": 64}  # of the speech encoder: many small calls are slow on a GPU
 
 
-@dataclass
-class Rendered:
-    """A sample as segments of ids, a piece of media by its number in the batch."""
+class Speech(NamedTuple):
+    """What the speech encoder writes."""
 
-    segments: list[list[int] | int] = field(default_factory=list)  # ids, or the number of a piece of media
-    answers: list[bool] = field(default_factory=list)  # whether a segment is learned
-    states: list[int] = field(default_factory=list)  # index into STATES, one an answer
-    kinds: list[str] = field(default_factory=list)  # what is asked, one an answer
+    frames: Tensor  # [utterances, frames, d]
+    lengths: Tensor  # [utterances]
 
 
-@dataclass
-class DialogBatch:
-    samples: list[Rendered]
-    pixels: Tensor | None = None  # [tiles, 3, side, side] of all pictures and frames
-    tiles: list[int] = field(default_factory=list)  # of each picture
-    features: Tensor | None = None  # [utterances, frames, mel]
-    lengths: Tensor | None = None  # [utterances]
-    transcripts: list[str] = field(default_factory=list)  # of each utterance; "" where it is none
-    media: list[tuple[str, int]] = field(default_factory=list)  # ("image" | "speech", its number)
+class ScoredAnswer(NamedTuple):
+    kind: str
+    right: bool
+    state: str  # expected
+    predicted_state: str
 
 
 class NextTokenObjective:
@@ -60,197 +52,157 @@ class NextTokenObjective:
     def __init__(self, stage, model, data, seed: int) -> None:
         self.stage, self.model, self.data, self.seed = stage, model, data, seed
         self.config, self.schedule = model.config, data.schedule
-        self.writer = PromptWriter.of(self.config.language, data.tokenizer)
+        self.collate = DialogCollator(self.config, PromptWriter.of(self.config.language, data.tokenizer))
         self.device = next(model.language.parameters()).device
         self.table = model.language.get_input_embeddings()
         self.unfit = 0  # utterances so far with more words and letters than the CTC head can write in their frames
 
     def batch(self, step: int) -> DialogBatch:
         size = self.schedule.batch
-        return self.prepare([self.data.mixture[number] for number in range(step * size, (step + 1) * size)])
-
-    def prepare(self, samples: list[Sample]) -> DialogBatch:
-        """Samples → ids, pixels and mel frames, still without the model."""
-        batch, pictures, speech = DialogBatch([]), [], []
-        number_of: dict[int, int] = {}  # a picture that several samples show is encoded once
-        for sample in samples:
-            rendered = Rendered(states=[STATES.index(state) for state in turn_states(sample.messages)])
-            rendered.kinds = [sample.about.get("kind", sample.task)] * len(rendered.states)
-            for segment in self.writer.render(sample.messages):
-                if isinstance(segment, MediaSegment):
-                    rendered.segments.append(len(batch.media))
-                    rendered.answers.append(False)
-                    if segment.kind == "speech":
-                        batch.media.append(("speech", len(speech)))
-                        speech.append(fbank(segment.content, self.config.speech))
-                    else:
-                        cut = tile if segment.kind == "image" else frames_to_pixels
-                        known = number_of.setdefault(id(segment.content), len(pictures))
-                        batch.media.append(("image", known))
-                        if known == len(pictures):
-                            pictures.append(torch.from_numpy(cut(segment.content, self.config.vision)))
-                else:
-                    rendered.segments.append(segment.ids)
-                    rendered.answers.append(segment.answer)
-            batch.samples.append(rendered)
-            batch.transcripts += [
-                part.get("transcript", "")
-                for message in sample.messages
-                for part in parts(message["content"])
-                if part["type"] == "audio"
-            ]
-        if pictures:
-            batch.pixels, batch.tiles = torch.cat(pictures), [len(picture) for picture in pictures]
-        if speech:
-            batch.features = pad_sequence(speech, batch_first=True)
-            batch.lengths = torch.tensor([len(features) for features in speech])
-        return batch
+        return self.collate([self.data.mixture[number] for number in range(step * size, (step + 1) * size)])
 
     def loss(self, batch: DialogBatch) -> tuple[Tensor, dict[str, float]]:
         packs, speech = self.forward(batch)
-        learned = [rows.labels != IGNORED for rows, _ in packs]
+        learned = [pack.labels != IGNORED for pack, _ in packs]
         hidden = torch.cat([hidden[here] for (_, hidden), here in zip(packs, learned, strict=True)])
-        labels = torch.cat([rows.labels[here] for (rows, _), here in zip(packs, learned, strict=True)])
+        labels = torch.cat([pack.labels[here] for (pack, _), here in zip(packs, learned, strict=True)])
         loss = F.cross_entropy(self.model.language.lm_head(hidden).float(), labels)
-        metrics = {"next_token": loss.item(), "tokens": float(sum((rows.owner >= 0).sum() for rows, _ in packs))}
-        if self.stage.state:
-            opened = [(hidden, *self._openings(batch, rows)) for rows, hidden in packs]
-            hidden = torch.cat([hidden[at[:, 0], at[:, 1]] for hidden, at, _ in opened])
-            states = torch.cat([states for _, _, states in opened])
-            state_loss = F.cross_entropy(self.model.state_head(hidden).float(), states)
-            loss = loss + STATE_WEIGHT * state_loss
-            metrics["state"] = state_loss.item()
-            if speech is not None:
-                ctc = self._ctc(*speech, batch.transcripts)
-                if ctc is not None:
-                    loss = loss + CTC_WEIGHT * ctc
-                    metrics |= {"ctc": ctc.item(), "unfit": float(self.unfit)}
+        metrics = {"next_token": loss.item(), "tokens": float(sum((pack.owner >= 0).sum() for pack, _ in packs))}
+        if not self.stage.state:
+            return loss, metrics
+        state = self._state_loss(batch, packs)
+        loss, metrics["state"] = loss + STATE_WEIGHT * state, state.item()
+        ctc = None if speech is None else self._ctc_loss(speech, batch.transcripts)
+        if ctc is not None:
+            loss = loss + CTC_WEIGHT * ctc
+            metrics |= {"ctc": ctc.item(), "unfit": float(self.unfit)}
         return loss, metrics
 
-    def forward(self, batch: DialogBatch) -> tuple[list[tuple[Rows, Tensor]], tuple[Tensor, Tensor] | None]:
-        """Packs of rows with the language model's last hidden states [rows, length, d], and the speech encoder's frames
-        and lengths."""
-        vectors, speech = self._media(batch)
-        samples = []
-        for rendered in batch.samples:
-            ids: list[int] = []
-            labels: list[int] = []
-            for segment, answer in zip(rendered.segments, rendered.answers, strict=True):
-                here = [-1 - segment] * len(vectors[segment]) if isinstance(segment, int) else segment
-                ids += here
-                labels += here if answer else [IGNORED] * len(here)
-            samples.append((ids, labels))
-        packs = [moved(rows, self.device) for rows in pack_alike(samples, self.schedule.row)]
-        starts = torch.tensor([0] + [len(v) for v in vectors[:-1]], device=self.device).cumsum(0)
-        flat = torch.cat(vectors) if vectors else None
-        return [(rows, self._read(rows, flat, starts)) for rows in packs], speech
+    def forward(self, batch: DialogBatch) -> tuple[list[tuple[Pack, Tensor]], Speech | None]:
+        """Packs with the language model's last hidden states [sequences, length, d], and what the speech encoder
+        writes."""
+        speech = None if batch.features is None else self._encode_speech(batch.features, batch.lengths)
+        media = self._media_embeddings(batch, speech)
+        samples = [with_labels(rendered, [len(embeddings) for embeddings in media]) for rendered in batch.samples]
+        packs = [to_device(pack, self.device) for pack in pack_by_length(samples, self.schedule.sequence_length)]
+        starts = torch.tensor([0] + [len(embeddings) for embeddings in media[:-1]], device=self.device).cumsum(0)
+        flat = torch.cat(media) if media else None
+        return [(pack, self._hidden_states(pack, flat, starts)) for pack in packs], speech
 
-    def _read(self, rows: Rows, flat: Tensor | None, starts: Tensor) -> Tensor:
-        """The language model's last hidden states [rows, length, d]. Where an id is -1 - n, the vectors of media n
-        stand: those of `flat` [vectors, d] from `starts[n]` on."""
-        embedded = self.table(rows.ids.clamp(min=0))
+    def _hidden_states(self, pack: Pack, flat: Tensor | None, starts: Tensor) -> Tensor:
+        """The language model's last hidden states [sequences, length, d]. Where an id is -1 - n, the embeddings of
+        media n stand: those of `flat` [embeddings, d] from `starts[n]` on."""
+        embedded = self.table(pack.ids.clamp(min=0))
         if flat is not None:
-            # Rows hold media in their own order: gather by the number that stands in their place.
-            number = (-1 - rows.ids).clamp(min=0)
-            inside = _run_index(rows.ids)
-            spliced = flat[(starts[number] + inside).clamp(max=len(flat) - 1)].to(embedded.dtype)
-            embedded = torch.where((rows.ids < 0)[..., None], spliced, embedded)
-        seen = torch.zeros((), dtype=product_dtype(self.device), device=self.device)
-        mask = seen.where(rows.mask(), -torch.inf)
+            number = (-1 - pack.ids).clamp(min=0)
+            place = starts[number] + _run_index(pack.ids)
+            spliced = flat[place.clamp(max=len(flat) - 1)].to(embedded.dtype)
+            embedded = torch.where((pack.ids < 0)[..., None], spliced, embedded)
+        visible = torch.zeros((), dtype=matmul_dtype(self.device), device=self.device)
+        mask = visible.where(pack.mask(), -torch.inf)
         return self.model.language.model(
-            inputs_embeds=embedded, attention_mask=mask, position_ids=rows.positions, use_cache=False
+            inputs_embeds=embedded, attention_mask=mask, position_ids=pack.positions, use_cache=False
         ).last_hidden_state
 
-    def _media(self, batch: DialogBatch) -> tuple[list[Tensor], tuple[Tensor, Tensor] | None]:
-        """The vectors [n, d] of each piece of media, in order."""
-        pictures, spoken, speech = [], [], None
+    def _media_embeddings(self, batch: DialogBatch, speech: Speech | None) -> list[Tensor]:
+        """The embeddings [n, d] of each piece of media, in order."""
+        pictures, spoken = [], []
         if batch.pixels is not None:
             tokens = self.model.vision_adapter(self.model.vision_encoder(batch.pixels))
             pictures = [tile.flatten(0, 1) for tile in tokens.split(batch.tiles)]
-        if batch.features is not None:
-            speech = self._hear(batch.features, batch.lengths)
-            vectors, lengths = self.model.speech_adapter(*speech)
+        if speech is not None:
+            adapted, lengths = self.model.speech_adapter(*speech)
             prompt = self.model.speech_prompt.vectors
-            spoken = [torch.cat([prompt, row[:length]]) for row, length in zip(vectors, lengths.tolist(), strict=True)]
-        return [spoken[number] if kind == "speech" else pictures[number] for kind, number in batch.media], speech
+            spoken = [torch.cat([prompt, one[:length]]) for one, length in zip(adapted, lengths.tolist(), strict=True)]
+        return [spoken[number] if kind == "speech" else pictures[number] for kind, number in batch.media]
 
-    def _hear(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The speech encoder's frames and lengths, utterances of like length together: else a long one would make all
-        the short ones as long as itself."""
+    def _encode_speech(self, features: Tensor, lengths: Tensor) -> Speech:
+        """The speech encoder's frames, utterances of similar length in one call, so that little is padding."""
         order = lengths.argsort()
-        heard, sizes = [], []
-        for group in order.split(TOGETHER[self.device.type]):
-            frames, size = self.model.speech_encoder(features[group, : int(lengths[group].max())], lengths[group])
-            heard += frames.unbind()
+        frames, sizes = [], []
+        for group in order.split(UTTERANCES_A_CALL[self.device.type]):
+            encoded, size = self.model.speech_encoder(features[group, : int(lengths[group].max())], lengths[group])
+            frames += encoded.unbind()
             sizes.append(size)
         back = order.argsort()
-        return pad_sequence(heard, batch_first=True)[back], torch.cat(sizes)[back]
+        return Speech(pad_sequence(frames, batch_first=True)[back], torch.cat(sizes)[back])
 
-    def _openings(self, batch: DialogBatch, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Where answers open, [answers, 2] row and position of the last id before each, and their states [answers]."""
-        learned = rows.labels != IGNORED
+    def _openings(self, batch: DialogBatch, pack: Pack) -> tuple[Tensor, Tensor]:
+        """Where answers open, [answers, 2] sequence and position of the last id before each, and their states
+        [answers]."""
+        learned = pack.labels != IGNORED
         opens = learned & ~F.pad(learned, (1, 0))[:, :-1]
-        # A row runs through its samples in the order of their places; an answer's owner and order give its state.
-        at = opens.nonzero()
-        turn: dict[int, int] = defaultdict(int)
+        # A sequence holds its samples one after the other; the answers of each are in order.
+        answered: dict[int, int] = defaultdict(int)
         states = []
-        for owner in rows.owner[opens].tolist():
-            states.append(batch.samples[owner].states[turn[owner]])
-            turn[owner] += 1
-        return at, torch.tensor(states, device=self.device)
+        for owner in pack.owner[opens].tolist():
+            states.append(batch.samples[owner].states[answered[owner]])
+            answered[owner] += 1
+        return opens.nonzero(), torch.tensor(states, device=self.device)
 
-    def _ctc(self, frames: Tensor, lengths: Tensor, transcripts: list[str]) -> Tensor | None:
+    def _state_loss(self, batch: DialogBatch, packs: list[tuple[Pack, Tensor]]) -> Tensor:
+        opened = [(hidden, *self._openings(batch, pack)) for pack, hidden in packs]
+        hidden = torch.cat([hidden[at[:, 0], at[:, 1]] for hidden, at, _ in opened])
+        states = torch.cat([states for _, _, states in opened])
+        return F.cross_entropy(self.model.state_head(hidden).float(), states)
+
+    def _ctc_loss(self, speech: Speech, transcripts: list[str]) -> Tensor | None:
+        """The CTC loss of the utterances that have a transcript; None if none has."""
         known = [i for i, text in enumerate(transcripts) if text]
         if not known:
             return None
-        targets = [torch.tensor(self.model.ctc_head.vocabulary.encode(transcripts[i]), device=self.device) for i in known]
-        log_probs = self.model.ctc_head(frames[known]).float().transpose(0, 1)
+        encode = self.model.ctc_head.vocabulary.encode
+        targets = [torch.tensor(encode(transcripts[i]), device=self.device) for i in known]
+        log_probs = self.model.ctc_head(speech.frames[known]).float().transpose(0, 1)
         sizes = torch.tensor([len(target) for target in targets])
-        heard = lengths[known].cpu()
-        self.unfit += int((heard < sizes).sum())
-        return F.ctc_loss(log_probs, torch.cat(targets), heard, sizes, zero_infinity=True)
+        lengths = speech.lengths[known].cpu()
+        self.unfit += int((lengths < sizes).sum())
+        return F.ctc_loss(log_probs, torch.cat(targets), lengths, sizes, zero_infinity=True)
 
     @torch.no_grad()
-    def score(self, samples: list[Sample], size: int = 32) -> list[tuple[str, bool, str, str]]:
-        """(kind, whether the answer is right, state asked, state told) of every answer of every sample, in order."""
-        found = []
+    def score(self, samples: list[Sample], size: int = 32) -> list[ScoredAnswer]:
+        """Every answer of every sample, in order; `size` samples in one forward pass."""
+        scored = []
         for start in range(0, len(samples), size):
-            batch = moved(self.prepare(samples[start : start + size]), self.device)
-            answers: dict[int, list] = defaultdict(list)
-            for rows, hidden in self.forward(batch)[0]:
-                self._judge(batch, rows, hidden, answers)
-            found += [answer for owner in range(len(batch.samples)) for answer in answers[owner]]
-        return found
+            batch = to_device(self.collate(samples[start : start + size]), self.device)
+            answers: dict[int, list[ScoredAnswer]] = defaultdict(list)
+            for pack, hidden in self.forward(batch)[0]:
+                self._score_pack(batch, pack, hidden, answers)
+            scored += [answer for owner in range(len(batch.samples)) for answer in answers[owner]]
+        return scored
 
-    def _judge(self, batch: DialogBatch, rows: Rows, hidden: Tensor, answers: dict[int, list]) -> None:
-        """Adds (kind, right, state asked, state told) of every answer to its sample's `answers`, in order."""
-        learned = rows.labels != IGNORED
+    def _score_pack(
+        self, batch: DialogBatch, pack: Pack, hidden: Tensor, answers: dict[int, list[ScoredAnswer]]
+    ) -> None:
+        """Adds every answer of a pack to those of its sample, in order."""
+        learned = pack.labels != IGNORED
         right = torch.ones_like(learned)
-        right[learned] = self.model.language.lm_head(hidden[learned]).argmax(-1) == rows.labels[learned]
-        at, states = self._openings(batch, rows)
-        told = [-1] * len(at)
+        right[learned] = self.model.language.lm_head(hidden[learned]).argmax(-1) == pack.labels[learned]
+        at, states = self._openings(batch, pack)
+        predicted = [-1] * len(at)
         if self.model.state_head is not None:
-            told = self.model.state_head(hidden[at[:, 0], at[:, 1]]).argmax(-1).tolist()
-        for (row, column), state, said in zip(at.tolist(), states.tolist(), told, strict=True):
-            end = column
-            while end < rows.labels.shape[1] and learned[row, end]:
+            predicted = self.model.state_head(hidden[at[:, 0], at[:, 1]]).argmax(-1).tolist()
+        for (sequence, start), state, guess in zip(at.tolist(), states.tolist(), predicted, strict=True):
+            end = start
+            while end < pack.labels.shape[1] and learned[sequence, end]:
                 end += 1
-            owner = int(rows.owner[row, column])
+            owner = int(pack.owner[sequence, start])
             kind = batch.samples[owner].kinds[len(answers[owner])]
-            answers[owner].append((kind, bool(right[row, column:end].all()), STATES[state], STATES[said]))
+            all_right = bool(right[sequence, start:end].all())
+            answers[owner].append(ScoredAnswer(kind, all_right, STATES[state], STATES[guess]))
 
     def validate(self) -> dict[str, float]:
-        """Percent of held-out answers that are right, by kind, and of states told right."""
+        """Percent of held-out answers that are right, by kind, and of states that are predicted right."""
         counts: dict[str, list[bool]] = defaultdict(list)
-        for kind, right, asked, told in self.score(self.data.probe):
-            counts[kind].append(right)
+        for answer in self.score(self.data.probe):
+            counts[answer.kind].append(answer.right)
             if self.stage.state:
-                counts["state"].append(asked == told)
+                counts["state"].append(answer.state == answer.predicted_state)
         return {kind: 100 * sum(rights) / len(rights) for kind, rights in sorted(counts.items())}
 
 
 def _run_index(ids: Tensor) -> Tensor:
-    """For each position of [rows, length], how far it is into its run of equal ids."""
+    """For each position of [sequences, length], how far it is into its run of equal ids."""
     column = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
     starts = torch.ones_like(ids, dtype=torch.bool)
     starts[:, 1:] = ids[:, 1:] != ids[:, :-1]

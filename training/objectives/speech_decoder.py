@@ -1,11 +1,11 @@
-"""Stage 3.2: text learns to be spoken: the language model's embeddings of a clause → the codec tokens of one voice.
+"""Stage 3.2: the speech decoder is trained to write the codec tokens of a clause from the embeddings of its text.
 
 Notable points:
-- Everything it learns from is made once and kept as small integers: a pool of clauses, each with its text's token
-  ids and its codec tokens. Which of them a step sees is a function of (seed, step).
-- Before it starts, how long each token of the vocabulary lasts is fitted to the pool's speech (`expected_time`), and
-  the voice of the pool becomes the config's default voice.
-- Some of the codec tokens it reads are replaced by others: what it writes itself will not be perfect either.
+- A pool of clauses is made once and kept as small integers: token ids and codec tokens. Which of them a step reads is a
+  function of (seed, step).
+- Before the first step the duration of each token of the vocabulary is fitted to the pool's speech (`expected_time`),
+  and the speaker tokens of the pool become the default of the config.
+- Some of the codec tokens that it reads are replaced by random ones, as some that it writes itself will be wrong.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from training.data.transcribed import Transcribed
 
 GROUP = 8  # batches that are sorted by length together
 CORRUPTED = 0.07  # share of the codec tokens read that are replaced
-FITTED = 512  # clauses that token durations and the default voice are taken from
+FITTED = 512  # clauses that token durations and the default speaker tokens are taken from
 VALIDATED = 48  # held-out clauses
+GENERATED = 4  # of these, that speech is generated for
 IGNORED = -100
 
 
 @dataclass
 class Clause:
-    """A piece of text and how it was spoken."""
+    """The token ids of a piece of text, and its speech."""
 
     ids: list[int]
     codes: np.ndarray  # int16 [t]
-    voice: np.ndarray  # int16 [num_speaker_tokens]
+    speaker: np.ndarray  # int16 [num_speaker_tokens]
 
 
 @dataclass
@@ -49,7 +50,7 @@ class SpeechDecoderObjective:
     """See `training.objectives`.
 
     Args:
-        data: gives clauses as one voice speaks them, at the codec's rate.
+        data: gives clauses spoken by one voice, at the codec's rate.
         tokenizer: the language model's.
         batch_size: clauses a step.
         pool: different clauses in all.
@@ -96,11 +97,11 @@ class SpeechDecoderObjective:
 
     def _encode(self, waveform: np.ndarray, text: str) -> Clause:
         spoken = torch.from_numpy(trim(waveform, self.data.sample_rate)).to(self.device).unsqueeze(0)
-        codes, voice = encode(self.model.codec_encoder, self.model.codec_decoder, spoken)
+        codes, speaker = encode(self.model.codec_encoder, self.model.codec_decoder, spoken)
         if codes.ndim != 2:
-            raise ValueError("the speech decoder writes one code a frame; this codec has several")
+            raise ValueError("the speech decoder writes one code a frame; a codec with several cannot be used")
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return Clause(ids, codes[0].cpu().numpy().astype(np.int16), voice[0].cpu().numpy().astype(np.int16))
+        return Clause(ids, codes[0].cpu().numpy().astype(np.int16), speaker[0].cpu().numpy().astype(np.int16))
 
     def batch(self, step: int) -> SpeechDecoderBatch:
         random = np.random.default_rng((self.seed, step // GROUP))
@@ -134,7 +135,7 @@ class SpeechDecoderObjective:
         return loss, {"accuracy": right.item()}
 
     def validate(self) -> dict[str, float]:
-        """Loss and accuracy on held-out clauses, and how long it speaks on its own beside how long it should."""
+        """Loss and accuracy on held-out clauses, and the length of what it generates relative to the true length."""
         if not self._held_out:
             measure = self.data.measures[0]
             self._held_out = [self._encode(*self.data.held_out(measure, i)) for i in range(VALIDATED)]
@@ -144,18 +145,18 @@ class SpeechDecoderObjective:
             loss, metrics = self.loss(batch)
             count = int((batch.targets != IGNORED).sum())
             sums += np.array([loss.item(), metrics["accuracy"], 1.0]) * count
-        alone = self._held_out[:4]
-        made = sum(len(self.decoder.generate(clause.ids, self.table)) for clause in alone)
-        wanted = sum(len(clause.codes) for clause in alone)
-        return {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2], "length": made / wanted}
+        few = self._held_out[:GENERATED]
+        generated = sum(len(self.decoder.generate(clause.ids, self.table)) for clause in few)
+        true = sum(len(clause.codes) for clause in few)
+        return {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2], "length": generated / true}
 
 
 def fit_durations(clauses: list[Clause], vocab_size: int) -> np.ndarray:
-    """Codec frames that each token lasts, by ridge regression of the clauses' lengths on their token counts; tokens
-    that are rare or never seen stay near the mean. float32 [vocab_size], nothing under half a frame."""
+    """Codec frames that each token lasts, by ridge regression of the clauses' lengths on their token counts; rare and
+    unseen tokens stay near the mean. float32 [vocab_size], nothing under half a frame."""
     counts = np.zeros((len(clauses), vocab_size))
-    for row, clause in zip(counts, clauses, strict=True):
-        np.add.at(row, clause.ids, 1)
+    for count, clause in zip(counts, clauses, strict=True):
+        np.add.at(count, clause.ids, 1)
     frames = np.array([len(clause.codes) for clause in clauses], float)
     mean = frames.sum() / counts.sum()
     used = np.flatnonzero(counts.any(0))
@@ -167,10 +168,10 @@ def fit_durations(clauses: list[Clause], vocab_size: int) -> np.ndarray:
 
 
 def set_default_speaker(model, clauses: list[Clause]) -> None:
-    """Makes the voice that these clauses are mostly spoken in the default of the model's config."""
-    voices = np.stack([clause.voice for clause in clauses])
-    voice = tuple(int(np.bincount(column).argmax()) for column in voices.T)
-    codec = model.config.codec.model_copy(update={"default_speaker": voice})
+    """Makes the most frequent speaker tokens of these clauses the default of the model's config."""
+    speakers = np.stack([clause.speaker for clause in clauses])
+    speaker = tuple(int(np.bincount(column).argmax()) for column in speakers.T)
+    codec = model.config.codec.model_copy(update={"default_speaker": speaker})
     model.config = model.config.model_copy(update={"codec": codec})
 
 

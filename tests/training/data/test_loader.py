@@ -1,4 +1,4 @@
-"""Batches made ahead: the same ones in the same order, by a thread or by processes, on the device that is asked for."""
+"""The loader: the same batches in the same order, by a thread or by processes; a batch on another device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from training.data.loader import batches, moved, workers_for
+from training.data.loader import batches, to_device, workers_for
 
 
 @dataclass
@@ -38,24 +38,24 @@ def test_workers_are_other_processes_and_the_thread_is_not():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_fails_while_a_batch_is_made_is_told(workers):
+def test_an_error_in_a_batch_is_raised(workers):
     with pytest.raises(ZeroDivisionError):
         list(batches(lambda step: 1 // (2 - step), range(4), workers))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_random_numbers_of_the_network_stay(workers):
+def test_the_random_state_of_the_network_is_kept(workers):
     before = torch.get_rng_state()
     list(batches(make, range(3), workers))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_network_on_the_cpu_keeps_its_cores():
+def test_no_processes_beside_a_cpu_that_trains():
     assert workers_for(torch.device("cpu")) == 0
     assert workers_for(torch.device("cuda")) >= 1
 
 
-def test_a_batch_moves_whole():
-    there = moved(make(3), torch.device("meta"))
+def test_all_tensors_of_a_batch_are_moved():
+    there = to_device(make(3), torch.device("meta"))
     assert there.numbers.is_meta and there.named["square"].is_meta
     assert there.step == 3 and there.absent is None

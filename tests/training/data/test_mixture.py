@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from training.data.mixture import Mixture
-from training.recipe import STAGES
 
 
 def make(percentages: dict[str, float], seed: int = 0) -> Mixture:
@@ -46,10 +45,3 @@ def test_percentages_must_sum_to_a_hundred():
 def test_an_unknown_source_is_named():
     with pytest.raises(ValueError, match="no source z; there are: a, b, c"):
         make({"a": 50, "z": 50})
-
-
-def test_every_mixture_of_the_recipe_sums_to_a_hundred():
-    for stage in STAGES:
-        for schedule in (stage.nano, stage.full):
-            if schedule is not None:
-                assert sum(schedule.mixture.values()) == pytest.approx(100), stage.name

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from training.data.records import RecordError, Sample, read_records, text_of, to_sample, turn_states
+from training.data.records import RecordError, read_records, to_sample
+from training.data.sample import Sample, text_of, turn_states
 
 
 def record(**changes) -> dict:

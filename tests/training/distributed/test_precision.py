@@ -12,9 +12,9 @@ from training.distributed import precision
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_products_are_bf16_only_where_that_is_faster(monkeypatch, fast):
-    monkeypatch.setattr(precision, "cpu_likes_bf16", lambda: fast)
+    monkeypatch.setattr(precision, "cpu_prefers_bf16", lambda: fast)
     layer, x = nn.Linear(8, 8), torch.randn(4, 8)
-    with precision.fastest(torch.device("cpu")):
+    with precision.mixed_precision(torch.device("cpu")):
         y = layer(x)
     assert y.dtype == (torch.bfloat16 if fast else torch.float32)
     y.float().square().sum().backward()
@@ -23,20 +23,9 @@ def test_products_are_bf16_only_where_that_is_faster(monkeypatch, fast):
 
 
 def test_attention_is_the_same_either_way(monkeypatch):
-    monkeypatch.setattr(precision, "cpu_likes_bf16", lambda: True)
+    monkeypatch.setattr(precision, "cpu_prefers_bf16", lambda: True)
     q, k, v = torch.randn(3, 2, 4, 16, 8)
     mask = torch.ones(16, 16, dtype=torch.bool).tril()
-    with precision.fastest(torch.device("cpu")):
+    with precision.mixed_precision(torch.device("cpu")):
         mixed = F.scaled_dot_product_attention(q, k, v, mask)
     torch.testing.assert_close(mixed.float(), F.scaled_dot_product_attention(q, k, v, mask), atol=0.03, rtol=0.03)
-
-
-def test_the_quicker_kind_is_chosen(monkeypatch):
-    for taken, chosen in (
-        ({torch.float32: 2.0, torch.bfloat16: 1.0}, True),
-        ({torch.float32: 1.0, torch.bfloat16: 50.0}, False),
-    ):
-        precision.cpu_likes_bf16.cache_clear()
-        monkeypatch.setattr(precision, "seconds", taken.__getitem__)
-        assert precision.cpu_likes_bf16() is chosen
-    precision.cpu_likes_bf16.cache_clear()

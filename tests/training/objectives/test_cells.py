@@ -1,4 +1,4 @@
-"""Vision pretraining: labels match what is drawn, the heads are trained beside the encoder and left behind."""
+"""Vision pretraining: labels match what is drawn, the heads are trained with the encoder and not kept."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from parley.config import preset
 from parley.models.parley import Parley
 from training.data.world.pictures import LABEL_SIZES
 from training.objectives.cells import CellsObjective
-from training.recipe import Schedule, stage
-from training.stages.world_data import StageData
+from training.recipe import Schedule, find_stage
+from training.stages.world_data import WorldData
 from training.trainer import Trainer
 
 SCHEDULE = Schedule(lr=1e-3, steps=2, batch=4, validate_every=100, mixture={"pictures": 100})
@@ -18,11 +18,11 @@ SCHEDULE = Schedule(lr=1e-3, steps=2, batch=4, validate_every=100, mixture={"pic
 
 @pytest.fixture
 def trainer(tmp_path):
-    row = stage("0.2")
+    stage = find_stage("0.2")
     torch.manual_seed(0)
-    model = Parley(preset("nano"), row.loads)
-    objective = CellsObjective(row, model, StageData(row, SCHEDULE, 0, None), 0)
-    return Trainer(row, SCHEDULE, model, objective, tmp_path)
+    model = Parley(preset("nano"), stage.loads)
+    objective = CellsObjective(stage, model, WorldData(stage, SCHEDULE, 0, None), 0, label_sizes=LABEL_SIZES)
+    return Trainer(stage, SCHEDULE, model, objective, tmp_path)
 
 
 def test_a_label_for_each_token(trainer):
@@ -40,8 +40,8 @@ def test_encoder_and_heads_learn_and_only_the_encoder_is_a_part(trainer):
         trainer.train_step(trainer.objective.batch(step))
         trainer.step += 1
     assert any(not tensor.equal(heads[name]) for name, tensor in trainer.extra.named_parameters())
-    moved = [not tensor.equal(encoder[name]) for name, tensor in trainer.model.vision_encoder.named_parameters()]
-    assert any(moved)
+    changed = [not tensor.equal(encoder[name]) for name, tensor in trainer.model.vision_encoder.named_parameters()]
+    assert any(changed)
     assert set(trainer.model.state_dict()) == {
         f"vision_encoder.{name}" for name in trainer.model.vision_encoder.state_dict()
     }

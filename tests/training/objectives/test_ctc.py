@@ -17,7 +17,7 @@ CONFIG = SpeechConfig(
 )  # fmt: skip
 
 
-class Whistle:
+class Tones:
     """A language of four tones: a letter is 0.2 s of its own pitch."""
 
     sample_rate = 16_000
@@ -34,9 +34,9 @@ class Whistle:
     def utterance(self, index: int) -> tuple[np.ndarray, str]:
         time = np.arange(int(self.letters * self.sample_rate)) / self.sample_rate
         swell = np.sin(np.pi * time / self.letters)
-        tones = [swell * np.sin(2 * np.pi * 400 * 2 ** "abc".index(letter) * time) for letter in self.text(index)]
-        noise = np.random.default_rng(index).standard_normal(len(tones) * len(time))
-        return (0.3 * np.concatenate(tones) + 0.003 * noise).astype(np.float32), self.text(index)
+        waves = [swell * np.sin(2 * np.pi * 400 * 2 ** "abc".index(letter) * time) for letter in self.text(index)]
+        noise = np.random.default_rng(index).standard_normal(len(waves) * len(time))
+        return (0.3 * np.concatenate(waves) + 0.003 * noise).astype(np.float32), self.text(index)
 
     def held_out(self, measure: str, index: int) -> tuple[np.ndarray, str]:
         return self.utterance(1_000_000 + index)
@@ -50,7 +50,7 @@ def build(monkeypatch):
     def objective(data=None, seed=0, **kwargs) -> CtcObjective:
         torch.manual_seed(0)
         model = SimpleNamespace(speech_encoder=SpeechEncoder(CONFIG), ctc_head=CtcHead(CONFIG))
-        return CtcObjective(None, model, data or Whistle(), seed, **({"batch_size": 8} | kwargs))
+        return CtcObjective(None, model, data or Tones(), seed, **({"batch_size": 8} | kwargs))
 
     return objective
 
@@ -69,14 +69,14 @@ def test_a_batch_depends_on_seed_and_step_alone(build):
 
 def test_every_utterance_of_a_group_comes_once_and_lengths_are_alike(build):
     objective = build(batch_size=2)
-    whistle = Whistle()
-    said = sorted(whistle.text(i) for i in range(2 * ctc.GROUP))
+    tones = Tones()
+    said = sorted(tones.text(i) for i in range(2 * ctc.GROUP))
     batches = [objective.batch(step) for step in range(ctc.GROUP)]
-    heard = []
+    transcripts = []
     for batch in batches:
         for ids in batch.targets.split(batch.target_lengths.tolist()):
-            heard.append("".join(CONFIG.ctc_alphabet[i - 1] for i in ids))
-    assert sorted(heard) == said
+            transcripts.append("".join(CONFIG.ctc_alphabet[i - 1] for i in ids))
+    assert sorted(transcripts) == said
     assert all(int(b.target_lengths.max() - b.target_lengths.min()) <= 1 for b in batches)
 
 
@@ -85,20 +85,20 @@ def test_mean_and_variance_are_measured_once(build):
     encoder = objective.encoder
     assert encoder.mean.abs().min() > 0 and (encoder.istd != 1).all()
     measured = encoder.mean.clone()
-    CtcObjective(None, SimpleNamespace(speech_encoder=encoder, ctc_head=objective.head), Whistle(), 7)
+    CtcObjective(None, SimpleNamespace(speech_encoder=encoder, ctc_head=objective.head), Tones(), 7)
     assert torch.equal(encoder.mean, measured)
 
 
-def test_what_cannot_be_learnt_is_counted(build):
-    class Hasty(Whistle):
+def test_utterances_too_short_for_their_text_are_counted(build):
+    class TooFast(Tones):
         letters = 0.015
 
         def text(self, index: int) -> str:
             return "abcabcabcabc"
 
-    batch = build(Hasty()).batch(0)
+    batch = build(TooFast()).batch(0)
     assert batch.unfit == 8
-    loss, metrics = build(Hasty()).loss(batch)
+    loss, metrics = build(TooFast()).loss(batch)
     assert loss == 0 and metrics["unfit"] == 8
 
 
@@ -108,14 +108,14 @@ def test_frames_that_a_text_needs():
 
 
 def test_another_rate_is_refused(build):
-    class Slow(Whistle):
+    class Slow(Tones):
         sample_rate = 8_000
 
     with pytest.raises(ValueError, match="16000 Hz, the data are of 8000 Hz"):
         build(Slow())
 
 
-def test_it_learns_to_hear(build):
+def test_it_learns_to_transcribe(build):
     objective = build()
     parameters = [*objective.encoder.parameters(), *objective.head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=4e-3, betas=(0.9, 0.98))
@@ -128,4 +128,4 @@ def test_it_learns_to_hear(build):
     objective.encoder.eval()
     with torch.no_grad():
         errors = objective.validate()["wer_tunes"]
-    assert errors <= 25, f"{errors} % of the tunes heard wrong"
+    assert errors <= 25, f"{errors} % of the letters are wrong"

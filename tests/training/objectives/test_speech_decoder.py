@@ -1,4 +1,4 @@
-"""The speech decoder stage: batches, durations, the default voice, and that it learns."""
+"""The speech decoder stage: batches, durations, the default speaker, and that it learns."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from parley.models.parley import Parley
-from training.data.world.voices_data import OneVoice
 from training.objectives import speech_decoder as objective_module
 from training.objectives.speech_decoder import Clause, SpeechDecoderObjective, fit_durations, trim
 
@@ -24,9 +23,6 @@ class Tunes:
         letters = np.random.default_rng(index).choice(list("abc"), size=1 + index % 4)
         tones = [0.3 * np.sin(2 * np.pi * PITCHES[x] * np.arange(int(LENGTHS[x] * 24_000)) / 24_000) for x in letters]
         return np.concatenate(tones).astype(np.float32), " ".join(letters)
-
-    def seconds(self, index: int) -> float:
-        return 0.2 * (1 + index % 4)
 
     def held_out(self, measure: str, index: int) -> tuple[np.ndarray, str]:
         return self.utterance(100_000 + index)
@@ -74,9 +70,9 @@ def test_durations_and_default_speaker(build):
     objective = build()
     frames = objective.decoder.token_frames
     assert frames[5] < frames[6] < frames[7]
-    voice = objective.model.config.codec.default_speaker
-    each = np.stack([objective.clause(i).voice for i in range(24)])
-    assert voice == tuple(int(np.bincount(column).argmax()) for column in each.T)
+    speaker = objective.model.config.codec.default_speaker
+    each = np.stack([objective.clause(i).speaker for i in range(24)])
+    assert speaker == tuple(int(np.bincount(column).argmax()) for column in each.T)
 
 
 def test_learns(build):
@@ -120,15 +116,3 @@ def test_trim():
     trimmed = trim(speech, 24_000)
     assert 2400 < len(trimmed) <= 2400 + 0.1 * 24_000
     assert len(trim(np.zeros(100, np.float32), 24_000)) == 100
-
-
-def test_clauses_of_the_world_are_spoken_as_the_service_cuts_them():
-    data = OneVoice(0, 24_000, "en-us")
-    texts = [data._text("train", i) for i in range(60)]
-    assert texts == [data._text("train", i) for i in range(60)]
-    assert max(len(text.split()) for text in texts) <= 14
-    assert any(text.startswith(" ") for text in texts) and any(len(text.split()) <= 4 for text in texts)
-    waveform, text = data.utterance(0)
-    assert waveform.dtype == np.float32 and text == texts[0] and len(waveform) > 2400
-    assert data.utterance(0)[1] == text
-    assert data.held_out("heldout", 0)[1] != texts[0]

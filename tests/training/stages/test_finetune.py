@@ -1,4 +1,4 @@
-"""Training on from a checkpoint that others began: any stage, over records or over nano's world."""
+"""Finetuning: any stage from any checkpoint, over records or over nano's world."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from cli.main import main
 from parley.checkpoints import Checkpoint, load_model, save_stage
 from parley.checkpoints.importers.vita15 import LICENCE, import_published
 from parley.media.audio import write_wav
-from training.recipe import stage
-from training.stages.finetune import train_on
+from training.recipe import find_stage
+from training.stages.finetune import finetune
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "vita15-tiny"
 
@@ -62,12 +62,12 @@ def changed(before: Path, after: Path, part: str) -> bool:
     return any(not torch.equal(old[name], new[name]) for name in old)
 
 
-def test_an_imported_model_trains_on_over_records_stage_by_stage(imported: Path, records: Path, tmp_path: Path) -> None:
+def test_an_imported_model_is_finetuned_over_records(imported: Path, records: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    train_on("1.1", imported, run, records=records.with_name("pictures.json"), steps=2)
+    finetune("1.1", imported, run, records=records.with_name("pictures.json"), steps=2)
     first = Checkpoint.open(run / "1.1").manifest
     assert {part for part in first.parts if changed(imported, run / "1.1", part)} == {"vision_adapter"}
-    train_on("2.2", run / "1.1", run, records=records, steps=2)
+    finetune("2.2", run / "1.1", run, records=records, steps=2)
     second, config = Checkpoint.open(run / "2.2").manifest, Checkpoint.open(imported).config
     assert second.lineage == ["imported", "1.1", "2.2"] and second.licence == LICENCE and second.config == config
     assert tuple(second.parts) == tuple(Checkpoint.open(imported).manifest.parts)
@@ -80,28 +80,28 @@ def test_an_imported_model_trains_on_over_records_stage_by_stage(imported: Path,
 
 
 def test_without_records_it_learns_from_the_world(imported: Path, tmp_path: Path) -> None:
-    train_on("2.1b", imported, tmp_path / "run", steps=1)
+    finetune("2.1b", imported, tmp_path / "run", steps=1)
     manifest = Checkpoint.open(tmp_path / "run" / "2.1b").manifest
     assert manifest.parts["speech_adapter"].stage == "2.1b" and manifest.parts["language"].stage == "imported"
-    assert manifest.data["samples"] == {"transcriptions": stage("2.1b").nano.batch}
-    with pytest.raises(ValueError, match=r"2\.1b is there already"):
-        train_on("2.1b", imported, tmp_path / "run", steps=1)
+    assert manifest.data["samples"] == {"transcriptions": find_stage("2.1b").nano.batch}
+    with pytest.raises(ValueError, match=r"stage 2\.1b is done in"):
+        finetune("2.1b", imported, tmp_path / "run", steps=1)
 
 
-def test_the_released_codec_and_voice_train_on(imported: Path, tmp_path: Path) -> None:
-    train_on("3.2", imported, tmp_path / "run", steps=1)
+def test_the_released_codec_and_voice_finetune(imported: Path, tmp_path: Path) -> None:
+    finetune("3.2", imported, tmp_path / "run", steps=1)
     assert changed(imported, tmp_path / "run" / "3.2", "speech_decoder")
     assert not changed(imported, tmp_path / "run" / "3.2", "codec_decoder")
 
 
-def test_an_initialised_model_trains_on(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_an_initialised_model_is_trained(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model, run = load_model(tiny_checkpoint), tmp_path / "run"
     parts = {name: part.state_dict() for name, part in model.named_children()}
     save_stage(tmp_path / "start", stage="initialised", config=model.config, parts=parts, tokenizer=model.tokenizer)
-    train_on("2.1a", tmp_path / "start", run, steps=1)
+    finetune("2.1a", tmp_path / "start", run, steps=1)
     assert changed(tmp_path / "start", run / "2.1a", "ctc_head")
-    train_on("1.1", run / "2.1a", run, steps=1)
-    # What is still fresh begins as large as the embeddings, whatever has been trained in the meantime.
+    finetune("1.1", run / "2.1a", run, steps=1)
+    # A fresh adapter is rescaled to the size of the embeddings, also if other parts are trained by now.
     trained = load_model(run / "1.1", ["vision_encoder", "vision_adapter", "language"])
     made = trained.vision_adapter(trained.vision_encoder(torch.randn(4, 3, 32, 32)))
     size = trained.language.get_input_embeddings().weight.square().mean()
@@ -109,7 +109,7 @@ def test_an_initialised_model_trains_on(tiny_checkpoint: Path, tmp_path: Path) -
     assert Checkpoint.open(run / "1.1").manifest.lineage == ["initialised", "2.1a", "1.1"]
 
 
-def test_the_command_trains_on(imported: Path, records: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_command_finetunes(imported: Path, records: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     def parley(*arguments: str | Path) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["parley", "train", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
@@ -134,8 +134,8 @@ def test_what_cannot_be_is_refused_with_nothing_written(imported: Path, records:
         ("1.1", records, "records with audio, which stage 1.1 does not take in"),
     ):
         with pytest.raises(ValueError, match=says):
-            train_on(name, imported, run, records=data, steps=1)
+            finetune(name, imported, run, records=data, steps=1)
     records.write_text(json.dumps([{"id": "0", "image": "nowhere.png", "conversations": []}]))
     with pytest.raises(ValueError, match="1 records cannot be learned from"):
-        train_on("1.1", imported, run, records=records, steps=1)
+        finetune("1.1", imported, run, records=records, steps=1)
     assert not run.exists()

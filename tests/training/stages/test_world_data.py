@@ -1,46 +1,55 @@
-"""What stages learn from: samples changed on their way from the world, and never into what is held out."""
+"""The sources of the recipe: their samples are dialogues, and none becomes one of the other split."""
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 import pytest
 
-from training.data.records import text_of
+from training.data.sample import text_of
 from training.data.world import World
-from training.data.world.questions import PLAIN, SHAPE_AT
+from training.data.world.questions import PLAIN, SHAPE_AT, words_of
 from training.data.world.splits import belongs
-from training.data.world.world import HASTY_WEIGHTS
+from training.data.world.world import WORD_DROPOUT_WEIGHTS
 from training.recipe import STAGES
-from training.stages.world_data import LEFT_OUT, hasty, hurried, repeats, sources
+from training.stages.world_data import (
+    DROPPABLE,
+    WORD_DURATION,
+    copies,
+    drop_words,
+    repeat_words,
+    sources,
+    word_dropout_question,
+)
 
 
 def test_every_source_of_the_recipe_makes_samples():
     made = sources(World(0, "train"))
-    for row in STAGES:
-        if row.objective == "next_token":
-            for name in row.nano.mixture:
+    for stage in STAGES:
+        if stage.objective == "next_token":
+            for name in stage.nano.mixture:
                 assert made[name](3).messages[-1]["role"] == "assistant"
 
 
-def test_haste_leaves_small_words_out_and_nothing_else():
+def test_word_dropout_drops_function_words_and_nothing_else():
     text = "please tell me, what is the colour of the big star?"
     for seed in range(50):
-        said = hurried(text, Random(seed))
+        said = drop_words(text, Random(seed))
         left_out = list(text.split())
         for word in said.split():
             left_out.remove(word)
         assert 1 <= len(left_out) <= 3
-        assert {word.strip(",") for word in left_out} <= set(LEFT_OUT)
-    assert hurried("count stars.", Random(0)) == "count stars."
+        assert {word.strip(",") for word in left_out} <= set(DROPPABLE)
+    assert drop_words("count stars.", Random(0)) == "count stars."
 
 
 @pytest.mark.parametrize("split", ["train", "heldout"])
-def test_haste_never_says_a_sentence_of_the_other_split(split):
+def test_word_dropout_never_gives_a_sentence_of_the_other_split(split):
     world = World(0, split)
-    pairs = [(hasty(world, i), world.single(i, HASTY_WEIGHTS)) for i in range(400)]
+    pairs = [(word_dropout_question(world, i), world.single(i, WORD_DROPOUT_WEIGHTS)) for i in range(400)]
     changed = [text_of(one.messages[0]) for one, other in pairs if one.messages != other.messages]
-    assert len(set(changed)) > (100 if split == "train" else 5)  # of what is hurried, few fall to the smaller split
+    assert len(set(changed)) > (100 if split == "train" else 5)  # few of them are in the smaller split
     assert all(belongs(text, split) for text in changed)
     assert all(one.messages[-1] == other.messages[-1] for one, other in pairs)
 
@@ -51,4 +60,25 @@ def test_plain_questions_have_few_wordings():
     late = tuple(wording.replace("{place}", "at").rstrip("?.") for wording in SHAPE_AT[PLAIN:])
     assert not any(text.startswith(late) for text in plain)
     assert any(text_of(world.single(i, {"shape": 1}).messages[0]).startswith(late) for i in range(100))
-    assert repeats(world, 1, plain=True).messages[0] != repeats(world, 2, plain=True).messages[0]
+    assert copies(world, 1, plain=True).messages[0] != copies(world, 2, plain=True).messages[0]
+
+
+def test_every_source_gives_dialogues():
+    for name, source in sources(World(0, "train")).items():
+        roles = [message["role"] for message in source(7).messages]
+        assert roles == ["user", "assistant"] * (len(roles) // 2), name
+
+
+def test_repeated_words_are_the_same_words_as_long_as_speech():
+    sample = World(0, "train").single(3)
+    repeated = repeat_words(sample, Random(0))
+    picture, text = repeated.messages[0]["content"]
+    assert picture is sample.messages[0]["content"][0] and repeated.messages[1] == sample.messages[1]
+    runs = [(word, len(list(same))) for word, same in itertools.groupby(text["text"].split())]
+    assert [word for word, _ in runs] == words_of(sample.messages[0]["content"][1]["text"])
+    assert all(WORD_DURATION[0] <= length <= WORD_DURATION[1] for _, length in runs)
+
+
+def test_a_copy_is_what_was_asked_for():
+    for question, answer in zip(*[iter(copies(World(0, "train"), 0).messages)] * 2, strict=True):
+        assert question["content"][0]["text"] == f"say, {answer['content']}"

@@ -1,4 +1,4 @@
-"""`nano`'s world: pictures, videos, talk and speech, made faster than they are learned.
+"""The world of `nano`: generated pictures, videos, dialogues and speech.
 
     world = World(seed=0, split="train")      # or "heldout"
     world.dialog(index)                       # Sample: a picture and several questions about it
@@ -6,9 +6,8 @@
     world.caption(index)  world.video(index)  world.small_talk(index)
     world.cells(index)                        # (picture, labels of its nine cells)
 
-Everything is a pure function of (seed, split, index). A scene, a sentence, a voice or a speed that is held out is held
-out by what it is, under every seed. One idea a file: vocabulary, splits, scenes, pictures, captions, questions,
-smalltalk, videos, unaddressed, sentences, voices, speech, noise, heldout.
+Everything is a pure function of (seed, split, index). Scenes, sentences, voices and speeds are held out by their
+content, so they are held out under every seed.
 """
 
 from training.data.world.world import World

@@ -1,7 +1,6 @@
-"""What a picture shows, told whole: thing by thing in reading order, thing by thing as it comes, place by place.
+"""Captions of a picture, in three variants: in reading order, in random order, and place by place.
 
-In no order, the next thing cannot be guessed from the last: each must be looked up, its place by what it is, and what
-it is by its place.
+In random order the next thing cannot be guessed from the last one, so each must be looked up in the picture.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ def caption(scene: Scene) -> str:
 
 
 def by_thing(scene: Scene, rng: random.Random) -> str:
-    """The caption, its things in any order."""
+    """The caption, its things in random order."""
     return ", ".join(map(str, rng.sample(scene.things, len(scene.things)))) + "."
 
 
 def by_place(scene: Scene, rng: random.Random) -> str:
-    """For example: "at the centre the word stop, at the top nothing." Some empty places are told too."""
+    """For example: "at the centre the word stop, at the top nothing." Some empty places are named too."""
     held = {thing.place: str(thing).removesuffix(f" {thing.place}") for thing in scene.things}
     empty = rng.sample([place for place in PLACES if place not in held], rng.randint(1, 2))
     places = rng.sample([*held, *empty], len(held) + len(empty))
     return ", ".join(f"{place} {held.get(place, 'nothing')}" for place in places) + "."
 
 
-def tell(scene: Scene, rng: random.Random) -> list[tuple[str, str]]:
-    """A request for each way of telling, and what is told."""
+def variants(scene: Scene, rng: random.Random) -> list[tuple[str, str]]:
+    """A request and a caption for each variant."""
     return [
         (rng.choice(REQUESTS), caption(scene)),
         (rng.choice(THINGS), by_thing(scene, rng)),

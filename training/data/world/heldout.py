@@ -1,17 +1,17 @@
-"""The held-out sets that a model is judged by: one list a measure, the same for every checkpoint.
+"""The held-out sets of the evaluation: one function a measure, the same samples for every checkpoint.
 
 Notable points:
-- Sizes are in `SIZES`; a set is made when it is asked for, from the held-out split of seed `SEED`.
-- The spoken questions are the written ones of the same index, spoken: what is lost is lost by speech.
-- A scene is never one of training's, nor a sentence, except the few without a gap to fill ("what is written?").
-- `unseen_voice` and `unseen_speed` change one thing at a time; what is transcribed is never one of training's.
+- Sets are made when they are asked for, from the held-out split of seed `SEED`.
+- The spoken questions are the written ones of the same index, so that only speech makes the difference.
+- No scene and no sentence is in the training split, except sentences without a gap ("what is written?").
+- `unseen_voice` and `unseen_speed` change one thing at a time; no transcribed sentence is in the training split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from training.data.records import Sample
+from training.data.sample import Sample
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.smalltalk import SMALL_TALK_KINDS
 from training.data.world.spoken import Utterance, speak_questions
@@ -36,23 +36,23 @@ def questions(spoken: bool = False, unseen_voice: bool = False, count: int = SIZ
     """`count` picture questions of each kind; `about["kind"]` tells which."""
     for kind in PICTURE_KINDS:
         for index in range(count):
-            yield asked(world().question(index, kind), ("question", kind, index), spoken, unseen_voice)
+            yield spoken_if(world().question(index, kind), ("question", kind, index), spoken, unseen_voice)
 
 
 def small_talk(spoken: bool = True, unseen_voice: bool = False, count: int = SIZES["small_talk"]) -> Iterator[Sample]:
     """`count` questions of each kind of small talk."""
     for kind in SMALL_TALK_KINDS:
         for index in range(count):
-            yield asked(world().small_talk(index, kind=kind), ("small talk", kind, index), spoken, unseen_voice)
+            yield spoken_if(world().small_talk(index, kind=kind), ("small talk", kind, index), spoken, unseen_voice)
 
 
 def videos(spoken: bool = False, unseen_voice: bool = False, count: int = SIZES["video"]) -> Iterator[Sample]:
     """Which way does it move?"""
     for index in range(count):
-        yield asked(world().video(index), ("video", index), spoken, unseen_voice)
+        yield spoken_if(world().video(index), ("video", index), spoken, unseen_voice)
 
 
-def asked(sample: Sample, name: tuple, spoken: bool, unseen_voice: bool) -> Sample:
+def spoken_if(sample: Sample, name: tuple, spoken: bool, unseen_voice: bool) -> Sample:
     """The sample, or its spoken version."""
     if not spoken:
         return sample
@@ -62,9 +62,9 @@ def asked(sample: Sample, name: tuple, spoken: bool, unseen_voice: bool) -> Samp
 def transcription(
     unseen_voice: bool = False, unseen_speed: bool = False, count: int = SIZES["transcription"]
 ) -> Iterator[Utterance]:
-    """Sentences that training never had, in voices and at speeds that it had or had not."""
+    """Sentences that are not in the training split, in seen or unseen voices, at seen or unseen speeds."""
     for index in range(count):
-        yield world().utterance(index, words=0.0, unseen_voice=unseen_voice, unseen_speed=unseen_speed)
+        yield world().utterance(index, unseen_voice=unseen_voice, unseen_speed=unseen_speed)
 
 
 def states(count: int = SIZES["state"]) -> Iterator[Sample]:
@@ -72,11 +72,11 @@ def states(count: int = SIZES["state"]) -> Iterator[Sample]:
     for index in range(count):
         plain = world().question(index) if index % 3 == 0 else world().small_talk(index)
         yield plain
-        yield asked(plain, ("state", index), spoken=True, unseen_voice=index % 4 == 0)
+        yield spoken_if(plain, ("state", index), spoken=True, unseen_voice=index % 4 == 0)
         yield world().negative(index)
 
 
 def answers(count: int = SIZES["answer"]) -> Iterator[str]:
-    """What the model should be able to say aloud."""
+    """Answers to be spoken."""
     for index in range(count):
         yield world().answer_text(index)

@@ -1,4 +1,4 @@
-"""What a microphone adds: loudness, a room, noise; and clips of nothing but noise, which nobody should answer."""
+"""What a recording adds to clean speech (loudness, a room, noise), and clips of noise alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-SAMPLE_RATE = 16_000
+from training.data.sample import SAMPLE_RATE
+
 SIGNAL_TO_NOISE = (10.0, 30.0)  # dB
 LOUDNESS = (0.05, 0.9)  # of the highest peak
 
@@ -73,7 +74,7 @@ def wind(count: int, rng: np.random.Generator) -> np.ndarray:
 CLIPS: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "white": white, "pink": pink, "hum": hum, "clicks": clicks, "wind": wind,
 }  # fmt: skip
-HELD_CLIPS = CLIPS | {"brown": brown, "beeps": beeps}  # evaluation adds two that training never hears
+HELD_CLIPS = CLIPS | {"brown": brown, "beeps": beeps}  # the held-out split has two more
 
 
 def noise_clip(split: str, rng: np.random.Generator) -> tuple[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""A scene as pixels: 96×96, each thing inside its own 32-pixel cell, antialiased, on a dark, slightly noisy ground."""
+"""Pictures of scenes: 96×96 pixels, each thing inside its own 32-pixel cell, antialiased, on a dark noisy ground."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """Questions about one scene, and their answers: each refers to something unique, so each has exactly one right answer.
 
 Notable points:
-- A sentence with a gap (a thing, a place) is filled first and then belongs to a split by what it says: held-out
-  questions are sentences that training never wrote. The few without a gap ("what is written?") are in both splits.
-- Answers follow from kind and form; `answers_match` compares them word by word. What was asked for is said first ("the
-  shape at the left is red."): the words to find by then stand where they are needed. Where several things must be
-  found, the answer says where they are before it concludes: the model thinks aloud, each step one thing to find.
+- The gaps of a wording (a thing, a place) are filled first; the sentence then belongs to a split by what it says, so
+  held-out questions are sentences that training never wrote. The few without a gap ("what is written?") are in both.
+- An answer first repeats what was asked for ("the shape at the left is red."), so that the words to look up stand right
+  before what is looked up. If several things must be found, the answer says where each is before it concludes: a chain
+  of thought of single look-ups.
 - Left of, above and so on compare columns or rows, and are asked only where these differ.
 """
 
@@ -21,20 +21,20 @@ from training.data.world.scenes import Scene, Thing, draw_scene
 from training.data.world.splits import belongs, generator
 from training.data.world.vocabulary import COLOURS, COLUMNS, DIRECTIONS, NUMBERS, PLURALS, ROWS, SHAPES
 
-# Ways to say it. A gap is filled with what the question is about. What is most asked comes in many ways, put together
-# from parts: a held-out sentence is then new as a whole, and every two parts of it were read together elsewhere.
+# Wordings. A gap is filled with what the question is about. The most frequent questions have many wordings, combined
+# from parts: a held-out sentence is then new as a whole, but every two of its parts were trained together.
 BEFORE_QUESTION = ("", "tell me, ", "please tell me, ", "can you tell me, ")
 BEFORE_ORDER = ("tell me ", "please tell me ", "can you tell me ", "can you see ")
 
 
-def ways(plain: tuple[str, ...], asked: tuple[str, ...], told: tuple[str, ...]) -> tuple[str, ...]:
-    """The `plain` ways to ask, then what is `asked` and what is to be `told` behind all that may stand before it."""
+def wordings_of(plain: tuple[str, ...], asked: tuple[str, ...], ordered: tuple[str, ...]) -> tuple[str, ...]:
+    """The `plain` wordings, then questions (`asked`) and requests (`ordered`) with each beginning in front."""
     questions = [before + text for before in BEFORE_QUESTION for text in asked]
-    orders = [before + text + ("?" if "can" in before else ".") for before in BEFORE_ORDER for text in told]
+    orders = [before + text + ("?" if "can" in before else ".") for before in BEFORE_ORDER for text in ordered]
     return tuple(dict.fromkeys((*plain, *questions, *orders)))
 
 
-PROPERTY = ways(
+PROPERTY = wordings_of(
     plain=(
         "what {property} is {thing}?", "which {property} is {thing}?", "tell me the {property} of {thing}.",
         "what is the {property} of {thing}?", "{thing} is what {property}?", "what {property} does {thing} have?",
@@ -43,7 +43,7 @@ PROPERTY = ways(
         "what {property} is {thing}?", "which {property} is {thing}?", "what is the {property} of {thing}?",
         "{thing} is what {property}?", "what {property} does {thing} have?", "which {property} does {thing} have?",
     ),
-    told=(
+    ordered=(
         "the {property} of {thing}", "what {property} {thing} is", "which {property} {thing} is",
         "what the {property} of {thing} is",
     ),
@@ -53,7 +53,7 @@ SHAPE_OF = tuple(wording.replace("{property}", "shape") for wording in PROPERTY)
 COLOUR_AT = tuple(
     wording.format(thing=f"the {noun} {{place}}") for noun in ("shape", "thing", "one") for wording in COLOUR
 )
-SHAPE_AT = ways(
+SHAPE_AT = wordings_of(
     plain=(
         "what shape is {place}?", "which shape is {place}?", "what is {place}?",
         "what do you see {place}?", "tell me what is {place}.", "which shape do you see {place}?",
@@ -63,7 +63,7 @@ SHAPE_AT = ways(
         "what can you see {place}?", "what shape do you see {place}?", "which shape do you see {place}?",
         "what shape can you see {place}?", "which shape can you see {place}?",
     ),
-    told=(
+    ordered=(
         "what is {place}", "what you see {place}", "the shape {place}", "what shape is {place}",
         "which shape is {place}", "what shape you see {place}", "which shape you see {place}",
     ),
@@ -72,7 +72,7 @@ COUNT_ALL = (
     "how many shapes are there?", "how many shapes do you see?", "count the shapes.",
     "how many shapes are in the picture?", "tell me how many shapes there are.",
 )  # fmt: skip
-COUNT = ways(
+COUNT = wordings_of(
     plain=(
         "how many {things} are there?", "how many {things} do you see?", "count the {things}.",
         "how many {things} are in the picture?", "tell me how many {things} there are.",
@@ -82,7 +82,7 @@ COUNT = ways(
         "how many {things} are there?", "how many {things} do you see?", "how many {things} can you see?",
         "how many {things} are in the picture?",
     ),
-    told=("how many {things} there are", "how many {things} you see", "how many {things} are in the picture"),
+    ordered=("how many {things} there are", "how many {things} you see", "how many {things} are in the picture"),
 )  # fmt: skip
 WHERE = (
     "where is {thing}?", "where do you see {thing}?", "tell me where {thing} is.",
@@ -123,14 +123,14 @@ GAP = re.compile(r"{\w+}")
 @dataclass(frozen=True)
 class Question:
     kind: str
-    form: str  # what a blind guesser may know: the kind, and what sort of thing is asked about
+    form: str  # the kind, and what sort of thing is asked about: all that `chance` lets a guess depend on
     text: str
     answer: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to ask, before it is put into words."""
+    """What to ask, before a wording is chosen."""
 
     form: str
     wordings: tuple[str, ...]
@@ -143,12 +143,7 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"[a-z']+", text.lower())
 
 
-def answers_match(expected: str, given: str) -> bool:
-    """Whether an answer says exactly the expected words."""
-    return words_of(expected) == words_of(given)
-
-
-def put_into_words(wordings: tuple[str, ...], gaps: dict[str, str], split: str, rng: random.Random) -> str | None:
+def phrase(wordings: tuple[str, ...], gaps: dict[str, str], split: str, rng: random.Random) -> str | None:
     """One of the wordings with its gaps filled, of this split; None if every one is of the other split."""
     for wording in rng.sample(wordings, len(wordings)):
         text = wording.format(**gaps) if gaps else wording
@@ -227,7 +222,7 @@ def holds(relation: str, thing: Thing, other: Thing) -> bool:
 
 
 def along(relation: str, thing: Thing) -> str:
-    """Where a thing is as far as the relation asks: in which column, or in which row."""
+    """The column or the row of a thing, whichever the relation compares."""
     return COLUMNS[thing.column] if relation.endswith(" of") else ROWS[thing.row]
 
 
@@ -307,18 +302,18 @@ PLANS = {
 }  # fmt: skip
 PICTURE_KINDS = tuple(PLANS)
 TRIES = 24
-PLAIN = 6  # ways to ask about one thing or place
+PLAIN = 6  # wordings of a plain question
 
 
 def ask(scene: Scene, kind: str, split: str, rng: random.Random, plain: bool = False) -> Question | None:
-    """A question of this kind about the scene, in a sentence of this split, a `plain` one in one of its first wordings;
-    None if the scene allows none."""
+    """A question of this kind about the scene, in a sentence of this split; None if the scene allows none. `plain`
+    questions have the first wordings only."""
     for _ in range(TRIES):
         plan = PLANS[kind](scene, rng)
         if not plan:
             continue
         wordings = plan.wordings[:PLAIN] if plain and plan.gaps else plan.wordings
-        if text := put_into_words(wordings, dict(plan.gaps), split, rng):
+        if text := phrase(wordings, dict(plan.gaps), split, rng):
             return Question(kind, plan.form, text, plan.answer)
     return None
 
@@ -328,16 +323,15 @@ def ask_moves(thing: Thing, direction: str, alone: bool, split: str, rng: random
     known = [f"the {thing.shape}", f"the {thing.colour} {thing.shape}", f"the {thing.size} {thing.shape}"]
     known += [f"the {thing.colour} one", f"the {thing.colour} shape"] + (["it", "the shape"] if alone else [])
     while True:
-        if text := put_into_words(MOVES, {"thing": rng.choice(known)}, split, rng):
+        if text := phrase(MOVES, {"thing": rng.choice(known)}, split, rng):
             return Question("moves", "moves", text, f"it moves {direction}.")
 
 
 @lru_cache
 def chance(kind: str, count: int = 4000) -> float:
-    """The share of questions of a kind that a guesser gets right who sees the form of the question and nothing else.
+    """The share of questions of a kind that are answered right by the most frequent answer to their form.
 
-    It answers each form with that form's most frequent answer; measured on `count` questions. A colour's answer repeats
-    a name from the question; the name is taken as known.
+    Measured on `count` questions. Of answers that repeat a name from the question, only the rest is counted.
     """
     if kind == "moves":
         return 1 / len(DIRECTIONS)

@@ -1,4 +1,4 @@
-"""pocketsphinx with the world's grammar: an independent ear that judges spoken answers and the codec."""
+"""Speech recognition with pocketsphinx, independent of our models, to measure spoken answers and the codec."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pocketsphinx import Decoder
 from training.data.world.sentences import bigrams, corpus
 
 SAMPLE_RATE = 16_000
-LEAD = 0.15  # seconds of near-silence on both sides: it cuts what begins at once
+LEAD = 0.15  # seconds of near-silence on both sides: speech that begins at once is cut off
 NOISE = 1e-4
 
 
 class Recogniser:
-    """Knows every word of the world and which follow which; it never heard anything of ours."""
+    """Its language model is a bigram model of the world's sentences; its acoustic model is pocketsphinx's own."""
 
     def __init__(self):
         with tempfile.TemporaryDirectory() as folder:

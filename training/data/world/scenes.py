@@ -1,4 +1,4 @@
-"""What stands where: one to four things in the cells of a 3×3 grid, at most one of them a written word."""
+"""Scenes: one to four shapes in the cells of a 3×3 grid, and sometimes a written word."""
 
 from __future__ import annotations
 

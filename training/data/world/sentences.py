@@ -1,4 +1,4 @@
-"""What is said in the world, as plain text: for the tokenizer, for speech and for the recogniser that judges it."""
+"""The sentences of the world as plain text: for the tokenizer, for speech and for the recogniser."""
 
 from __future__ import annotations
 
@@ -8,14 +8,30 @@ from collections import Counter
 from functools import cache
 from itertools import pairwise
 
-from training.data.world import captions, questions, smalltalk, unaddressed, vocabulary
+from training.data.world import captions, questions, smalltalk, unaddressed
 from training.data.world.questions import PICTURE_KINDS, ask, ask_moves, words_of
 from training.data.world.scenes import scene_of
 from training.data.world.smalltalk import small_talk
 from training.data.world.splits import belongs, generator
 from training.data.world.videos import draw_motion
+from training.data.world.vocabulary import (
+    COLOURS,
+    COLUMNS,
+    DAYS,
+    DIRECTIONS,
+    LETTERS,
+    NUMBERS,
+    OPPOSITES,
+    PLACES,
+    PLURALS,
+    ROWS,
+    SHAPES,
+    SIZES,
+    SPELLED,
+    WRITTEN,
+)
 
-# What a sentence of speech is, and how often.
+# How often a sentence of speech is of each sort.
 QUESTION_SHARE = {"picture": 6, "video": 1, "small_talk": 4, "unaddressed": 2}
 
 
@@ -28,23 +44,35 @@ def strings_in(value: object) -> list[str]:
     return [text for item in value for text in strings_in(item)] if isinstance(value, tuple) else []
 
 
-# What only the code of questions and answers writes.
+# Words that are written by code alone, and in no table.
 OTHER_WORDS = (
     "there is none are yes it no not the word of opposite after before plus minus moves a one thing shape shapes "
     "nothing so"
 )
-KEYS = {"PLANS", "KINDS", "PICTURE_KINDS", "SMALL_TALK_KINDS"}  # names for kinds of questions, which nobody says
+# Every table of words and wordings, by the file it is in.
+VOCABULARY = (
+    COLOURS, SHAPES, PLURALS, SIZES, PLACES, ROWS, COLUMNS, WRITTEN, DIRECTIONS, NUMBERS, DAYS, OPPOSITES, SPELLED,
+    LETTERS,
+)  # fmt: skip
+QUESTIONS = (
+    questions.COLOUR, questions.SHAPE_OF, questions.COLOUR_AT, questions.SHAPE_AT, questions.COUNT_ALL,
+    questions.COUNT, questions.WHERE, questions.RELATION, questions.RELATIONS, questions.EITHER, questions.IS_THERE,
+    questions.IS_WORD, questions.WRITTEN, questions.WRITTEN_AT, questions.MOVES,
+)  # fmt: skip
+CAPTIONS = (captions.REQUESTS, captions.THINGS, captions.IN_PLACES)
+SMALL_TALK = (
+    smalltalk.GREETINGS, smalltalk.WHO, smalltalk.ARITHMETIC, smalltalk.OPPOSITE, smalltalk.DAY, smalltalk.SPELL,
+    smalltalk.COUNT_TO, smalltalk.COUNT_FROM,
+)  # fmt: skip
+UNADDRESSED = (unaddressed.NAMES, unaddressed.KIN, unaddressed.GOODS, unaddressed.PLACES, unaddressed.SENTENCES)
 
 
 @cache
 def all_words() -> tuple[str, ...]:
-    """Every word of the world, letters included, sorted: what any generator can write is made of these."""
-    found = set(words_of(OTHER_WORDS))
-    for module in (vocabulary, questions, captions, smalltalk, unaddressed):
-        for name, value in vars(module).items():
-            if name.isupper() and name not in KEYS and isinstance(value, tuple | dict):
-                found.update(word for text in strings_in(value) for word in words_of(questions.GAP.sub(" ", text)))
-    return tuple(sorted(found))
+    """Every word of the world, letters included, sorted: whatever is generated is made of these."""
+    tables = (*VOCABULARY, *QUESTIONS, *CAPTIONS, *SMALL_TALK, *UNADDRESSED)
+    texts = [questions.GAP.sub(" ", text) for text in strings_in(tables)]
+    return tuple(sorted({word for text in [OTHER_WORDS, *texts] for word in words_of(text)}))
 
 
 def question(split: str, rng: random.Random, strict: bool = False, plain: bool = False) -> questions.Question:
@@ -66,7 +94,7 @@ def question(split: str, rng: random.Random, strict: bool = False, plain: bool =
 
 
 def answer(split: str, rng: random.Random) -> str:
-    """Something the model says: an answer of any sort, sometimes a whole caption."""
+    """An answer of any sort, sometimes a whole caption."""
     if rng.random() < 0.08:
         return captions.caption(scene_of(rng, split))
     while not (text := question(split, rng).answer):
@@ -75,7 +103,7 @@ def answer(split: str, rng: random.Random) -> str:
 
 
 def shuffled_words(rng: random.Random, fewest: int = 2, most: int = 8) -> str:
-    """Words of the world in no order: what recognition must hear without guessing from the sentence."""
+    """Words of the world in random order, none of which can be guessed from the others."""
     spoken = [word for word in all_words() if len(word) > 1]
     return " ".join(rng.choices(spoken, k=rng.randint(fewest, most))) + "."
 
@@ -88,7 +116,7 @@ def corpus(count: int = 20_000, seed: int = 0) -> list[str]:
         asked = question("train", rng, plain=True)
         lines += [asked.text, asked.answer] if asked.answer else [asked.text]
         if index % 10 == 0:
-            lines += [text for pair in captions.tell(scene_of(rng, "train"), rng) for text in pair]
+            lines += [text for pair in captions.variants(scene_of(rng, "train"), rng) for text in pair]
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from training.data.world.questions import Question, put_into_words
+from training.data.world.questions import Question, phrase
 from training.data.world.vocabulary import DAYS, NUMBERS, OPPOSITES, SPELLED
 
 GREETINGS = (
@@ -56,25 +56,25 @@ COUNT_FROM = (
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What is said, before a wording is chosen."""
+class Plan:
+    """What to ask, before a wording is chosen."""
 
     answer: str
     wordings: tuple[str, ...]
     gaps: dict[str, str] = field(default_factory=dict)
 
 
-def greeting(rng: random.Random) -> Turn:
+def greeting(rng: random.Random) -> Plan:
     wordings, answer = rng.choice(GREETINGS)
-    return Turn(answer, wordings)
+    return Plan(answer, wordings)
 
 
-def who(rng: random.Random) -> Turn:
+def who(rng: random.Random) -> Plan:
     wordings, answer = rng.choice(WHO)
-    return Turn(answer, wordings)
+    return Plan(answer, wordings)
 
 
-def arithmetic(rng: random.Random) -> Turn:
+def arithmetic(rng: random.Random) -> Plan:
     """One to ten, plus or minus one to ten, never below zero."""
     a, b = rng.randint(1, 10), rng.randint(1, 10)
     if rng.random() < 0.5:
@@ -82,26 +82,26 @@ def arithmetic(rng: random.Random) -> Turn:
     else:
         a, b = max(a, b), min(a, b)
         text, result = f"{NUMBERS[a]} minus {NUMBERS[b]}", a - b
-    return Turn(f"{text} is {NUMBERS[result]}.", ARITHMETIC, {"sum": text})
+    return Plan(f"{text} is {NUMBERS[result]}.", ARITHMETIC, {"sum": text})
 
 
-def opposite(rng: random.Random) -> Turn:
+def opposite(rng: random.Random) -> Plan:
     word, other = rng.sample(rng.choice(OPPOSITES), 2)
-    return Turn(f"the opposite of {word} is {other}.", OPPOSITE, {"word": word})
+    return Plan(f"the opposite of {word} is {other}.", OPPOSITE, {"word": word})
 
 
-def day(rng: random.Random) -> Turn:
+def day(rng: random.Random) -> Plan:
     index, side = rng.randrange(7), rng.choice(("after", "before"))
     other = DAYS[(index + (1 if side == "after" else -1)) % 7]
-    return Turn(f"{other} is {side} {DAYS[index]}.", DAY, {"side": side, "day": DAYS[index]})
+    return Plan(f"{other} is {side} {DAYS[index]}.", DAY, {"side": side, "day": DAYS[index]})
 
 
-def spelling(rng: random.Random) -> Turn:
+def spelling(rng: random.Random) -> Plan:
     word = rng.choice(SPELLED)
-    return Turn(", ".join(word) + ".", SPELL, {"word": word})
+    return Plan(", ".join(word) + ".", SPELL, {"word": word})
 
 
-def counting(rng: random.Random) -> Turn:
+def counting(rng: random.Random) -> Plan:
     if rng.random() < 0.5:
         first, last = 1, rng.randint(2, 10)
         wordings, gaps = COUNT_TO, {"last": NUMBERS[last]}
@@ -109,10 +109,10 @@ def counting(rng: random.Random) -> Turn:
         first = rng.randint(1, 8)
         last = rng.randint(first + 1, min(first + 6, 12))
         wordings, gaps = COUNT_FROM, {"first": NUMBERS[first], "last": NUMBERS[last]}
-    return Turn(", ".join(NUMBERS[first : last + 1]) + ".", wordings, gaps)
+    return Plan(", ".join(NUMBERS[first : last + 1]) + ".", wordings, gaps)
 
 
-# Arithmetic has the most to learn, so it comes up most often.
+# Kind → how it is planned, and how often it is asked.
 KINDS = {
     "greeting": (greeting, 1), "who": (who, 1), "arithmetic": (arithmetic, 3), "opposite": (opposite, 1),
     "day": (day, 1), "spelling": (spelling, 1), "counting": (counting, 1),
@@ -125,6 +125,6 @@ def small_talk(split: str, rng: random.Random, kind: str | None = None) -> Quest
     """A question of small talk, of one kind or any, in a sentence of this split."""
     kind = kind or rng.choices(SMALL_TALK_KINDS, WEIGHTS)[0]
     while True:
-        turn = KINDS[kind][0](rng)
-        if text := put_into_words(turn.wordings, turn.gaps, split, rng):
-            return Question(kind, kind, text, turn.answer)
+        plan = KINDS[kind][0](rng)
+        if text := phrase(plan.wordings, plan.gaps, split, rng):
+            return Question(kind, kind, text, plan.answer)

@@ -1,10 +1,10 @@
-"""espeak-ng in this process: text and a voice → speech, some hundred times faster than it is spoken.
+"""Speech synthesis with espeak-ng in this process, some hundred times faster than real time.
 
 Notable points:
 - The C library keeps one global state, so there is one `Speaker` a process (`speaker()`), and one utterance at a time.
 - A voice is an accent and a variant ("en-us+anika"); speed is in words a minute, pitch 0..100.
-- A voice's flutter (its slight tremor) runs on from utterance to utterance inside the library and cannot be rewound:
-  the same arguments sound the same, but are the same samples only if the same utterances went before.
+- The flutter of a voice (its slight tremor) continues from utterance to utterance inside the library and cannot be
+  reset: the same arguments give the same samples only after the same earlier utterances.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import soxr
 AUDIO_OUTPUT_SYNCHRONOUS = 2
 CHARS_UTF8 = 1
 POSITION_CHARACTER = 1
-RATE, VOLUME, PITCH = 1, 2, 3  # espeak_PARAMETER
+RATE, PITCH = 1, 3  # espeak_PARAMETER
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
 

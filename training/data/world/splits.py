@@ -1,4 +1,4 @@
-"""What is held out, and the randomness of an index: both are functions of content, so they never drift between runs."""
+"""Which content is held out, and random generators from names: both are hashes, the same in every run."""
 
 from __future__ import annotations
 

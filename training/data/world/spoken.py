@@ -1,4 +1,4 @@
-"""Speech in samples: spoken questions instead of written ones, transcriptions, and what must not be answered."""
+"""Speech in samples: spoken questions instead of written ones, and turns that must not be answered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.records import Sample, parts, turn_states
+from training.data.sample import Sample, parts, turn_states
 from training.data.world.noise import as_recorded, noise_clip
 from training.data.world.speech import speaker
 from training.data.world.unaddressed import unaddressed
@@ -16,7 +16,7 @@ from training.data.world.voices import Voice, draw_voice
 
 @dataclass(frozen=True)
 class Utterance:
-    """Something said."""
+    """Speech, with its transcript and voice."""
 
     text: str
     voice: Voice
@@ -32,12 +32,12 @@ def say(text: str, voice: Voice, rng: random.Random, recorded: bool = True) -> U
 
 
 def audio_part(utterance: Utterance) -> dict:
-    """A message part; "transcript" is for measuring, a prompt does not read it."""
+    """A message part; its "transcript" is for losses and measures, never part of a prompt."""
     return {"type": "audio", "audio": utterance.audio, "transcript": utterance.text}
 
 
-def not_for_us(split: str, voice: Voice, rng: random.Random) -> list[dict]:
-    """A turn nobody should answer: noise alone, or speech meant for somebody else."""
+def unaddressed_turn(split: str, voice: Voice, rng: random.Random) -> list[dict]:
+    """A turn that must not be answered: noise alone, or speech to another person."""
     if rng.random() < 0.4:
         name, audio = noise_clip(split, np.random.default_rng(rng.getrandbits(64)))
         content = {"type": "audio", "audio": audio, "transcript": "", "noise": name}
@@ -57,22 +57,25 @@ def speak_questions(
 ) -> Sample:
     """The sample with a share of its written questions spoken, all in one voice.
 
-    `negatives` is the chance that a turn is preceded by one that is not for us. Pictures stay with the first turn.
+    `negatives` is the chance that a turn is preceded by one that must not be answered. Pictures stay with the first
+    turn.
     """
     voice = draw_voice(rng, unseen_voice, unseen_speed)
     messages: list[dict] = []
     for message in sample.messages:
         if message["role"] == "user":
             if messages and rng.random() < negatives:
-                messages += not_for_us(split, voice, rng)
-            content = parts(message["content"])
-            if rng.random() < share:
-                content = [
-                    audio_part(say(part["text"], voice, rng)) if part["type"] == "text" else part for part in content
-                ]
-            message = {**message, "content": content}
+                messages += unaddressed_turn(split, voice, rng)
+            message = speak(message, voice, rng) if rng.random() < share else message
         messages.append(message)
     if rng.random() < negatives:
-        messages += not_for_us(split, voice, rng)
+        messages += unaddressed_turn(split, voice, rng)
     about = sample.about | {"voice": voice.name, "wpm": voice.wpm}
     return Sample(messages, sample.task, turn_states(messages)[-1], about)
+
+
+def speak(message: dict, voice: Voice, rng: random.Random) -> dict:
+    """The message, its text spoken."""
+    content = parts(message["content"])
+    spoken = [audio_part(say(part["text"], voice, rng)) if part["type"] == "text" else part for part in content]
+    return {**message, "content": spoken}

@@ -1,10 +1,10 @@
-"""What people say that is not meant for us: statements and talk to somebody else. The right answer is none."""
+"""Speech that is not addressed to the model, which must not answer it: statements, and talk to another person."""
 
 from __future__ import annotations
 
 import random
 
-from training.data.world.questions import put_into_words
+from training.data.world.questions import phrase
 from training.data.world.vocabulary import DAYS
 
 NAMES = ("tom", "anna", "mary", "john")
@@ -32,12 +32,12 @@ SENTENCES = (
 
 
 def unaddressed(split: str, rng: random.Random) -> str:
-    """A sentence that is not meant for us, of this split."""
+    """A sentence of this split that is not addressed to the model."""
     while True:
         name, other = rng.sample(NAMES, 2)
         gaps = {
             "name": name, "other": other, "kin": rng.choice(KIN), "goods": rng.choice(GOODS),
             "place": rng.choice(PLACES), "day": rng.choice(DAYS),
         }  # fmt: skip
-        if text := put_into_words((rng.choice(SENTENCES),), gaps, split, rng):
+        if text := phrase((rng.choice(SENTENCES),), gaps, split, rng):
             return text

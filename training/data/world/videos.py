@@ -12,7 +12,6 @@ from training.data.world.scenes import GRID, Scene, Thing
 from training.data.world.splits import belongs
 from training.data.world.vocabulary import COLOURS, DIRECTIONS, SHAPES, SIZES
 
-FRAMES = 4
 STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 # Which cell of its way the shape is in, frame by frame: over two cells or over three.
 PATHS = ((0, 0, 0, 1), (0, 0, 1, 1), (0, 1, 1, 1), (0, 0, 1, 2), (0, 1, 1, 2), (0, 1, 2, 2))

@@ -6,8 +6,8 @@ COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
 SHAPES = ("circle", "square", "triangle", "cross", "star")
 PLURALS = {"circle": "circles", "square": "squares", "triangle": "triangles", "cross": "crosses", "star": "stars"}
 SIZES = ("small", "big")
-# Where a cell of the 3×3 grid is, in reading order. Every place begins alike: else the little word in front would have
-# to know it already.
+# The cells of the 3×3 grid in reading order. All begin with the same words: the first word of an answer then does not
+# depend on the place.
 PLACES = (
     "at the top left", "at the top", "at the top right",
     "at the left", "at the centre", "at the right",

@@ -1,11 +1,11 @@
-"""Who speaks, how fast and how high: voices and speeds that training hears, and others that it never does."""
+"""Voices, speeds and pitches of speech: those of the training split, and held-out ones."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
-# Variants of American English, and four other accents. Left out: whispers, sound effects, and what nobody understands.
+# Variants of American English, and four other accents. Whispers, sound effects and unintelligible voices are left out.
 SEEN = (
     "en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland",
     *(f"en-us+{name}" for name in (
@@ -20,14 +20,10 @@ SEEN_SPEEDS = ((120, 210),)  # words a minute, both ends included
 UNSEEN_SPEEDS = ((95, 115), (215, 240))
 PITCHES = (30, 70)
 
-ANSWER_VOICE = "en-us+edward"  # what the model's own answers are spoken in: the clearest to the recogniser
-ANSWER_WPM = 150
-ANSWER_PITCH = 50
-
 
 @dataclass(frozen=True)
 class Voice:
-    """A way to speak."""
+    """A voice, its speed and its pitch."""
 
     name: str
     wpm: int  # words a minute
@@ -35,9 +31,10 @@ class Voice:
 
 
 def draw_voice(rng: random.Random, unseen_voice: bool = False, unseen_speed: bool = False) -> Voice:
-    """A voice that training hears, or one it never does."""
+    """A voice of the training split, or a held-out one."""
     low, high = rng.choice(UNSEEN_SPEEDS if unseen_speed else SEEN_SPEEDS)
     return Voice(rng.choice(UNSEEN if unseen_voice else SEEN), rng.randint(low, high), rng.randint(*PITCHES))
 
 
-ANSWER = Voice(ANSWER_VOICE, ANSWER_WPM, ANSWER_PITCH)
+# Of the model's answers: the voice that the recogniser understands best.
+ANSWER = Voice("en-us+edward", wpm=150, pitch=50)

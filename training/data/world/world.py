@@ -1,4 +1,7 @@
-"""The world as samples: every method is a pure function of (seed, split, index)."""
+"""The world as samples: every method is a pure function of (seed, split, index).
+
+The strings given to `World.rng` seed random numbers. Another string would give other samples.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,22 @@ from functools import lru_cache
 
 from PIL import Image
 
-from training.data.records import Sample
-from training.data.world.captions import REQUESTS, caption, tell
+from training.data.sample import Sample
+from training.data.world.captions import REQUESTS, caption, variants
 from training.data.world.pictures import cell_labels, draw
 from training.data.world.questions import PICTURE_KINDS, Question, ask, ask_moves
 from training.data.world.scenes import Scene, scene_of
-from training.data.world.sentences import answer, question, shuffled_words
+from training.data.world.sentences import answer, question
 from training.data.world.smalltalk import small_talk
 from training.data.world.splits import check_split, generator
-from training.data.world.spoken import Utterance, not_for_us, say, speak_questions
+from training.data.world.spoken import Utterance, say, speak_questions, unaddressed_turn
 from training.data.world.videos import draw_frames, draw_motion
 from training.data.world.voices import draw_voice
 
-# How often a kind is asked: what is hard to learn comes up more often.
+# How often each kind is asked: kinds that are hard to learn more often.
 KIND_WEIGHTS = {"colour": 2, "shape": 3, "count": 6, "where": 3, "relation": 5, "is_there": 5, "written": 2}
-# The same for questions in haste: more of what is found by its words.
-HASTY_WEIGHTS = {"colour": 4, "shape": 5, "count": 5, "where": 1, "relation": 2, "is_there": 2, "written": 1}
+# The same for questions with dropped words: more of the kinds that are asked in many wordings.
+WORD_DROPOUT_WEIGHTS = {"colour": 4, "shape": 5, "count": 5, "where": 1, "relation": 2, "is_there": 2, "written": 1}
 # The kinds that are answered by finding one thing and naming what is asked of it.
 LOOKUPS = {"colour": 3, "shape": 3, "where": 5, "written": 4}
 
@@ -43,7 +46,7 @@ class World:
         check_split(self.split)
 
     def rng(self, *names: object) -> random.Random:
-        """The randomness of one thing of this world."""
+        """A random generator for one thing of this world."""
         return generator(self.seed, self.split, *names)
 
     # Pictures
@@ -52,7 +55,7 @@ class World:
         return scene_of(self.rng("scene", index), self.split)
 
     def picture(self, index: int) -> tuple[Scene, Image.Image]:
-        """A scene and its picture, RGB 96×96. Asked again soon, it is the very same picture."""
+        """A scene and its picture, RGB 96×96. Recent pictures are cached."""
         return _picture(self, index)
 
     def cells(self, index: int) -> tuple[Image.Image, dict]:
@@ -74,11 +77,11 @@ class World:
             if rng.random() < small_talk_share:
                 question = small_talk(self.split, rng)
             else:
-                question = ask(scene, drawn(KIND_WEIGHTS, rng), self.split, rng, plain)
+                question = ask(scene, draw_kind(KIND_WEIGHTS, rng), self.split, rng, plain)
             if question and question.text not in seen and len(pairs) < turns:
                 seen.add(question.text)
                 pairs.append((question.text, question.answer))
-        return Sample(converse(pairs, image=image), "question", "text", {"scene": str(scene)})
+        return Sample(to_messages(pairs, image=image), "question", "text", {"scene": str(scene)})
 
     def single(
         self, index: int, weights: Mapping[str, float] = KIND_WEIGHTS, share: int = 4, plain: bool = False
@@ -88,7 +91,7 @@ class World:
         rng = self.rng("single", index)
         scene, image = self.picture(index // share)
         while True:
-            if question := ask(scene, drawn(weights, rng), self.split, rng, plain):
+            if question := ask(scene, draw_kind(weights, rng), self.split, rng, plain):
                 return self.asked(question, "question", image=image, scene=str(scene))
 
     def question(self, index: int, kind: str | None = None) -> Sample:
@@ -106,23 +109,24 @@ class World:
         rng = self.rng("caption", index)
         scene, image = self.picture(index)
         return Sample(
-            converse([(rng.choice(REQUESTS), caption(scene))], image=image), "caption", "text", {"scene": str(scene)}
+            to_messages([(rng.choice(REQUESTS), caption(scene))], image=image), "caption", "text", {"scene": str(scene)}
         )
 
-    def telling(self, index: int) -> Sample:
-        """A picture told twice, in different ways (`captions.tell`)."""
+    def caption_variants(self, index: int) -> Sample:
+        """A picture with two captions of different variants."""
         rng = self.rng("telling", index)
         scene, image = self.picture(index)
-        return Sample(converse(rng.sample(tell(scene, rng), 2), image=image), "caption", "text", {"scene": str(scene)})
+        pairs = rng.sample(variants(scene, rng), 2)
+        return Sample(to_messages(pairs, image=image), "caption", "text", {"scene": str(scene)})
 
     def video(self, index: int, turns: int = 1) -> Sample:
-        """Four frames and which way the shape in them moves, asked `turns` times in different words."""
+        """Four frames and which way the shape in them moves, asked `turns` times in different wordings."""
         rng = self.rng("video", index)
         motion = draw_motion(rng, self.split)
         frames = draw_frames(motion, rng)
         asked = [ask_moves(motion.mover, motion.direction, motion.still is None, self.split, rng) for _ in range(turns)]
         pairs = list(dict.fromkeys((question.text, question.answer) for question in asked))
-        return Sample(converse(pairs, video=frames), "video", "text", {"kind": "moves", "scene": str(motion)})
+        return Sample(to_messages(pairs, video=frames), "video", "text", {"kind": "moves", "scene": str(motion)})
 
     # Talk
 
@@ -134,42 +138,38 @@ class World:
         pairs = [
             (question.text, question.answer) for question in (small_talk(self.split, rng, kind) for _ in range(turns))
         ]
-        return Sample(converse(list(dict.fromkeys(pairs))), "small_talk")
+        return Sample(to_messages(list(dict.fromkeys(pairs))), "small_talk")
 
     # Speech
 
-    def text(self, rng: random.Random, words: float = 0.0) -> str:
-        """Something to say: a sentence that is of this split alone or, with chance `words`, words in no order."""
-        return shuffled_words(rng) if rng.random() < words else question(self.split, rng, strict=True).text
-
-    def utterance(
-        self, index: int, words: float = 0.5, unseen_voice: bool = False, unseen_speed: bool = False
-    ) -> Utterance:
-        """Recorded speech at 16 kHz of a sentence or, with chance `words`, of words in no order.
+    def utterance(self, index: int, unseen_voice: bool = False, unseen_speed: bool = False) -> Utterance:
+        """Recorded speech at 16 kHz of a sentence that is of this split alone.
 
         Raises `ValueError` if the training split is asked for a voice or a speed that is held out.
         """
         if self.split == "train" and (unseen_voice or unseen_speed):
             raise ValueError("unseen voices and speeds are held out; the training split has none")
         rng = self.rng("utterance", index)
-        text = self.text(rng, words)
+        rng.random()  # so that the held-out sets stay those that earlier checkpoints were measured on
+        text = question(self.split, rng, strict=True).text
         return say(text, draw_voice(rng, unseen_voice, unseen_speed), rng)
 
-    def answer_text(self, index: int, words: float = 0.0) -> str:
-        """Something the model says: an answer or, with chance `words`, words in no order."""
+    def answer_text(self, index: int) -> str:
+        """An answer, to be spoken."""
         rng = self.rng("answer", index)
-        return shuffled_words(rng) if rng.random() < words else answer(self.split, rng)
+        rng.random()  # as above
+        return answer(self.split, rng)
 
     def spoken(self, sample: Sample, index: int, share: float = 0.5, negatives: float = 0.0, **unseen: bool) -> Sample:
         """The sample with a share of its questions spoken (`spoken.speak_questions`)."""
         return speak_questions(sample, self.split, self.rng("spoken", index), share, negatives, **unseen)
 
     def negative(self, index: int) -> Sample:
-        """Noise or speech that is not for us: often with a picture, or after a question that was."""
+        """Noise or speech that must not be answered, often with a picture or after a question that was answered."""
         rng = self.rng("negative", index)
         before = self.question(index).messages if rng.random() < 0.5 else []
         voice = draw_voice(rng)
-        messages = not_for_us(self.split, voice, rng)
+        messages = unaddressed_turn(self.split, voice, rng)
         if before and rng.random() < 0.5:
             picture = [part for part in before[0]["content"] if part["type"] == "image"]
             messages[0]["content"] = picture + messages[0]["content"]
@@ -178,10 +178,10 @@ class World:
 
     def asked(self, question: Question, task: str, scene: str = "", **media) -> Sample:
         about = {"kind": question.kind, "form": question.form} | ({"scene": scene} if scene else {})
-        return Sample(converse([(question.text, question.answer)], **media), task, "text", about)
+        return Sample(to_messages([(question.text, question.answer)], **media), task, "text", about)
 
 
-def drawn(weights: Mapping[str, float], rng: random.Random) -> str:
+def draw_kind(weights: Mapping[str, float], rng: random.Random) -> str:
     return rng.choices(list(weights), list(weights.values()))[0]
 
 
@@ -191,7 +191,7 @@ def _picture(world: World, index: int) -> tuple[Scene, Image.Image]:
     return scene, draw(scene, world.rng("pixels", index))
 
 
-def converse(pairs: list[tuple[str, str]], **media) -> list[dict]:
+def to_messages(pairs: list[tuple[str, str]], **media) -> list[dict]:
     """Messages of (question, answer) pairs; media (image=, video=) stand in front of the first question."""
     messages: list[dict] = []
     for asked, answered in pairs:

@@ -6,7 +6,7 @@ from training.data.world import World
 from training.data.world.pictures import CELL, SIDE, cell_labels, draw, word_mask
 from training.data.world.scenes import GRID, Scene, Thing
 from training.data.world.splits import generator
-from training.data.world.videos import FRAMES, STEPS, draw_frames, draw_motion
+from training.data.world.videos import PATHS, STEPS, draw_frames, draw_motion
 from training.data.world.vocabulary import COLOURS, DIRECTIONS, SHAPES, SIZES, WRITTEN
 from training.data.world.world import _picture
 
@@ -78,9 +78,9 @@ def test_a_shape_moves_the_way_it_is_said_and_the_other_stands_still():
         frames = draw_frames(motion, rng)
         directions.add(motion.direction)
         across, down = STEPS[motion.direction]
-        where = [motion.scene(frame).things[0] for frame in range(FRAMES)]
+        where = [motion.scene(frame).things[0] for frame in range(len(motion.path))]
         moved = where[-1].column - where[0].column, where[-1].row - where[0].row
-        assert len(frames) == FRAMES
+        assert len(frames) == len(motion.path) == len(PATHS[0])
         assert moved[0] * across + moved[1] * down > 0 and moved[0] * down == moved[1] * across
         if motion.still:
             cell = motion.still.cell

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from training.data.records import parts, turn_states
+from training.data.sample import SAMPLE_RATE, parts, turn_states
 from training.data.world import World, heldout
-from training.data.world.noise import SAMPLE_RATE, as_recorded, noise_clip
+from training.data.world.noise import as_recorded, noise_clip
 from training.data.world.questions import words_of
 from training.data.world.recogniser import Recogniser
 from training.data.world.speech import speaker
@@ -51,7 +51,7 @@ def test_held_out_voices_and_speeds_are_apart_and_kept_from_training():
 
 def test_utterances_are_recorded_speech_of_their_split():
     for index in range(8):
-        said = World(1, "heldout").utterance(index, words=0)
+        said = World(1, "heldout").utterance(index)
         assert held_out(said.text)
         assert said.audio.dtype == np.float32 and 0.5 < len(said.audio) / SAMPLE_RATE < 8
         assert 0.01 < np.abs(said.audio).max() <= 0.901

@@ -1,4 +1,4 @@
-"""Files of the world for people: LLaVA-format records with their media, one sheet of pictures, a question to try."""
+"""Samples → LLaVA/VITA records, with their media as files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,8 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from training.data.records import Sample, parts, text_of
-from training.data.world.noise import SAMPLE_RATE
-from training.data.world.spoken import say
-from training.data.world.voices import Voice
-from training.data.world.world import World
+from training.data.sample import SAMPLE_RATE, Sample, parts
 
-DEMO = 49  # the seed of the bundled question
 FRAME_RATE = 8  # of a written video
 FRAMES_EACH = 4  # a video's four frames last half a second each: two seconds
 
@@ -89,26 +84,3 @@ def to_record(name: str, sample: Sample, folder: Path) -> dict:
     for kind, paths in media.items():
         record[kind] = paths if kind == "audio" or len(paths) > 1 else paths[0]
     return record
-
-
-def write_bundle(folder: Path) -> str:
-    """The question that the demo asks, all held out: scene.png, question.wav, moving.mp4. Returns what is asked."""
-    world = World(seed=DEMO, split="heldout")
-    sample = world.question(0, "colour")
-    asked = say(text_of(sample.messages[0]), Voice("en-us+f2", wpm=150, pitch=50), world.rng("bundle"))
-    folder.mkdir(parents=True, exist_ok=True)
-    parts(sample.messages[0]["content"])[0]["image"].save(folder / "scene.png")
-    write_audio(folder / "question.wav", asked.audio)
-    write_video(folder / "moving.mp4", parts(world.video(2).messages[0]["content"])[0]["video"])
-    return asked.text
-
-
-def sheet(images: list[Image.Image], columns: int = 8, scale: int = 2, gap: int = 4) -> Image.Image:
-    """Pictures side by side, enlarged."""
-    side = images[0].width * scale + gap
-    rows = -(-len(images) // columns)
-    page = Image.new("RGB", (columns * side - gap, rows * side - gap), "white")
-    for index, image in enumerate(images):
-        large = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-        page.paste(large, (index % columns * side, index // columns * side))
-    return page

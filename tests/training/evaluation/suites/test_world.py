@@ -1,0 +1,65 @@
+"""The measures of nano's world: every one with its bar, its count and what guessing gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from parley.checkpoints import load_model
+from training.data.world.questions import PICTURE_KINDS
+from training.evaluation.suites.world import measures
+
+
+@pytest.fixture(scope="module")
+@torch.no_grad()
+def records(tiny_checkpoint):
+    model = load_model(tiny_checkpoint)
+    parts = {name for name, module in model.named_children() if module is not None}
+    return [measure.record() for measure in measures(model, parts, count=2)]
+
+
+def test_every_measure_is_there_with_its_bar(records):
+    bars = {record["name"].split("(")[0].strip(): record["bar"] for record in records if record["bar"] is not None}
+    assert bars == {
+        "picture questions, text in: mean over kinds": 95,
+        "picture questions, text in: worst kind": 85,
+        "picture questions, spoken: seen voices": 90,
+        "picture questions, spoken: unseen voices": 80,
+        "small talk, spoken": 95,
+        "video: which way it moves": 90,
+        "transcription WER, unseen sentences: seen voices": 3,
+        "transcription WER, unseen sentences: unseen voices": 8,
+        "transcription WER, unseen sentences: unseen speeds": 12,
+        "state: speech / text / nothing to answer": 98,
+        "codec: WER of decoded speech above the original's": 3,
+        "spoken answers: WER": 6,
+    }
+
+
+def test_a_model_of_random_weights_fails(records):
+    judged = [record for record in records if record["bar"] is not None]
+    assert sum(record["ok"] for record in judged) <= 2
+    assert all(record["n"] > 0 for record in records)
+
+
+def test_chance_is_given_where_guessing_is_possible(records):
+    chances = {record["name"]: record["chance"] for record in records}
+    assert chances["video: which way it moves"] == 25
+    assert 10 < chances["picture questions, text in: mean over kinds"] < 60
+
+
+def test_the_forms_of_a_kind_add_up_to_it(records):
+    kind, forms = None, {}
+    for record in records:
+        if record["name"].startswith("·· "):
+            forms[kind["name"]].append(record)
+        elif record["name"].startswith("· "):
+            kind = record
+            forms[kind["name"]] = []
+    assert set(forms) == {f"· {kind}" for kind in PICTURE_KINDS}
+    for kind in (record for record in records if forms.get(record["name"])):
+        parts = forms[kind["name"]]
+        assert len(parts) > 1
+        assert sum(record["n"] for record in parts) == kind["n"]
+        assert sum(record["n"] * record["value"] for record in parts) == pytest.approx(kind["n"] * kind["value"])
+    assert any(forms.values())

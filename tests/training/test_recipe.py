@@ -1,0 +1,35 @@
+"""The recipe: its stages for each preset, and the parts they train."""
+
+from __future__ import annotations
+
+import pytest
+
+from parley.config import PARTS
+from training.recipe import STAGES, find_stage, recipe, schedule_for
+
+
+def test_full_size_leaves_out_the_pretraining_stages():
+    assert [stage.name for stage in recipe("vita-7b")] == ["1.1", "1.2", "1.3", "2.1a", "2.1b", "2.2", "3.1", "3.2"]
+    with pytest.raises(ValueError, match=r"stage 0\.1 \(language pretraining\) belongs to nano only"):
+        schedule_for(find_stage("0.1"), "vita-7b")
+
+
+def test_an_unknown_stage_is_named_with_the_others():
+    with pytest.raises(ValueError, match=r"no stage '7'; there are: 0\.1, 0\.2, 1\.1"):
+        find_stage("7")
+
+
+def test_every_part_of_a_model_is_trained_by_some_stage():
+    assert {part for stage in STAGES for part in stage.trains} == set(PARTS)
+
+
+def test_a_stage_builds_on_stages_before_it():
+    for number, stage in enumerate(STAGES):
+        assert set(stage.after) <= {before.name for before in STAGES[:number]}
+
+
+def test_every_mixture_sums_to_a_hundred():
+    for stage in STAGES:
+        for schedule in (stage.nano, stage.full):
+            if schedule is not None:
+                assert sum(schedule.mixture.values()) == pytest.approx(100), stage.name

@@ -1,0 +1,123 @@
+"""The world as transcribed speech (`training.data.transcribed`): what stages 2.1a, 3.1 and 3.2 learn from."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from parley.text.clauses import split
+from training.data.sample import SAMPLE_RATE
+from training.data.world.captions import caption
+from training.data.world.scenes import scene_of
+from training.data.world.sentences import answer, question, shuffled_words
+from training.data.world.speech import speaker
+from training.data.world.splits import generator
+from training.data.world.spoken import say
+from training.data.world.voices import Voice, draw_voice
+from training.data.world.world import World
+
+LETTERS_A_WORD = 5.6  # of the world's sentences, spaces included
+PIECE = re.compile(r"\s?[\w']+|\s?[^\w\s]")
+
+
+@dataclass(frozen=True)
+class RecordedSentences:
+    """Stage 2.1a: sentences and shuffled words in many voices, with a room and noise, at 16 kHz."""
+
+    seed: int
+    mixture: Mapping[str, float]  # percent of "sentences" and of "shuffled_words"
+    sample_rate: int = SAMPLE_RATE
+    measures: tuple[str, ...] = ("sentences", "voices", "speeds")  # unseen sentences; with unseen voices; speeds
+
+    def seconds(self, index: int) -> float:
+        rng, text = self._text(index)
+        return 60 * len(text) / LETTERS_A_WORD / draw_voice(rng).wpm
+
+    def utterance(self, index: int) -> tuple[np.ndarray, str]:
+        rng, text = self._text(index)
+        return say(text, draw_voice(rng), rng).audio, text
+
+    def held_out(self, measure: str, index: int) -> tuple[np.ndarray, str]:
+        rng = World(self.seed, "heldout").rng("transcribed", measure, index)
+        text = question("heldout", rng, strict=True).text
+        return say(text, draw_voice(rng, measure == "voices", measure == "speeds"), rng).audio, text
+
+    def _text(self, index: int) -> tuple[random.Random, str]:
+        """A training text, and the random generator that made it."""
+        rng = World(self.seed, "train").rng("transcribed", index)
+        if rng.choices(*zip(*self.mixture.items(), strict=True))[0] == "shuffled_words":
+            return rng, shuffled_words(rng)
+        return rng, answer("train", rng) if rng.random() < 0.1 else question("train", rng).text
+
+
+@dataclass(frozen=True)
+class CleanSentences:
+    """Stage 3.1: sentences in many voices, without a room or noise."""
+
+    seed: int
+    sample_rate: int  # Hz
+    draw: Callable[[random.Random], Voice]
+    measures: tuple[str, ...] = ("heldout",)
+
+    def utterance(self, index: int) -> tuple[np.ndarray, str]:
+        return self._speak("train", index)
+
+    def held_out(self, measure: str, index: int) -> tuple[np.ndarray, str]:
+        return self._speak(measure, index)
+
+    def _speak(self, split_name: str, index: int) -> tuple[np.ndarray, str]:
+        rng = generator(self.seed, "many voices", split_name, index)
+        text = self._text(split_name, rng)
+        return speak(text, self.draw(rng), self.sample_rate), text
+
+    def _text(self, split_name: str, rng: random.Random) -> str:
+        sort = rng.random()
+        if sort < 0.2:
+            return shuffled_words(rng)
+        return question(split_name, rng).text if sort < 0.5 else answer(split_name, rng)
+
+
+@dataclass(frozen=True)
+class AnswerClauses:
+    """Stage 3.2: clauses of answers, cut as the speech decoder service cuts them, in one voice."""
+
+    seed: int
+    sample_rate: int  # Hz
+    voice: Voice
+    measures: tuple[str, ...] = ("heldout",)
+
+    def utterance(self, index: int) -> tuple[np.ndarray, str]:
+        return self._speak("train", index)
+
+    def held_out(self, measure: str, index: int) -> tuple[np.ndarray, str]:
+        return self._speak(measure, index)
+
+    def _speak(self, split_name: str, index: int) -> tuple[np.ndarray, str]:
+        text = self.clause(split_name, index)
+        return speak(text.strip(), self.voice, self.sample_rate), text
+
+    def clause(self, split_name: str, index: int) -> str:
+        """A clause, with the space in front that it has inside an answer."""
+        rng = generator(self.seed, "one voice", split_name, index)
+        pieces = PIECE.findall(self._answer(split_name, rng))
+        limits = {"first_words": rng.choice((3, 4, 4, 4, 5)), "later_words": rng.choice((8, 10, 12, 12, 14))}
+        clauses = [clause.text for clause in split(list(range(len(pieces))), pieces, **limits) if clause.speakable]
+        # Half of the time the first: short ones are common and must be right.
+        return clauses[0] if rng.random() < 0.5 else rng.choice(clauses)
+
+    def _answer(self, split_name: str, rng: random.Random) -> str:
+        sort = rng.random()
+        if sort < 0.25:
+            return shuffled_words(rng)
+        if sort < 0.45:  # captions have long clauses, which are rare elsewhere and more often go wrong
+            return caption(scene_of(rng, split_name))
+        return question(split_name, rng).text if sort < 0.55 else answer(split_name, rng)
+
+
+def speak(text: str, voice: Voice, sample_rate: int) -> np.ndarray:
+    """Clean speech, float32 [samples] at `sample_rate` Hz."""
+    return speaker().speak(text, voice.name, voice.wpm, voice.pitch, sample_rate)
