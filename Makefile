@@ -30,7 +30,7 @@ demo: $(VENV)/.installed-serve
 up: $(VENV)/.installed-serve
 	@exec $(BIN)/parley up
 
-# What is not installed does not run.
+# These two install nothing: without an installation nothing runs.
 down:
 	@if [ -x $(BIN)/parley ]; then $(BIN)/parley down; else echo "nothing runs here"; fi
 
@@ -60,13 +60,20 @@ lock-check: $(VENV)/.installed-test
 			--target $(VENV)/lock-check -r requirements.lock || exit 1; \
 	done
 
-$(VENV)/.installed-serve: $(VENV)/.created $(PINS)
+$(VENV)/.installed-serve: $(VENV)/.created $(VENV)/.torch $(PINS)
 	$(INSTALL) serve
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.created $(PINS)
+$(VENV)/.installed-test: $(VENV)/.created $(VENV)/.torch $(PINS)
 	$(INSTALL) test
 	@touch $@ $(VENV)/.installed-serve
+
+# The choice of torch's build that was asked for last: another one installs again.
+$(VENV)/.torch: $(VENV)/.created FORCE
+	@[ -e $@ ] && [ -z "$(GPU)$(TORCH_INDEX)" ] || echo "$(GPU) $(TORCH_INDEX)" | cmp -s - $@ || \
+		echo "$(GPU) $(TORCH_INDEX)" > $@
+
+FORCE:
 
 $(VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "Parley needs Python 3.11 or newer; name one: make PYTHON=…" >&2; exit 1; }

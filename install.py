@@ -8,6 +8,7 @@ Standard library only: it runs before anything is installed.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import re
 import shutil
@@ -68,6 +69,10 @@ def has_nvidia_driver() -> bool:
         return False
 
 
+def is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
 def update_pip() -> None:
     """Replaces a pip that would download gigabytes to answer `cuda_packages`."""
     installed = version("pip")
@@ -126,8 +131,11 @@ def main(arguments: list[str] | None = None) -> None:
     has_torch = "model" in with_included(set(options.extras), table)
     index = choose_torch_index(options.torch_index, options.gpu) if has_torch else ""
     say("installing pinned packages; the first time this takes minutes")
-    if index:
-        pip("install", "-qq", "--no-deps", "--index-url", index, torch_pin())
+    chosen = ["--index-url", index] if index else []
+    if has_torch and (options.gpu or options.torch_index) and is_installed("torch"):
+        chosen.append("--force-reinstall")  # its other build has the same version
+    if chosen:
+        pip("install", "-qq", "--no-deps", *chosen, torch_pin())
     extras = f"[{','.join(options.extras)}]" if options.extras else ""
     pip("install", "-qq", "-c", str(LOCK), "-e", f"{ROOT}{extras}")
 

@@ -93,9 +93,9 @@ def ask(
     pictures = [] if questions else [(read_file(path, "picture"), "image") for path in image]
     pictures += [] if questions else [(read_file(path, "video"), "video") for path in video]
     typed = not questions
-    patient = typed and sys.stdin.isatty()
-    turns = from_terminal(pictures, at_once, patient) if typed else questions
-    asyncio.run(converse(address or running_gateway(), config, turns, session, out, play, patient))
+    interactive = typed and sys.stdin.isatty()
+    turns = from_terminal(pictures, at_once, interactive) if typed else questions
+    asyncio.run(converse(address or running_gateway(), config, turns, session, out, play, interactive))
 
 
 async def converse(
@@ -105,12 +105,12 @@ async def converse(
     session_id: str = "",
     out: Path | None = None,
     play: bool = False,
-    patient: bool = False,
+    interactive: bool = False,
 ) -> None:
     """Asks one question after the other and prints the answers.
 
-    Raises `CommandError` for a turn that fails (with `patient` it is told, and the next one asked), and for a gateway
-    that is not there, refuses, or goes away.
+    Raises `CommandError` for a turn that fails (with `interactive` it is printed, and the next one asked), and for a
+    gateway that is not there, refuses, or goes away.
     """
     async with Client(address) as client:
         try:
@@ -120,16 +120,16 @@ async def converse(
                 print_answer(answer)
                 if answer.error is not None:
                     hint = f" (try again in {answer.error.retry_after:g} s)" if answer.error.retry_after else ""
-                    tell_or_raise(CommandError(f"{answer.error.code}: {answer.error.message}{hint}"), patient)
+                    print_or_raise(CommandError(f"{answer.error.code}: {answer.error.message}{hint}"), interactive)
                 elif answer.audio:
-                    give_sound(answer, out, play, number)
+                    save_audio(answer, out, play, number)
         except (grpc.RpcError, ConnectionError) as error:
             again = f"; go on with --session {client.session_id}" if client.session_id else ""
-            raise CommandError(f"{what_happened(error, address)}{again}") from None
+            raise CommandError(f"{describe_error(error, address)}{again}") from None
         typer.echo(f"session    {client.session_id}")
 
 
-def what_happened(error: grpc.RpcError | ConnectionError, address: str) -> str:
+def describe_error(error: grpc.RpcError | ConnectionError, address: str) -> str:
     """Why a conversation ended, in one line."""
     if isinstance(error, ConnectionError):
         return str(error)
@@ -138,9 +138,9 @@ def what_happened(error: grpc.RpcError | ConnectionError, address: str) -> str:
     return f"{error.code().name}: {error.details()}"
 
 
-def tell_or_raise(error: Exception, patient: bool) -> None:
-    """At a terminal a slip does not end the conversation."""
-    if not patient:
+def print_or_raise(error: Exception, interactive: bool) -> None:
+    """At a terminal an error does not end the conversation."""
+    if not interactive:
         raise error
     typer.echo(f"parley: {error}", err=True)
 
@@ -154,10 +154,7 @@ def running_gateway() -> str:
 
 def read_question(path: Path) -> bytes:
     """A sound file → raw samples at `SAMPLE_RATE`. Raises `ValueError` for what is no sound."""
-    try:
-        return to_pcm16(read_audio(path, SAMPLE_RATE, max_seconds=MAX_AUDIO_SECONDS)).tobytes()
-    except FileNotFoundError as error:
-        raise ValueError(str(error)) from None
+    return to_pcm16(read_audio(path, SAMPLE_RATE, max_seconds=MAX_AUDIO_SECONDS)).tobytes()
 
 
 def read_file(path: Path, what: str) -> bytes:
@@ -167,16 +164,16 @@ def read_file(path: Path, what: str) -> bytes:
         raise ValueError(f"the {what} {path} cannot be read: {error.strerror}") from None
 
 
-def from_terminal(media: list[tuple[bytes, str]], at_once: bool, patient: bool) -> Iterator[Question]:
+def from_terminal(media: list[tuple[bytes, str]], at_once: bool, interactive: bool) -> Iterator[Question]:
     """Questions as they are typed, until an empty line or the end of input; the first is about `media`."""
-    if patient:
+    if interactive:
         typer.echo("ask in writing, or name a sound file; an empty line ends")
     while line := read_line():
         is_file = os.path.isfile(line)  # of a line too long to be a name, `Path.is_file` raises
         try:
             question = Question(audio=read_question(Path(line)), paced=not at_once) if is_file else Question(text=line)
         except ValueError as error:
-            tell_or_raise(error, patient)
+            print_or_raise(error, interactive)
             continue
         question.images = [data for data, kind in media if kind == "image"]
         question.videos = [data for data, kind in media if kind == "video"]
@@ -230,7 +227,7 @@ def print_answer(answer: Answer) -> None:
         )
 
 
-def give_sound(answer: Answer, out: Path | None, play: bool, number: int) -> None:
+def save_audio(answer: Answer, out: Path | None, play: bool, number: int) -> None:
     """Writes the answer to a file, and plays it to a user at a terminal who named no file."""
     path = out or Path("answer.wav")
     if number > 1:

@@ -99,8 +99,9 @@ class Client:
         """`session_id`: of a session to go on with. Raises `grpc.RpcError` where the gateway refuses."""
         self.start()
         await self.send(open=wire.OpenSession(session_id=session_id, config=config))
-        event = await anext(self.events())
-        assert event.WhichOneof("event") == "session", event
+        event = await anext(self.events(), None)
+        if event is None or event.WhichOneof("event") != "session":
+            raise ConnectionError("the gateway closed the stream before it opened the session")
         self.session_id = event.session.session_id
         self.ready = event.session
         return event.session

@@ -9,11 +9,11 @@ Notable points:
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-# The parts of a model, in the order a request meets them. A checkpoint stores one file a part.
+# The parts of a model, in the order in which a request is computed. A checkpoint stores one file a part.
 PARTS = (
     "vision_encoder",  # InternViT; pictures → patch features
     "vision_adapter",  # MLP; patch features → language width
@@ -33,6 +33,11 @@ STATES = ("speech", "text", "nothing")  # the order of the state head's classes
 
 class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def renamed(default: Any, name: str, before: str) -> Any:
+    """A field that checkpoints written before its renaming have under the name `before`."""
+    return Field(default, validation_alias=AliasChoices(name, before))
 
 
 class VisionConfig(Config):
@@ -85,7 +90,7 @@ class SpeechConfig(Config):
     adapter_kernel: int = 5
     adapter_norm: Literal["batch", "layer"] = "batch"
     adapter_activation: Literal["relu", "gelu"] = "relu"
-    num_prompt_embeddings: int = 5
+    num_prompt_embeddings: int = renamed(5, "num_prompt_embeddings", "num_prompt_vectors")
     ctc_alphabet: str = ""  # letters of what the CTC head writes, a space first; "" means no head
     ctc_words: tuple[str, ...] = ()  # words it writes whole; it spells all others
 
@@ -123,7 +128,7 @@ class LanguageConfig(Config):
 class SpeechDecoderConfig(Config):
     """NAR and AR Llama layers over the text tokens' language embeddings (paper 2.1)."""
 
-    hidden_size: int  # a language embedding is cut into language.hidden_size / hidden_size vectors
+    hidden_size: int  # a language embedding is cut into language.hidden_size / hidden_size pieces
     intermediate_size: int
     num_heads: int
     nar_layers: int
@@ -132,7 +137,7 @@ class SpeechDecoderConfig(Config):
     rope_theta: float = 10_000.0
     rms_norm_eps: float = 1e-6
     dropout: float = 0.0
-    # `plain`: vectors and tokens are counted, as published. `expected_time`: a text vector has the position of the
+    # `plain`: pieces and tokens are counted, as published. `expected_time`: a text piece has the position of the
     # frame at which its token should begin, codec token t position t: the AR decoder need not learn the alignment.
     position: Literal["plain", "expected_time"] = "plain"
     top_k: int = 2  # of sampling; 1 means greedy
@@ -171,9 +176,9 @@ class IstftCodecConfig(Config):
     num_mel_bins: int = 80
     n_fft: int = 600  # of the inverse-STFT head
     frames_per_token: int = 4  # the head's hop is hop_length / frames_per_token
-    num_speaker_tokens: int = 4  # utterance-level tokens that carry the speaker
-    speaker_codes: int = 64  # codebook size of each
-    default_speaker: tuple[int, ...] = ()  # used where a request names none
+    num_speaker_tokens: int = renamed(4, "num_speaker_tokens", "num_voice_tokens")  # of an utterance
+    speaker_codes: int = renamed(64, "speaker_codes", "voice_codes")  # codebook size of each
+    default_speaker: tuple[int, ...] = renamed((), "default_speaker", "default_voice")  # where none is named
 
 
 class HifiganCodecConfig(Config):
@@ -190,10 +195,10 @@ class HifiganCodecConfig(Config):
     resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     num_code_groups: int = 1
     num_residual_layers: int = 1
-    num_speaker_tokens: int = 8
-    speaker_codes: int = 1024
+    num_speaker_tokens: int = renamed(8, "num_speaker_tokens", "num_voice_tokens")
+    speaker_codes: int = renamed(1024, "speaker_codes", "voice_codes")
     global_feature_conv: tuple[int, int, int, int, int] = (128, 64, 128, 3, 1)  # in, hidden, out, kernel, stride
-    default_speaker: tuple[int, ...] = ()
+    default_speaker: tuple[int, ...] = renamed((), "default_speaker", "default_voice")
 
     @property
     def hop_length(self) -> int:

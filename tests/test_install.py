@@ -33,6 +33,7 @@ def install(module, monkeypatch):
     monkeypatch.setattr(module, "pip", pip)
     monkeypatch.setattr(module, "version", lambda name: "26.3")
     monkeypatch.setattr(module, "has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(module, "is_installed", lambda package: False)
     return module
 
 
@@ -124,3 +125,12 @@ def test_a_driver_is_found_by_its_files(module, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "DRIVER_FILES", (tmp_path / "absent", tmp_path))
     monkeypatch.setenv("PATH", "")
     assert module.has_nvidia_driver()
+
+
+@pytest.mark.parametrize(("options", "again"), [(["--gpu", "1"], True), (["--gpu", "0"], True), ([], False)])
+def test_another_build_of_torch_replaces_the_one_that_is_installed(install, monkeypatch, options, again):
+    monkeypatch.setattr(install, "is_installed", lambda package: True)
+    install.main([*options, "serve"])
+    torch = [call for call in install.calls if "--dry-run" not in call and "-e" not in call]
+    assert any("--force-reinstall" in call for call in torch) is again
+    assert any(CPU in call for call in torch) is (options != ["--gpu", "1"])

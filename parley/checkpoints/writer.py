@@ -28,6 +28,9 @@ TOKENIZER = "tokenizer.json"
 MAX_SHARD_BYTES = 5 * 10**9  # as on the Hugging Face hub
 
 
+Source = str | Path | Checkpoint  # a checkpoint's folder, or the checkpoint as it was opened
+
+
 class StageWriter:
     """A checkpoint folder that is being written, beside its place. When the `with` block ends it appears there whole;
     if the block raises, nothing is left."""
@@ -36,21 +39,26 @@ class StageWriter:
         self,
         path: str | Path,
         *,
-        parent: str | Path | None = None,
-        others: Sequence[str | Path] = (),
+        parent: Source | None = None,
+        others: Sequence[Source] = (),
         max_shard_bytes: int = MAX_SHARD_BYTES,
     ) -> None:
         """
         Args:
-            parent: the checkpoint the stage started from; parts it has and this one does not write carry over.
+            parent: the checkpoint the stage started from; parts it has and this one does not write carry over. Give it
+                opened where its parts were read before, so that all of it is of one reading.
             others: further checkpoints whose parts carry over; where two have a part, the parent's goes first.
             max_shard_bytes: a larger part is written in several files.
         """
         self.path = Path(path).absolute()
-        folders = [Path(folder).absolute() for folder in (parent, *others) if folder is not None]
+        sources = [source for source in (parent, *others) if source is not None]
+        folders = [Path(source.path if isinstance(source, Checkpoint) else source).absolute() for source in sources]
         if self.path in folders:
             raise ValueError(f"{path} cannot be its own parent")
-        self.sources = [Checkpoint.open(folder) for folder in folders]  # the parent first
+        self.sources = [  # the parent first
+            source if isinstance(source, Checkpoint) else Checkpoint.open(folder)
+            for source, folder in zip(sources, folders, strict=True)
+        ]
         self.max_shard_bytes = max_shard_bytes
         self.parts: dict[str, FileRef | ShardedRef] = {}
         self.tokenizer: FileRef | None = None
@@ -147,8 +155,8 @@ def save_stage(
     stage: str,
     config: ParleyConfig,
     parts: Mapping[str, Mapping[str, Tensor]],
-    parent: str | Path | None = None,
-    others: Sequence[str | Path] = (),
+    parent: Source | None = None,
+    others: Sequence[Source] = (),
     tokenizer: Tokenizer | None = None,
     data: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,

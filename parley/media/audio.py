@@ -2,7 +2,7 @@
 
 Notable points:
 - Everywhere in Parley audio is float32, mono, in [-1, 1], a one-dimensional numpy array.
-- Length and layout are judged from a file's header, before a sample is decoded.
+- The length is taken from a file's header, before a sample is decoded.
 """
 
 from __future__ import annotations
@@ -16,21 +16,16 @@ import numpy as np
 import soundfile
 import soxr
 
-EIGHT_BIT = ("PCM_U8", "PCM_S8", "ULAW", "ALAW")
 
-
-def read_audio(
-    data: bytes | str | PathLike, sample_rate: int, *, max_seconds: float | None = None, strict: bool = False
-) -> np.ndarray:
+def read_audio(data: bytes | str | PathLike, sample_rate: int, *, max_seconds: float | None = None) -> np.ndarray:
     """The sound in a file (WAV, FLAC, Ogg, MP3), as float32 [samples] at `sample_rate` Hz.
 
-    Other rates are resampled and channels averaged, unless `strict`: then the file must be what a live stream carries
-    (mono, at least 16 bits, exactly `sample_rate`). Raises `ValueError` for what is not sound, is empty, or is longer
-    than `max_seconds`; `FileNotFoundError` for a path that leads nowhere.
+    Other rates are resampled and channels averaged. Raises `ValueError` for what is not there, is not sound, is empty,
+    or is longer than `max_seconds`.
     """
     named = "the audio" if isinstance(data, bytes) else str(data)
     if not isinstance(data, bytes) and not Path(data).exists():
-        raise FileNotFoundError(f"there is no file {data}")
+        raise ValueError(f"there is no file {data}")
     try:
         file = soundfile.SoundFile(io.BytesIO(data) if isinstance(data, bytes) else str(data))
     except soundfile.LibsndfileError as error:
@@ -41,8 +36,6 @@ def read_audio(
             raise ValueError(f"{named} is empty: it has no samples")
         if max_seconds is not None and seconds > max_seconds:
             raise ValueError(f"{named} lasts {seconds:.1f} s; at most {max_seconds:g} s are allowed")
-        if strict:
-            check_layout(named, file.channels, file.subtype, file.samplerate, sample_rate)
         try:
             samples = file.read(dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
@@ -52,22 +45,6 @@ def read_audio(
         raise ValueError(f"{named} is empty: its header promises sound, but none follows")
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     return np.clip(resample(mono, rate, sample_rate), -1.0, 1.0)
-
-
-def check_layout(named: str, channels: int, subtype: str, rate: int, wanted_rate: int) -> None:
-    """Raises `ValueError` with all that differs from the audio of a live stream."""
-    wrong = []
-    if channels != 1:
-        wrong.append(f"{channels} channels instead of 1")
-    if subtype in EIGHT_BIT:
-        wrong.append("8-bit samples instead of 16-bit")
-    if rate != wanted_rate:
-        wrong.append(f"{rate} Hz instead of {wanted_rate} Hz")
-    if wrong:
-        raise ValueError(
-            f"{named} has {', '.join(wrong)}; convert it, for example with "
-            f"`ffmpeg -i IN -ac 1 -ar {wanted_rate} -c:a pcm_s16le OUT.wav`"
-        )
 
 
 def resample(waveform: np.ndarray, from_rate: float, to_rate: float) -> np.ndarray:

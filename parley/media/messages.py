@@ -32,7 +32,7 @@ def read_media(messages: list[dict[str, Any]], config: ParleyConfig) -> list[dic
 
 
 def _read_part(part: dict[str, Any], config: ParleyConfig) -> dict[str, Any]:
-    kind = part["type"]
+    kind = part.get("type")  # a part of no known type is for the prompt writer to refuse
     match kind:
         case "image":
             return {**part, kind: _image(part[kind], config)}

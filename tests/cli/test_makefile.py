@@ -61,3 +61,21 @@ def test_the_first_python_that_runs_and_is_new_enough_is_taken(make, tmp_path, w
 def test_no_python_is_said_in_one_line(make):
     done = make("up", env={"PATH": "/nowhere"})
     assert done.returncode != 0 and "Parley needs Python 3.11 or newer" in done.stderr
+
+
+def test_another_choice_of_torch_installs_again_and_none_keeps_what_there_is(make, tmp_path):
+    installed = [".venv/.created", ".venv/.torch", ".venv/.installed-serve"]
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").write_text('#!/bin/sh\necho "$@" >> calls\n')
+    (tmp_path / ".venv/bin/parley").write_text("#!/bin/sh\n")
+    for name in ("python", "parley"):
+        (tmp_path / ".venv/bin" / name).chmod(0o755)
+    for name in ("pyproject.toml", "requirements.lock", "install.py", *installed):
+        (tmp_path / name).touch()
+    make("demo", "PYTHON=false")
+    assert not (tmp_path / "calls").exists()
+    for _ in range(2):
+        assert make("demo", "PYTHON=false", "GPU=1").returncode == 0
+    make("demo", "PYTHON=false")
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == 1 and "--gpu 1" in calls[0]

@@ -50,7 +50,7 @@ def save_checkpoint(built: BuiltStage, run: Path, metrics: dict) -> None:
     save_stage(
         run / stage.name, stage=stage.name, config=built.model.config, tokenizer=built.tokenizer,
         parts={part: getattr(built.model, part).state_dict() for part in stage.trains},
-        parent=parents[0].path if parents else None, others=[parent.path for parent in parents[1:]],
+        parent=parents[0] if parents else None, others=parents[1:],
         data={"mixture": built.schedule.mixture, "samples": samples_seen(built), "seed": built.seed},
         metrics=metrics, commit=commit(),
     )  # fmt: skip

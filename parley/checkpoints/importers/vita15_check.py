@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from parley.checkpoints import CheckpointError, load_model
+from parley.checkpoints import Checkpoint, CheckpointError, load_model
 from parley.models.parley import Parley
 from parley.models.speech import fbank
 from parley.models.speech_decoder import Text
@@ -48,11 +48,12 @@ def check(checkpoint: str | Path, expected: str | Path) -> list[Comparison]:
         raise CheckpointError(f"{expected} cannot be read: {error}") from None
     computed: Expected = {}
     notes: dict[str, str] = {}
+    opened = Checkpoint.open(checkpoint)
     for group, parts, compute in GROUPS:
         names = [name for name in wanted if name.startswith(group)]
         if not names:
             continue
-        model = load_model(checkpoint, parts)
+        model = load_model(opened, parts)
         try:
             with torch.inference_mode():
                 for name, tensor in compute(model, wanted):

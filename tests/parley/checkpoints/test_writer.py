@@ -107,3 +107,14 @@ def test_readers_always_find_a_whole_checkpoint_while_it_is_replaced(run: Path, 
 def test_a_stage_cannot_be_its_own_parent(run: Path) -> None:
     with pytest.raises(ValueError, match="its own parent"):
         StageWriter(run / "1.1", parent=run / "1.1")
+
+
+def test_a_parent_that_is_replaced_after_it_was_opened_is_still_the_one_that_was_read(run: Path, tiny_config) -> None:
+    """A stage reads its parent, trains for hours, and only then writes what it inherits."""
+    opened = Checkpoint.open(run / "1.2")
+    inherited = opened.manifest.parts["state_head"].sha256
+    other = {"state_head": {"w": torch.full((1,), 9.0)}}
+    save_stage(run / "1.2", stage="1.2", config=tiny_config, parts=other)
+    save_stage(run / "next", stage="next", config=tiny_config, parts={}, parent=opened)
+    assert Checkpoint.open(run / "next").manifest.parts["state_head"].sha256 == inherited
+    assert Checkpoint.open(run / "1.2").manifest.parts["state_head"].sha256 != inherited

@@ -22,7 +22,7 @@ def wav_bytes(samples: np.ndarray, rate: int, subtype: str = "PCM_16") -> bytes:
 def test_a_written_file_reads_back(tmp_path):
     samples = tone(0.5, 16_000)
     write_wav(tmp_path / "a.wav", samples, 16_000)
-    back = read_audio(tmp_path / "a.wav", 16_000, strict=True)
+    back = read_audio(tmp_path / "a.wav", 16_000)
     assert back.dtype == np.float32
     assert np.abs(back - samples).max() < 1e-4
 
@@ -34,20 +34,14 @@ def test_stereo_of_another_rate_becomes_mono_of_ours():
     assert np.abs(back[2000:-2000] - tone(1, 16_000)[2000:-2000]).max() < 1e-2
 
 
-def test_strict_names_everything_that_is_wrong():
-    stereo = np.stack([tone(0.2, 8_000)] * 2, 1)
-    with pytest.raises(ValueError, match="2 channels instead of 1, 8-bit samples instead of 16-bit, 8000 Hz instead"):
-        read_audio(wav_bytes(stereo, 8_000, "PCM_U8"), 16_000, strict=True)
-
-
-def test_what_cannot_be_heard_is_refused(tmp_path):
+def test_what_is_no_sound_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not a sound file"):
         read_audio(b"\x89PNG no sound at all", 16_000)
     with pytest.raises(ValueError, match="empty"):
         read_audio(wav_bytes(np.zeros(0, np.float32), 16_000), 16_000)
     with pytest.raises(ValueError, match=r"lasts 3\.0 s; at most 2 s"):
         read_audio(wav_bytes(tone(3, 16_000), 16_000), 16_000, max_seconds=2)
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(ValueError, match="there is no file"):
         read_audio(tmp_path / "none.wav", 16_000)
 
 
