@@ -30,6 +30,7 @@ from services.gateway.conversation.turn import Turn, TurnTools, failed
 from services.gateway.conversation.turns import Turns
 from services.gateway.events import Body, Event, SpeechStarted, SpeechStopped, TurnDone
 from services.gateway.events.items import Item, answer_item_id
+from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import EncodedImage, Images, Kind
 from services.gateway.settings import ConversationSettings, MediaSettings, VadSettings
 from services.gateway.store.protocols import Store
@@ -64,9 +65,9 @@ class Conversation:
         self.last_input = time.monotonic()
         self._store, self._calls = store, calls
         self._settings, self._media, self._vad = settings, media, vad
-        self._opened = OpenSession(store, calls, settings.max_text_chars)
-        self._images = Images(store.embeddings, calls, media)
-        self._tools = TurnTools(calls, store, self._images, self.outbox, settings)
+        self._embeddings = EmbeddingWriter(store.embeddings)
+        self._images = Images(store.embeddings, self._embeddings, calls, media)
+        self._tools = TurnTools(calls, store, self._images, self._embeddings, self.outbox, settings)
         self._turns = Turns(InterruptionPolicy(settings.interruption, self.outbox), self._turn_ended)
         self._draft = Draft(settings.max_frames)
         self._inputs = 0  # since the last turn ended
@@ -75,9 +76,12 @@ class Conversation:
     async def open(self, session_id: str, changes: Mapping[str, Any]) -> None:
         """Opens the session and says so. Raises `ServiceError`; the connection cannot go on then."""
         encoder = await self._calls.describe("speech_encoder")
-        ready = await self._opened.open(session_id, changes)
         self._model_rate = encoder.input_sample_rate
-        self._input = self._new_input()
+        longest = min(self._media.max_audio_seconds, encoder.max_audio_seconds)
+        self._media = self._media.model_copy(update={"max_audio_seconds": longest})
+        self._opened = OpenSession(self._store, self._calls, self._model_rate, self._settings.max_text_chars)
+        ready = await self._opened.open(session_id, changes)
+        self._input = InputBuffer(ready.config, self._model_rate, self._media, self._vad)
         self._items = ItemEditor(self._store.items, self.session_id, self._settings.max_text_chars)
         logs.bind(self.session_id)
         await self.delivery.begin(self.session_id)
@@ -91,9 +95,6 @@ class Conversation:
     def busy(self) -> bool:
         """A turn runs."""
         return self._turns.busy
-
-    def _new_input(self) -> InputBuffer:
-        return InputBuffer(self._opened.session.config, self._model_rate, self._media, self._vad)
 
     # Guards around one input.
 
@@ -112,6 +113,8 @@ class Conversation:
             message = f"the client has left {self.outbox.backlog} events unread; read them as they come"
             raise too_much("gateway", "max_unread_events", message)
         self._question_id = question_id[:MAX_QUESTION_ID]
+        if self._turn is not None and self._question_id not in ("", self._turn.question_id):
+            self._turns.end_failed_question()  # this is of another question
         try:
             if len(question_id) > MAX_QUESTION_ID:
                 raise _refuse(f"question_id is longer than {MAX_QUESTION_ID} characters")
@@ -138,6 +141,7 @@ class Conversation:
         await self._turns.wait()
         self.outbox.close()
         await self.delivery.close()
+        await self._embeddings.wait()
 
     # Inputs: the question.
 
@@ -146,7 +150,7 @@ class Conversation:
             if not self._input.detects:
                 self._add_speech(segment.audio)
             elif segment.kind == "start":
-                self._turns.end_lost_question()
+                self._turns.end_failed_question()
                 self._add_speech(segment.audio)
             elif self._turns.listening:
                 self._add_speech(segment.audio)
@@ -170,16 +174,18 @@ class Conversation:
             self._turn.add_audio(self._input.finish())
             self._ask()
         else:  # it failed while it was spoken, and the client has been told
-            self._turns.end_lost_question()
+            self._turns.end_failed_question()
 
     async def respond(self) -> None:
         """Answer what has been sent."""
-        if self._turn is not None and not self._turn.asked:
+        if self._turns.listening:
             await self.end_audio()
-        elif self._draft.texts or self._draft.images or self._draft.refused(self._question_id):
+            return
+        failed_before = self._turns.end_failed_question()
+        if self._draft.texts or self._draft.images or self._draft.refused(self._question_id):
             self._begin(spoken=False)
             self._ask()
-        else:
+        elif not failed_before:  # else the client has been told that the question failed
             raise _refuse("respond came, but nothing to answer since the last question")
 
     async def add_text(self, text: str) -> None:
@@ -211,7 +217,7 @@ class Conversation:
 
     async def cancel(self) -> None:
         self._turns.cancel()
-        self._turns.end_lost_question()
+        self._turns.end_failed_question()
         self._input.finish()
         self._draft.discard()
 
@@ -229,12 +235,11 @@ class Conversation:
         """Changes the session's configuration, from the next turn on."""
         if INPUT_CONFIG & set(changes) and self._turns.listening:
             raise _refuse("turn_detection and input_sample_rate cannot change while a question is spoken")
-        config = self._opened.session.config.model_copy(update=dict(changes))
-        changed = InputBuffer(config, self._model_rate, self._media, self._vad) if INPUT_CONFIG & set(changes) else None
-        self._emit(await self._opened.update(changes))
-        if changed is not None:
-            self._turns.end_lost_question()
-            self._input = changed
+        updated = await self._opened.update(changes)
+        if not self._input.fits(updated.config):  # another connection may have changed it, too
+            self._turns.end_failed_question()
+            self._input = InputBuffer(updated.config, self._model_rate, self._media, self._vad)
+        self._emit(updated)
 
     async def create_item(self, item: Item, previous_item_id: str) -> None:
         self._emit(await self._items.create(item, previous_item_id))

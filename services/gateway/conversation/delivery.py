@@ -74,6 +74,7 @@ class Delivery:
                 if not await self._log.append(self._session_id, self._epoch, batch):
                     return False
             except ServiceError:  # counted and logged by the store
-                pass
+                self._unlogged.clear()
+                return True
             del self._unlogged[: len(batch)]  # only now: a write that is cut off is written again
         return True

@@ -11,8 +11,14 @@ from services.gateway.settings import MediaSettings, VadSettings
 class InputBuffer:
     def __init__(self, config: SessionConfig, model_rate: int, media: MediaSettings, vad: VadSettings):
         """`model_rate`: Hz. Raises `ValueError` for an input rate that is not served."""
+        self._config = config
         self._audio = InputAudio(config.input_sample_rate, model_rate, media.max_chunk_seconds)
         self._vad = None if config.manual_turns else VoiceActivity(vad, model_rate)
+
+    def fits(self, config: SessionConfig) -> bool:
+        """Whether it still is what the config asks for."""
+        before = self._config
+        return (config.manual_turns, config.input_sample_rate) == (before.manual_turns, before.input_sample_rate)
 
     @property
     def detects(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Literal, Protocol
 
 from services.gateway.conversation.outbox import Outbox
@@ -24,16 +23,14 @@ class PendingBargeIn:
 
     def __init__(self, answer: Interruptible, outbox: Outbox):
         self.answer, self._outbox = answer, outbox
-        self.interrupts = False
-        self.decided = asyncio.Event()
+        self.interrupts: bool | None = None  # not decided yet
         outbox.hold(answer.id)
 
     def decide(self, interrupts: bool) -> None:
         """Ends the answer, or lets it go on where the speech was not meant for us. The first call counts."""
-        if self.decided.is_set():
+        if self.interrupts is not None:
             return
         self.interrupts = interrupts
-        self.decided.set()
         if interrupts:
             self.answer.cancel()
         else:
@@ -53,7 +50,8 @@ class InterruptionPolicy:
         """A question begins after the turn `before`. `detected`: the server noticed it by itself."""
         if before is None:
             return None
-        if self._kind == "state" and detected and before.answering:
+        unfinished = before.answering or self._outbox.has_events_of(before.id)
+        if self._kind == "state" and detected and unfinished:
             return PendingBargeIn(before, self._outbox)
         before.cancel()
         return None

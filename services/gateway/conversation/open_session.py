@@ -12,6 +12,7 @@ from protos.parley.v1.model_info_pb2 import ModelInfo
 from services.gateway.events import SessionReady, SessionUpdated
 from services.gateway.events.session import Session, SessionConfig
 from services.gateway.media.audio import check_rate
+from services.gateway.media.voice_activity import check_vad_rate
 from services.gateway.store.protocols import Store
 from services.gateway.upstream.calls import Calls
 from services.rpc.errors import ServiceError
@@ -19,8 +20,10 @@ from services.rpc.limits import too_much
 
 
 class OpenSession:
-    def __init__(self, store: Store, calls: Calls, max_text_chars: int):
+    def __init__(self, store: Store, calls: Calls, model_rate: int, max_text_chars: int):
+        """`model_rate`: Hz, of the audio that the speech encoder takes."""
         self._store, self._calls, self._max_text_chars = store, calls, max_text_chars
+        self._model_rate = model_rate
         self.session = Session("", SessionConfig())
 
     async def open(self, session_id: str, changes: Mapping[str, Any]) -> SessionReady:
@@ -58,6 +61,11 @@ class OpenSession:
             config = config.model_copy(update={"speaker": ""})
         config = config.model_copy(update=dict(changes))
         check_rate(config.input_sample_rate)
+        if not config.manual_turns:
+            check_vad_rate(self._model_rate)
+        if len(config.speaker_tokens) not in (0, decoder.num_speaker_tokens):
+            message = f"a speaker has {decoder.num_speaker_tokens} tokens; got {len(config.speaker_tokens)}"
+            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
         length = len(config.instructions)
         if length > self._max_text_chars:
             message = f"instructions of {length} characters are above the limit of {self._max_text_chars}"

@@ -46,7 +46,8 @@ class Outbox:
 
     def silence(self, turn_id: str) -> None:
         """The turn was cancelled or has failed."""
-        self._silenced.append(turn_id)
+        if turn_id not in self._silenced:
+            self._silenced.append(turn_id)
         self.release(turn_id)
 
     def hold(self, turn_id: str) -> None:
@@ -64,6 +65,10 @@ class Outbox:
             self.release(turn_id)
         self._closed = True
         self._wake()
+
+    def has_events_of(self, turn_id: str) -> bool:
+        """Whether some of the turn's events have not been delivered."""
+        return turn_id in self._held or any(event.turn_id == turn_id for event in self._events)
 
     def take_rest(self) -> list[Event]:
         """What a client that has gone was not sent any more."""

@@ -62,7 +62,7 @@ class TurnPipeline:
         self.state_known = asyncio.Event()  # also once it is known that it will never be
         self.done: GenerateDone | None = None
         self._calls, self._context, self._speech = calls, context, speech
-        self._read_prompt, self._resolve, self._events, self._tell_state = read_prompt, resolve, events, on_state
+        self._read_prompt, self._resolve, self._events, self._on_state = read_prompt, resolve, events, on_state
         self._tokens: InputLog[Token] = InputLog()
         self._prompt_has_speech = False
         self._prompt_changed = asyncio.Event()
@@ -160,7 +160,7 @@ class TurnPipeline:
 
     def on_state(self, decision: StateDecision) -> None:
         self.state = STATES[decision.state]
-        self._tell_state(self.state)
+        self._on_state(self.state)
         self.state_known.set()
         self._events.emit_now(StateDecided(self.state, tuple(decision.probabilities)))
 

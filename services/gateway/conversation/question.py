@@ -103,6 +103,13 @@ class Question:
             parts.append(ItemPart(kind="speech", ref=self.utterance, text=self.transcript))
         return parts + [ItemPart(kind="text", text=text) for text in self.texts]
 
+    def release(self) -> None:
+        """The turn is over: what is large is let go, since a connection keeps its newest turn."""
+        self.utterance = None
+        self.images.clear()
+        self.audio.items.clear()
+        self.embeddings.items.clear()
+
     async def write_images(self, parts: InputLog[Part]) -> None:
         """Writes its pictures, in front of all else; returns when all that have come are encoded."""
         position = 0

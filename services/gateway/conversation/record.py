@@ -13,23 +13,26 @@ from services.gateway.conversation.history import to_messages
 from services.gateway.conversation.question import Question
 from services.gateway.events.items import Item, Ref, question_item_id
 from services.gateway.events.session import Session
+from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import Images
 from services.gateway.store.protocols import Lease, Store
 from services.gateway.turn.generate import Prompt
 from services.gateway.upstream.calls import Calls
 from services.rpc.errors import ServiceError
 
+WEIGHTS_SECONDS = 2.0  # that an encoder has to say what it runs
 ENCODERS = {"image": "vision_encoder", "speech": "speech_encoder"}  # kind of a part → service
 
 
 class TurnRecord:
     """Nothing is written to the session before the turn ends, and only under its lease."""
 
-    def __init__(self, session: Session, store: Store, calls: Calls, history_share: float):
+    def __init__(self, session: Session, store: Store, embeddings: EmbeddingWriter, calls: Calls, history_share: float):
         self.written = False
         self.lease: Lease | None = None
         self._session = session
-        self._store, self._calls, self._history_share = store, calls, history_share
+        self._store, self._embeddings = store, embeddings
+        self._calls, self._history_share = calls, history_share
         self._leases = contextlib.AsyncExitStack()
 
     async def take_lease(self) -> None:
@@ -60,7 +63,16 @@ class TurnRecord:
         """Names of the weights that the encoders of the items' media run now."""
         kinds = {part.kind for item in items for part in item.parts if part.ref is not None}
         encoders = [encoder for kind, encoder in ENCODERS.items() if kind in kinds]
-        return {(await self._calls.describe(encoder)).weights for encoder in encoders}
+        asked = await asyncio.gather(*map(self._weights_of, encoders))
+        return {weights for weights in asked if weights}
+
+    async def _weights_of(self, encoder: str) -> str:
+        """Empty where the encoder has been out of reach since this gateway started: its media are left out."""
+        try:
+            async with asyncio.timeout(WEIGHTS_SECONDS):
+                return (await self._calls.describe(encoder)).weights
+        except (ServiceError, TimeoutError):
+            return ""
 
     async def write(self, question: Item, answer: Item | None, speech: Tensor | None) -> str:
         """Adds the turn's items to the session. Returns the id of the item before them.
@@ -71,7 +83,7 @@ class TurnRecord:
         self.written = True
         utterance = next((part.ref for part in question.parts if part.kind == "speech"), None)
         if utterance is not None and speech is not None:
-            await self._store.embeddings.put(utterance, speech.SerializeToString())
+            self._embeddings.write(utterance, speech)
         return previous
 
     async def set_played(self, item_id: str, samples: int) -> None:

@@ -19,6 +19,7 @@ from services.gateway.conversation.record import EmbeddingResolver, TurnRecord, 
 from services.gateway.events import Body, Event, Failed, ItemCreated, TurnDone
 from services.gateway.events.items import Item, played_text
 from services.gateway.events.session import Session
+from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import EncodedImage, Images
 from services.gateway.settings import ConversationSettings
 from services.gateway.store.protocols import Store
@@ -38,6 +39,7 @@ class TurnTools:
     calls: Calls
     store: Store
     images: Images
+    embeddings: EmbeddingWriter
     outbox: Outbox
     settings: ConversationSettings
 
@@ -71,7 +73,7 @@ class Turn:
         if not self._sampling.seed:
             self._sampling.seed = secrets.randbits(31) + 1  # a retry must sample the same answer again
         context = CallContext(session.id, self.id, streams.deadline_in(tools.settings.max_turn_seconds))
-        self.record = TurnRecord(session, tools.store, tools.calls, tools.settings.history_share)
+        self.record = TurnRecord(session, tools.store, tools.embeddings, tools.calls, tools.settings.history_share)
         self._resolver = EmbeddingResolver(self.question, session.id, tools.images, tools.store)
         self.pipeline = TurnPipeline(
             self.question,
@@ -121,7 +123,7 @@ class Turn:
         except ServiceError as error:
             self.fail(error)
 
-    def ask_nothing(self) -> None:
+    def mark_ended(self) -> None:
         """The question ended after the turn had failed or been cancelled."""
         assert self.over
         self.question.ended.set()
@@ -181,6 +183,7 @@ class Turn:
         for image in self.question.images:
             image.cancel()
         await self._finish()
+        self.question.release()
 
     async def _run_pipeline(self, session_id: str) -> None:
         logs.bind(session_id, self.id)

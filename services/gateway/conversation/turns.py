@@ -59,10 +59,15 @@ class Turns:
         turn.task.add_done_callback(self._ended)
         return turn
 
-    def end_lost_question(self) -> None:
-        """The question that failed or was cancelled while it was spoken has ended; audio now is of another."""
-        if self.newest is not None and not self.newest.asked and self.newest.over:
-            self.newest.ask_nothing()
+    def end_failed_question(self) -> bool:
+        """The question that failed or was cancelled while it was spoken has ended; audio now is of another.
+
+        False where there is none.
+        """
+        failed = self.newest is not None and not self.newest.asked and self.newest.over
+        if failed:
+            self.newest.mark_ended()
+        return failed
 
     def cancel(self) -> None:
         """Stops the newest turn and the answer that is being given."""

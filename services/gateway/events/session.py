@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_STOPS = 8
+
+Stop = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class SamplingConfig(BaseModel):
@@ -12,12 +17,12 @@ class SamplingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    temperature: float = 0.0
-    top_p: float = 0.0
-    top_k: int = 0
-    seed: int = 0
-    max_tokens: int = 0
-    stop: tuple[str, ...] = ()
+    temperature: float = Field(0.0, ge=0, le=100, allow_inf_nan=False)
+    top_p: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
+    top_k: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0)
+    max_tokens: int = Field(0, ge=0)
+    stop: tuple[Stop, ...] = Field((), max_length=MAX_STOPS)
 
 
 class SessionConfig(BaseModel):

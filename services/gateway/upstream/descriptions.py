@@ -13,7 +13,7 @@ log = logs.get_logger(__name__)
 
 
 class Descriptions:
-    """A description older than `max_age` seconds, or expired, is asked for again while the old one still serves."""
+    """A description older than `max_age` seconds, or expired, is asked for again. If that fails the old one serves."""
 
     def __init__(self, ask: Callable[[str], Awaitable[ModelInfo]], max_age: float):
         self._ask, self._max_age = ask, max_age
@@ -24,24 +24,23 @@ class Descriptions:
     async def get(self, service: str) -> ModelInfo:
         """Raises what `ask` raises, where the service has never answered."""
         age = time.monotonic() - self._asked.get(service, float("-inf"))
-        if age > self._max_age and service not in self._asking:
-            self._asking[service] = asyncio.create_task(self._refresh(service))
-        if service in self._known:
+        if age <= self._max_age and service in self._known:
             return self._known[service]
+        if service not in self._asking:
+            self._asking[service] = asyncio.create_task(self._refresh(service))
         return await asyncio.shield(self._asking[service])  # one question for all who wait
 
     async def _refresh(self, service: str) -> ModelInfo:
         try:
             self._known[service] = await self._ask(service)
-            self._asked[service] = time.monotonic()
-            return self._known[service]
         except Exception as error:
             log.warning("a service does not say what it runs", upstream=service, error=str(error)[:200])
             if service not in self._known:
                 raise
-            return self._known[service]
         finally:
             del self._asking[service]
+        self._asked[service] = time.monotonic()
+        return self._known[service]
 
     def expire(self, service: str) -> None:
         """The service may come back with other weights."""

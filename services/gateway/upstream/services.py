@@ -48,8 +48,8 @@ class Services:
     async def _describe(self, service: str) -> ModelInfo:
         try:
             return await self._connections.describe(service)
-        except grpc.RpcError as error:
-            raise failure(service, error) from error
+        except grpc.RpcError as error:  # whatever its code: it may be starting
+            raise ConnectionLostError(f"{service}: {error.code().name} {error.details()}") from error
 
     async def encode_images(self, request: EncodeVisionRequest, timeout: float) -> EncodeVisionResponse:
         async def attempt() -> EncodeVisionResponse:

@@ -30,14 +30,11 @@ MANUAL = wire.TURN_DETECTION_MANUAL
 
 
 @pytest.fixture(scope="session")
-def valkey():
-    with ValkeyServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def redis_url(valkey) -> str:
-    return valkey.connection_url
+def redis_url(tmp_path_factory):
+    """Of a Valkey with a socket of its own: free ports that two workers look for at once are the same ones."""
+    socket = tmp_path_factory.mktemp("valkey") / "valkey.sock"
+    with ValkeyServer(unix_socket_path=socket, config={"maxmemory-policy": "noeviction"}):
+        yield f"unix://{socket}"
 
 
 @pytest.fixture(scope="session")

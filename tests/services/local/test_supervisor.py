@@ -67,7 +67,12 @@ def test_a_node_that_writes_much_is_never_blocked(stack, tmp_path, monkeypatch):
 def test_valkey_never_evicts_and_has_memory_for_embeddings_and_sessions(stack):
     stack.start_valkey()
     client = redis.Redis.from_url(stack.state.redis_url)
-    wait_until(lambda: Path(stack.state.redis_url.removeprefix("unix://")).exists())
+
+    def is_there() -> bool:
+        stack.check_children()  # which starts it again, or says why it ended
+        return Path(stack.state.redis_url.removeprefix("unix://")).exists()
+
+    wait_until(is_there)
     assert client.config_get("maxmemory") == {"maxmemory": str((100 + 512) << 20)}
     assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     client.close()

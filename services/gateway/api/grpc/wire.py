@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import ValidationError
+
 from protos.parley.v1 import conversation_pb2 as pb
 from protos.parley.v1.language_model_pb2 import Message, Sampling, State, StateDecision
 from protos.parley.v1.usage_pb2 import FinishReason, Usage
@@ -39,8 +41,13 @@ def config_changes(config: pb.SessionConfig) -> dict[str, Any]:
     if config.HasField("speaker_tokens"):
         changes["speaker_tokens"] = tuple(config.speaker_tokens.tokens)
     if config.HasField("sampling"):
-        sampling = config.sampling
-        changes["sampling"] = SamplingConfig(
+        changes["sampling"] = _sampling(config.sampling)
+    return changes
+
+
+def _sampling(sampling: Sampling) -> SamplingConfig:
+    try:
+        return SamplingConfig(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
@@ -48,7 +55,9 @@ def config_changes(config: pb.SessionConfig) -> dict[str, Any]:
             max_tokens=sampling.max_tokens,
             stop=tuple(sampling.stop),
         )
-    return changes
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"sampling.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def read_item(item: pb.Item) -> Item:

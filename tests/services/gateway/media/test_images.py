@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from cli.client import Question
+from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import Images
 from services.gateway.settings import MediaSettings
 from services.gateway.upstream.stream import GrpcStream
@@ -68,8 +69,11 @@ async def test_the_llm_core_is_sent_the_embeddings_that_it_lacks_and_no_others(
 
 async def test_a_picture_that_nobody_keeps_any_more_is_encoded_again(make_gateway, draw, monkeypatch):
     backend = (await make_gateway()).backend
-    images = Images(backend.store.embeddings, backend.services, MediaSettings())
+    images = Images(
+        backend.store.embeddings, writer := EmbeddingWriter(backend.store.embeddings), backend.services, MediaSettings()
+    )
     image = await images.encode("image", [draw("sienna")], "s")
+    await writer.wait()
     gone = replace(image, tensor=None)  # as if another turn had encoded it
 
     async def forget(refs):
