@@ -11,6 +11,7 @@ import grpc
 
 from protos.parley.v1.language_model_pb2 import Sampling
 from services.gateway.conversation.answer import Answer
+from services.gateway.conversation.handover import Handover
 from services.gateway.conversation.interruption import PendingBargeIn
 from services.gateway.conversation.outbox import Outbox
 from services.gateway.conversation.pipeline import TurnEvents, TurnPipeline
@@ -64,8 +65,6 @@ class Turn:
         self.id = secrets.token_urlsafe(9)
         self.question_id = question_id  # the client's name for the question
         self.question, self.answer = question, Answer(spoken=not session.config.text_only)
-        self.previous = previous  # as long as this turn waits for it
-        self.barge_in = barge_in
         self._settings, self._outbox = tools.settings, tools.outbox
         self._cancelled = False
         self._failure: Exception | None = None
@@ -74,22 +73,28 @@ class Turn:
             self._sampling.seed = secrets.randbits(31) + 1  # a retry must sample the same answer again
         context = CallContext(session.id, self.id, streams.deadline_in(tools.settings.max_turn_seconds))
         self.record = TurnRecord(session, tools.store, tools.embeddings, tools.calls, tools.settings.history_share)
-        self._resolver = EmbeddingResolver(self.question, session.id, tools.images, tools.store)
+        resolver = EmbeddingResolver(self.question, session.id, tools.images, tools.store)
+        self._handover = Handover(previous, barge_in, self.record, resolver)
         self.pipeline = TurnPipeline(
             self.question,
             self.answer,
             tools.calls,
             context,
             Speech(session.config.speaker, session.config.speaker_tokens, self._sampling.seed),
-            self._read_prompt,
-            self._resolver,
+            lambda: self._handover.read_prompt(self._sampling),
+            resolver,
             TurnEvents(self._emit, self.emit_now),
-            self._on_state,
+            lambda state: self._handover.decide(state != "nothing"),
         )
         self._work = asyncio.create_task(self._run_pipeline(session.id))
         self.task = asyncio.create_task(self._run(session.id))
 
     # What the conversation asks and tells it.
+
+    @property
+    def previous(self) -> Turn | None:
+        """The turn before, as long as this one waits for it."""
+        return self._handover.previous
 
     @property
     def asked(self) -> bool:
@@ -133,9 +138,7 @@ class Turn:
 
         Nothing more of them is delivered but that they were cancelled.
         """
-        self._decide_barge_in(True)
-        if self.previous is not None:  # also where this turn has just found nothing to answer and let it go on
-            self.previous.cancel()
+        self._handover.cancel()
         self.cancel_self()
 
     def cancel_self(self) -> None:
@@ -189,7 +192,10 @@ class Turn:
         logs.bind(session_id, self.id)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch())
-            working = [group.create_task(self.pipeline.run()), group.create_task(self._take_over())]
+            working = [
+                group.create_task(self.pipeline.run()),
+                group.create_task(self._handover.finish(self.pipeline.state_known)),
+            ]
             await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
             watching.cancel()
 
@@ -206,46 +212,10 @@ class Turn:
                 )
                 raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message)
 
-    async def _read_prompt(self):
-        """Waits for the turn before, takes the lease and reads the history as it was played.
-
-        While it is not known whether this turn interrupts the one before, that one keeps the lease and goes on.
-        """
-        unwritten: list[Item] = []
-        if self.barge_in is None:
-            await self._take_lease()
-        else:
-            before = self.previous
-            await before.playback_report()
-            unwritten = before.items()
-            self._resolver.include(before.question)
-        return await self.record.prompt(self._sampling, unwritten)
-
-    async def _take_lease(self) -> None:
-        if self.previous is not None:
-            await asyncio.wait({self.previous.task})
-            await self.previous.playback_report()
-            self.previous = None
-        await self.record.take_lease()
-
-    async def _take_over(self) -> None:
-        """Takes the lease of the answer that this turn has turned out to interrupt."""
-        if self.barge_in is not None:
-            await self.pipeline.state_known.wait()
-            if self.barge_in.interrupts:
-                await self._take_lease()
-
-    def _on_state(self, state: str) -> None:
-        self._decide_barge_in(state != "nothing")
-
-    def _decide_barge_in(self, interrupts: bool) -> None:
-        if self.barge_in is not None:
-            self.barge_in.decide(interrupts)
-
     # The end.
 
     async def _finish(self) -> None:
-        self._decide_barge_in(False)  # its state will never be known
+        self._handover.decide(False)  # its state will never be known
         if self._cancelled:
             await self.playback_report()
         kept = ""
