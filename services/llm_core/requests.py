@@ -17,6 +17,9 @@ from services.llm_core.state import Decision
 from services.rpc.limits import too_much
 
 
+FinishReason = Literal["stop", "length", "nothing"]
+
+
 @dataclass(frozen=True)
 class Missing:
     """References whose embeddings the caller is to send."""
@@ -32,7 +35,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Done:
-    finish_reason: Literal["stop", "length", "nothing"]
+    finish_reason: FinishReason
     text: str
     prompt_tokens: int
     cached_tokens: int

@@ -108,6 +108,7 @@ class Engine(EngineThread):
         metrics.CACHE_BYTES.labels(SERVICE).set(len(self._slots) * self.stream.slot_bytes)
 
     def step(self) -> bool:
+        self._batch = []
         ready = self.stream.ready()
         metrics.QUEUE.labels(SERVICE).set(len(ready))
         if not ready:

@@ -251,6 +251,22 @@ async def test_a_failing_step_ends_its_utterances_and_no_others(start, monkeypat
     assert client.service.alive
 
 
+async def test_an_error_before_a_batch_is_chosen_leaves_the_utterances_of_the_last_one_alone(start, monkeypatch):
+    client = await start(chunk_size=4)
+    stream = client.service.engine.stream
+    ready, broken = stream.ready, [True]
+
+    def fail_after_a_step():
+        if stream.steps and broken:
+            broken.pop()
+            raise RuntimeError("out of memory")
+        return ready()
+
+    monkeypatch.setattr(stream, "ready", fail_after_a_step)
+    assert (await client.listen(utterance(speech(1.0))))[-1].done.length > 0
+    assert not broken
+
+
 async def test_audio_that_breaks_the_engine_fails_its_utterance_alone(start, monkeypatch):
     client = await start()
     stream = client.service.engine.stream
