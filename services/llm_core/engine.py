@@ -196,7 +196,7 @@ class Engine(EngineThread):
         for sequence in self._scheduler.sequences:
             sequence.reuse()
         metrics.QUEUE.labels(SERVICE).set(len(self._waiting))
-        metrics.SESSIONS.labels(SERVICE).set(len(self._scheduler.sequences))
+        metrics.SLOTS_USED.labels(SERVICE).set(len(self._scheduler.sequences))
 
     def _wait_for_more(self, prompts: list[tuple[Sequence, int]]) -> bool:
         """Whether all there is to compute are pieces of unfinished prompts that have just come."""

@@ -38,7 +38,7 @@ CGROUP = Path("/sys/fs/cgroup")  # where a container's own limit of memory is
 class Device:
     """Where the engine runs."""
 
-    kind: str  # "cpu" or "cuda"
+    kind: str  # `cpu` or `cuda`
     free_bytes: int  # with the weights loaded
     cores: int  # of the CPU
 

@@ -16,7 +16,6 @@ from services.llm_core.sampler import Sampling
 from services.llm_core.state import Decision
 from services.rpc.limits import too_much
 
-
 FinishReason = Literal["stop", "length", "nothing"]
 
 

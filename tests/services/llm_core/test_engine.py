@@ -52,7 +52,8 @@ def make_engine(tiny_config, tiny_tokenizer, plain, head):
 
     yield make
     for engine in engines:
-        engine.stop(grace=0)
+        engine.settings.stop_seconds = 0
+        engine.stop()
 
 
 def random_prompt(seed: int, length: int, width: int = 48, embeddings: bool = True) -> list[Piece]:
