@@ -28,4 +28,4 @@ async def test_events_of_the_engine_are_counted_as_they_are_read():
 async def test_requests_without_a_session_do_not_replace_each_other():
     one, other = (GenerationRequest(SimpleNamespace(), "", "t", None, Sampling()) for _ in range(2))
     assert one.key != other.key
-    assert GenerationRequest(SimpleNamespace(), "s", "t", None, Sampling()).key == "s"
+    assert GenerationRequest(SimpleNamespace(), "s", "t", None, Sampling()).key == ("s", "t")
