@@ -25,7 +25,8 @@ async def test_events_of_the_engine_are_counted_as_they_are_read():
     assert found == [first, second] and counted == [request] and request.read == 1
 
 
-async def test_requests_without_a_session_do_not_replace_each_other():
+async def test_requests_of_one_turn_replace_each_other_and_no_others_do():
     one, other = (GenerationRequest(SimpleNamespace(), "", "t", None, Sampling()) for _ in range(2))
     assert one.key != other.key
-    assert GenerationRequest(SimpleNamespace(), "s", "t", None, Sampling()).key == ("s", "t")
+    keys = [GenerationRequest(SimpleNamespace(), "s", turn, None, Sampling()).key for turn in ("t", "t", "u")]
+    assert keys[0] == keys[1] != keys[2]
