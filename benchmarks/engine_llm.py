@@ -45,7 +45,7 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
 
 
 def _always_speech(width: int) -> StateHead:
-    """A state head that never says "nothing", so that every request gets an answer."""
+    """A state head that always chooses `speech`, so that every request gets an answer."""
     head = StateHead(width)
     torch.nn.init.zeros_(head.weight)
     head.bias.data.copy_(torch.tensor([1.0, 0.0, 0.0]))

@@ -34,7 +34,7 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     codec = model.config.codec
     speaker = choose_speaker("", [], speakers_of(codec), codec)
     clauses = clauses_of(model)
-    settings = SpeechDecoderSettings(max_sessions=max(sizes), max_batch=max(sizes), stop_seconds=0)
+    settings = SpeechDecoderSettings(max_answers=max(sizes), max_batch=max(sizes), stop_seconds=0)
     engine = Engine(model.speech_decoder, model.codec_decoder, table, codec.sample_rate, settings)
     warm_up(engine)
     engine.start()

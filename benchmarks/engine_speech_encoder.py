@@ -28,7 +28,7 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     model = load_model(checkpoint, ["speech_encoder", "speech_adapter", "ctc_head"])
     rate = model.config.speech.sample_rate
     samples = (0.1 * np.random.default_rng(0).standard_normal(int(UTTERANCE_SECONDS * rate))).astype(np.float32)
-    settings = SpeechEncoderSettings(max_sessions=max(sizes), max_batch=max(sizes), stop_seconds=0)
+    settings = SpeechEncoderSettings(max_utterances=max(sizes), max_batch=max(sizes), stop_seconds=0)
     engine = Engine(model.speech_encoder, model.speech_adapter, model.ctc_head, settings)
     warm_up(engine)
     engine.start()

@@ -9,8 +9,8 @@ In one run, with the same weights and the same spoken questions about pictures, 
 - `published`: encode after the question ends, the whole answer first, then speech, one request at a time
   (see published_order.py); to the first clause, the earliest that this order allows, and to the whole.
 
-Every session asks again after a random pause, so that questions end at any time. `late` counts answers whose audio
-ran dry once it had begun to play.
+Every session asks again after a random pause, so that questions end at any time. `late` counts answers with a chunk of
+audio that arrived after everything before it had been played.
 """
 
 from __future__ import annotations
@@ -50,26 +50,26 @@ class Turn:
     late: bool
 
 
-async def converse(connect: Callable[[], Client], asked: argparse.Namespace, seed: int) -> list[Turn]:
+async def converse(connect: Callable[[], Client], arguments: argparse.Namespace, seed: int) -> list[Turn]:
     """One session after another, a turn each, as one user. The first is not counted: it warms up."""
-    draw, spoken, done = random.Random(seed), list(islice(questions(seed), 1 + asked.turns)), []
+    rng, spoken, done = random.Random(seed), list(islice(questions(seed), 1 + arguments.turns)), []
     config = wire.SessionConfig(
-        turn_detection=wire.TURN_DETECTION_MANUAL, sampling=Sampling(max_tokens=asked.max_tokens)
+        turn_detection=wire.TURN_DETECTION_MANUAL, sampling=Sampling(max_tokens=arguments.max_tokens)
     )
-    for number, asked_aloud in enumerate(spoken):
+    for number, question in enumerate(spoken):
         async with connect() as client:
             await client.open(config)
-            await asyncio.sleep(draw.uniform(0, MAX_PAUSE))
+            await asyncio.sleep(rng.uniform(0, MAX_PAUSE))
             playing = Playing()
-            question = Question(audio=asked_aloud.audio, images=[asked_aloud.picture], sample_rate=SAMPLE_RATE)
-            answer = await client.ask(question, playing.take)
+            sent = Question(audio=question.audio, images=[question.picture], sample_rate=SAMPLE_RATE)
+            answer = await client.ask(sent, playing.take)
         if number:
             done.append(Turn(answer, playing.late))
     return done
 
 
 class Playing:
-    """A loudspeaker: plays from the first audio on, and notices when there is nothing more to play."""
+    """The playback of an answer from its first chunk on. `late`: a chunk arrived after all before it was played."""
 
     def __init__(self) -> None:
         self.late = False
@@ -82,7 +82,7 @@ class Playing:
             self.late |= now - self._began > event.audio.offset / event.audio.sample_rate
 
 
-async def together(sessions: int, one: Callable[[int], Awaitable[list[Turn]]]) -> list[Turn]:
+async def run_sessions(sessions: int, one: Callable[[int], Awaitable[list[Turn]]]) -> list[Turn]:
     return [turn for turns in await asyncio.gather(*map(one, range(sessions))) for turn in turns]
 
 
@@ -106,38 +106,40 @@ def summary(order: str, sessions: int, turns: list[Turn]) -> dict[str, object]:
     }
 
 
-async def measure_services(asked: argparse.Namespace, address: str) -> list[dict]:
+async def measure_services(arguments: argparse.Namespace, address: str) -> list[dict]:
     rows = []
-    for sessions in asked.sessions:
-        taken = await together(sessions, lambda seed: converse(lambda: Client(address), asked, seed))
+    for sessions in arguments.sessions:
+        taken = await run_sessions(sessions, lambda seed: converse(lambda: Client(address), arguments, seed))
         rows.append(summary("services", sessions, taken))
     return rows
 
 
-async def measure_one_process(asked: argparse.Namespace) -> list[dict]:
-    direct, store, rows = DirectCalls(asked.checkpoint), MemoryStore(), []
+async def measure_one_process(arguments: argparse.Namespace) -> list[dict]:
+    direct, store, rows = DirectCalls(arguments.checkpoint), MemoryStore(), []
     await direct.start()
-    for sessions in asked.sessions:
-        taken = await together(sessions, lambda seed: converse(lambda: DirectClient(direct, store), asked, seed))
+    for sessions in arguments.sessions:
+        taken = await run_sessions(
+            sessions, lambda seed: converse(lambda: DirectClient(direct, store), arguments, seed)
+        )
         rows.append(summary("one process", sessions, taken))
     await direct.stop()
     return rows
 
 
-async def measure_published(asked: argparse.Namespace) -> list[dict]:
-    model, rows = PublishedOrder(asked.checkpoint, asked.max_tokens), []
+async def measure_published(arguments: argparse.Namespace) -> list[dict]:
+    model, rows = PublishedOrder(arguments.checkpoint, arguments.max_tokens), []
 
     async def session(seed: int) -> list:
-        draw, done = random.Random(seed), []
-        for number, question in enumerate(list(islice(questions(seed), 1 + asked.turns))):
-            await asyncio.sleep(draw.uniform(0, MAX_PAUSE) + question.seconds)  # the user speaks
+        rng, done = random.Random(seed), []
+        for number, question in enumerate(list(islice(questions(seed), 1 + arguments.turns))):
+            await asyncio.sleep(rng.uniform(0, MAX_PAUSE) + question.seconds)  # the user speaks
             turn = await model.ask(question.audio, question.picture)
             if number:
                 done.append(turn)
         return done
 
-    for sessions in asked.sessions:
-        taken = await together(sessions, session)
+    for sessions in arguments.sessions:
+        taken = await run_sessions(sessions, session)
         for name in ("first_clause", "whole"):
             values = [getattr(turn, name) * 1000 for turn in taken]
             rows.append(
@@ -154,24 +156,24 @@ async def measure_published(asked: argparse.Namespace) -> list[dict]:
     return rows
 
 
-def services(asked: argparse.Namespace, facts: dict) -> list[dict]:
+def services(arguments: argparse.Namespace, facts: dict) -> list[dict]:
     """Rows of the stack; a stack of its own is started and ended, and its start-up and memory go into `facts`."""
-    if asked.address:
-        return asyncio.run(measure_services(asked, asked.address))
-    with tempfile.TemporaryDirectory() as folder, LocalStack(asked.checkpoint, Path(folder), 0, 0) as stack:
-        rows = asyncio.run(measure_services(asked, stack.state.gateway))
+    if arguments.address:
+        return asyncio.run(measure_services(arguments, arguments.address))
+    with tempfile.TemporaryDirectory() as folder, LocalStack(arguments.checkpoint, Path(folder), 0, 0) as stack:
+        rows = asyncio.run(measure_services(arguments, stack.state.gateway))
         facts["startup_s"] = stack.state.startup_seconds
-        held = memory.by_process(stack.state.supervisor_pid)
-        facts["memory_mb"] = {name: resident for name, (resident, _) in held.items()}
+        by_process = memory.by_process(stack.state.supervisor_pid)
+        facts["memory_mb"] = {name: resident for name, (resident, _) in by_process.items()}
     return rows
 
 
-def one_process(asked: argparse.Namespace, facts: dict) -> list[dict]:
-    return asyncio.run(measure_one_process(asked))
+def one_process(arguments: argparse.Namespace, facts: dict) -> list[dict]:
+    return asyncio.run(measure_one_process(arguments))
 
 
-def published(asked: argparse.Namespace, facts: dict) -> list[dict]:
-    return asyncio.run(measure_published(asked))
+def published(arguments: argparse.Namespace, facts: dict) -> list[dict]:
+    return asyncio.run(measure_published(arguments))
 
 
 ORDERS = {"services": services, "one-process": one_process, "published": published}
@@ -180,15 +182,15 @@ ORDERS = {"services": services, "one-process": one_process, "published": publish
 def compare(rows: list[dict]) -> dict[str, float]:
     """What the aims are about, at the smallest number of sessions: nothing for what was left out."""
     fewest = min(row["sessions"] for row in rows)
-    of = {row["order"]: row for row in rows if row["sessions"] == fewest}
+    by_order = {row["order"]: row for row in rows if row["sessions"] == fewest}
     ratios = {}
-    if "services" in of and "one process" in of:
+    if "services" in by_order and "one process" in by_order:
         for share in ("p50", "p95"):
             name = f"first_audio_{share}"
-            ratios[f"services_cost_{share}_ms"] = round(of["services"][name] - of["one process"][name], 1)
+            ratios[f"services_cost_{share}_ms"] = round(by_order["services"][name] - by_order["one process"][name], 1)
     for order in ("published, first clause", "published, whole"):
-        if "services" in of and order in of:
-            sooner = of[order]["first_audio_p50"] / of["services"]["first_audio_p50"]
+        if "services" in by_order and order in by_order:
+            sooner = by_order[order]["first_audio_p50"] / by_order["services"]["first_audio_p50"]
             ratios[f"times sooner than {order}"] = round(sooner, 2)
     return ratios
 
@@ -202,17 +204,17 @@ def main() -> None:
     parser.add_argument("--address", help="a gateway that runs already, with the same checkpoint")
     parser.add_argument("--only", nargs="+", choices=ORDERS, default=list(ORDERS), help="leave the others out")
     parser.add_argument("--json", type=Path, help="write the figures here too")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
 
-    lasts = [question.seconds for question in islice(questions(0), 1, 1 + asked.turns)]
+    durations = [question.seconds for question in islice(questions(0), 1, 1 + arguments.turns)]
     facts: dict[str, object] = {
         "machine": machine(),
-        "checkpoint": str(asked.checkpoint),
-        "question_s": percentile(lasts, 0.5),
+        "checkpoint": str(arguments.checkpoint),
+        "question_s": percentile(durations, 0.5),
     }
     rows: list[dict] = []
-    for order in asked.only:
-        rows += ORDERS[order](asked, facts)
+    for order in arguments.only:
+        rows += ORDERS[order](arguments, facts)
     facts["ratios"] = compare(rows)
     print(table(rows, COLUMNS))
     print(f"milliseconds; parts are medians; the median question lasts {facts['question_s']:.2f} s")
@@ -220,8 +222,8 @@ def main() -> None:
     for name in ("startup_s", "memory_mb", "ratios"):
         if name in facts:
             print(f"{name}: {facts[name]}")
-    if asked.json:
-        write_json(asked.json, {**facts, "rows": rows})
+    if arguments.json:
+        write_json(arguments.json, {**facts, "rows": rows})
 
 
 if __name__ == "__main__":

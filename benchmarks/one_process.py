@@ -54,14 +54,19 @@ class DirectStream:
         self._outgoing.put_nowait(request)
 
     async def _feed(self, requests: AsyncGenerator, keep_open: bool) -> None:
-        async with contextlib.aclosing(requests):
-            async for request in requests:
-                await self.send(request)
+        try:
+            async with contextlib.aclosing(requests):
+                async for request in requests:
+                    await self.send(request)
+        except Exception as error:  # for the servicer, whose failure reaches whoever reads the answers
+            self._outgoing.put_nowait(error)
         if not keep_open:
             self._outgoing.put_nowait(None)
 
     async def _requests(self) -> AsyncIterator:
         while (request := await self._outgoing.get()) is not None:
+            if isinstance(request, Exception):
+                raise request
             yield request
 
     def __aiter__(self) -> AsyncIterator:

@@ -18,6 +18,7 @@ from services.engine.settings import AUTO, ServiceSettings
 
 S = TypeVar("S", bound=ServiceSettings)
 
+KINDS = ("cpu", "cuda")  # of devices, as torch names them
 NANO_PARAMETERS = 50_000_000  # a service with fewer parameters is nano-sized: more threads or bfloat16 gain nothing
 
 
@@ -38,21 +39,23 @@ def resolve(settings: S, config: ParleyConfig, parts: Sequence[str]) -> S:
 
 
 def choose_device(wanted: str, num_gpus: int) -> str:
-    """The torch device. Raises `ValueError` for a name that torch does not know and for a GPU that is missing."""
+    """The torch device. Raises `ValueError` for a name that torch does not know, another kind and a missing GPU."""
     if wanted == AUTO:
         return "cuda:0" if num_gpus else "cpu"
     try:
         device = torch.device(wanted)
     except RuntimeError:
         raise ValueError(f"no device {wanted!r}; use auto, cpu or cuda:0") from None
+    if device.type not in KINDS:
+        raise ValueError(f"engines do not run on {wanted}; use auto, cpu or cuda:0")
     if device.type == "cuda" and (device.index or 0) >= num_gpus:
         raise ValueError(f"no device {wanted}: torch finds {num_gpus} GPUs; use auto or cpu")
     return wanted
 
 
 def device_kind(device: str) -> str:
-    """`cpu` or `gpu`."""
-    return "cpu" if torch.device(device).type == "cpu" else "gpu"
+    """`cpu` or `cuda`."""
+    return torch.device(device).type
 
 
 def choose_dtype(size: int, has_fast_bf16: Callable[[], bool]) -> str:

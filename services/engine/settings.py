@@ -22,7 +22,7 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_", extra="ignore")
 
     # Values of settings that are `auto`, on a CPU and on a GPU.
-    DEVICE_DEFAULTS: ClassVar[Mapping[str, Mapping[str, int]]] = {"cpu": {}, "gpu": {}}
+    DEVICE_DEFAULTS: ClassVar[Mapping[str, Mapping[str, int]]] = {"cpu": {}, "cuda": {}}
 
     checkpoint: Path = Field(Path("checkpoints/nano"), description="Folder of the checkpoint that is served")
     device: str = Field(AUTO, description="Torch device of the engine, as `cpu` or `cuda:0`; auto: the GPU if any")

@@ -148,17 +148,15 @@ class EngineThread:
         self.accepting = True
         self._thread.start()
 
-    def stop(self, grace: float | None = None) -> None:
-        """Refuses new requests, waits `grace` seconds (default: the settings) for live ones, then ends the thread.
+    def stop(self) -> None:
+        """Refuses new requests, waits up to `stop_seconds` for live ones, then ends the thread.
 
         Blocks, so it must not be called on an event loop.
         """
         with self._lock:
             self.accepting = False
             self._notify()
-            self._idle.wait_for(
-                lambda: not self.live or self._dead, self.settings.stop_seconds if grace is None else grace
-            )
+            self._idle.wait_for(lambda: not self.live or self._dead, self.settings.stop_seconds)
             self._stopping = True
             self._notify()
         if self._thread.ident is not None:

@@ -168,7 +168,10 @@ class Engine(EngineThread):
         metrics.BATCH_SIZE.labels(SERVICE).observe(len(decoding) + len(prompts))
         metrics.STEP_SECONDS.labels(SERVICE).observe(elapsed)
         for sequence in complete:
-            self._pause_if_unread(sequence)
+            if sequence.finish_reason:
+                self._finish(sequence)
+            else:
+                self._pause_if_unread(sequence)
         return True
 
     def _end_expired(self) -> None:
@@ -193,7 +196,7 @@ class Engine(EngineThread):
         for sequence in self._scheduler.sequences:
             sequence.reuse()
         metrics.QUEUE.labels(SERVICE).set(len(self._waiting))
-        metrics.SESSIONS.labels(SERVICE).set(len(self._scheduler.sequences))
+        metrics.SLOTS_USED.labels(SERVICE).set(len(self._scheduler.sequences))
 
     def _wait_for_more(self, prompts: list[tuple[Sequence, int]]) -> bool:
         """Whether all there is to compute are pieces of unfinished prompts that have just come."""
@@ -275,10 +278,10 @@ class Engine(EngineThread):
             sequence.decided = True
             self._send(sequence, decision)
             if decision.nothing:
-                self._finish(sequence, "nothing")
+                sequence.finish_reason = "nothing"
                 return False
         if with_tokens and len(sequence.keys) >= self.max_length:
-            self._finish(sequence, "length")
+            sequence.finish_reason = "length"
         return not with_tokens
 
     def _add_token(self, sequence: Sequence, token: int) -> None:
@@ -286,7 +289,7 @@ class Engine(EngineThread):
             sequence.first_token_seconds = time.monotonic() - sequence.responded_at
             metrics.FIRST_TOKEN_SECONDS.labels(SERVICE).observe(sequence.first_token_seconds)
         if token in self._stop_ids:
-            self._finish(sequence, "stop")
+            sequence.finish_reason = "stop"
             return
         sequence.keys.append(token)
         sequence.answer_tokens += 1
@@ -294,9 +297,9 @@ class Engine(EngineThread):
         self._send_tokens(sequence, tokens)
         limit = min(sequence.request.sampling.max_tokens or self.settings.max_tokens, self.settings.max_tokens)
         if stopped:
-            self._finish(sequence, "stop")
+            sequence.finish_reason = "stop"
         elif sequence.answer_tokens >= limit or len(sequence.keys) >= self.max_length:
-            self._finish(sequence, "length")
+            sequence.finish_reason = "length"
 
     def _send_tokens(self, sequence: Sequence, tokens: Iterable[tuple[int, str]]) -> None:
         for token, text in tokens:
@@ -312,7 +315,7 @@ class Engine(EngineThread):
         request = sequence.request
         sequence.paused = request in self._sequences and request.sent - request.read >= self.settings.max_unread
 
-    def _finish(self, sequence: Sequence, reason) -> None:
+    def _finish(self, sequence: Sequence) -> None:
         """The answer is complete; tokens that were withheld as a possible stop string are sent."""
         self._send_tokens(sequence, sequence.stop.flush())
         for kind, count in (
@@ -323,7 +326,7 @@ class Engine(EngineThread):
             metrics.TOKENS.labels(SERVICE, kind).inc(count)
         self._request_seconds += 0.1 * (time.monotonic() - sequence.arrived - self._request_seconds)
         done = Done(
-            finish_reason=reason,
+            finish_reason=sequence.finish_reason,
             text="".join(sequence.answer),
             prompt_tokens=sequence.prompt_length,
             cached_tokens=sequence.cached,

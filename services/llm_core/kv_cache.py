@@ -39,8 +39,8 @@ class SlotCache(Cache):
     def begin(self, batch: Batch) -> None:
         """The next forward pass computes `batch`."""
         self.batch = batch
-        lines = batch.slots[:, None] * self.num_heads + self._heads  # [N, heads]
-        self._write_at = (lines * self.length + batch.positions[0][:, None]).flatten()
+        slot_heads = batch.slots[:, None] * self.num_heads + self._heads  # [N, heads]
+        self._write_at = (slot_heads * self.length + batch.positions[0][:, None]).flatten()
 
     def update(self, key_states, value_states, layer_idx, *args, **kwargs):
         """Writes [1, heads, N, head size] of one layer; attention reads `store`, so what is returned is not used."""
@@ -79,18 +79,18 @@ def attend(module, query, key, value, attention_mask, scaling=None, slots: SlotC
     if batch.num_decoding:
         n, end = batch.num_decoding, batch.decoding_length
         grouped = queries[:n].reshape(n, kv_heads, -1, queries.shape[-1])
-        seen = F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(
             grouped, keys[:n, :, :end], values[:n, :, :end], attn_mask=batch.decoding_mask, scale=scaling
         )
-        outputs.append(seen.reshape(n, *queries.shape[1:]))
+        outputs.append(attended.reshape(n, *queries.shape[1:]))
     first = batch.num_decoding
     for chunk, mask in zip(batch.chunks, batch.chunk_masks, strict=True):
         grouped = query[0, :, first : first + chunk.count].reshape(1, kv_heads, -1, queries.shape[-1])
         window = (chunk.slot, slice(None), slice(0, chunk.end))
-        seen = F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(
             grouped, keys[window][None], values[window][None], attn_mask=mask, scale=scaling
         )
-        outputs.append(seen.reshape(-1, chunk.count, queries.shape[-1]).transpose(0, 1))
+        outputs.append(attended.reshape(-1, chunk.count, queries.shape[-1]).transpose(0, 1))
         first += chunk.count
     output = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return output[None], None

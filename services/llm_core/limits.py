@@ -22,6 +22,7 @@ from services.llm_core.settings import LlmCoreSettings
 KV_SHARE = {"cpu": 0.3, "cuda": 0.7}  # of the free memory; a GPU's other services and activations need the rest
 LIVE_SHARE = 5 / 7  # of that, for running requests; idle sessions get the rest
 ENCODER_CACHE_SHARE = 1 / 4  # of what idle sessions get; it lies in the host's memory
+MIN_ENCODER_CACHE = 64 << 20  # bytes: two of the largest pictures of a 7B model
 MIN_SLOTS = 8  # as long as the length can be halved
 MIN_LENGTH = 4096  # tokens; chosen lengths are not shorter where the context is longer
 MAX_IDLE_SESSIONS = 128  # of the longest prompt: more memory than that is not taken
@@ -37,7 +38,7 @@ CGROUP = Path("/sys/fs/cgroup")  # where a container's own limit of memory is
 class Device:
     """Where the engine runs."""
 
-    kind: str  # "cpu" or "cuda"
+    kind: str  # `cpu` or `cuda`
     free_bytes: int  # with the weights loaded
     cores: int  # of the CPU
 
@@ -72,7 +73,7 @@ def choose_limits(config: LanguageConfig, dtype_bytes: int, device: Device, sett
         live_bytes=live,
         idle_bytes=idle,
         prefill_tokens=_fixed(settings.prefill_tokens) or _prefill_tokens(config, device),
-        encoder_cache_bytes=_fixed(settings.encoder_cache_mb, 1 << 20) or int(idle * ENCODER_CACHE_SHARE),
+        encoder_cache_bytes=_fixed(settings.encoder_cache_mb, 1 << 20) or _encoder_cache_bytes(idle),
     )
 
 
@@ -112,6 +113,10 @@ def _prefill_tokens(config: LanguageConfig, device: Device) -> int:
     weights = config.num_layers * (attention + 3 * config.hidden_size * config.intermediate_size)
     fitting = int(STEP_SECONDS * CORE_FLOPS * device.cores / (2 * weights))
     return min(max(fitting, MIN_CPU_PREFILL), MAX_CPU_PREFILL)
+
+
+def _encoder_cache_bytes(idle_bytes: int) -> int:
+    return max(int(idle_bytes * ENCODER_CACHE_SHARE), MIN_ENCODER_CACHE)
 
 
 def _fixed(value: int | str, unit: int = 1) -> int:

@@ -24,12 +24,13 @@ from services.llm_core.prompts import PromptReader, read_ref
 from services.llm_core.requests import GenerationRequest, Missing
 
 LARGE_BYTES = 1 << 17  # about 0.3 ms of work; less is not worth a change of threads
+TEXT_COST = 200  # tokenizing a byte of text takes as long as converting this many bytes of embeddings
 
 T = TypeVar("T")
 
 
 async def in_thread_if_large(size: int, function: Callable[..., T], *arguments: object) -> T:
-    """The result of a function. `size`: bytes that it has to work on."""
+    """The result of a function. `size`: bytes of embeddings that it converts; bytes of text count `TEXT_COST` times."""
     return await asyncio.to_thread(function, *arguments) if size > LARGE_BYTES else function(*arguments)
 
 
@@ -94,8 +95,10 @@ class PromptStream:
         self._request.check(sum(map(len, self._items)))
 
     async def _receive_part(self, part: pb.Part) -> None:
-        items = await in_thread_if_large(part.ByteSize(), self._reader.part, part, self._after_speech)
-        if part.WhichOneof("part") == "speech":
+        is_speech = part.WhichOneof("part") == "speech"
+        size = part.ByteSize() * (1 if is_speech else TEXT_COST)  # text, or a reference with a text as fallback
+        items = await in_thread_if_large(size, self._reader.part, part, self._after_speech)
+        if is_speech:
             self._speech += items[-1:]
             self._after_speech = self._after_speech or bool(items)
         else:

@@ -16,6 +16,8 @@ from services.llm_core.sampler import Sampling
 from services.llm_core.state import Decision
 from services.rpc.limits import too_much
 
+FinishReason = Literal["stop", "length", "nothing"]
+
 
 @dataclass(frozen=True)
 class Missing:
@@ -32,7 +34,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Done:
-    finish_reason: Literal["stop", "length", "nothing"]
+    finish_reason: FinishReason
     text: str
     prompt_tokens: int
     cached_tokens: int

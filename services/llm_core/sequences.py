@@ -8,7 +8,7 @@ import torch
 from tokenizers.decoders import DecodeStream
 
 from services.llm_core.pieces import Piece
-from services.llm_core.requests import GenerationRequest
+from services.llm_core.requests import FinishReason, GenerationRequest
 from services.llm_core.sampler import SamplerState
 from services.llm_core.state import StateTokenDecoder
 from services.llm_core.stop_strings import StopStringMatcher
@@ -36,6 +36,7 @@ class Sequence:
         self.decoding = False  # the prompt is computed: from here on one token a step
         self.prompt_length = 0
         self.cached = 0  # positions of the prompt that the session's KV cache held already
+        self.finish_reason: FinishReason | None = None  # set by the step that ends the answer
         self.paused = False  # the client has left too much unread
         self.prefill_seconds = 0.0
         self.decode_seconds = 0.0

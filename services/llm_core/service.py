@@ -19,10 +19,11 @@ from services.engine.service import EngineService
 from services.llm_core.encoder_cache import EncoderCache
 from services.llm_core.engine import SERVICE, Engine
 from services.llm_core.pieces import Piece
-from services.llm_core.prompt_stream import PromptStream, in_thread_if_large
+from services.llm_core.prompt_stream import TEXT_COST, PromptStream, in_thread_if_large
 from services.llm_core.prompts import PromptReader
 from services.llm_core.requests import Done, Event, GenerationRequest, Missing, Token
 from services.llm_core.sampler import Sampling
+from services.llm_core.settings import LlmCoreSettings
 from services.llm_core.state import Decision
 from services.rpc import streams
 from services.rpc.decorator import rpc
@@ -36,13 +37,13 @@ WIRE_REASONS = {
 }
 PARTS = ("language", "speech_prompt", "state_head")
 WARM_UP_TOKENS = 4
-TEXT_COST = 200  # tokenizing a byte of text takes as long as converting this many bytes of embeddings
 
 log = logs.get_logger(__name__)
 
 
 class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
     service = SERVICE
+    settings: LlmCoreSettings
 
     async def warm_up(self) -> None:
         prompt, _ = self._reader.history([])

@@ -17,7 +17,7 @@ class LlmCoreSettings(ServiceSettings):
     num_slots: AutoInt = Field(AUTO, description="Slots of the KV cache: requests that compute at once")
     max_queued: int = Field(32, ge=0, description="Requests that may wait for a slot; more get RESOURCE_EXHAUSTED")
     max_length: AutoInt = Field(AUTO, description="Tokens of a prompt and its answer, at most the model's context")
-    max_tokens: int = Field(256, ge=1, description="Tokens of an answer where the request says 0, and at most")
+    max_tokens: int = Field(256, ge=1, description="Most tokens of an answer; also used where the request gives 0")
     prefill_tokens: AutoInt = Field(AUTO, description="Prompt tokens computed in one step beside running answers")
     prefill_wait_ms: float = Field(
         3.0, ge=0, description="How long a part of a message that goes on waits for the next, to be computed with it"

@@ -51,7 +51,7 @@ class LocalStack:
     def start(self, on_progress: Callable[[str], None] = _ignore) -> state.StackState:
         self._check_checkpoint()
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._make_way()
+        self._prepare_directory()
         options = self._options()
         self.supervisor = subprocess.Popen(
             [sys.executable, "-m", "services.local.supervisor"],
@@ -75,7 +75,7 @@ class LocalStack:
                 "make one with `parley train nano`"
             )
 
-    def _make_way(self) -> None:
+    def _prepare_directory(self) -> None:
         """Refuses to start beside a stack that runs, and removes what a killed one has left."""
         running = state.read(self.directory)
         if running is None:

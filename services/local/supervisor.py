@@ -89,7 +89,7 @@ class Supervisor:
         )
 
     def _stack_environment(self) -> dict[str, str]:
-        """What the gateway and the services of this stack are told: addresses, ports, the token, the checkpoint."""
+        """The environment of the gateway and the services: addresses, ports, the token, the checkpoint."""
         return {
             processes.MARKER: self.state.stack_id,
             "PARLEY_CHECKPOINT": self.options.checkpoint,

@@ -1,4 +1,4 @@
-"""The Ray Serve config of the four services: one source for the local stack, compose files and charts. Pure functions.
+"""The Ray Serve config of the four services, as `serve deploy` takes it; the local stack uses the same values.
 
 yaml.safe_dump(serve_config({"llm_core": Placement(num_gpus=1)}))     # the file that `serve deploy` takes
 """

@@ -21,7 +21,7 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 
 from services.rpc import streams
-from services.rpc.errors import ServiceError, status_of
+from services.rpc.errors import ServiceError, Status, status_of
 from services.telemetry import logs, metrics
 
 TOKEN_VARIABLE = "PARLEY_SERVICE_TOKEN"  # set on services and gateway: calls must carry it as a bearer token
@@ -66,8 +66,8 @@ class _Call:
         metrics.REQUESTS.labels(*self.labels, code).inc()
         metrics.REQUEST_SECONDS.labels(*self.labels).observe(time.monotonic() - self.started)
 
-    async def fail(self, context, error: Exception) -> None:
-        """Ends the call with the status of `error`. Raises under `grpc.aio`; under Ray Serve the caller must return."""
+    def fail(self, error: Exception) -> Status:
+        """Ends the call with the status of `error`, which is then to be sent."""
         status = status_of(error)
         self.end(status.code.name)
         write = log.error if status.unexpected else log.warning
@@ -78,11 +78,16 @@ class _Call:
             message=status.message,
             exc_info=error if status.unexpected else None,
         )
-        if hasattr(context, "abort"):  # grpc.aio
-            await context.abort(status.code, status.message, status.trailing_metadata)
-        context.set_code(status.code)  # Ray Serve would drop the trailing metadata if an exception were raised
-        context.set_details(status.message)
-        context.set_trailing_metadata(list(status.trailing_metadata))
+        return status
+
+
+async def _send(context, status: Status) -> None:
+    """Raises under `grpc.aio`; under Ray Serve the caller must return."""
+    if hasattr(context, "abort"):  # grpc.aio
+        await context.abort(status.code, status.message, status.trailing_metadata)
+    context.set_code(status.code)  # Ray Serve would drop the trailing metadata if an exception were raised
+    context.set_details(status.message)
+    context.set_trailing_metadata(list(status.trailing_metadata))
 
 
 def rpc(method: Callable) -> Callable:
@@ -104,9 +109,10 @@ def rpc(method: Callable) -> Callable:
                 call.end("CANCELLED")
                 raise
             except Exception as error:
+                status = call.fail(error)  # before anything is awaited: the call may be cancelled there
                 if hasattr(request, "__aiter__"):
                     await streams.drain(request)
-                await call.fail(context, error)
+                await _send(context, status)
                 # Under Serve only. Its own proxy, used while HAProxy has no replica, reads the status with a message:
                 # without one more, the call would end there as OK. Callers ignore an empty message.
                 yield Empty()
@@ -128,7 +134,7 @@ def rpc(method: Callable) -> Callable:
             call.end("CANCELLED")
             raise
         except Exception as error:
-            await call.fail(context, error)
+            await _send(context, call.fail(error))
             return Empty()  # never sent: the status is sent
         call.end("OK")
         return answer

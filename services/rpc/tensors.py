@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     import torch
 
 WIRE_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8}  # bytes an element
+MAX_ELEMENTS = 1 << 28  # of one tensor
 NUMPY_DTYPES = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "int64": "<i8"}
 
 
-def check(tensor: Tensor, shape: Sequence[int | None] | None = None, max_elements: int = 1 << 28) -> tuple[int, ...]:
+def check(tensor: Tensor, shape: Sequence[int | None] | None = None) -> tuple[int, ...]:
     """The tensor's shape, once it is known to be sound.
 
     `shape`: what is expected, `None` standing for any size of that axis.
-    Raises `ValueError` for an unknown dtype, a shape that is not the expected one, more than `max_elements` elements,
+    Raises `ValueError` for an unknown dtype, a shape that is not the expected one, more than `MAX_ELEMENTS` elements,
     or a number of bytes that does not follow from dtype and shape.
     """
     if tensor.dtype not in WIRE_SIZES:
@@ -35,8 +36,8 @@ def check(tensor: Tensor, shape: Sequence[int | None] | None = None, max_element
     if any(size < 0 for size in sizes):
         raise ValueError(f"tensor shape {list(sizes)} has a negative size")
     count = math.prod(sizes)
-    if count > max_elements:
-        raise ValueError(f"tensor of {count} elements is above the limit of {max_elements}")
+    if count > MAX_ELEMENTS:
+        raise ValueError(f"tensor of {count} elements is above the limit of {MAX_ELEMENTS}")
     want = count * WIRE_SIZES[tensor.dtype]
     if len(tensor.data) != want:
         raise ValueError(f"tensor of {tensor.dtype} {list(sizes)} needs {want} bytes of data, got {len(tensor.data)}")

@@ -7,13 +7,14 @@ import torch
 from parley.models.speech_decoder import SpeechDecoder
 from parley.text.clauses import Clause
 
-CHARACTERS_PER_FRAME = 0.35  # of speech at 14 characters a second and 40 frames; for decoders without token durations
+CHARACTERS_PER_SECOND = 14  # of speech; for decoders without token durations
 
 
 class Alignment:
     """Expected times of a clause's tokens, in codec frames."""
 
-    def __init__(self, clause: Clause, decoder: SpeechDecoder):
+    def __init__(self, clause: Clause, decoder: SpeechDecoder, frame_rate: float):
+        """`frame_rate`: codec frames a second."""
         self.pieces = clause.pieces
         if decoder.config.position == "expected_time":
             ids = torch.tensor([clause.ids], device=decoder.token_frames.device)
@@ -22,7 +23,7 @@ class Alignment:
             characters, self.ends = 0, []
             for piece in clause.pieces:
                 characters += len(piece)
-                self.ends.append(characters / CHARACTERS_PER_FRAME)
+                self.ends.append(characters * frame_rate / CHARACTERS_PER_SECOND)
 
     def text_at(self, frame: int) -> str:
         """The whole words that are expected to be spoken by the end of a frame."""

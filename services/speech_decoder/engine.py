@@ -112,7 +112,8 @@ class Engine(EngineThread):
         config = decoder.config
         self.behind, self.ahead = overlap(codec, config.overlap_tokens)
         self.chunk_tokens = settings.chunk_tokens or config.chunk_tokens
-        self.max_frames = int(settings.max_clause_seconds * sample_rate / codec.hop_length)
+        self.frame_rate = sample_rate / codec.hop_length  # codec frames a second
+        self.max_frames = int(settings.max_clause_seconds * self.frame_rate)
         capacity = 1 + settings.max_clause_tokens * decoder.cuts + 1 + self.max_frames
         self.cache = decoder.cache(settings.max_batch, capacity)
         self.slot_bytes = 2 * self.cache.keys[:, 0].numel() * self.cache.keys.element_size()
@@ -121,12 +122,12 @@ class Engine(EngineThread):
         self._waiting: deque[SynthesisRequest] = deque()  # with a clause to synthesize and no slot
 
     def open(self, speaker_tokens: list[int], seed: int) -> SynthesisRequest:
-        """A new answer. Raises RESOURCE_EXHAUSTED when `max_sessions` are live, UNAVAILABLE once the engine stops.
+        """A new answer. Raises RESOURCE_EXHAUSTED when `max_answers` are live, UNAVAILABLE once the engine stops.
 
         On the event loop.
         """
         request = SynthesisRequest(self, speaker_tokens, seed)
-        self.admit(request, self.settings.max_sessions, "answers")
+        self.admit(request, self.settings.max_answers, "answers")
         return request
 
     # Called in the thread.
@@ -175,7 +176,7 @@ class Engine(EngineThread):
         started = time.perf_counter()
         self._start_clauses()
         metrics.QUEUE.labels(SERVICE).set(len(self._waiting))
-        metrics.SESSIONS.labels(SERVICE).set(len(self._slots))
+        metrics.SLOTS_USED.labels(SERVICE).set(len(self._slots))
         metrics.CACHE_BYTES.labels(SERVICE).set(len(self._slots) * self.slot_bytes)
         if not self._slots:
             return False
@@ -200,7 +201,7 @@ class Engine(EngineThread):
             self._slots.append(request)  # before anything can fail: requests in slots are failed with the step
             self._last.append(self.decoder.config.sos)
             limit = min(self.decoder.frame_limit(clause.ids), self.max_frames)
-            request.current = ClauseSynthesis(clause, Alignment(clause, self.decoder), limit)
+            request.current = ClauseSynthesis(clause, Alignment(clause, self.decoder, self.frame_rate), limit)
             joining.append(request)
         if joining:
             started = time.perf_counter()

@@ -1,7 +1,8 @@
 """Tokenizes text that arrives in arbitrary pieces into the tokens that the whole text has.
 
 A tokenizer splits text into words before it looks for tokens, and a word is known to be complete when the next one has
-begun. So the tokens of all words but the last are final.
+begun. So the tokens of all words but the last are final. The last word is tokenized anew with every piece, so a word
+longer than `MAX_WORD` is cut; its tokens may differ from those of the whole at the cut.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from tokenizers import Encoding, Tokenizer
+
+MAX_WORD = 256  # characters that are held back
 
 Token = tuple[int, str]  # id, and the text that it adds
 
@@ -29,10 +32,11 @@ class IncrementalTokenizer:
         if not words:
             return []
         last = words.index(words[-1])
-        return self._take(encoding, last, encoding.offsets[last][0])
+        complete = self._take(encoding, last, encoding.offsets[last][0])
+        return complete + self.finish() if len(self._pending) > MAX_WORD else complete
 
     def finish(self) -> list[Token]:
-        """The tokens of what is left, at the end of the text."""
+        """The tokens of what is held back, at the end of the text."""
         encoding = self._encode()
         return self._take(encoding, len(encoding.ids), len(self._pending))
 

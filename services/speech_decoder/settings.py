@@ -14,14 +14,14 @@ from services.engine.settings import AUTO, AutoInt, ServiceSettings
 class SpeechDecoderSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_SPEECH_DECODER_", extra="ignore")
     DEVICE_DEFAULTS: ClassVar = {
-        "cpu": {"max_sessions": 32, "max_batch": 16},
-        "gpu": {"max_sessions": 128, "max_batch": 64},
+        "cpu": {"max_answers": 32, "max_batch": 16},
+        "cuda": {"max_answers": 128, "max_batch": 64},
     }
 
     idle_seconds: float = Field(
         200.0, gt=0, description="Silence after which a stream is ended: longer than a turn that a slow client holds up"
     )
-    max_sessions: AutoInt = Field(
+    max_answers: AutoInt = Field(
         AUTO, description="Answers synthesized at once; more get RESOURCE_EXHAUSTED; auto: 32 on a CPU, 128 on a GPU"
     )
     max_batch: AutoInt = Field(

@@ -2,7 +2,7 @@
 
 Notable points:
 - A step does not wait to fill its batch: it takes every utterance that has a chunk, so batches grow with the load.
-- Queues are bounded: the audio of an utterance by `max_seconds`, utterances by `max_sessions`.
+- Queues are bounded: the audio of an utterance by `max_seconds`, utterances by `max_utterances`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Engine(EngineThread):
             encoder,
             adapter,
             head,
-            capacity=settings.max_sessions,
+            capacity=settings.max_utterances,
             chunk_size=settings.chunk_size or None,
             left_chunks=None if settings.left_chunks == -2 else settings.left_chunks,
             max_seconds=settings.max_seconds,
@@ -71,12 +71,12 @@ class Engine(EngineThread):
         self._batch: list[Utterance] = []  # in the current step
 
     def open(self) -> Utterance:
-        """A new utterance. Raises RESOURCE_EXHAUSTED when `max_sessions` are live, UNAVAILABLE once the engine stops.
+        """A new utterance. Raises RESOURCE_EXHAUSTED when `max_utterances` are live, UNAVAILABLE once the engine stops.
 
         On the event loop.
         """
         utterance = Utterance(self)
-        self.admit(utterance, self.settings.max_sessions, "utterances")
+        self.admit(utterance, self.settings.max_utterances, "utterances")
         utterance.post("open")
         return utterance
 
@@ -104,10 +104,11 @@ class Engine(EngineThread):
             self._report()
 
     def _report(self) -> None:
-        metrics.SESSIONS.labels(SERVICE).set(len(self._slots))
+        metrics.SLOTS_USED.labels(SERVICE).set(len(self._slots))
         metrics.CACHE_BYTES.labels(SERVICE).set(len(self._slots) * self.stream.slot_bytes)
 
     def step(self) -> bool:
+        self._batch = []
         ready = self.stream.ready()
         metrics.QUEUE.labels(SERVICE).set(len(ready))
         if not ready:
@@ -136,7 +137,7 @@ class Engine(EngineThread):
 def warm_up(engine: Engine) -> None:
     """Runs an utterance through each shape of a step, before the engine's thread exists."""
     stream = engine.stream
-    slots = [stream.open() for _ in range(min(2, engine.settings.max_sessions))]
+    slots = [stream.open() for _ in range(min(2, engine.settings.max_utterances))]
     with torch.inference_mode():
         for slot in slots:
             stream.feed(slot, np.zeros(min(stream.max_samples, stream.config.sample_rate), np.float32))

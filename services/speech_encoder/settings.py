@@ -13,11 +13,11 @@ from services.engine.settings import AUTO, AutoInt, ServiceSettings
 class SpeechEncoderSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_SPEECH_ENCODER_", extra="ignore")
     DEVICE_DEFAULTS: ClassVar = {
-        "cpu": {"max_sessions": 32, "max_batch": 16},
-        "gpu": {"max_sessions": 64, "max_batch": 64},
+        "cpu": {"max_utterances": 32, "max_batch": 16},
+        "cuda": {"max_utterances": 64, "max_batch": 64},
     }
 
-    max_sessions: AutoInt = Field(
+    max_utterances: AutoInt = Field(
         AUTO, description="Live utterances; more get RESOURCE_EXHAUSTED; auto: 32 on a CPU, 64 on a GPU"
     )
     max_batch: AutoInt = Field(AUTO, description="Utterances in one engine step; auto: 16 on a CPU, 64 on a GPU")

@@ -21,7 +21,7 @@ IN_FLIGHT = Gauge("parley_requests_in_flight", "Calls open now", ["service", "me
 
 # Engines.
 QUEUE = Gauge("parley_queue_length", "Sequences or tiles waiting for the engine", ["service"])
-SESSIONS = Gauge("parley_engine_sessions", "Requests that hold a slot of the engine", ["service"])
+SLOTS_USED = Gauge("parley_engine_slots_used", "Requests that hold a slot of the engine", ["service"])
 BATCH_SIZE = Histogram("parley_batch_size", "Sequences or tiles in one engine step", ["service"], buckets=_BATCH)
 STEP_SECONDS = Histogram("parley_step_seconds", "Duration of an engine step", ["service"], buckets=_COMPUTE)
 REFUSED = Counter("parley_refused_total", "Work refused because a limit was reached", ["service", "limit"])

@@ -83,6 +83,7 @@ class Engine(EngineThread):
         return max(self._waiting[0].due - time.monotonic(), 0.0) if self._waiting else None
 
     def step(self) -> bool:
+        self._batch = []
         waiting = sum(request.remaining for request in self._waiting)
         metrics.QUEUE.labels(SERVICE).set(waiting)
         if not waiting or (waiting < self.settings.max_batch and self.next_deadline() > 0 and self.accepting):
@@ -95,7 +96,7 @@ class Engine(EngineThread):
 
     def _gather(self) -> list[Tensor]:
         """The oldest tiles, as many as a step takes; `_batch` holds the requests they belong to."""
-        self._batch, tiles, free = [], [], self.settings.max_batch
+        tiles, free = [], self.settings.max_batch
         while self._waiting and free:
             request = self._waiting[0]
             part = request.pixels[request.taken : request.taken + free]

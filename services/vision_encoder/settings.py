@@ -12,7 +12,7 @@ from services.engine.settings import AUTO, AutoInt, ServiceSettings
 
 class VisionEncoderSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_VISION_ENCODER_", extra="ignore")
-    DEVICE_DEFAULTS: ClassVar = {"cpu": {"max_batch": 16}, "gpu": {"max_batch": 32}}
+    DEVICE_DEFAULTS: ClassVar = {"cpu": {"max_batch": 16}, "cuda": {"max_batch": 32}}
 
     max_batch: AutoInt = Field(AUTO, description="Tiles and frames in one engine step; auto: 16 on a CPU, 32 on a GPU")
     max_wait_ms: float = Field(2.0, ge=0, description="How long a step may wait for other requests' tiles")

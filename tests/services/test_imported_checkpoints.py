@@ -33,7 +33,7 @@ from services.rpc.server import start_server
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "vita15-tiny"
 SMALL = {  # caches are allocated for the most there may be
     "llm_core": {"num_slots": 2},
-    "speech_encoder": {"max_sessions": 2},
+    "speech_encoder": {"max_utterances": 2},
     "speech_decoder": {"max_batch": 2, "max_clause_seconds": 1.0},
 }
 

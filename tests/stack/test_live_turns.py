@@ -76,7 +76,7 @@ async def next_event(client: Client, kind: str) -> wire.ServerEvent:
 def requests_running(stack, service: str) -> float:
     with urllib.request.urlopen(f"http://{stack.state.metrics[service]}/metrics", timeout=10) as page:
         lines = page.read().decode().splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith("parley_engine_sessions{"))
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("parley_engine_slots_used{"))
 
 
 async def all_free(stack) -> None:

@@ -40,9 +40,14 @@ def test_device(wanted, num_gpus, device):
 
 @pytest.mark.parametrize(
     ("wanted", "num_gpus", "reason"),
-    [("tpu!", 1, "no device 'tpu!'"), ("cuda", 0, "torch finds 0 GPUs"), ("cuda:1", 1, "torch finds 1 GPUs")],
+    [
+        ("tpu!", 1, "no device 'tpu!'"),
+        ("mps", 0, "engines do not run on mps; use auto, cpu or cuda:0"),
+        ("cuda", 0, "torch finds 0 GPUs"),
+        ("cuda:1", 1, "torch finds 1 GPUs"),
+    ],
 )
-def test_a_missing_device_is_refused(wanted, num_gpus, reason):
+def test_a_device_that_cannot_be_used_is_refused(wanted, num_gpus, reason):
     with pytest.raises(ValueError, match=reason):
         choose_device(wanted, num_gpus)
 
@@ -63,7 +68,7 @@ def test_dtype(size, has_fast_bf16, dtype):
 
 @pytest.mark.parametrize(
     ("kind", "size", "cores", "threads"),
-    [("cpu", SMALL, 16, 1), ("cpu", LARGE, 16, 8), ("cpu", LARGE, 1, 1), ("gpu", LARGE, 16, 1)],
+    [("cpu", SMALL, 16, 1), ("cpu", LARGE, 16, 8), ("cpu", LARGE, 1, 1), ("cuda", LARGE, 16, 1)],
 )
 def test_threads(kind, size, cores, threads):
     assert choose_threads(kind, size, cores) == threads
@@ -84,7 +89,7 @@ def test_nano_is_small_and_the_7b_model_is_large_for_every_service(name):
 
 
 @pytest.mark.parametrize("name", SERVICES)
-@pytest.mark.parametrize(("num_gpus", "kind"), [(0, "cpu"), (1, "gpu")])
+@pytest.mark.parametrize(("num_gpus", "kind"), [(0, "cpu"), (1, "cuda")])
 def test_no_setting_stays_auto(monkeypatch, name, num_gpus, kind):
     monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: num_gpus)
     monkeypatch.setattr(devices, "has_fast_bf16", lambda kind: True)
@@ -99,7 +104,7 @@ def test_no_setting_stays_auto(monkeypatch, name, num_gpus, kind):
 @pytest.mark.parametrize("name", SERVICES)
 def test_device_defaults_are_of_the_same_settings_on_every_device(name):
     defaults = type(SERVICES[name].load_settings()).DEVICE_DEFAULTS
-    assert set(defaults) == {"cpu", "gpu"} and set(defaults["cpu"]) == set(defaults["gpu"])
+    assert set(defaults) == set(devices.KINDS) and set(defaults["cpu"]) == set(defaults["cuda"])
 
 
 def test_what_is_set_is_kept(tiny_config):

@@ -52,7 +52,8 @@ def make_engine(tiny_config, tiny_tokenizer, plain, head):
 
     yield make
     for engine in engines:
-        engine.stop(grace=0)
+        engine.settings.stop_seconds = 0
+        engine.stop()
 
 
 def random_prompt(seed: int, length: int, width: int = 48, embeddings: bool = True) -> list[Piece]:
@@ -394,6 +395,15 @@ async def test_nothing_to_answer_ends_the_request(make_engine, plain, head):
     decision, done = [event async for event in request.events()]
     assert decision.nothing and decision.probabilities == pytest.approx(SPEAKING.flip(0).softmax(0).tolist())
     assert done.finish_reason == "nothing" and done.text == "" and done.answer_tokens == 0
+    assert done.prefill_seconds > 0 and done.decode_seconds == 0
+
+
+async def test_the_step_that_ends_an_answer_counts(make_engine):
+    engine = make_engine()
+    _, one = await ask(engine, random_prompt(1, 10), max_tokens=1)
+    assert one.prefill_seconds > 0 and one.decode_seconds == 0
+    _, two = await ask(engine, random_prompt(1, 10), max_tokens=2)
+    assert two.prefill_seconds > 0 and two.decode_seconds > 0
 
 
 async def test_a_model_may_state_its_state_with_its_first_token(make_engine, plain, tiny_config, tiny_tokenizer):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from parley.config import LanguageConfig, preset
-from services.llm_core.limits import Device, choose_limits, kv_bytes_per_token, measure
+from services.llm_core.limits import MIN_ENCODER_CACHE, Device, choose_limits, kv_bytes_per_token, measure
 from services.llm_core.settings import LlmCoreSettings
 
 GB = 10**9
@@ -43,7 +43,27 @@ def test_what_is_chosen(config, dtype_bytes, device, slots, length, prefill):
     assert (limits.num_slots, limits.max_length, limits.prefill_tokens) == (slots, length, prefill)
     assert limits.live_bytes == slots * length * kv_bytes_per_token(config, dtype_bytes)
     assert limits.live_bytes + limits.idle_bytes <= 0.7 * device.free_bytes
-    assert 0 < limits.encoder_cache_bytes <= limits.idle_bytes
+
+
+@pytest.mark.parametrize(
+    ("config", "dtype_bytes", "device", "fixed", "megabytes"),
+    [
+        (NANO, 4, Device("cpu", 1 * GB, cores=2), {}, 64),
+        (VITA_7B, 2, gpu(80 * GB), {}, 3198),
+        (VITA_7B, 2, gpu(18 * GB), {}, 187),
+        (VITA_7B, 2, gpu(80 * GB), {"num_slots": 8, "max_length": 4096, "kv_memory_mb": 1792}, 64),  # none are idle
+        (VITA_7B, 2, gpu(80 * GB), {"encoder_cache_mb": 3}, 3),
+    ],
+)
+def test_the_encoder_cache_has_a_least_size(config, dtype_bytes, device, fixed, megabytes):
+    limits = choose_limits(config, dtype_bytes, device, LlmCoreSettings(**fixed))
+    assert limits.encoder_cache_bytes >> 20 == megabytes
+
+
+def test_the_least_encoder_cache_holds_two_of_the_largest_pictures():
+    vision = preset("vita-7b").vision
+    tokens = (vision.max_tiles + 1) * (vision.image_size // vision.patch_size // vision.downsample) ** 2
+    assert 2 * tokens * VITA_7B.hidden_size * 2 <= MIN_ENCODER_CACHE
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from protos.parley.v1 import language_model_pb2 as pb
 from protos.parley.v1.tensor_pb2 import EmbeddingRef, Embeddings
 from services.llm_core.encoder_cache import EncoderCache
-from services.llm_core.prompt_stream import LARGE_BYTES, PromptStream, in_thread_if_large
+from services.llm_core.prompt_stream import LARGE_BYTES, TEXT_COST, PromptStream, in_thread_if_large
 from services.llm_core.prompts import PromptReader
 from services.llm_core.requests import GenerationRequest
 from services.llm_core.sampler import Sampling
@@ -93,4 +93,16 @@ async def test_a_large_picture_is_converted_in_a_thread(stream, reader, monkeypa
     )
     for length in (3, 1000):
         await prompt.receive("embeddings", embeddings(ref(str(length), length)))
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
+
+
+@pytest.mark.parametrize("field", ["text", "fallback"])
+async def test_a_long_text_is_tokenized_in_a_thread(stream, reader, monkeypatch, field):
+    prompt, _, _ = stream
+    threads = []
+    monkeypatch.setattr(reader, "part", lambda part, after_speech: threads.append(threading.current_thread()) or [])
+    for length in (10, LARGE_BYTES // TEXT_COST + 1):
+        text = "a" * length
+        part = pb.Part(text=text) if field == "text" else pb.Part(image=ref("a"), fallback=text)
+        await prompt.receive("part", part)
     assert [thread is threading.main_thread() for thread in threads] == [True, False]

@@ -80,7 +80,7 @@ def test_marked_processes_are_found_in_any_session(start):
     assert process.wait() == -signal.SIGKILL and processes.marked("this-stack") == []
 
 
-def test_what_cannot_be_killed_is_told():
+def test_what_cannot_be_killed_is_reported():
     assert not processes.kill_all(lambda: [2**22 + 1], seconds=0.1)  # above the highest pid
 
 

@@ -78,15 +78,15 @@ def test_valkey_never_evicts_and_has_memory_for_embeddings_and_sessions(stack):
     client.close()
 
 
-def test_the_gateway_and_the_services_are_told_the_same(stack, options, monkeypatch):
-    told = stack.environment
-    monkeypatch.setattr(os, "environ", told)
+def test_the_gateway_and_the_services_get_the_same_addresses(stack, options, monkeypatch):
+    environment = stack.environment
+    monkeypatch.setattr(os, "environ", environment)
     gateway = GatewaySettings()
     assert gateway.upstream.addresses == stack.state.services
     assert gateway.store.redis_url == stack.state.redis_url and gateway.store.embeddings_mb == options.embeddings_mb
     assert (gateway.server.host, gateway.server.port, gateway.server.http_port) == ("127.0.0.1", 1, 2)
     for service, address in stack.state.metrics.items():
-        assert told[f"PARLEY_{service.upper()}_METRICS_PORT"] == address.rpartition(":")[2]
+        assert environment[f"PARLEY_{service.upper()}_METRICS_PORT"] == address.rpartition(":")[2]
     addresses = [stack.state.services, stack.state.serve_http, *stack.state.metrics.values()]
     assert len(set(addresses)) == 6
 

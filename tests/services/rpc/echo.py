@@ -11,7 +11,7 @@ from services.engine.settings import ServiceSettings
 from services.registry import Service
 from services.rpc.decorator import rpc
 from services.rpc.errors import ServiceError
-from services.rpc.streams import drain, read, within
+from services.rpc.streams import read, within
 
 
 class EchoSettings(ServiceSettings):
@@ -74,17 +74,13 @@ class EchoSpeech(SpeechEncoderServicer):
     @rpc
     async def Encode(self, request_iterator, context):
         sequence = 0
-        try:
-            async for kind, field in read(request_iterator, last="end", idle=1.0):
-                if kind == "audio":
-                    if field == b"full":
-                        raise ServiceError(grpc.StatusCode.RESOURCE_EXHAUSTED, "no more", retry_after=2)
-                    chunk = speech_encoder_pb2.SpeechChunk(transcript=str(len(field)))
-                    yield speech_encoder_pb2.EncodeSpeechResponse(sequence=sequence, chunk=chunk)
-                    sequence += 1
-        except Exception:
-            await drain(request_iterator)
-            raise
+        async for kind, field in read(request_iterator, last="end", idle=1.0):
+            if kind == "audio":
+                if field == b"full":
+                    raise ServiceError(grpc.StatusCode.RESOURCE_EXHAUSTED, "no more", retry_after=2)
+                chunk = speech_encoder_pb2.SpeechChunk(transcript=str(len(field)))
+                yield speech_encoder_pb2.EncodeSpeechResponse(sequence=sequence, chunk=chunk)
+                sequence += 1
         yield speech_encoder_pb2.EncodeSpeechResponse(
             sequence=sequence, done=speech_encoder_pb2.EncodeSpeechDone(length=sequence)
         )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from types import SimpleNamespace
 
 import echo
 import grpc
@@ -10,7 +11,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 
-from protos.parley.v1 import vision_encoder_pb2
+from protos.parley.v1 import speech_encoder_pb2, vision_encoder_pb2
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
 from services.rpc.decorator import TOKEN_VARIABLE
 from services.rpc.errors import retry_after
@@ -88,3 +89,21 @@ async def test_more_calls_than_the_limit_are_refused_and_the_others_go_on():
             await asyncio.sleep(0.01)
         assert (await stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"1"))).pictures == 1
     await server.stop(0)
+
+
+async def test_a_call_that_fails_and_is_cancelled_before_its_status_is_sent_has_ended():
+    servicer, draining = echo.EchoSpeech(None), asyncio.Event()
+
+    async def requests():
+        yield speech_encoder_pb2.EncodeSpeechRequest(sequence=0, open={})
+        yield speech_encoder_pb2.EncodeSpeechRequest(sequence=1, audio=b"full")
+        draining.set()
+        await asyncio.sleep(30)
+
+    call = asyncio.create_task(anext(servicer.Encode(requests(), SimpleNamespace(invocation_metadata=lambda: ()))))
+    await draining.wait()
+    assert servicer.open_calls == 0
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert servicer.open_calls == 0

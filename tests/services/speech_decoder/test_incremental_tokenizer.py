@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 
 from parley.checkpoints import Checkpoint
-from services.speech_decoder.incremental_tokenizer import IncrementalTokenizer, without_special_tokens
+from services.speech_decoder.incremental_tokenizer import MAX_WORD, IncrementalTokenizer, without_special_tokens
 
 QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -71,3 +71,26 @@ def test_names_of_special_tokens_are_ordinary_text(chatml_tokenizer):
     assert special in chatml_tokenizer.encode("<|im_end|>").ids
     assert special not in without_special_tokens(chatml_tokenizer).encode("<|im_end|>").ids
     assert special in chatml_tokenizer.encode("<|im_end|>").ids  # the original is unchanged
+
+
+def test_a_word_without_end_is_cut(tokenizer):
+    encoded = []
+
+    class Recording:
+        def encode(self, text, **options):
+            encoded.append(len(text))
+            return tokenizer.encode(text, **options)
+
+    incremental, text = IncrementalTokenizer(Recording()), "abc" * (2 * MAX_WORD)
+    tokens = [token for character in text for token in incremental.push(character)] + incremental.finish()
+    assert "".join(piece for _, piece in tokens) == text
+    assert max(encoded) == MAX_WORD + 1
+
+
+def test_a_word_of_usual_length_in_a_long_text_is_not_cut(tokenizer):
+    text = " ".join(["hello", "w" * (MAX_WORD - 1), "123"] * 20)
+    whole = tokenizer.encode(text, add_special_tokens=False).ids
+    for size in (1, 40, len(text)):
+        incremental = IncrementalTokenizer(tokenizer)
+        tokens = [token for i in range(0, len(text), size) for token in incremental.push(text[i : i + size])]
+        assert [id for id, _ in tokens + incremental.finish()] == whole

@@ -291,7 +291,7 @@ async def test_deadline(start):
 
 
 async def test_at_capacity(start):
-    client = await start(max_sessions=1)
+    client = await start(max_answers=1)
     holding = client.stub.Synthesize()
     await holding.write(answer()[0])
     async with asyncio.timeout(60):

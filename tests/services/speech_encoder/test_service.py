@@ -195,7 +195,7 @@ async def test_what_is_above_a_limit_is_refused(start, messages, reason):
 
 
 async def test_a_full_service_refuses_until_one_has_ended(start):
-    client = await start(max_sessions=1)
+    client = await start(max_utterances=1)
     held = client.stub.Encode()
     await held.write(numbered(opening())[0])
     async with asyncio.timeout(60):
@@ -249,6 +249,22 @@ async def test_a_failing_step_ends_its_utterances_and_no_others(start, monkeypat
     await client.emptied()
     assert (await client.listen(utterance(speech(0.5))))[-1].done.length > 0
     assert client.service.alive
+
+
+async def test_an_error_before_a_batch_is_chosen_leaves_the_utterances_of_the_last_one_alone(start, monkeypatch):
+    client = await start(chunk_size=4)
+    stream = client.service.engine.stream
+    ready, warmed_up, broken = stream.ready, stream.steps, [True]
+
+    def fail_after_a_step():
+        if stream.steps > warmed_up and broken:
+            broken.pop()
+            raise RuntimeError("out of memory")
+        return ready()
+
+    monkeypatch.setattr(stream, "ready", fail_after_a_step)
+    assert (await client.listen(utterance(speech(1.0))))[-1].done.length > 0
+    assert not broken
 
 
 async def test_audio_that_breaks_the_engine_fails_its_utterance_alone(start, monkeypatch):

@@ -208,6 +208,20 @@ async def test_a_failing_step_ends_its_requests_and_no_others(start, monkeypatch
     assert client.service.alive
 
 
+async def test_an_error_before_a_batch_is_chosen_leaves_the_requests_of_the_last_one_alone(start, monkeypatch):
+    client = await start(max_batch=2)
+    gather, fails = client.service.engine._gather, [False, True]
+
+    def fail_in_the_second_step():
+        if fails and fails.pop(0):
+            raise RuntimeError("out of memory")
+        return gather()
+
+    monkeypatch.setattr(client.service.engine, "_gather", fail_in_the_second_step)
+    assert (await client.encode(frames=pb.Frames(images=[picture(i) for i in range(5)]))).pictures == 5
+    assert not fails
+
+
 async def test_stopping_answers_waiting_requests_and_refuses_new_ones(tiny_checkpoint):
     service = VisionEncoderService(VisionEncoderSettings(checkpoint=tiny_checkpoint, max_wait_ms=5000))
     await service.start()

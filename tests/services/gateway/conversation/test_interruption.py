@@ -44,7 +44,7 @@ async def no_live_turns(services) -> None:
     from services.telemetry import metrics
 
     def rows() -> float:
-        return sum(sample.value for metric in metrics.SESSIONS.collect() for sample in metric.samples)
+        return sum(sample.value for metric in metrics.SLOTS_USED.collect() for sample in metric.samples)
 
     for _ in range(250):
         if rows() == 0:

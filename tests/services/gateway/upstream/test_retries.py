@@ -83,7 +83,7 @@ async def test_an_llm_core_that_dies_while_a_picture_is_encoded_costs_a_pause(
     client = await connect(gateway, text_only=True)
     asking = asyncio.create_task(client.ask(Question(text="what is it?", images=[draw("navy")])))
     before = reconnects("llm_core")
-    while not metrics.SESSIONS.labels("llm_core")._value.get():  # the prompt has begun and waits for the picture
+    while not metrics.SLOTS_USED.labels("llm_core")._value.get():  # the prompt has begun and waits for the picture
         await asyncio.sleep(0.01)
     await asyncio.to_thread(services.kill, "doomed")
     while reconnects("llm_core") == before:
