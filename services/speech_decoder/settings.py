@@ -33,7 +33,7 @@ class SpeechDecoderSettings(ServiceSettings):
     max_clause_seconds: float = Field(15.0, gt=0, description="Speech of one clause; longer speech is cut there")
     first_words: int = Field(FIRST_WORDS, ge=1, description="Words of an answer's first clause, at most")
     later_words: int = Field(LATER_WORDS, ge=1, description="Words of its later clauses, at most")
-    first_chunk_tokens: int = Field(6, ge=1, description="Codec tokens in an answer's first audio chunk, 25 ms each")
+    first_chunk_tokens: int = Field(6, ge=1, description="Codec tokens in an answer's first audio chunk")
     chunk_tokens: int = Field(0, ge=0, description="Codec tokens in later chunks; 0: as the model's config says")
     top_k: int = Field(0, ge=0, description="Codec tokens that sampling chooses from; 1: greedy; 0: as the config says")
     sentence_pause_ms: int = Field(140, ge=0, description="Silence after a sentence")
