@@ -33,7 +33,7 @@ MANUAL = wire.TURN_DETECTION_MANUAL
 def redis_url(tmp_path_factory):
     """Of a Valkey with a socket of its own: free ports that two workers look for at once are the same ones."""
     socket = tmp_path_factory.mktemp("valkey") / "valkey.sock"
-    with ValkeyServer(unix_socket_path=socket, config={"maxmemory-policy": "noeviction"}):
+    with ValkeyServer(port=0, unix_socket_path=socket, config={"maxmemory-policy": "noeviction"}):
         yield f"unix://{socket}"
 
 

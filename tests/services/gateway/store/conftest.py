@@ -14,7 +14,7 @@ from services.gateway.store.store import RedisStore
 def redis_url(tmp_path_factory):
     socket = tmp_path_factory.mktemp("valkey") / "valkey.sock"
     config = {"maxmemory": "384mb", "maxmemory-policy": "noeviction"}
-    with ValkeyServer(unix_socket_path=socket, config=config):
+    with ValkeyServer(port=0, unix_socket_path=socket, config=config):
         yield f"unix://{socket}"
 
 

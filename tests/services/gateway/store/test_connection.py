@@ -18,7 +18,7 @@ from services.telemetry import metrics
 
 async def test_redis_away_is_told_and_once_back_all_works(tmp_path):
     socket = tmp_path / "valkey.sock"
-    server = ValkeyServer(unix_socket_path=socket)
+    server = ValkeyServer(port=0, unix_socket_path=socket)
     server.start()
     store = RedisStore(StoreSettings(redis_url=f"unix://{socket}"))
     session = await store.sessions.create(SessionConfig())
@@ -40,7 +40,7 @@ async def test_redis_away_is_told_and_once_back_all_works(tmp_path):
     assert failures._value.get() == before + 1
     assert not await store.embeddings.put(ref, b"data")  # a cache: turns go on without it
     assert await store.embeddings.get([ref]) == {} and await store.embeddings.find("nano", "1") is None
-    with ValkeyServer(unix_socket_path=socket):
+    with ValkeyServer(port=0, unix_socket_path=socket):
         await store.ping()
         assert (await store.sessions.create(SessionConfig())).items == 0
         await store.close()

@@ -37,7 +37,7 @@ async def test_200_pictures_pass_through_and_every_session_item_and_lease_is_sti
 
 async def test_embeddings_may_have_a_redis_of_their_own(make_store, redis, tmp_path):
     socket = tmp_path / "valkey.sock"
-    with ValkeyServer(unix_socket_path=socket):
+    with ValkeyServer(port=0, unix_socket_path=socket):
         store = make_store(embeddings_url=f"unix://{socket}")
         ref = Ref(weights="nano", hash="1", length=1)
         assert await store.embeddings.put(ref, b"data") and await store.embeddings.get([ref]) == {ref: b"data"}

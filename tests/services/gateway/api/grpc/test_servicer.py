@@ -266,7 +266,7 @@ async def test_a_full_gateway_says_so_and_when_to_come_back(make_gateway, connec
 
 async def test_while_redis_is_away_turns_are_refused_and_once_it_is_back_they_work(make_gateway, connect, tmp_path):
     socket = tmp_path / "valkey.sock"
-    server = ValkeyServer(unix_socket_path=socket)
+    server = ValkeyServer(port=0, unix_socket_path=socket)
     server.start()
     gateway = await make_gateway(store__redis_url=f"unix://{socket}")
     client = await connect(gateway, text_only=True)
@@ -278,7 +278,7 @@ async def test_while_redis_is_away_turns_are_refused_and_once_it_is_back_they_wo
     with pytest.raises(grpc.aio.AioRpcError, match="Redis") as caught:
         await connect(gateway)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-    with ValkeyServer(unix_socket_path=socket):
+    with ValkeyServer(port=0, unix_socket_path=socket):
         assert await gateway.missing() == []
         assert (await client.ask(HELLO)).complete
         assert (await (await connect(gateway, text_only=True)).ask(HELLO)).complete
