@@ -45,11 +45,14 @@ def ray_serve():
         line = node.stdout.readline()
     assert line, (runtime / "node.log").read_text()
     yield f"127.0.0.1:{grpc_port}", f"127.0.0.1:{rest[-1]}"
-    children = processes.descendants(node.pid)
+    children = {pid: processes.started_at(pid) for pid in processes.descendants(node.pid)}
     node.kill()
     node.wait()
     assert processes.kill_all(
-        lambda: [pid for pid in children if processes.started_at(pid)] + processes.marked(stack_id)
+        lambda: (
+            [pid for pid, when in children.items() if when and processes.started_at(pid) == when]
+            + processes.marked(stack_id)
+        )
     )
     reservation.close()
     shutil.rmtree(runtime, ignore_errors=True)
