@@ -43,7 +43,10 @@ class Calls:
     async def stream(self, service: str, requests, context: CallContext, keep_open: bool = False):
         sent: list[str] = []
         self.asked.append((service, sent))
-        async with contextlib.aclosing(requests), contextlib.aclosing(getattr(self, service)(sent, requests)) as answers:
+        async with (
+            contextlib.aclosing(requests),
+            contextlib.aclosing(getattr(self, service)(sent, requests)) as answers,
+        ):
             yield answers
 
     async def _read(self, sent: list[str], requests):
