@@ -1,4 +1,4 @@
-"""What every face of the API is served with: the store, the services, and conversations made of them."""
+"""What every API of the gateway is served with: the store, the services, and conversations made of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Backend:
         return Conversation(self.store, self.services, settings.conversation, settings.media, settings.vad)
 
     async def missing(self) -> list[str]:
-        """What does not answer now, of Redis and the four services; empty when a turn can be served.
+        """What does not answer now, of the sessions' Redis and the four services; empty when a turn can be served.
 
         All are asked at once and have `probe_seconds`.
         """

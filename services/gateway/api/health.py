@@ -21,7 +21,7 @@ def build(missing: Callable[[], Awaitable[list[str]]]) -> FastAPI:
 
     @app.get("/readyz")
     async def readyz(response: Response) -> dict:
-        """Redis and all four services answer; 503 with what is missing otherwise."""
+        """The Redis of the sessions and all four services answer; 503 with what is missing otherwise."""
         absent = await missing()
         response.status_code = 503 if absent else 200
         return {"status": "not ready" if absent else "ready", "missing": absent}

@@ -1,7 +1,7 @@
-"""What a client is told, in the gateway's own words: the events of a session and of its turns.
+"""What a client is told: the events of a session and of its turns, without a wire format.
 
-Each face of the API (`services.gateway.api`) writes them in its own wire format. `encode` and `decode` are how they are
-kept in the event log.
+Each API in `services.gateway.api` writes them in its own wire format. `encode` and `decode` are how they are kept in
+the event log.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ BODIES = {body.__name__: body for body in Body.__args__}
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that a client is told. `sequence` counts the events of a session from 1; 0: not delivered yet."""
+    """One thing that a client is told. `sequence` grows from 1; a new connection leaves some out. 0: not delivered."""
 
     body: Body
     turn_id: str = ""

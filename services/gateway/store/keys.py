@@ -4,8 +4,9 @@
 - `items`    hash: item id → JSON of `Item`
 - `order`    list: item ids, oldest first
 - `played`   hash: item id → samples played, also of an item that is yet to be appended
-- `log`      hash: `epoch` of the newest connection, `sequence` of the last event
-- `events`   stream: the events of the last seconds
+- `log`      hash: `epoch` of the newest connection, `sequence` of the last event; `start`, the number that the newest
+             connection began after, and `before`, the last event logged before it; `bytes`, the size of `events`
+- `events`   stream: the events of the last seconds, bounded in number and bytes
 - `turn`     string: the token that holds the lease
 - `last`     string: the token that held it last
 

@@ -14,7 +14,7 @@ _INCIDENT = "internal error, incident"  # a service's own failure, which has bee
 def failure(service: str, error: grpc.RpcError) -> Exception:
     """`ConnectionLostError`, or the `ServiceError` that the client is told.
 
-    A status without our own words in it (INTERNAL, CANCELLED that nobody asked for, UNAVAILABLE) means that a process
+    A status without a message of our own (INTERNAL, CANCELLED that nobody asked for, UNAVAILABLE) means that a process
     died or a link broke.
     """
     code, details = error.code(), error.details() or ""

@@ -1,4 +1,4 @@
-"""`parley.v1.Conversation` on the wire ↔ the gateway's own words."""
+"""Messages of `parley.v1.Conversation` ↔ the gateway's events, items and session configuration."""
 
 from __future__ import annotations
 

