@@ -17,6 +17,7 @@ that loads only its own parts; nothing of a service is imported anywhere else.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from services.ray.serve_config import ACTOR_OPTIONS
 from services.registry import SERVICES, Service, import_path
@@ -26,10 +27,19 @@ from services.telemetry import logs, metrics
 
 
 def __getattr__(name: str):
-    """`services.ray.applications:llm_core` and the others, built on access: importing this module needs no Ray."""
+    """The builders `services.ray.applications:llm_core` and the others, as a Serve file names them."""
     if name in SERVICES:
-        return application(SERVICES[name])
+        return _builder(SERVICES[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _builder(service: Service):
+    """What Serve calls with the `args` of the Serve file (`services.ray.serve_config`)."""
+
+    def build(args: dict):
+        return application(service, args.get("checkpoint", ""))
+
+    return build
 
 
 def _limit_threads() -> None:
@@ -43,8 +53,10 @@ class Replica:
 
     spec: Service
 
-    async def __init__(self) -> None:
+    async def __init__(self, checkpoint: str = "") -> None:
         settings = self.spec.load_settings()
+        if checkpoint:
+            settings = settings.model_copy(update={"checkpoint": Path(checkpoint)})
         self.health = health.process_health
         _limit_threads()  # before the service is imported
         servicer_class = self.spec.load_servicer()
@@ -96,8 +108,11 @@ def methods_of(contract: str) -> dict[str, bool]:
     return {method.name: method.server_streaming for method in found.methods}
 
 
-def application(service: Service):
-    """The Ray Serve application of a service, configured from the environment."""
+def application(service: Service, checkpoint: str = ""):
+    """The Ray Serve application of a service, configured from the environment.
+
+    `checkpoint`: a folder on the replica's node; empty: that of the environment there.
+    """
     from ray import serve
 
     import_path(service.add_to_server)  # registers the contract
@@ -118,4 +133,4 @@ def application(service: Service):
         graceful_shutdown_timeout_s=20,
         ray_actor_options=dict(ACTOR_OPTIONS),
     )
-    return deployment.bind()
+    return deployment.bind(checkpoint)

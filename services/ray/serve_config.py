@@ -5,8 +5,8 @@ yaml.safe_dump(serve_config({"llm_core": Placement(num_gpus=1)}))     # the file
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from services.registry import SERVICES
 
@@ -18,15 +18,30 @@ HTTP_PORT = 8000
 # What every Serve node must register on its gRPC server: the contracts, and the standard health service last.
 GRPC_SERVICER_FUNCTIONS = [service.add_to_server for service in SERVICES.values()] + ["services.rpc.health.register"]
 
+SLOTS = ("a", "b")  # of releases: a promotion deploys into the free one
+
 ACTOR_OPTIONS = {"num_cpus": 0}  # of every replica: engines are limited by their threads, not by Ray's bookkeeping
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How often a service runs in a cluster, and the GPUs that Ray reserves for each replica."""
+    """How often a service runs in a cluster, and what Ray reserves of a node for each replica."""
 
     num_replicas: int = 1
     num_gpus: float = 0.0
+    resources: Mapping[str, float] = field(default_factory=dict)  # custom ones: a node without them gets no replica
+
+
+@dataclass(frozen=True)
+class Release:
+    """A checkpoint that is served by one application for each service. Two run side by side during a promotion."""
+
+    slot: str = SLOTS[0]
+    checkpoint: str = ""  # folder on the node of the replica; empty: that of PARLEY_CHECKPOINT
+
+    def __post_init__(self) -> None:
+        if self.slot not in SLOTS:
+            raise ValueError(f"there is no slot {self.slot!r}; the slots are {', '.join(SLOTS)}")
 
 
 def http_options(host: str, port: int) -> dict:
@@ -39,35 +54,49 @@ def grpc_options(port: int, servicers: Collection[str] = GRPC_SERVICER_FUNCTIONS
     return {"port": port, "grpc_servicer_functions": list(servicers)}
 
 
-def route_prefix(name: str) -> str:
+def application_name(service: str, slot: str = SLOTS[0]) -> str:
+    """Name of the application that serves `service` in a slot; calls carry it as the metadata `application`."""
+    return service if slot == SLOTS[0] else f"{service}-{slot}"
+
+
+def route_prefix(application: str) -> str:
     """The HTTP path of an application; Serve wants a different one for each, although calls use gRPC."""
-    return f"/{name}"
+    return f"/{application}"
 
 
-def serve_config(placements: Mapping[str, Placement] | None = None) -> dict:
+def serve_config(placements: Mapping[str, Placement] | None = None, releases: Sequence[Release] = (Release(),)) -> dict:
     """What `serve deploy` takes, for a cluster whose nodes carry `NODE_LABEL`.
 
-    `placements`: by service; a service that is not named runs once, without a GPU.
+    `placements`: by service; a service that is not named runs once, without a GPU. `releases`: one, or two while a
+    promotion runs, in different slots.
     """
     placements = dict(placements or {})
     if unknown := set(placements) - set(SERVICES):
         raise ValueError(f"there is no service {', '.join(sorted(unknown))}; the services are {', '.join(SERVICES)}")
+    if len({release.slot for release in releases}) != len(releases):
+        raise ValueError("each release needs a slot of its own")
     return {
         "proxy_location": PROXY_LOCATION,
         "http_options": http_options("0.0.0.0", HTTP_PORT),
         "grpc_options": grpc_options(GRPC_PORT),
-        "applications": [_application(name, placements.get(name, Placement())) for name in SERVICES],
+        "applications": [
+            _application(name, placements.get(name, Placement()), release) for release in releases for name in SERVICES
+        ],
     }
 
 
-def _application(name: str, placement: Placement) -> dict:
+def _application(service: str, placement: Placement, release: Release) -> dict:
     """Its deployment's options replace those that `services.ray.applications` gives in code."""
-    actor_options = {**ACTOR_OPTIONS, "label_selector": {NODE_LABEL: name}}
+    actor_options = {**ACTOR_OPTIONS, "label_selector": {NODE_LABEL: service}}
     if placement.num_gpus:
         actor_options["num_gpus"] = placement.num_gpus
+    if placement.resources:
+        actor_options["resources"] = dict(placement.resources)
+    name = application_name(service, release.slot)
     return {
         "name": name,
         "route_prefix": route_prefix(name),
-        "import_path": f"services.ray.applications:{name}",
-        "deployments": [{"name": name, "num_replicas": placement.num_replicas, "ray_actor_options": actor_options}],
+        "import_path": f"services.ray.applications:{service}",
+        "args": {"checkpoint": release.checkpoint},
+        "deployments": [{"name": service, "num_replicas": placement.num_replicas, "ray_actor_options": actor_options}],
     }

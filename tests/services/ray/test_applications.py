@@ -19,8 +19,9 @@ def test_importing_the_module_needs_neither_ray_nor_torch():
 def test_an_application_is_named_like_its_service(name, monkeypatch):
     monkeypatch.setenv(f"{SERVICES[name].environment_prefix}NUM_REPLICAS", "3")
     monkeypatch.setenv("PARLEY_MAX_STREAMS", "10")
-    deployment = getattr(applications, name)._bound_deployment
+    deployment = getattr(applications, name)({"checkpoint": "made/3.2"})._bound_deployment
     assert (deployment.name, deployment.num_replicas, deployment.max_ongoing_requests) == (name, 3, 20)
+    assert deployment.init_args == ("made/3.2",)
 
 
 def test_there_is_no_application_without_a_service():

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from services.ray.serve_config import Placement, serve_config
+from services.ray.serve_config import Placement, Release, serve_config
 from services.registry import SERVICES, import_path
 
 
@@ -27,10 +27,26 @@ def test_what_it_names_can_be_imported():
     assert len(functions) == len(SERVICES) + 1 and functions[-1] == "services.rpc.health.register"
     assert all(callable(import_path(path)) for path in functions)
     for application in serve_config()["applications"]:
-        bound = import_path(application["import_path"])
+        bound = import_path(application["import_path"])(application["args"])
         assert [bound._bound_deployment.name] == [entry["name"] for entry in application["deployments"]]
 
 
 def test_an_unknown_service_is_named():
     with pytest.raises(ValueError, match="there is no service voice; the services are vision_encoder"):
         serve_config({"voice": Placement()})
+
+
+def test_two_releases_have_applications_of_their_own():
+    releases = [Release("a", "made/3.1"), Release("b", "made/3.2")]
+    config = serve_config({"llm_core": Placement(resources={"llm_core": 1.0})}, releases)
+    ServeDeploySchema.model_validate(config)  # it refuses equal names and routes
+    second = config["applications"][len(SERVICES) :]
+    assert [application["name"] for application in second] == [f"{name}-b" for name in SERVICES]
+    assert {application["args"]["checkpoint"] for application in second} == {"made/3.2"}
+    assert second[2]["deployments"][0]["ray_actor_options"]["resources"] == {"llm_core": 1.0}
+
+
+@pytest.mark.parametrize("slots", [["a", "a"], ["c"]])
+def test_a_slot_is_known_and_taken_once(slots):
+    with pytest.raises(ValueError, match="slot"):
+        serve_config(releases=[Release(slot) for slot in slots])
