@@ -111,6 +111,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("extras", nargs="*", help="extras of pyproject.toml: gateway, model, serve, train, test")
     parser.add_argument("--torch-index", default="", help="the index to take torch from")
+    parser.add_argument("--no-editable", action="store_true", help="install no link to this folder: for images")
     parser.add_argument("--gpu", default="", choices=["", "0", "1"], help="1: torch with CUDA, 0: torch for the CPU")
     return parser.parse_args(arguments)
 
@@ -137,7 +138,8 @@ def main(arguments: list[str] | None = None) -> None:
     if chosen:
         pip("install", "-qq", "--no-deps", *chosen, torch_pin())
     extras = f"[{','.join(options.extras)}]" if options.extras else ""
-    pip("install", "-qq", "-c", str(LOCK), "-e", f"{ROOT}{extras}")
+    editable = [] if options.no_editable else ["-e"]
+    pip("install", "-qq", "-c", str(LOCK), *editable, f"{ROOT}{extras}")
 
 
 if __name__ == "__main__":

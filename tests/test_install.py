@@ -99,6 +99,11 @@ def test_a_pip_that_would_download_the_wheels_to_answer_is_replaced_first(
     assert (f"pip {version} is too old" in capsys.readouterr().out) == replaced
 
 
+def test_an_image_holds_no_link_to_the_build_folder(install):
+    install.main(["--no-editable", "gateway"])
+    assert "-e" not in install.calls[-1] and install.calls[-1][-1].endswith("[gateway]")
+
+
 def test_an_unknown_extra_is_refused(install):
     with pytest.raises(SystemExit, match="no extra serv; there are gateway, model, serve"):
         install.main(["serv"])

@@ -26,3 +26,22 @@ NODE_ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+
+# What a node in a container needs besides.
+CONTAINER_ENVIRONMENT = {
+    **NODE_ENVIRONMENT,
+    "RAY_LOG_TO_STDERR": "1",  # files in a container are lost with it
+    "RAY_SERVE_LOG_TO_STDERR": "1",  # throughput mode turns it off
+    "RAY_SERVE_LOG_ENCODING": "JSON",
+    "RAY_AUTH_TOKEN_PATH": "/secrets/ray_token",  # written by `services.ray.tokens`
+}
+
+
+def env_file() -> str:
+    """`CONTAINER_ENVIRONMENT` as Docker reads it: deploy/compose/ray.env is this."""
+    head = "# Written by `make deploy-files` from services/ray/environment.py; do not edit.\n"
+    return head + "".join(f"{name}={value}\n" for name, value in CONTAINER_ENVIRONMENT.items())
+
+
+if __name__ == "__main__":
+    print(env_file(), end="")

@@ -16,6 +16,7 @@ import inspect
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -25,15 +26,27 @@ from services.rpc.errors import ServiceError, Status, status_of
 from services.telemetry import logs, metrics
 
 TOKEN_VARIABLE = "PARLEY_SERVICE_TOKEN"  # set on services and gateway: calls must carry it as a bearer token
+TOKEN_FILE_VARIABLE = "PARLEY_SERVICE_TOKEN_FILE"  # or a file that holds it
 
 UNLIMITED = ("Describe",)  # cheap methods that a full service still answers
 
 log = logs.get_logger(__name__)
 
 
+def service_token() -> str:
+    """The token that calls of services carry; "" where none is set. Raises `OSError` for a file that cannot be read."""
+    path = os.environ.get(TOKEN_FILE_VARIABLE, "")
+    return os.environ.get(TOKEN_VARIABLE) or (_read_token(path) if path else "")
+
+
+@functools.cache
+def _read_token(path: str) -> str:
+    return Path(path).read_text().strip()
+
+
 def authenticate(context) -> None:
     """Raises UNAUTHENTICATED where a token is required and the call does not carry it."""
-    token = os.environ.get(TOKEN_VARIABLE)
+    token = service_token()
     if not token:
         return
     given = {key: value for key, value in context.invocation_metadata() or ()}.get("authorization", "")

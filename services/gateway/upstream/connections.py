@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,7 +17,7 @@ from protos.parley.v1.model_info_pb2 import DescribeRequest, ModelInfo
 from services.gateway.settings import UpstreamSettings
 from services.gateway.upstream.calls import CallContext
 from services.registry import SERVICES
-from services.rpc.decorator import TOKEN_VARIABLE
+from services.rpc.decorator import service_token
 
 NO_CONTEXT = CallContext()
 
@@ -95,7 +94,7 @@ def metadata_for(service: str, context: CallContext = NO_CONTEXT) -> list[tuple[
         metadata.append(("session_id", context.session_id))
     if context.turn_id:
         metadata.append(("request_id", context.turn_id))
-    token = os.environ.get(TOKEN_VARIABLE)
+    token = service_token()
     if token:
         metadata.append(("authorization", f"Bearer {token}"))
     return metadata
