@@ -3,6 +3,7 @@
 # make status      show what runs
 # make test        install what the tests need, check the style, run all tests
 # make lint        check the style only
+# make deploy-files  write the files that compose is given of services/ray anew
 # make protos      write the Python stubs of the contracts anew
 # make lock        write requirements.lock anew; pins that still fit stay
 # make lock-check  check that the lock can be installed on every Python that Parley supports
@@ -22,7 +23,7 @@ PINS := pyproject.toml requirements.lock install.py
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo up down status test lint protos lock lock-check clean
+.PHONY: demo up down status test lint deploy-files protos lock lock-check clean
 
 demo: $(VENV)/.installed-serve
 	$(BIN)/parley demo
@@ -43,6 +44,9 @@ test: lint
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+deploy-files: $(VENV)/.installed-serve
+	$(BIN)/python -m services.ray.environment > deploy/compose/ray.env
 
 protos: $(VENV)/.installed-test
 	PATH=$(CURDIR)/$(BIN):$$PATH protos/generate.sh

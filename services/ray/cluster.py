@@ -83,16 +83,14 @@ class Cluster:
         return self._request("GET")
 
     def _request(self, method: str, body: dict[str, Any] | None = None) -> Any:
-        request = urllib.request.Request(f"{self.url.rstrip('/')}/api/serve/applications/", method=method)
-        request.add_header("Accept", "application/json")
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if self.token:
-            request.add_header("Authorization", f"Bearer {self.token}")
-        data = None
-        if body is not None:
-            request.add_header("Content-Type", "application/json")
-            data = json.dumps(body).encode()
+            headers["Authorization"] = f"Bearer {self.token}"
+        data = None if body is None else json.dumps(body).encode()
         try:
-            with urllib.request.urlopen(request, data, timeout=TIMEOUT) as answer:
+            address = f"{self.url.rstrip('/')}/api/serve/applications/"
+            request = urllib.request.Request(address, data, headers, method=method)
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as error:
             said = error.read().decode(errors="replace").strip().splitlines()

@@ -1,4 +1,4 @@
-"""Tells a cluster's Serve which services to run: `python -m services.ray.deploy`, the step `deploy` of the compose file.
+"""Tells a cluster's Serve which services to run: `python -m services.ray.deploy`, the compose file's step `deploy`.
 
 How often a service runs comes from its settings (PARLEY_LLM_CORE_NUM_REPLICAS and the others). A cluster that runs
 already keeps its checkpoints: they are changed by `parley promote`.

@@ -32,7 +32,7 @@ CONTAINER_ENVIRONMENT = {
     **NODE_ENVIRONMENT,
     "RAY_LOG_TO_STDERR": "1",  # files in a container are lost with it
     "RAY_SERVE_LOG_TO_STDERR": "1",  # throughput mode turns it off
-    "RAY_SERVE_LOG_ENCODING": "JSON",
+    "RAY_BACKEND_LOG_LEVEL": "warning",  # at `info` each process writes its statistics every minute
     "RAY_AUTH_TOKEN_PATH": "/secrets/ray_token",  # written by `services.ray.tokens`
 }
 

@@ -18,6 +18,9 @@ HTTP_PORT = 8000
 # What every Serve node must register on its gRPC server: the contracts, and the standard health service last.
 GRPC_SERVICER_FUNCTIONS = [service.add_to_server for service in SERVICES.values()] + ["services.rpc.health.register"]
 
+# Serve's own lines. Services count their calls themselves, so no line for each of them.
+LOGGING = {"encoding": "JSON", "enable_access_log": False}
+
 SLOTS = ("a", "b")  # of releases: a promotion deploys into the free one
 
 ACTOR_OPTIONS = {"num_cpus": 0}  # of every replica: engines are limited by their threads, not by Ray's bookkeeping
@@ -79,6 +82,7 @@ def serve_config(placements: Mapping[str, Placement] | None = None, releases: Se
         "proxy_location": PROXY_LOCATION,
         "http_options": http_options("0.0.0.0", HTTP_PORT),
         "grpc_options": grpc_options(GRPC_PORT),
+        "logging_config": dict(LOGGING),
         "applications": [
             _application(name, placements.get(name, Placement()), release) for release in releases for name in SERVICES
         ],

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from protos.parley.v1 import speech_encoder_pb2, vision_encoder_pb2
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
-from services.rpc.decorator import TOKEN_VARIABLE
+from services.rpc.decorator import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from services.rpc.errors import retry_after
 from services.rpc.server import start_server
 from services.telemetry import logs
@@ -58,8 +58,13 @@ async def test_the_log_has_the_cause_with_incident_and_ids(stub, tmp_path, monke
     assert "/a/secret/path" in line["exception"]
 
 
-async def test_a_token_is_required_where_one_is_set(stub, monkeypatch):
-    monkeypatch.setenv(TOKEN_VARIABLE, "secret token")
+@pytest.mark.parametrize("in_a_file", [False, True])
+async def test_a_token_is_required_where_one_is_set(stub, monkeypatch, tmp_path, in_a_file):
+    if in_a_file:
+        (tmp_path / "token").write_text("secret token\n")
+        monkeypatch.setenv(TOKEN_FILE_VARIABLE, str(tmp_path / "token"))
+    else:
+        monkeypatch.setenv(TOKEN_VARIABLE, "secret token")
     for metadata in ((), (("authorization", "Bearer wrong"),)):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.Encode(vision_encoder_pb2.EncodeVisionRequest(image=b"1"), metadata=metadata)
