@@ -13,7 +13,7 @@ from services.engine.device import resolve
 from services.engine.settings import ServiceSettings
 from services.engine.thread import EngineThread
 from services.rpc.decorator import rpc
-from services.telemetry import logs
+from services.telemetry import logs, metrics
 
 E = TypeVar("E", bound=EngineThread)
 
@@ -66,6 +66,11 @@ class EngineService(Generic[E]):
         self.engine = await asyncio.to_thread(self._load_engine)
         self.engine.start()
         await self.warm_up()
+        running = self.describe()
+        checkpoint = str(self.checkpoint.path)
+        metrics.SERVICE_INFO.labels(
+            self.service, running.model, running.weights, checkpoint, running.device, running.dtype
+        ).set(1)
 
     def _load_engine(self) -> E:
         """Opens the checkpoint, the only time, and loads the engine with settings that fit device and model."""

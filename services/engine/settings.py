@@ -37,7 +37,9 @@ class ServiceSettings(BaseSettings):
     idle_seconds: float = Field(30.0, gt=0, description="Silence after which an open stream is ended")
     stop_seconds: float = Field(10.0, ge=0, description="Seconds that running work gets to end in a graceful stop")
     metrics_host: str = Field("127.0.0.1", description="Address that the Prometheus page listens on")
-    metrics_port: int = Field(0, ge=0, description="Port of the Prometheus page; 0: a free one")
+    metrics_port: int = Field(
+        0, ge=0, description="Port of the Prometheus page; a second replica on a node has the next one; 0: a free one"
+    )
 
     @classmethod
     def settings_customise_sources(

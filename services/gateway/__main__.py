@@ -21,7 +21,7 @@ from services.gateway.api.health import WebServer, build
 from services.gateway.settings import GatewaySettings
 from services.rpc import health
 from services.rpc.server import freeze_loaded_objects
-from services.telemetry import logs
+from services.telemetry import event_loop, logs
 
 log = logs.get_logger(__name__)
 
@@ -71,6 +71,7 @@ class Gateway:
         self._serving = asyncio.create_task(self._web.serve(sockets=[http]))
         while not self._web.started:
             await asyncio.sleep(0.01)
+        self._watching = event_loop.watch("gateway")
         await self.backend.store.check_policy()
         health.process_health.ready = True
 
@@ -78,6 +79,7 @@ class Gateway:
         self.service.stopping = True
         health.process_health.ready = False
         await self._server.stop(self._settings.drain_seconds)
+        self._watching.cancel()
         self._web.should_exit = True
         await self._serving
         await self.backend.close()

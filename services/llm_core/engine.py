@@ -79,6 +79,7 @@ class Engine(EngineThread):
             language.config, self.limits.num_slots, self.limits.max_length, self._device, self._dtype
         )
         self._scheduler = Scheduler(self.limits.num_slots, self.limits.prefill_tokens)
+        metrics.SLOTS.labels(SERVICE).set(self.limits.num_slots)
 
         # of the engine's thread
         self._sequences: dict[GenerationRequest, Sequence] = {}
@@ -188,6 +189,7 @@ class Engine(EngineThread):
         while self._waiting and (slot := self._scheduler.free_slot()) is not None:
             sequence = self._waiting.popleft()
             self._scheduler.place(sequence, slot)
+            metrics.QUEUE_SECONDS.labels(SERVICE).observe(time.monotonic() - sequence.arrived)
             kept = self._prefixes.take(sequence.request.session_id)
             if kept is not None:
                 keys, saved = kept

@@ -62,9 +62,9 @@ class Supervisor:
         self.children: dict[str, subprocess.Popen] = {}
         self.restarts: dict[str, list[float]] = {}  # when each child was started again
         self.reservation, block = ports.reserve(exclude={options.port, options.http_port})
-        fixed = 2 + NODE_PORTS + len(SERVICES)
+        fixed = 2 + NODE_PORTS + 2 * len(SERVICES)  # a service has two for metrics: a second replica takes the next
         grpc_port, serve_http_port, *rest = block[:fixed]
-        self.state = self._initial_state(grpc_port, serve_http_port, rest[NODE_PORTS:])
+        self.state = self._initial_state(grpc_port, serve_http_port, rest[NODE_PORTS::2])
         self.environment = {
             **os.environ,
             **self._stack_environment(),

@@ -23,7 +23,8 @@ from services.ray.serve_config import ACTOR_OPTIONS
 from services.registry import SERVICES, Service, import_path
 from services.rpc import health
 from services.rpc.server import freeze_loaded_objects
-from services.telemetry import logs, metrics
+from services.telemetry import event_loop, logs
+from services.telemetry.metrics_page import MetricsPage
 
 
 def __getattr__(name: str):
@@ -52,6 +53,7 @@ class Replica:
     """One process of a service under Ray Serve. `application` adds the methods of the contract."""
 
     spec: Service
+    metrics_page: MetricsPage | None = None
 
     async def __init__(self, checkpoint: str = "") -> None:
         settings = self.spec.load_settings()
@@ -64,11 +66,13 @@ class Replica:
         log = logs.get_logger(__name__)
         self.servicer = servicer_class(settings)
         await self.servicer.start()
-        port = metrics.serve(settings.metrics_port, settings.metrics_host)
+        self.metrics_page = MetricsPage(settings.metrics_port, settings.metrics_host)
+        self._watching = event_loop.watch(servicer_class.service)
         freeze_loaded_objects()
         self.health.servicer = self.servicer
         self.health.ready = True
-        log.info("ready", checkpoint=str(settings.checkpoint), metrics=f"{settings.metrics_host}:{port}")
+        metrics = f"{settings.metrics_host}:{self.metrics_page.port}"
+        log.info("ready", checkpoint=str(settings.checkpoint), metrics=metrics)
 
     def check_health(self) -> None:
         """Called by Serve; after three exceptions the replica is replaced."""
@@ -79,6 +83,8 @@ class Replica:
         """Called by Serve once the replica has no calls left."""
         self.health.ready = False
         await self.servicer.stop()
+        if self.metrics_page is not None:
+            self.metrics_page.close()
 
 
 def _forward_unary(name: str):

@@ -117,6 +117,7 @@ class Engine(EngineThread):
         capacity = 1 + settings.max_clause_tokens * decoder.cuts + 1 + self.max_frames
         self.cache = decoder.cache(settings.max_batch, capacity)
         self.slot_bytes = 2 * self.cache.keys[:, 0].numel() * self.cache.keys.element_size()
+        metrics.SLOTS.labels(SERVICE).set(self.cache.slots)
         self._slots: list[SynthesisRequest] = []  # by slot of the cache; used by the thread, like the next two
         self._last: list[int] = []  # the newest codec token of each slot
         self._waiting: deque[SynthesisRequest] = deque()  # with a clause to synthesize and no slot

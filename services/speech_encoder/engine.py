@@ -67,6 +67,7 @@ class Engine(EngineThread):
             left_chunks=None if settings.left_chunks == -2 else settings.left_chunks,
             max_seconds=settings.max_seconds,
         )
+        metrics.SLOTS.labels(SERVICE).set(settings.max_utterances)
         self._slots: dict[int, Utterance] = {}  # by slot of the stream; used by the thread, like _batch
         self._batch: list[Utterance] = []  # in the current step
 

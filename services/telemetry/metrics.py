@@ -1,11 +1,8 @@
-"""All metrics of the services and the gateway. Times are in seconds.
-
-`serve(port)` publishes them for Prometheus at `/metrics`, one port for each process.
-"""
+"""All metrics of the services and the gateway. Times are in seconds. `metrics_page` publishes them."""
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 disable_created_metrics()
 
@@ -19,12 +16,29 @@ REQUESTS = Counter("parley_requests_total", "Calls ended, by gRPC status", ["ser
 REQUEST_SECONDS = Histogram("parley_request_seconds", "Duration of a call", ["service", "method"], buckets=_LATENCY)
 IN_FLIGHT = Gauge("parley_requests_in_flight", "Calls open now", ["service", "method"])
 
+# What runs.
+SERVICE_INFO = Gauge(
+    "parley_service_info",
+    "1 for each replica, with what it runs; weights: the name that embeddings carry",
+    ["service", "model", "weights", "checkpoint", "device", "dtype"],
+)
+EVENT_LOOP_LAG = Histogram(
+    "parley_event_loop_lag_seconds",
+    "How late the event loop of a process was with a task that was due",
+    ["service"],
+    buckets=_LATENCY,
+)
+
 # Engines.
+SLOTS = Gauge("parley_engine_slots", "Requests that may hold a slot of the engine at once", ["service"])
 QUEUE = Gauge("parley_queue_length", "Sequences or tiles waiting for the engine", ["service"])
 SLOTS_USED = Gauge("parley_engine_slots_used", "Requests that hold a slot of the engine", ["service"])
 BATCH_SIZE = Histogram("parley_batch_size", "Sequences or tiles in one engine step", ["service"], buckets=_BATCH)
 STEP_SECONDS = Histogram("parley_step_seconds", "Duration of an engine step", ["service"], buckets=_COMPUTE)
 REFUSED = Counter("parley_refused_total", "Work refused because a limit was reached", ["service", "limit"])
+QUEUE_SECONDS = Histogram(
+    "parley_queue_seconds", "From the arrival of work to the engine's step that takes it", ["service"], buckets=_LATENCY
+)
 CACHE_BYTES = Gauge("parley_cache_bytes", "Memory of KV caches and stream states", ["service"])
 
 # Work done.
@@ -49,16 +63,13 @@ REAL_TIME_FACTOR = Histogram(
 
 # The gateway.
 CONNECTIONS = Gauge("parley_connections", "Client streams open now")
+MAX_CONNECTIONS = Gauge("parley_max_connections", "Client streams that the gateway takes at once")
+GATEWAY_MISSING = Gauge(
+    "parley_gateway_missing",
+    "1 for each part that keeps this gateway from serving a turn: a service, redis, or stopping; else 0",
+    ["part"],
+)
 TURNS = Counter("parley_turns_total", "Turns ended: stop, length, nothing, cancelled or failed", ["reason"])
 STATES = Counter("parley_states_total", "Turns by state: speech, text or nothing", ["state"])
 RECONNECTS = Counter("parley_reconnects_total", "Calls repeated after a lost connection", ["service"])
 STORE_ERRORS = Counter("parley_store_errors_total", "Failed calls to Redis", ["operation"])
-
-
-def serve(port: int, host: str = "127.0.0.1") -> int:
-    """Starts the `/metrics` page in a thread of its own and returns its port; where `port` is taken, a free one."""
-    try:
-        server, _ = start_http_server(port, host)
-    except OSError:  # another replica of this service on this machine has it
-        server, _ = start_http_server(0, host)
-    return server.server_port

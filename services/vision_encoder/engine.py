@@ -30,7 +30,8 @@ class EncodeRequest(Request[tuple[Tensor, float]]):
         super().__init__(engine)
         # Used by the engine's thread:
         self.pixels = pixels
-        self.due = time.monotonic() + engine.settings.max_wait_ms / 1000  # when a step stops waiting for more tiles
+        self.arrived = time.monotonic()
+        self.due = self.arrived + engine.settings.max_wait_ms / 1000  # when a step stops waiting for more tiles
         self.taken = 0  # tiles given to a step
         self.embeddings: list[Tensor] = []
         self.compute_seconds = 0.0
@@ -52,6 +53,7 @@ class Engine(EngineThread):
         self.encoder, self.adapter = encoder, adapter
         weight = next(encoder.parameters())
         self.device, self.dtype = weight.device, weight.dtype
+        metrics.SLOTS.labels(SERVICE).set(settings.max_queued)
         self._waiting: deque[EncodeRequest] = deque()  # with tiles left, oldest first; used by the thread, like _batch
         self._batch: list[EncodeRequest] = []  # in the current step
 
@@ -99,6 +101,8 @@ class Engine(EngineThread):
         tiles, free = [], self.settings.max_batch
         while self._waiting and free:
             request = self._waiting[0]
+            if not request.taken:
+                metrics.QUEUE_SECONDS.labels(SERVICE).observe(time.monotonic() - request.arrived)
             part = request.pixels[request.taken : request.taken + free]
             request.taken += len(part)
             free -= len(part)

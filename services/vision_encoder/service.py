@@ -57,13 +57,13 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
         if self._in_progress >= self.settings.max_queued:
             metrics.REFUSED.labels(SERVICE, "max_queued").inc()
             raise ServiceError.at_capacity("pictures", self.settings.max_queued)
-        self._in_progress += 1
+        self._count(1)
         try:
             async with streams.within(request.deadline_ms):
                 pixels = await self._decode(request)
                 embeddings, seconds = await self.engine.encode(pixels)
         finally:
-            self._in_progress -= 1
+            self._count(-1)
         tensor = tensors.from_torch(embeddings.flatten(0, 1))
         return pb.EncodeVisionResponse(
             embeddings=tensor,
@@ -71,6 +71,10 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
             compute_seconds=seconds,
             weights=self.checkpoint.fingerprint,
         )
+
+    def _count(self, more: int) -> None:
+        self._in_progress += more
+        metrics.SLOTS_USED.labels(SERVICE).set(self._in_progress)
 
     async def _decode(self, request: pb.EncodeVisionRequest) -> torch.Tensor:
         """The request's tiles or frames [n, 3, side, side]. Raises as `read_image` and `read_video` do."""

@@ -6,8 +6,14 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 import uvicorn
-from fastapi import FastAPI, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi import FastAPI, Request, Response
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
+
+from services.registry import SERVICES
+from services.telemetry.metrics import GATEWAY_MISSING
+
+PARTS = (*SERVICES, "redis", "stopping")  # what may keep a gateway from serving a turn
 
 
 def build(missing: Callable[[], Awaitable[list[str]]]) -> FastAPI:
@@ -27,8 +33,13 @@ def build(missing: Callable[[], Awaitable[list[str]]]) -> FastAPI:
         return {"status": "not ready" if absent else "ready", "missing": absent}
 
     @app.get("/metrics")
-    async def metrics() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(request: Request) -> Response:
+        """What is missing is asked for now: it is as true as the other figures."""
+        absent = await missing()
+        for part in PARTS:
+            GATEWAY_MISSING.labels(part).set(part in absent)
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(REGISTRY), media_type=content_type)
 
     return app
 

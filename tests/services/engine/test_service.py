@@ -2,6 +2,7 @@
 
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 
 from parley.checkpoints import Checkpoint, CheckpointError
 from protos.parley.v1.model_info_pb2 import DescribeRequest, ModelInfo
@@ -32,6 +33,23 @@ async def test_a_start_opens_the_checkpoint_once(name, tiny_checkpoint, monkeypa
     assert servicer.alive
     await servicer.stop()
     assert not servicer.alive
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_metrics_say_what_runs_and_how_many_slots_it_has(name, tiny_checkpoint):
+    servicer = build(name, tiny_checkpoint)
+    await servicer.start()
+    labels = {
+        "service": name,
+        "model": "tiny",
+        "weights": servicer.checkpoint.fingerprint,
+        "checkpoint": str(tiny_checkpoint),
+        "device": "cpu",
+        "dtype": "float32",
+    }
+    assert REGISTRY.get_sample_value("parley_service_info", labels) == 1
+    assert REGISTRY.get_sample_value("parley_engine_slots", {"service": name}) >= 2
+    await servicer.stop()
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -89,6 +89,8 @@ def test_the_gateway_and_the_services_get_the_same_addresses(stack, options, mon
         assert environment[f"PARLEY_{service.upper()}_METRICS_PORT"] == address.rpartition(":")[2]
     addresses = [stack.state.services, stack.state.serve_http, *stack.state.metrics.values()]
     assert len(set(addresses)) == 6
+    after = {f"127.0.0.1:{1 + int(address.rpartition(':')[2])}" for address in stack.state.metrics.values()}
+    assert not after & set(addresses)  # a second replica has the port after the first one's
 
 
 def start_failing(stack: Supervisor, name: str) -> None:

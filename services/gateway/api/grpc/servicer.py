@@ -25,6 +25,7 @@ class ConversationService:
         self._backend, self._settings = backend, settings
         self.stopping = False
         self.connections = 0  # open now
+        metrics.MAX_CONNECTIONS.set(settings.max_connections)
 
     @rpc
     async def Converse(self, request_iterator, context):
