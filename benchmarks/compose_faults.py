@@ -5,21 +5,22 @@
     python -m benchmarks.compose_faults kill --only llm-core head    these faults, on the stack that `up` started
     python -m benchmarks.compose_faults down                         asks aloud again, stops, prints the table
 
-Callers ask in writing twice a second, each after it has its answer (spoken, of a few words). A container is killed with
-SIGKILL and started again after `away` seconds. `worst` is the longest wait for the end of an answer that was asked for
-after the kill; `before` the same in the seconds before it. An answer that ends with an error, or not at all, has failed.
-The stack is a compose project of its own, on free ports; results are kept in a file between the steps.
+Two callers ask once a second each, but not before they have their last answer, which is spoken and of a few words. A
+container is killed with SIGKILL and started again after `away` seconds. `worst` is the longest wait for the end of an
+answer that ended after the kill, `before` the same before it. An answer that ends with an error, or not at all, has
+failed. The stack is a compose project of its own, on free ports; results are kept in a file between the steps.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -30,7 +31,6 @@ from cli.client import Client, Question
 from parley.media.audio import read_audio, to_pcm16
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Sampling
-from services.registry import SERVICES
 
 CALLERS = 2
 PERIOD = 1.0  # seconds from one question of a caller to its next
@@ -144,8 +144,6 @@ class Questions:
 
 def picture(number: int) -> bytes:
     """A PNG that was not sent before: encoders and stores know none of it."""
-    import io
-
     from PIL import Image
 
     data = io.BytesIO()

@@ -1,0 +1,125 @@
+"""The compose files: what they say, and, where an engine answers, that it takes them and builds the gateway's image."""
+
+import json
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from services.gateway.settings import GatewaySettings
+from services.ray.environment import env_file
+from services.ray.serve_config import GRPC_PORT, NODE_LABEL
+from services.registry import SERVICES
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(ROOT.glob("docker-compose*.yml"))
+BASE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+CONTAINERS = BASE["services"]
+SECRET = "not-for-any-file"
+
+
+def container(service: str) -> str:
+    """The container of a service."""
+    return service.replace("_", "-")
+
+
+def docker(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command = ["docker", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=250, env={**os.environ, **environment}
+    )
+
+
+def answers(*command: str) -> bool:
+    try:
+        return docker(*command).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+needs_compose = pytest.mark.skipif(not answers("compose", "version"), reason="there is no docker compose here")
+needs_engine = pytest.mark.skipif(not answers("info"), reason="no engine answers here")
+
+
+def test_the_written_environment_is_that_of_services_ray():
+    written = (ROOT / "deploy/compose/ray.env").read_text()
+    assert written == env_file(), "write it anew with `make deploy-files`"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_service_is_a_node_with_its_label_and_its_own_health(service):
+    found = CONTAINERS[container(service)]
+    command = shlex.split(found["command"])
+    assert command[:2] == ["ray", "start"] and command[command.index("--labels") + 1] == f"{NODE_LABEL}={service}"
+    assert found["healthcheck"]["test"] == ["CMD", "python", "-m", "services.ray.probe", service]
+    assert found["env_file"] == ["deploy/compose/ray.env"]
+
+
+def test_the_gateway_is_at_the_proxies_of_the_services(monkeypatch):
+    for name, value in CONTAINERS["gateway"]["environment"].items():
+        monkeypatch.setenv(name, value)
+    settings = GatewaySettings()
+    own = {f"{container(service)}:{GRPC_PORT}" for service in SERVICES}
+    assert {address for service in SERVICES for address in settings.upstream.addresses_of(service)} == own
+    assert settings.store.redis_url == "redis://sessions:6379/0"
+    assert settings.store.embeddings_url == "redis://embeddings:6379/0"
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_every_container_of_ours_is_bounded_and_has_no_rights(name):
+    found = CONTAINERS[name]
+    assert found["read_only"] is True and found["cap_drop"] == ["ALL"]
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    assert found["mem_limit"] and found["logging"]["options"]["max-size"]
+    one_shot = found["restart"] == "no"
+    assert one_shot or found["restart"] == "unless-stopped" and found["pids_limit"]
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_container_starts_after_those_that_it_needs_are_healthy(name):
+    for other, how in CONTAINERS[name].get("depends_on", {}).items():
+        needed = CONTAINERS[other]
+        wanted = "service_completed_successfully" if needed["restart"] == "no" else "service_healthy"
+        starts_with = name == "deploy" and other in map(container, SERVICES)  # they are healthy once it has deployed
+        assert how["condition"] == ("service_started" if starts_with else wanted)
+        assert wanted != "service_healthy" or needed["healthcheck"]["test"]
+
+
+def test_checkpoints_are_mounted_for_reading_only():
+    for name in map(container, SERVICES):
+        mounted = [volume.split(":")[-2:] for volume in CONTAINERS[name]["volumes"]]
+        assert ["/checkpoints", "ro"] in [[at.rpartition("}")[2] or at, mode] for at, mode in mounted]
+
+
+def test_only_the_gateway_is_published_and_by_default_on_this_machine_alone():
+    published = {name: found["ports"] for name, found in CONTAINERS.items() if "ports" in found}
+    assert all(port.startswith("${PARLEY_HOST:-127.0.0.1}:") for ports in published.values() for port in ports)
+    without_profile = {name for name in published if "profiles" not in CONTAINERS[name]}
+    assert without_profile == {"gateway"}
+
+
+@needs_compose
+@pytest.mark.parametrize("extra", [file.name for file in FILES if file.name != "docker-compose.yml"] or [""])
+def test_compose_takes_the_files(extra):
+    files = [part for name in ("docker-compose.yml", extra) if name for part in ("--file", name)]
+    done = docker("compose", *files, "--profile", "*", "config", "--format", "json", PARLEY_SERVICE_TOKEN=SECRET)
+    assert done.returncode == 0, done.stderr
+    assert "variable is not set" not in done.stderr
+    told = [name for name, found in json.loads(done.stdout)["services"].items() if SECRET in json.dumps(found)]
+    assert told == ["secrets"]  # all others read the file that it writes
+
+
+@needs_engine
+def test_the_gateway_image_holds_neither_torch_nor_root():
+    built = docker("build", "--quiet", "--target", "gateway", ".")
+    assert built.returncode == 0, built.stderr
+    code = (
+        "import importlib.util as u, os, services.gateway.__main__;"
+        "print(os.getuid(), [name for name in ('torch', 'ray') if u.find_spec(name)])"
+    )
+    rights = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true", "--network=none"]
+    done = docker("run", "--rm", *rights, built.stdout.strip(), "python", "-c", code)
+    assert done.stdout.split() == ["10001", "[]"], done.stderr
