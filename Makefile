@@ -4,6 +4,7 @@
 # make test        install what the tests need, check the style, run all tests
 # make lint        check the style only
 # make deploy-files  write the files that compose is given of services/ray anew
+# make compose-test  start docker-compose.yml's stack, kill each container while questions are asked; needs Docker
 # make protos      write the Python stubs of the contracts anew
 # make lock        write requirements.lock anew; pins that still fit stay
 # make lock-check  check that the lock can be installed on every Python that Parley supports
@@ -23,7 +24,7 @@ PINS := pyproject.toml requirements.lock install.py
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo up down status test lint deploy-files protos lock lock-check clean
+.PHONY: demo up down status test lint deploy-files compose-test protos lock lock-check clean
 
 demo: $(VENV)/.installed-serve
 	$(BIN)/parley demo
@@ -47,6 +48,9 @@ lint: $(VENV)/.installed-test
 
 deploy-files: $(VENV)/.installed-serve
 	$(BIN)/python -m services.ray.environment > deploy/compose/ray.env
+
+compose-test: $(VENV)/.installed-serve
+	$(BIN)/python -m benchmarks.compose_faults
 
 protos: $(VENV)/.installed-test
 	PATH=$(CURDIR)/$(BIN):$$PATH protos/generate.sh
