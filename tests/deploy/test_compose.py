@@ -75,7 +75,7 @@ def test_every_container_of_ours_is_bounded_and_has_no_rights(name):
     assert found["security_opt"] == ["no-new-privileges:true"]
     assert found["mem_limit"] and found["logging"]["options"]["max-size"]
     one_shot = found["restart"] == "no"
-    assert one_shot or found["restart"] == "unless-stopped" and found["pids_limit"]
+    assert one_shot or (found["restart"] == "unless-stopped" and found["pids_limit"])
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
