@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PROJECT = "parley-test"
+IMAGES = ("gateway", "services", "client")  # with names of their own: those of a running stack stay as they are
 BUILD_SECONDS = 1200.0
 START_SECONDS = 420.0
 
@@ -29,7 +30,8 @@ class ComposeStack:
     def run(self, *arguments: str, timeout: float = 120.0, **environment: str) -> str:
         """`docker compose` with these arguments; returns its standard output."""
         command = ["docker", "compose", "--project-name", self.project, *arguments]
-        return run(command, timeout, {"PARLEY_PORT": "0", "PARLEY_HTTP_PORT": "0", **environment})
+        images = {f"PARLEY_{name.upper()}_IMAGE": f"{self.project}-{name}" for name in IMAGES}
+        return run(command, timeout, {"PARLEY_PORT": "0", "PARLEY_HTTP_PORT": "0", **images, **environment})
 
     def build(self) -> float:
         """Seconds that it took."""

@@ -21,7 +21,7 @@ READY_SECONDS = 600.0  # that the services have to load
 def placements() -> dict[str, Placement]:
     """By service, from its settings."""
     settings = {name: service.load_settings() for name, service in SERVICES.items()}
-    return {name: Placement(num_replicas=each.num_replicas) for name, each in settings.items()}
+    return {name: Placement(each.num_replicas, max_per_node=1) for name, each in settings.items()}
 
 
 def deploy(cluster: Cluster) -> None:

@@ -33,6 +33,7 @@ class Placement:
     num_replicas: int = 1
     num_gpus: float = 0.0
     resources: Mapping[str, float] = field(default_factory=dict)  # custom ones: a node without them gets no replica
+    max_per_node: int | None = None  # where 1, two replicas are never lost with one node
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,14 @@ def _application(service: str, placement: Placement, release: Release) -> dict:
         actor_options["num_gpus"] = placement.num_gpus
     if placement.resources:
         actor_options["resources"] = dict(placement.resources)
+    deployment = {"name": service, "num_replicas": placement.num_replicas, "ray_actor_options": actor_options}
+    if placement.max_per_node is not None:
+        deployment["max_replicas_per_node"] = placement.max_per_node
     name = application_name(service, release.slot)
     return {
         "name": name,
         "route_prefix": route_prefix(name),
         "import_path": f"services.ray.applications:{service}",
         "args": {"checkpoint": release.checkpoint},
-        "deployments": [{"name": service, "num_replicas": placement.num_replicas, "ray_actor_options": actor_options}],
+        "deployments": [deployment],
     }

@@ -46,6 +46,12 @@ def test_two_releases_have_applications_of_their_own():
     assert second[2]["deployments"][0]["ray_actor_options"]["resources"] == {"llm_core": 1.0}
 
 
+def test_replicas_may_be_kept_apart():
+    config = ServeDeploySchema.model_validate(serve_config({"llm_core": Placement(2, max_per_node=1)}))
+    limits = {app.name: app.deployments[0].max_replicas_per_node for app in config.applications}
+    assert limits.pop("llm_core") == 1 and not any(isinstance(limit, int) for limit in limits.values())
+
+
 @pytest.mark.parametrize("slots", [["a", "a"], ["c"]])
 def test_a_slot_is_known_and_taken_once(slots):
     with pytest.raises(ValueError, match="slot"):
