@@ -116,6 +116,16 @@ class DirectCalls:
             await stream.close()
 
 
+class OneRelease:
+    """Implements `upstream.calls.Releases`: there is only this one."""
+
+    def __init__(self, calls: DirectCalls):
+        self.current = calls
+
+    def bind(self) -> contextlib.AbstractContextManager[DirectCalls]:
+        return contextlib.nullcontext(self.current)
+
+
 class MemoryStore:
     """Implements `store.protocols.Store` in memory: one process, nothing to survive."""
 
@@ -216,7 +226,7 @@ class DirectClient(Client):
 
     def __init__(self, calls: DirectCalls, store: MemoryStore):
         settings = GatewaySettings()
-        self._conversation = Conversation(store, calls, settings.conversation, settings.media, settings.vad)
+        self._conversation = Conversation(store, OneRelease(calls), settings.conversation, settings.media, settings.vad)
         self._events = self._conversation.delivery.events()
 
     async def close(self) -> None:

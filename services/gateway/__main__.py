@@ -73,6 +73,7 @@ class Gateway:
             await asyncio.sleep(0.01)
         self._watching = event_loop.watch("gateway")
         await self.backend.store.check_policy()
+        await self.backend.start()
         health.process_health.ready = True
 
     async def stop(self) -> None:

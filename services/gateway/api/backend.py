@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from services.gateway.api.release_watch import ReleaseWatch
 from services.gateway.conversation.conversation import Conversation
 from services.gateway.settings import GatewaySettings
 from services.gateway.store.store import RedisStore
-from services.gateway.upstream.services import Services
+from services.gateway.upstream.releases import ServingReleases
 from services.rpc.errors import ServiceError
 
 
@@ -16,19 +17,23 @@ class Backend:
 
     def __init__(self, settings: GatewaySettings):
         self.store = RedisStore(settings.store)
-        self.services = Services(settings.upstream)
+        self.releases = ServingReleases(settings.upstream)
+        self._watch = ReleaseWatch(self.store.releases, self.releases)
         self.settings = settings
+
+    async def start(self) -> None:
+        await self._watch.start()
 
     def conversation(self) -> Conversation:
         settings = self.settings
-        return Conversation(self.store, self.services, settings.conversation, settings.media, settings.vad)
+        return Conversation(self.store, self.releases, settings.conversation, settings.media, settings.vad)
 
     async def missing(self) -> list[str]:
         """What does not answer now, of the sessions' Redis and the four services; empty when a turn can be served.
 
         All are asked at once and have `probe_seconds`.
         """
-        services, redis = await asyncio.gather(self.services.ready(), self._redis_answers())
+        services, redis = await asyncio.gather(self.releases.current.ready(), self._redis_answers())
         missing = [service for service, answers in services.items() if not answers]
         return missing if redis else [*missing, "redis"]
 
@@ -41,5 +46,6 @@ class Backend:
         return True
 
     async def close(self) -> None:
-        await self.services.close()
+        await self._watch.stop()
+        await self.releases.close()
         await self.store.close()

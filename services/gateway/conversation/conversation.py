@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import grpc
@@ -34,7 +34,7 @@ from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import EncodedImage, Images, Kind
 from services.gateway.settings import ConversationSettings, MediaSettings, VadSettings
 from services.gateway.store.protocols import Store
-from services.gateway.upstream.calls import Calls
+from services.gateway.upstream.calls import Calls, Releases
 from services.rpc.errors import ServiceError
 from services.rpc.limits import too_much
 from services.telemetry import logs
@@ -55,7 +55,7 @@ class Conversation:
     def __init__(
         self,
         store: Store,
-        calls: Calls,
+        releases: Releases,
         settings: ConversationSettings,
         media: MediaSettings,
         vad: VadSettings,
@@ -63,11 +63,11 @@ class Conversation:
         self.outbox = Outbox(settings.max_unread_events)
         self.delivery = Delivery(self.outbox, store.events)
         self.last_input = time.monotonic()
-        self._store, self._calls = store, calls
+        self._store, self._releases = store, releases
         self._settings, self._media, self._vad = settings, media, vad
         self._embeddings = EmbeddingWriter(store.embeddings)
-        self._images = Images(store.embeddings, self._embeddings, calls, media)
-        self._tools = TurnTools(calls, store, self._images, self._embeddings, self.outbox, settings)
+        self._images = Images(store.embeddings, self._embeddings, media)
+        self._tools = TurnTools(releases, store, self._images, self._embeddings, self.outbox, settings)
         self._turns = Turns(InterruptionPolicy(settings.interruption, self.outbox), self._turn_ended)
         self._draft = Draft(settings.max_frames)
         self._inputs = 0  # since the last turn ended
@@ -75,11 +75,11 @@ class Conversation:
 
     async def open(self, session_id: str, changes: Mapping[str, Any]) -> None:
         """Opens the session and says so. Raises `ServiceError`; the connection cannot go on then."""
-        encoder = await self._calls.describe("speech_encoder")
+        encoder = await self._releases.current.describe("speech_encoder")
         self._model_rate = encoder.input_sample_rate
         longest = min(self._media.max_audio_seconds, encoder.max_audio_seconds)
         self._media = self._media.model_copy(update={"max_audio_seconds": longest})
-        self._opened = OpenSession(self._store, self._calls, self._model_rate, self._settings.max_text_chars)
+        self._opened = OpenSession(self._store, self._releases, self._model_rate, self._settings.max_text_chars)
         ready = await self._opened.open(session_id, changes)
         self._input = InputBuffer(ready.config, self._model_rate, self._media, self._vad)
         self._items = ItemEditor(self._store.items, self.session_id, self._settings.max_text_chars)
@@ -203,11 +203,10 @@ class Conversation:
         if len(held) >= self._settings.max_pictures:
             message = f"a question may have {self._settings.max_pictures} pictures; this one is too many"
             raise too_much("gateway", "max_pictures", message)
-        image = self._encode(kind, [data])
         if self._turns.listening:
-            self._turn.add_image(image)
+            self._turn.add_image(self._encode(kind, [data], self._turn.calls))
         else:
-            self._draft.images.append(image)
+            self._draft.images.append(self._encode(kind, [data], self._releases.current))
 
     async def add_frame(self, data: bytes) -> None:
         self._images.check("frame", data)
@@ -272,9 +271,9 @@ class Conversation:
         make = functools.partial(Turn, self._opened.session, question, self._question_id, tools=self._tools)
         turn = self._turns.begin(make, detected=spoken and self._input.detects)
         if frames := self._draft.take_frames():
-            self._draft.images.append(self._encode("frames", frames))
+            self._draft.images.append(self._encode("frames", frames, turn.calls))
         for image in self._draft.images:
-            turn.add_image(image)
+            turn.add_image(self._start(self._images.encode_again(image, self.session_id, turn.calls)))
         question.texts.extend(self._draft.texts)
         if self._draft.refused(self._question_id):
             turn.fail(self._draft.refusal.error)
@@ -295,8 +294,11 @@ class Conversation:
 
     # Parts.
 
-    def _encode(self, kind: Kind, files: list[bytes]) -> asyncio.Task[EncodedImage]:
-        image = asyncio.create_task(self._images.encode(kind, files, self.session_id))
+    def _encode(self, kind: Kind, files: list[bytes], calls: Calls) -> asyncio.Task[EncodedImage]:
+        return self._start(self._images.encode(kind, files, self.session_id, calls))
+
+    def _start(self, encoding: Coroutine[Any, Any, EncodedImage]) -> asyncio.Task[EncodedImage]:
+        image = asyncio.create_task(encoding)
         image.add_done_callback(functools.partial(self._image_done, self._question_id))
         return image
 

@@ -14,21 +14,21 @@ from services.gateway.events.session import Session, SessionConfig
 from services.gateway.media.audio import check_rate
 from services.gateway.media.voice_activity import check_vad_rate
 from services.gateway.store.protocols import Store
-from services.gateway.upstream.calls import Calls
+from services.gateway.upstream.calls import Releases
 from services.rpc.errors import ServiceError
 from services.rpc.limits import too_much
 
 
 class OpenSession:
-    def __init__(self, store: Store, calls: Calls, model_rate: int, max_text_chars: int):
+    def __init__(self, store: Store, releases: Releases, model_rate: int, max_text_chars: int):
         """`model_rate`: Hz, of the audio that the speech encoder takes."""
-        self._store, self._calls, self._max_text_chars = store, calls, max_text_chars
+        self._store, self._releases, self._max_text_chars = store, releases, max_text_chars
         self._model_rate = model_rate
         self.session = Session("", SessionConfig())
 
     async def open(self, session_id: str, changes: Mapping[str, Any]) -> SessionReady:
         """`session_id` empty: a new session. Raises `ServiceError`, with nothing kept."""
-        decoder = await self._calls.describe("speech_decoder")
+        decoder = await self._releases.current.describe("speech_decoder")
         kept = await self._store.sessions.open(session_id) if session_id else Session("", SessionConfig())
         config = self._changed(kept.config, changes, decoder)
         if session_id:
@@ -47,7 +47,7 @@ class OpenSession:
 
     async def update(self, changes: Mapping[str, Any]) -> SessionUpdated:
         """Holds from the next turn on. Raises `ServiceError`, with nothing changed."""
-        decoder = await self._calls.describe("speech_decoder")
+        decoder = await self._releases.current.describe("speech_decoder")
         kept = await self._store.sessions.open(self.session.id)  # another connection may have changed it
         config = self._changed(kept.config, changes, decoder)
         await self._store.sessions.update(self.session.id, config)

@@ -98,9 +98,9 @@ def question_item(turn_id: str, question: Question) -> Item:
 class EmbeddingResolver:
     """Finds the embeddings behind the references of a prompt: those of this turn's own, or what the store keeps."""
 
-    def __init__(self, question: Question, session_id: str, images: Images, store: Store):
+    def __init__(self, question: Question, session_id: str, images: Images, store: Store, calls: Calls):
         self._questions = [question]
-        self._session_id, self._images, self._store = session_id, images, store
+        self._session_id, self._images, self._store, self._calls = session_id, images, store, calls
 
     def include(self, question: Question) -> None:
         """A question that is part of the history although it is not written yet."""
@@ -114,6 +114,6 @@ class EmbeddingResolver:
                 return question.speech()
             for image in question.encoded_images():
                 if image.ref == ref:
-                    return await self._images.tensor(image, self._session_id)
+                    return await self._images.tensor(image, self._session_id, self._calls)
         kept = (await self._store.embeddings.get([ref])).get(ref)
         return None if kept is None else Tensor.FromString(kept)

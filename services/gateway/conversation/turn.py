@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from services.gateway.media.images import EncodedImage, Images
 from services.gateway.settings import ConversationSettings
 from services.gateway.store.protocols import Store
 from services.gateway.turn.synthesize import Speech
-from services.gateway.upstream.calls import CallContext, Calls
+from services.gateway.upstream.calls import CallContext, Releases
 from services.rpc import streams
 from services.rpc.errors import ServiceError, status_of
 from services.telemetry import logs, metrics
@@ -37,7 +38,7 @@ log = logs.get_logger(__name__)
 class TurnTools:
     """What every turn of a connection is made with."""
 
-    calls: Calls
+    releases: Releases
     store: Store
     images: Images
     embeddings: EmbeddingWriter
@@ -71,14 +72,16 @@ class Turn:
         self._sampling = Sampling(**session.config.sampling.model_dump())
         if not self._sampling.seed:
             self._sampling.seed = secrets.randbits(31) + 1  # a retry must sample the same answer again
+        self._release = contextlib.ExitStack()  # that this turn is bound to, until it is over
+        self.calls = self._release.enter_context(tools.releases.bind())
         context = CallContext(session.id, self.id, streams.deadline_in(tools.settings.max_turn_seconds))
-        self.record = TurnRecord(session, tools.store, tools.embeddings, tools.calls, tools.settings.history_share)
-        resolver = EmbeddingResolver(self.question, session.id, tools.images, tools.store)
+        self.record = TurnRecord(session, tools.store, tools.embeddings, self.calls, tools.settings.history_share)
+        resolver = EmbeddingResolver(self.question, session.id, tools.images, tools.store, self.calls)
         self._handover = Handover(previous, barge_in, self.record, resolver)
         self.pipeline = TurnPipeline(
             self.question,
             self.answer,
-            tools.calls,
+            self.calls,
             context,
             Speech(session.config.speaker, session.config.speaker_tokens, self._sampling.seed),
             lambda: self._handover.read_prompt(self._sampling),
@@ -171,6 +174,10 @@ class Turn:
 
     async def _run(self, session_id: str) -> None:
         logs.bind(session_id, self.id)
+        with self._release:
+            await self._live()
+
+    async def _live(self) -> None:
         try:
             done, _ = await asyncio.wait({self._work}, timeout=self._settings.max_turn_seconds)
             if not done:

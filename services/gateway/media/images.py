@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,9 +37,8 @@ class EncodedImage:
 
 
 class Images:
-    def __init__(self, embeddings: Embeddings, writer: EmbeddingWriter, calls: Calls, settings: MediaSettings):
-        self._embeddings, self._writer = embeddings, writer
-        self._calls, self._settings = calls, settings
+    def __init__(self, embeddings: Embeddings, writer: EmbeddingWriter, settings: MediaSettings):
+        self._embeddings, self._writer, self._settings = embeddings, writer, settings
 
     def check(self, kind: Literal["image", "video", "frame"], data: bytes) -> None:
         """Raises `ServiceError` for an empty file or one above the limit."""
@@ -51,20 +50,27 @@ class Images:
             message = f"{kind} of {len(data)} bytes is above the limit of {most}; send a smaller one"
             raise too_much("gateway", limit, message)
 
-    async def encode(self, kind: Kind, files: Sequence[bytes], session_id: str) -> EncodedImage:
+    async def encode(self, kind: Kind, files: Sequence[bytes], session_id: str, calls: Calls) -> EncodedImage:
         """`files`: one image or video, or the frames in order. Raises `ServiceError`."""
         started = time.monotonic()
-        weights = (await self._calls.describe("vision_encoder")).weights
+        weights = (await calls.describe("vision_encoder")).weights
         content_hash = await asyncio.to_thread(_hash, kind, files)
         ref, tensor = await self._embeddings.find(weights, content_hash), None
         if ref is None:
-            answer = await self._encode(kind, files, session_id)
+            answer = await self._encode(kind, files, session_id, calls)
             tensor = answer.embeddings
             ref = Ref(weights=answer.weights, hash=content_hash, length=tensor.shape[0])
             self._writer.write(ref, tensor)
         return EncodedImage(ref, kind, files, time.monotonic() - started, tensor)
 
-    async def tensor(self, image: EncodedImage, session_id: str) -> Tensor | None:
+    async def encode_again(self, image: Awaitable[EncodedImage], session_id: str, calls: Calls) -> EncodedImage:
+        """A picture that may have been encoded by another release, for a turn that is bound to this one."""
+        encoded = await image
+        if encoded.ref.weights == (await calls.describe("vision_encoder")).weights:
+            return encoded
+        return await self.encode(encoded.kind, encoded.files, session_id, calls)
+
+    async def tensor(self, image: EncodedImage, session_id: str, calls: Calls) -> Tensor | None:
         """The embeddings of a picture: still here, kept by the store, or made again.
 
         None where they would not be the same: the vision encoder has other weights now.
@@ -74,16 +80,16 @@ class Images:
         kept = (await self._embeddings.get([image.ref])).get(image.ref)
         if kept is not None:
             return Tensor.FromString(kept)
-        answer = await self._encode(image.kind, image.files, session_id)
+        answer = await self._encode(image.kind, image.files, session_id, calls)
         return answer.embeddings if answer.weights == image.ref.weights else None
 
-    async def _encode(self, kind: Kind, files: Sequence[bytes], session_id: str) -> EncodeVisionResponse:
+    async def _encode(self, kind: Kind, files: Sequence[bytes], session_id: str, calls: Calls) -> EncodeVisionResponse:
         request = EncodeVisionRequest(session_id=session_id, deadline_ms=streams.deadline_in(ENCODE_SECONDS))
         if kind == "frames":
             request.frames.CopyFrom(Frames(images=files))
         else:
             setattr(request, kind, files[0])
-        return await self._calls.encode_images(request, ENCODE_SECONDS)
+        return await calls.encode_images(request, ENCODE_SECONDS)
 
 
 def _hash(kind: str, files: Sequence[bytes]) -> str:

@@ -10,6 +10,7 @@ from services.gateway.store.embeddings import EmbeddingStore
 from services.gateway.store.event_log import EventLog
 from services.gateway.store.items import ItemStore
 from services.gateway.store.leases import LeaseStore
+from services.gateway.store.releases import ReleaseStore
 from services.gateway.store.sessions import SessionStore
 from services.telemetry import logs
 
@@ -30,6 +31,7 @@ class RedisStore:
         self.items = ItemStore(sessions, settings)
         self.leases = LeaseStore(sessions, settings)
         self.events = EventLog(sessions, settings)
+        self.releases = ReleaseStore(sessions)
         self.embeddings = EmbeddingStore(embeddings, settings)
 
     @guarded

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -38,7 +38,7 @@ class Stream(Protocol):
 
 
 class Calls(Protocol):
-    """All methods raise `ServiceError` for what the service, or the gateway, refuses."""
+    """The services of one release. All methods raise `ServiceError` for what a service, or the gateway, refuses."""
 
     async def describe(self, service: str) -> ModelInfo:
         """What a service runs, as it said within the last seconds or, while it is out of reach, as it said last."""
@@ -60,4 +60,17 @@ class Calls(Protocol):
 
     async def until_done(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Runs `attempt` until it ends without `ConnectionLostError`, as long as recovery may take."""
+        ...
+
+
+class Releases(Protocol):
+    """The releases that run: one, or two while a promotion goes on."""
+
+    @property
+    def current(self) -> Calls:
+        """The release that new turns are bound to."""
+        ...
+
+    def bind(self) -> AbstractContextManager[Calls]:
+        """The current release for one turn: it is kept until the context is left."""
         ...

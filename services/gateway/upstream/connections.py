@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos.parley.v1.model_info_pb2 import DescribeRequest, ModelInfo
 from services.gateway.settings import UpstreamSettings
 from services.gateway.upstream.calls import CallContext
+from services.ray.serve_config import SLOTS, application_name
 from services.registry import SERVICES
 from services.rpc.decorator import service_token
 
@@ -44,32 +45,34 @@ class Connections:
         group = self._channels[addresses[number % len(addresses)]]
         return SERVICES[service].stub(group[number // len(addresses) % len(group)])
 
-    async def describe(self, service: str) -> ModelInfo:
+    async def describe(self, service: str, slot: str = SLOTS[0]) -> ModelInfo:
         """What the first of the service's addresses that answers runs. Raises `grpc.RpcError` where none does."""
         *others, last = self._settings.addresses_of(service)
         for address in others:
             with contextlib.suppress(grpc.RpcError):
-                return await self._describe(service, address)
-        return await self._describe(service, last)
+                return await self._describe(service, slot, address)
+        return await self._describe(service, slot, last)
 
-    async def _describe(self, service: str, address: str) -> ModelInfo:
+    async def _describe(self, service: str, slot: str, address: str) -> ModelInfo:
         stub = SERVICES[service].stub(self._channels[address][0])
-        return await stub.Describe(
-            DescribeRequest(), timeout=self._settings.probe_seconds, metadata=metadata_for(service)
-        )
+        metadata = metadata_for(service, slot=slot)
+        return await stub.Describe(DescribeRequest(), timeout=self._settings.probe_seconds, metadata=metadata)
 
-    async def ready(self) -> dict[str, bool]:
+    async def ready(self, slot: str = SLOTS[0]) -> dict[str, bool]:
         """Which services answer now: each is asked for its health, all at once, for `probe_seconds`."""
-        return dict(zip(SERVICES, await asyncio.gather(*map(self._answers, SERVICES)), strict=True))
+        answers = await asyncio.gather(*(self._answers(service, slot) for service in SERVICES))
+        return dict(zip(SERVICES, answers, strict=True))
 
-    async def _answers(self, service: str) -> bool:
-        probes = (self._probe(service, address) for address in self._settings.addresses_of(service))
+    async def _answers(self, service: str, slot: str) -> bool:
+        probes = (self._probe(service, slot, address) for address in self._settings.addresses_of(service))
         return any(await asyncio.gather(*probes))
 
-    async def _probe(self, service: str, address: str) -> bool:
+    async def _probe(self, service: str, slot: str, address: str) -> bool:
         try:
             answer = await health_pb2_grpc.HealthStub(self._channels[address][0]).Check(
-                health_pb2.HealthCheckRequest(), timeout=self._settings.probe_seconds, metadata=metadata_for(service)
+                health_pb2.HealthCheckRequest(),
+                timeout=self._settings.probe_seconds,
+                metadata=metadata_for(service, slot=slot),
             )
         except grpc.RpcError:
             return False
@@ -87,9 +90,9 @@ def _channel(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, options=options)
 
 
-def metadata_for(service: str, context: CallContext = NO_CONTEXT) -> list[tuple[str, str]]:
+def metadata_for(service: str, context: CallContext = NO_CONTEXT, slot: str = SLOTS[0]) -> list[tuple[str, str]]:
     """The metadata of a call: where it goes, on whose behalf, and the services' token."""
-    metadata = [("application", service)]
+    metadata = [("application", application_name(service, slot))]
     if context.session_id:
         metadata.append(("session_id", context.session_id))
     if context.turn_id:

@@ -1,4 +1,4 @@
-"""The four services over gRPC: implements `upstream.calls.Calls`."""
+"""The four services of one release over gRPC: implements `upstream.calls.Calls`."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ T = TypeVar("T")
 
 
 class Services:
-    """One a process. Whoever holds what was sent tries again on another connection (`until_done`)."""
+    """One for each slot. Whoever holds what was sent tries again on another connection (`until_done`)."""
 
-    def __init__(self, settings: UpstreamSettings):
-        self._settings = settings
-        self._connections = Connections(settings)
+    def __init__(self, settings: UpstreamSettings, slot: str, connections: Connections):
+        """`connections`: of their owner, who closes them."""
+        self._settings, self._slot = settings, slot
+        self._connections = connections
         self._descriptions = Descriptions(self._describe, settings.describe_seconds)
 
     async def close(self) -> None:
         await self._descriptions.close()
-        await self._connections.close()
 
     async def ready(self) -> dict[str, bool]:
         """Which services answer a health probe now."""
-        return await self._connections.ready()
+        return await self._connections.ready(self._slot)
 
     async def describe(self, service: str) -> ModelInfo:
         """Raises `ServiceError` UNAVAILABLE where the service has not been reached within `recovery_seconds`."""
@@ -47,14 +47,14 @@ class Services:
 
     async def _describe(self, service: str) -> ModelInfo:
         try:
-            return await self._connections.describe(service)
+            return await self._connections.describe(service, self._slot)
         except grpc.RpcError as error:  # whatever its code: it may be starting
             raise ConnectionLostError(f"{service}: {error.code().name} {error.details()}") from error
 
     async def encode_images(self, request: EncodeVisionRequest, timeout: float) -> EncodeVisionResponse:
         async def attempt() -> EncodeVisionResponse:
             stub = self._connections.stub("vision_encoder")
-            metadata = metadata_for("vision_encoder", CallContext(request.session_id, request.turn_id))
+            metadata = metadata_for("vision_encoder", CallContext(request.session_id, request.turn_id), self._slot)
             try:
                 return await stub.Encode(request, timeout=timeout, metadata=metadata)
             except grpc.RpcError as error:
@@ -78,7 +78,7 @@ class Services:
     ) -> AsyncIterator[GrpcStream]:
         method = getattr(self._connections.stub(service), SERVICES[service].method)
         timeout = max(0.0, context.deadline_ms / 1000 - time.time()) if context.deadline_ms else None
-        call = method(timeout=timeout, metadata=metadata_for(service, context))
+        call = method(timeout=timeout, metadata=metadata_for(service, context, self._slot))
         stream = GrpcStream(service, call, requests, keep_open, self._settings.stall_seconds)
         try:
             yield stream

@@ -55,7 +55,9 @@ def connection(sessions, calls):
     """Makes connections: `connection(model_rate=24_000)`."""
 
     def make(model_rate: int = 16_000) -> OpenSession:
-        return OpenSession(SimpleNamespace(sessions=sessions), calls, model_rate, max_text_chars=20)
+        return OpenSession(
+            SimpleNamespace(sessions=sessions), SimpleNamespace(current=calls), model_rate, max_text_chars=20
+        )
 
     return make
 

@@ -142,7 +142,7 @@ async def test_a_written_question_has_no_embeddings_of_its_own():
 
 
 class Images:
-    async def tensor(self, image: EncodedImage, session_id: str) -> Tensor:
+    async def tensor(self, image: EncodedImage, session_id: str, calls) -> Tensor:
         return image.tensor
 
 
@@ -169,7 +169,7 @@ async def test_references_are_found_in_the_questions_at_hand_and_then_in_the_sto
     await own.images[0]
     stored = Tensor(dtype="float32", shape=[1, 1], data=b"kept")
     store = SimpleNamespace(embeddings=Embeddings(old=stored.SerializeToString()))
-    resolve = EmbeddingResolver(own, "s", Images(), store)
+    resolve = EmbeddingResolver(own, "s", Images(), store, calls=None)
     assert await resolve(to_wire(SPEECH)) == TENSOR
     assert await resolve(to_wire(PICTURE)) == picture
     assert await resolve(to_wire(Ref(weights="ears", hash="old", length=1))) == stored

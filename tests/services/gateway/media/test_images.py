@@ -39,7 +39,7 @@ async def test_what_other_weights_made_is_not_found(make_gateway, connect, servi
     before = encoded()
     assert (await (await connect(there, text_only=True)).ask(question)).complete
     assert encoded() == before + 1
-    names = [(await gateway.backend.services.describe("vision_encoder")).weights for gateway in (here, there)]
+    names = [(await gateway.backend.releases.current.describe("vision_encoder")).weights for gateway in (here, there)]
     assert ref.weights == names[0] != names[1]
     for name in names:
         assert await here.backend.store.embeddings.find(name, ref.hash) is not None
@@ -69,10 +69,9 @@ async def test_the_llm_core_is_sent_the_embeddings_that_it_lacks_and_no_others(
 
 async def test_a_picture_that_nobody_keeps_any_more_is_encoded_again(make_gateway, draw, monkeypatch):
     backend = (await make_gateway()).backend
-    images = Images(
-        backend.store.embeddings, writer := EmbeddingWriter(backend.store.embeddings), backend.services, MediaSettings()
-    )
-    image = await images.encode("image", [draw("sienna")], "s")
+    calls = backend.releases.current
+    images = Images(backend.store.embeddings, writer := EmbeddingWriter(backend.store.embeddings), MediaSettings())
+    image = await images.encode("image", [draw("sienna")], "s", calls)
     await writer.wait()
     gone = replace(image, tensor=None)  # as if another turn had encoded it
 
@@ -81,6 +80,19 @@ async def test_a_picture_that_nobody_keeps_any_more_is_encoded_again(make_gatewa
 
     monkeypatch.setattr(backend.store.embeddings, "get", forget)
     before = encoded()
-    assert await images.tensor(gone, "s") == image.tensor and encoded() == before + 1
+    assert await images.tensor(gone, "s", calls) == image.tensor and encoded() == before + 1
     other = image.ref.model_copy(update={"weights": "others"})
-    assert await images.tensor(replace(gone, ref=other), "s") is None
+    assert await images.tensor(replace(gone, ref=other), "s", calls) is None
+
+
+async def test_a_picture_of_another_release_is_encoded_again(make_gateway, draw):
+    backend = (await make_gateway()).backend
+    calls = backend.releases.current
+    images = Images(backend.store.embeddings, writer := EmbeddingWriter(backend.store.embeddings), MediaSettings())
+    image = await images.encode("image", [draw("peru")], "s", calls)
+    await writer.wait()
+    before = encoded()
+    assert await images.encode_again(asyncio.sleep(0, image), "s", calls) is image and encoded() == before
+    old = replace(image, ref=image.ref.model_copy(update={"weights": "others"}))
+    again = await images.encode_again(asyncio.sleep(0, old), "s", calls)
+    assert again.ref == image.ref

@@ -11,7 +11,7 @@ from services.gateway.turn.generate import Prompt, generate
 from services.gateway.turn.input_log import InputLog
 from services.gateway.turn.synthesize import Speech, synthesize
 from services.gateway.upstream.calls import CallContext
-from services.gateway.upstream.services import Services
+from services.gateway.upstream.releases import ServingReleases
 from services.registry import SERVICES
 from services.rpc import tensors
 
@@ -20,9 +20,9 @@ NOBODY = CallContext()
 
 @pytest.fixture
 async def calls(services):
-    calls = Services(UpstreamSettings(**{name: f"127.0.0.1:{services.ports[name]}" for name in SERVICES}))
-    yield calls
-    await calls.close()
+    releases = ServingReleases(UpstreamSettings(**{name: f"127.0.0.1:{services.ports[name]}" for name in SERVICES}))
+    yield releases.current
+    await releases.close()
 
 
 class Sink:

@@ -73,13 +73,13 @@ async def test_an_llm_core_that_dies_while_a_picture_is_encoded_costs_a_pause(
     await asyncio.to_thread(services.start, "llm_core", "doomed", checkpoint=answering_checkpoint)
     both = ",".join(f"127.0.0.1:{services.ports[name]}" for name in ("doomed", "llm_core"))
     gateway = await make_gateway(upstream__llm_core=both, conversation__max_turn_seconds=30)
-    encode, lost = gateway.backend.services.encode_images, asyncio.Event()
+    encode, lost = gateway.backend.releases.current.encode_images, asyncio.Event()
 
     async def encode_once_lost(request, timeout):
         await lost.wait()
         return await encode(request, timeout)
 
-    monkeypatch.setattr(gateway.backend.services, "encode_images", encode_once_lost)
+    monkeypatch.setattr(gateway.backend.releases.current, "encode_images", encode_once_lost)
     client = await connect(gateway, text_only=True)
     asking = asyncio.create_task(client.ask(Question(text="what is it?", images=[draw("navy")])))
     before = reconnects("llm_core")

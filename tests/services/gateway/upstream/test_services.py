@@ -11,6 +11,7 @@ from protos.parley.v1.model_info_pb2 import ModelInfo
 from protos.parley.v1.vision_encoder_pb2 import EncodeVisionRequest, EncodeVisionResponse
 from services.gateway.settings import UpstreamSettings
 from services.gateway.upstream.calls import CallContext
+from services.gateway.upstream.connections import Connections
 from services.gateway.upstream.services import Services
 from services.registry import SERVICES
 from services.rpc import streams
@@ -55,9 +56,11 @@ async def services(vision):
         server, port = await start_server(SERVICES[name], servicer)
         servers.append(server)
         addresses[name] = f"127.0.0.1:{port}"
-    services = Services(UpstreamSettings(addresses="127.0.0.1:9", recovery_seconds=0.2, **addresses))
+    settings = UpstreamSettings(addresses="127.0.0.1:9", recovery_seconds=0.2, **addresses)
+    services = Services(settings, "a", connections := Connections(settings))
     yield services
     await services.close()
+    await connections.close()
     for server in servers:
         await server.stop(None)
 

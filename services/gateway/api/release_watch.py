@@ -1,0 +1,54 @@
+"""Follows the release pointer: new turns go where it says, a moment after a promotion has moved it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from services.gateway.store.releases import ReleaseStore
+from services.gateway.upstream.releases import ServingReleases
+from services.release_pointer import POLL_SECONDS, Pointer
+from services.rpc.errors import ServiceError
+from services.telemetry import logs
+
+log = logs.get_logger(__name__)
+
+
+class ReleaseWatch:
+    """While Redis is out of reach the release that is used stays. A Redis that has lost the pointer gets it back."""
+
+    def __init__(self, store: ReleaseStore, releases: ServingReleases):
+        self._store, self._releases = store, releases
+        self._known = False  # which release is current: from the pointer, or because it is the one that serves
+        self._task: asyncio.Task | None = None
+
+    async def start(self) -> None:
+        """Returns once the release is known, as far as Redis and the services can tell now."""
+        await self._follow()
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        with contextlib.suppress(ServiceError):
+            await self._store.leave()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            await self._follow()
+
+    async def _follow(self) -> None:
+        """What the pointer says that cannot be is logged and not followed."""
+        try:
+            pointer = await self._store.report(self._releases.report())
+            if pointer is not None:
+                self._releases.use(pointer.slot)
+                self._known = True
+                return
+            self._known = self._known or await self._releases.find()
+            if self._known:
+                await self._store.begin(Pointer(slot=self._releases.slot))
+        except (ServiceError, ValueError) as error:
+            log.warning("the release pointer cannot be followed", error=str(error)[:200])
