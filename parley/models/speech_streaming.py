@@ -114,6 +114,11 @@ class SpeechStream:
         self.steps = 0
 
     @property
+    def chunk_seconds(self) -> float:
+        """Audio of a chunk; 0 for a model that encodes whole utterances."""
+        return max(self.chunk_size, 0) * SUBSAMPLING * self.config.frame_shift_ms / 1000
+
+    @property
     def slot_bytes(self) -> int:
         """Memory of a slot in the cache."""
         return sum(tensor[:, 0].numel() * tensor.element_size() for tensor in self.cache)

@@ -90,6 +90,10 @@ class EngineService(Generic[E]):
         if self.engine is not None:
             await asyncio.to_thread(self.engine.stop)
 
+    def load_stats(self) -> dict[str, float]:
+        """What the service's number of replicas follows."""
+        return self.engine.current_load().stats()
+
     @property
     def alive(self) -> bool:
         return self.engine is not None and self.engine.alive

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 AUTO: Literal["auto"] = "auto"
@@ -33,6 +33,11 @@ class ServiceSettings(BaseSettings):
         AUTO, description="Torch threads of the engine; auto: 1, or half the cores for a model above nano on a CPU"
     )
     num_replicas: int = Field(1, ge=1, description="Processes that serve this service")
+    max_replicas: int = Field(
+        0, ge=0, description="Processes at high load: above num_replicas, replicas are added and removed; 0: never"
+    )
+    scale_up_seconds: float = Field(10.0, ge=0, description="Too much load this long adds replicas")
+    scale_down_seconds: float = Field(300.0, ge=0, description="Little load this long removes replicas")
     max_streams: int = Field(256, ge=1, description="Calls a replica holds open at once; more get RESOURCE_EXHAUSTED")
     idle_seconds: float = Field(30.0, gt=0, description="Silence after which an open stream is ended")
     stop_seconds: float = Field(10.0, ge=0, description="Seconds that running work gets to end in a graceful stop")
@@ -40,6 +45,12 @@ class ServiceSettings(BaseSettings):
     metrics_port: int = Field(
         0, ge=0, description="Port of the Prometheus page; a second replica on a node has the next one; 0: a free one"
     )
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> ServiceSettings:
+        if self.max_replicas and self.max_replicas < self.num_replicas:
+            raise ValueError(f"max_replicas ({self.max_replicas}) is below num_replicas ({self.num_replicas})")
+        return self
 
     @classmethod
     def settings_customise_sources(

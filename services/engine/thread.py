@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 
 import grpc
 
+from services.engine.load import Load, RecentFactors
 from services.engine.settings import AUTO, ServiceSettings
 from services.rpc.errors import ServiceError
 from services.telemetry import logs, metrics
@@ -105,7 +106,7 @@ class EngineThread:
 
     service: str
 
-    # Implemented by an engine; all of it runs in the thread.
+    # Implemented by an engine; all of it runs in the thread, except where noted.
 
     def apply(self, kind: str, request: Request, content: object) -> None:
         """Runs a command. Commands of a request that has ended have no effect."""
@@ -127,10 +128,15 @@ class EngineThread:
         """Seconds until a step may be due without a new command; None: never."""
         return None
 
+    def current_load(self) -> Load:
+        """Called from any thread: it only reads sizes."""
+        raise NotImplementedError
+
     # Called from event loops.
 
     def __init__(self, settings: ServiceSettings):
         self.settings = settings
+        self.factors = RecentFactors()  # observed by the engine's steps
         self.live: dict[object, Request] = {}  # by key: admitted and not released
         self._commands: deque[tuple[str, Request, object]] = deque()
         self._outgoing: dict[asyncio.AbstractEventLoop, list[tuple[Request, object]]] = {}  # of the thread alone

@@ -23,6 +23,7 @@ from torch import nn
 from transformers import Qwen2ForCausalLM
 
 from parley.config import LanguageConfig
+from services.engine.load import Load
 from services.engine.thread import EngineThread
 from services.llm_core.batch import Chunk, build_batch
 from services.llm_core.kv_cache import ATTENTION, SlotCache
@@ -39,6 +40,7 @@ from services.rpc.errors import ServiceError
 from services.telemetry import metrics
 
 SERVICE = "llm_core"
+SPOKEN_TOKENS = 4.0  # a second: what a step may take for speech not to wait for text
 
 
 class Engine(EngineThread):
@@ -123,6 +125,9 @@ class Engine(EngineThread):
         if request.sent - request.read == self.settings.max_unread // 2:
             self.wake()
 
+    def current_load(self) -> Load:
+        return Load(self.limits.num_slots, len(self._scheduler.sequences), len(self._waiting), self.factors.p95())
+
     # Everything below runs in the engine's thread.
 
     def apply(self, kind: str, request: GenerationRequest, content: object) -> None:
@@ -168,6 +173,8 @@ class Engine(EngineThread):
             sequence.prefill_seconds += elapsed
         metrics.BATCH_SIZE.labels(SERVICE).observe(len(decoding) + len(prompts))
         metrics.STEP_SECONDS.labels(SERVICE).observe(elapsed)
+        if decoding:
+            self.factors.observe(elapsed * SPOKEN_TOKENS)
         for sequence in complete:
             if sequence.finish_reason:
                 self._finish(sequence)

@@ -19,7 +19,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from services.ray.serve_config import ACTOR_OPTIONS
+from services.engine.settings import ServiceSettings
+from services.ray.serve_config import ACTOR_OPTIONS, DRAIN_SECONDS, Placement
 from services.registry import SERVICES, Service, import_path
 from services.rpc import health
 from services.rpc.server import freeze_loaded_objects
@@ -79,6 +80,10 @@ class Replica:
         if not self.health.serving:
             raise RuntimeError(f"the {self.servicer.service} of this replica can no longer answer")
 
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve every few seconds where the number of replicas follows the load."""
+        return self.servicer.load_stats()
+
     async def __del__(self) -> None:
         """Called by Serve once the replica has no calls left."""
         self.health.ready = False
@@ -114,6 +119,12 @@ def methods_of(contract: str) -> dict[str, bool]:
     return {method.name: method.server_streaming for method in found.methods}
 
 
+def placement(settings: ServiceSettings) -> Placement:
+    """How often a service runs, as its settings say."""
+    scaling = {"up_seconds": settings.scale_up_seconds, "down_seconds": settings.scale_down_seconds}
+    return Placement(settings.num_replicas, max_replicas=settings.max_replicas or None, scaling=scaling)
+
+
 def application(service: Service, checkpoint: str = ""):
     """The Ray Serve application of a service, configured from the environment.
 
@@ -131,12 +142,12 @@ def application(service: Service, checkpoint: str = ""):
     deployment = serve.deployment(
         replica,
         name=service.name,
-        num_replicas=settings.num_replicas,
+        **placement(settings).replica_options,
         max_ongoing_requests=2 * settings.max_streams,  # `@rpc` refuses above max_streams; Serve would let calls wait
         max_queued_requests=-1,
         health_check_period_s=2,  # three failures replace a replica
         health_check_timeout_s=30,
-        graceful_shutdown_timeout_s=20,
+        graceful_shutdown_timeout_s=DRAIN_SECONDS,
         ray_actor_options=dict(ACTOR_OPTIONS),
     )
     return deployment.bind(checkpoint)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 
+from services.ray.applications import placement
 from services.ray.cluster import Cluster, ClusterError, auth_token
 from services.ray.serve_config import Placement, Release, application_name, serve_config
 from services.registry import SERVICES
@@ -21,7 +23,7 @@ READY_SECONDS = 600.0  # that the services have to load
 def placements() -> dict[str, Placement]:
     """By service, from its settings."""
     settings = {name: service.load_settings() for name, service in SERVICES.items()}
-    return {name: Placement(each.num_replicas, max_per_node=1) for name, each in settings.items()}
+    return {name: replace(placement(each), max_per_node=1) for name, each in settings.items()}
 
 
 def deploy(cluster: Cluster) -> None:

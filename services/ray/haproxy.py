@@ -15,4 +15,6 @@ HAPROXY_MODE = {
     "RAY_SERVE_HAPROXY_H2_FE_MAX_CONCURRENT_STREAMS": "1000",
     "RAY_SERVE_HAPROXY_H2_BE_MAX_CONCURRENT_STREAMS": "1000",
     "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+    # Whenever replicas come or go, a new HAProxy starts and the old one keeps its streams: for longer than any turn.
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "210",
 }

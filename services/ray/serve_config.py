@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from services.ray.scaling import Scaling
 from services.registry import SERVICES
 
 PROXY_LOCATION = "EveryNode"  # any node's address is enough to reach all services
@@ -23,6 +25,11 @@ LOGGING = {"encoding": "JSON", "enable_access_log": False}
 
 SLOTS = ("a", "b")  # of releases: a promotion deploys into the free one
 
+SCALING_POLICY = "services.ray.scaling:ScalingPolicy"
+REPORTING = {"metrics_interval_s": 5.0, "look_back_period_s": 10.0}  # a replica's load every 2 s, sent every 5 s
+
+DRAIN_SECONDS = 200.0  # that a replica which is removed gives its streams: longer than the longest turn
+
 ACTOR_OPTIONS = {"num_cpus": 0}  # of every replica: engines are limited by their threads, not by Ray's bookkeeping
 
 
@@ -30,10 +37,35 @@ ACTOR_OPTIONS = {"num_cpus": 0}  # of every replica: engines are limited by thei
 class Placement:
     """How often a service runs in a cluster, and what Ray reserves of a node for each replica."""
 
-    num_replicas: int = 1
+    num_replicas: int = 1  # with `max_replicas`: the fewest
     num_gpus: float = 0.0
     resources: Mapping[str, float] = field(default_factory=dict)  # custom ones: a node without them gets no replica
     max_per_node: int | None = None  # where 1, two replicas are never lost with one node
+    max_replicas: int | None = None  # above `num_replicas`: Serve adds and removes replicas between the two
+    scaling: Mapping[str, float] = field(default_factory=dict)  # what differs from `services.ray.scaling.Scaling`
+
+    def __post_init__(self) -> None:
+        if self.num_replicas < 1:
+            raise ValueError(f"a service needs at least 1 replica, not {self.num_replicas}")
+        if self.max_replicas is not None and self.max_replicas < self.num_replicas:
+            raise ValueError(f"the most replicas ({self.max_replicas}) are fewer than the fewest ({self.num_replicas})")
+        Scaling.of(self.scaling)
+
+    @property
+    def replica_options(self) -> dict[str, Any]:
+        """Of a Serve deployment: a fixed number, or bounds and the policy that decides between them."""
+        if self.max_replicas in (None, self.num_replicas):
+            return {"num_replicas": self.num_replicas}
+        return {
+            "autoscaling_config": {
+                "min_replicas": self.num_replicas,
+                "max_replicas": self.max_replicas,
+                **REPORTING,
+                "upscale_delay_s": 0,  # the policy has its own
+                "downscale_delay_s": 0,
+                "policy": {"policy_function": SCALING_POLICY, "policy_kwargs": dict(self.scaling)},
+            }
+        }
 
 
 @dataclass(frozen=True)
@@ -97,7 +129,7 @@ def _application(service: str, placement: Placement, release: Release) -> dict:
         actor_options["num_gpus"] = placement.num_gpus
     if placement.resources:
         actor_options["resources"] = dict(placement.resources)
-    deployment = {"name": service, "num_replicas": placement.num_replicas, "ray_actor_options": actor_options}
+    deployment = {"name": service, **placement.replica_options, "ray_actor_options": actor_options}
     if placement.max_per_node is not None:
         deployment["max_replicas_per_node"] = placement.max_per_node
     name = application_name(service, release.slot)

@@ -21,6 +21,7 @@ from parley.models.codec import decode_chunk, overlap
 from parley.models.codec.base import CodecDecoder
 from parley.models.speech_decoder import SpeechDecoder, Text
 from parley.text.clauses import Clause
+from services.engine.load import Load
 from services.engine.thread import EngineThread, Request
 from services.speech_decoder.alignment import Alignment
 from services.speech_decoder.settings import SpeechDecoderSettings
@@ -79,6 +80,9 @@ class SynthesisRequest(Request[Chunk]):
         self.clause_ready = 0.0  # when the first clause with speech came
         self.first_audio_seconds = 0.0
         self.compute_seconds = 0.0
+        self.busy_since = 0.0  # when the current clause came up
+        self.busy_seconds = 0.0  # that the clauses before took, with their waits for a slot
+        self.frames = 0  # of them
 
     def add_clause(self, clause: Clause) -> None:
         self.post("clause", clause)
@@ -131,6 +135,9 @@ class Engine(EngineThread):
         self.admit(request, self.settings.max_answers, "answers")
         return request
 
+    def current_load(self) -> Load:
+        return Load(self.cache.slots, len(self._slots), len(self._waiting), self.factors.p95())
+
     # Called in the thread.
 
     def apply(self, kind: str, request: SynthesisRequest, clause: Clause | None) -> None:
@@ -151,6 +158,7 @@ class Engine(EngineThread):
             request.text += request.clauses.popleft().text
         if request.clauses:
             if request not in self._waiting:
+                request.busy_since = time.perf_counter()
                 self._waiting.append(request)
         elif request.complete:
             self._emit_chunk(request, b"", request.text, done=True)
@@ -269,9 +277,17 @@ class Engine(EngineThread):
         request.chunks += 1
         self._emit_chunk(request, audio, text)
         if current.ended:
+            self._observe_clause(request, current)
             request.text, request.current = text, None
             self._free_slot(self._slots.index(request))
             self._continue(request)
+
+    def _observe_clause(self, request: SynthesisRequest, clause: ClauseSynthesis) -> None:
+        """How far the answer keeps up with its playback: over all of it, since short clauses alone take long."""
+        request.busy_seconds += time.perf_counter() - request.busy_since
+        request.frames += clause.decoded
+        if request.frames:
+            self.factors.observe(request.busy_seconds * self.frame_rate / request.frames)
 
     def _pause(self, clause: Clause) -> bytes:
         """The silence after a clause."""

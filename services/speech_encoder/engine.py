@@ -15,6 +15,7 @@ import torch
 
 from parley.models.speech import CtcHead, SpeechAdapter, SpeechEncoder
 from parley.models.speech_streaming import SpeechStream, StreamOutput
+from services.engine.load import Load
 from services.engine.thread import EngineThread, Request
 from services.speech_encoder.settings import SpeechEncoderSettings
 from services.telemetry import metrics
@@ -81,6 +82,11 @@ class Engine(EngineThread):
         utterance.post("open")
         return utterance
 
+    def current_load(self) -> Load:
+        return Load(
+            self.settings.max_utterances, len(self._slots), 0, self.factors.p95()
+        )  # what does not fit is refused
+
     # Called in the thread.
 
     def apply(self, kind: str, utterance: Utterance, samples: np.ndarray | None) -> None:
@@ -121,6 +127,8 @@ class Engine(EngineThread):
         seconds = time.perf_counter() - started
         metrics.BATCH_SIZE.labels(SERVICE).observe(len(outputs))
         metrics.STEP_SECONDS.labels(SERVICE).observe(seconds)
+        if self.stream.chunk_seconds:  # speech goes on, and the next chunks come after that time
+            self.factors.observe(seconds * len(ready) / len(self._batch) / self.stream.chunk_seconds)
         for slot, output in outputs.items():
             utterance = self._slots[slot]
             utterance.compute_seconds += seconds / len(outputs)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from parley.models.vision import VisionAdapter, VisionEncoder
+from services.engine.load import Load
 from services.engine.thread import EngineThread, Request
 from services.telemetry import metrics
 from services.vision_encoder.settings import VisionEncoderSettings
@@ -71,6 +72,12 @@ class Engine(EngineThread):
     def run(self, pixels: Tensor) -> Tensor:
         """The computation of a step: tiles [n, 3, side, side] → embeddings [n, length, width]."""
         return self.adapter(self.encoder(pixels.to(self.device, self.dtype))).cpu()
+
+    def current_load(self) -> Load:
+        """In tiles."""
+        tiles = sum(len(request.pixels) for request in list(self.live.values()))
+        slots = self.settings.max_batch
+        return Load(slots, used=min(tiles, slots), queued=max(tiles - slots, 0))
 
     # Called in the thread.
 

@@ -6,6 +6,7 @@ from prometheus_client import REGISTRY
 
 from parley.checkpoints import Checkpoint, CheckpointError
 from protos.parley.v1.model_info_pb2 import DescribeRequest, ModelInfo
+from services.engine.load import Load
 from services.registry import SERVICES
 from services.rpc.server import start_server
 
@@ -49,6 +50,15 @@ async def test_metrics_say_what_runs_and_how_many_slots_it_has(name, tiny_checkp
     }
     assert REGISTRY.get_sample_value("parley_service_info", labels) == 1
     assert REGISTRY.get_sample_value("parley_engine_slots", {"service": name}) >= 2
+    await servicer.stop()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_an_idle_service_reports_free_slots(name, tiny_checkpoint):
+    servicer = build(name, tiny_checkpoint)
+    await servicer.start()
+    load = Load.of(servicer.load_stats())
+    assert load.slots >= 2 and (load.used, load.queued) == (0, 0)
     await servicer.stop()
 
 

@@ -24,6 +24,24 @@ def test_an_application_is_named_like_its_service(name, monkeypatch):
     assert deployment.init_args == ("made/3.2",)
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_bounds_from_the_environment_scale_a_service(name, monkeypatch):
+    monkeypatch.setenv(f"{SERVICES[name].environment_prefix}MAX_REPLICAS", "3")
+    monkeypatch.setenv("PARLEY_SCALE_DOWN_SECONDS", "20")
+    deployment = getattr(applications, name)({})._bound_deployment
+    config = deployment._deployment_config.autoscaling_config
+    assert (config.min_replicas, config.max_replicas) == (1, 3)
+    assert config.policy.policy_kwargs == {"up_seconds": 10.0, "down_seconds": 20.0}
+    assert callable(deployment.func_or_class.record_autoscaling_stats)
+
+
+def test_bounds_that_cross_are_named(monkeypatch):
+    monkeypatch.setenv("PARLEY_LLM_CORE_NUM_REPLICAS", "3")
+    monkeypatch.setenv("PARLEY_LLM_CORE_MAX_REPLICAS", "2")
+    with pytest.raises(ValueError, match=r"max_replicas \(2\) is below num_replicas \(3\)"):
+        applications.llm_core({})
+
+
 def test_there_is_no_application_without_a_service():
     with pytest.raises(AttributeError, match="no_service"):
         import_path("services.ray.applications:no_service")

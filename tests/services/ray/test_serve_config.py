@@ -1,9 +1,18 @@
 """The Serve config: what Serve's own schema accepts, and the applications that exist."""
 
+import time
+
 import pytest
 import yaml
+from ray.serve._private.autoscaling_state import DeploymentAutoscalingState
+from ray.serve._private.common import DeploymentID, ReplicaID, ReplicaMetricReport, TimeStampedValue
+from ray.serve._private.config import DeploymentConfig
+from ray.serve._private.deployment_info import DeploymentInfo
+from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
+from services.engine.load import Load
+from services.ray.scaling import Scaling
 from services.ray.serve_config import Placement, Release, serve_config
 from services.registry import SERVICES, import_path
 
@@ -20,6 +29,54 @@ def test_it_is_a_serve_file(placements):
         options = deployment.ray_actor_options
         assert options.num_cpus == 0 and options.label_selector == {"svc": application.name}
         assert (options.num_gpus or 0.0) == wanted.num_gpus
+
+
+def test_bounds_give_an_autoscaling_config_with_our_policy():
+    bounds = {"llm_core": Placement(2, num_gpus=1.0, max_replicas=8, scaling={"down_seconds": 60.0})}
+    written = yaml.safe_load(yaml.safe_dump(serve_config(bounds)))
+    (deployment,) = ServeDeploySchema.model_validate(written).applications[2].deployments
+    assert deployment.is_autoscaling_configured() and "num_replicas" not in deployment.model_fields_set
+    config = AutoscalingConfig(**deployment.autoscaling_config)  # as Serve's controller reads it
+    assert (config.min_replicas, config.max_replicas, config.initial_replicas) == (2, 8, None)
+    policy = config.policy.get_policy()(**config.policy.policy_kwargs)
+    assert (policy.scaling.up_seconds, policy.scaling.down_seconds) == (Scaling().up_seconds, 60.0)
+
+
+def test_the_policy_runs_where_serve_runs_it():
+    """Over Serve's own state of a deployment, with the reports of its replicas."""
+    config = AutoscalingConfig(
+        **Placement(1, max_replicas=4, scaling={"up_seconds": 0}).replica_options["autoscaling_config"]
+    )
+    name = DeploymentID("llm_core", "llm_core")
+    state = DeploymentAutoscalingState(name)
+    state.register(DeploymentInfo(DeploymentConfig(autoscaling_config=config), None, 0, "job"), 1)
+    replica = ReplicaID("r1", name)
+    state.update_running_replica_ids([replica])
+    stats = Load(16, 16, 20, 0.3).stats()
+    assert state.get_decision_num_replicas(1) == 1  # nothing reported
+    points = {metric: [TimeStampedValue(time.time(), value)] for metric, value in stats.items()}
+    state.record_request_metrics_for_replica(
+        ReplicaMetricReport(replica_id=replica, timestamp=time.time(), metrics=points)
+    )
+    assert state.get_decision_num_replicas(1) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_replicas": 3, "max_replicas": 2}, "fewer than the fewest"),
+        ({"num_replicas": 0}, "at least 1 replica"),
+        ({"scaling": {"speed": 1}}, "no setting speed"),
+    ],
+)
+def test_a_placement_that_cannot_work_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Placement(**options)
+
+
+@pytest.mark.parametrize("maximum", [None, 2])
+def test_equal_bounds_are_a_fixed_number(maximum):
+    assert Placement(2, max_replicas=maximum).replica_options == {"num_replicas": 2}
 
 
 def test_what_it_names_can_be_imported():

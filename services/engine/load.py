@@ -1,0 +1,61 @@
+"""What an engine says of its load: the signal that its number of replicas follows (`services.ray.scaling`).
+
+The load of a device says little: a GPU that generates for one request is as busy as with sixty. What counts is how
+many requests compute, how many wait, and whether the work keeps up with speech.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+WINDOW_SECONDS = 30.0
+MAX_FACTORS = 1024
+
+
+@dataclass(frozen=True)
+class Load:
+    """Of one replica, now or as a mean over some seconds."""
+
+    slots: float  # requests that it computes at once; tiles, of the vision encoder
+    used: float  # of the slots
+    queued: float  # requests that wait for a slot
+    real_time_factor: float | None = None  # p95 of the last seconds; above 1 speech is interrupted; None: no work
+
+    def stats(self) -> dict[str, float]:
+        """As a replica reports it to Serve; `of` reads it."""
+        known = {"slots": self.slots, "slots_used": self.used, "queue_length": self.queued}
+        return known if self.real_time_factor is None else {**known, "real_time_factor": self.real_time_factor}
+
+    @classmethod
+    def of(cls, stats: Mapping[str, float]) -> Load:
+        """Raises `KeyError` where the report is incomplete."""
+        factor = stats.get("real_time_factor")
+        return cls(stats["slots"], stats["slots_used"], stats["queue_length"], factor)
+
+
+class RecentFactors:
+    """The real-time factors of the last `WINDOW_SECONDS`: seconds that work took for each second of speech.
+
+    The engine's thread observes, any other may read.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._factors: deque[tuple[float, float]] = deque(maxlen=MAX_FACTORS)  # (when, factor)
+        self._lock = threading.Lock()
+
+    def observe(self, factor: float) -> None:
+        with self._lock:
+            self._factors.append((self._clock(), factor))
+
+    def p95(self) -> float | None:
+        """None where there was no work."""
+        oldest = self._clock() - WINDOW_SECONDS
+        with self._lock:
+            recent = sorted(factor for when, factor in self._factors if when >= oldest)
+        return recent[math.ceil(0.95 * len(recent)) - 1] if recent else None
