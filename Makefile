@@ -3,7 +3,7 @@
 # make status      show what runs
 # make test        install what the tests need, check the style, run all tests
 # make lint        check the style only
-# make deploy-files  write the files that compose is given of services/ray anew
+# make deploy-files  write the files that compose and the chart are given of services/ray anew
 # make compose-test  start docker-compose.yml's stack, kill each container while questions are asked; needs Docker
 # make protos      write the Python stubs of the contracts anew
 # make lock        write requirements.lock anew; pins that still fit stay
@@ -47,7 +47,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 
 deploy-files: $(VENV)/.installed-serve
-	$(BIN)/python -m services.ray.environment > deploy/compose/ray.env
+	$(BIN)/python -m services.ray.files
 
 compose-test: $(VENV)/.installed-serve
 	$(BIN)/python -m benchmarks.compose_faults

@@ -42,7 +42,3 @@ def env_file() -> str:
     """`CONTAINER_ENVIRONMENT` as Docker reads it: deploy/compose/ray.env is this."""
     head = "# Written by `make deploy-files` from services/ray/environment.py; do not edit.\n"
     return head + "".join(f"{name}={value}\n" for name, value in CONTAINER_ENVIRONMENT.items())
-
-
-if __name__ == "__main__":
-    print(env_file(), end="")

@@ -1,4 +1,4 @@
-"""The files of other formats that are made from this package: `python -m services.ray.files` writes them anew.
+"""The files of other formats that are made from this package: `make deploy-files` writes them anew.
 
 A test keeps each equal to what this module gives.
 """
@@ -11,15 +11,15 @@ from pathlib import Path
 import yaml
 
 from services.gateway.settings import GatewaySettings
-from services.ray.environment import NODE_ENVIRONMENT
+from services.ray.environment import CONTAINER_ENVIRONMENT, env_file
 from services.ray.serve_config import NODE_LABEL, SLOTS, Release, serve_config
 from services.registry import SERVICES, import_path
 
 ROOT = Path(__file__).parents[2]
-HEADER = "# Written by `python -m services.ray.files`.\n"
+HEADER = "# Written by `make deploy-files` from services/ray; do not edit.\n"
 
-# Replicas' lines go to files by default, which are lost with the container; throughput mode turns the second off.
-LOGS_TO_STDERR = {"RAY_LOG_TO_STDERR": "1", "RAY_SERVE_LOG_TO_STDERR": "1"}
+# KubeRay gives each pod the token itself, as RAY_AUTH_TOKEN from a Secret.
+POD_ENVIRONMENT = {name: value for name, value in CONTAINER_ENVIRONMENT.items() if name != "RAY_AUTH_TOKEN_PATH"}
 
 
 def gateway_settings() -> list[str]:
@@ -48,7 +48,7 @@ def chart_values() -> str:
     del config["applications"]
     content = {
         "rayVersion": importlib.metadata.version("ray"),
-        "environment": {**NODE_ENVIRONMENT, **LOGS_TO_STDERR},
+        "environment": POD_ENVIRONMENT,
         "services": list(SERVICES),
         "nodeLabel": NODE_LABEL,
         "serveConfig": config,
@@ -59,7 +59,7 @@ def chart_values() -> str:
     return HEADER + yaml.safe_dump(content, sort_keys=False, width=120)
 
 
-FILES = {"helm/parley/files/ray.yaml": chart_values}
+FILES = {"deploy/compose/ray.env": env_file, "helm/parley/files/ray.yaml": chart_values}
 
 
 if __name__ == "__main__":

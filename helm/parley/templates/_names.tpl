@@ -13,7 +13,7 @@
 {{- define "parley.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
 app.kubernetes.io/name: parley
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .Values.commonLabels }}
@@ -24,7 +24,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* Labels that pods are selected by: (dict "root" $ "tier" "ray" "component" "llm-core"); without a component, the tier.
      Not app.kubernetes.io/name: on a head's pod KubeRay's own Service selects by it. */}}
 {{- define "parley.selector" -}}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 parley/tier: {{ .tier }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}

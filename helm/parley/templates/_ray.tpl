@@ -1,4 +1,4 @@
-{{/* What a Ray node and the Serve config consist of. files/ray.yaml is written by `python -m services.ray.files`. */}}
+{{/* What a Ray node and the Serve config consist of. files/ray.yaml is written by `make deploy-files`. */}}
 
 {{- define "parley.ray" -}}
 {{ .Files.Get "files/ray.yaml" }}
@@ -35,10 +35,10 @@
 {{- $perPod := include "parley.replicasPerPod" $service | float64 -}}
 {{- $least := ternary $scaling.minReplicas $service.replicas $scaling.enabled | float64 -}}
 {{- $most := ternary $scaling.maxReplicas $service.replicas $scaling.enabled | float64 -}}
-{{- $min := ternary (int $service.pods.min) (ceil (divf $least $perPod) | int) (gt (int $service.pods.min) 0) -}}
-{{- /* Where Ray adds pods, a promotion may add as many again: each release has its own replicas. */ -}}
-{{- $releases := ternary 2.0 1.0 .root.Values.ray.autoscaler.enabled -}}
-{{- $max := ternary (int $service.pods.max) (ceil (divf (mulf $most $releases) $perPod) | int) (gt (int $service.pods.max) 0) -}}
+{{- /* Where Ray adds pods, a promotion may add as many again: each release has its own replicas. Else all are there. */ -}}
+{{- $grows := .root.Values.ray.autoscaler.enabled -}}
+{{- $max := ternary (int $service.pods.max) (ceil (divf (mulf $most (ternary 2.0 1.0 $grows)) $perPod) | int) (gt (int $service.pods.max) 0) -}}
+{{- $min := ternary (int $service.pods.min) (ternary (ceil (divf $least $perPod) | int) $max $grows) (gt (int $service.pods.min) 0) -}}
 {{- dict "min" $min "max" $max | toYaml -}}
 {{- end -}}
 
