@@ -11,6 +11,7 @@ standard library is imported: a probe starts this every few seconds.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import socket
@@ -57,7 +58,8 @@ def ready() -> bool:
 def drain(seconds: float) -> None:
     """A node that Ray no longer knows has no replicas either."""
     until = time.monotonic() + seconds
-    subprocess.run(drain_command(int(seconds)), timeout=seconds, check=False)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(drain_command(int(seconds)), timeout=seconds, check=False)
     while listening(GRPC_PORT) and time.monotonic() < until:
         time.sleep(POLL_SECONDS)
 

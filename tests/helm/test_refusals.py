@@ -63,7 +63,7 @@ REFUSED = [
     ({"ingress": {"enabled": True, "http": {"host": "x.y"}, "grpc": {"host": "x.y"}}}, "are both x.y"),
     ({"gatewayApi": {"enabled": True}}, "gatewayApi needs parentRefs"),
     ({"sessions": {"maxMemory": "1gb"}}, "sessions.maxMemory 1gb leaves nothing of the limit 1Gi"),
-    ({"metrics": {"port": 8265}}, "metrics.port 8265 is a port of Ray's"),
+    ({"metrics": {"port": 8265}}, "metrics.port 8265 or the one after it"),
     ({"fullnameOverride": "9lives"}, 'the name "9lives" must begin with a letter'),
     ({"fullnameOverride": "a" * 41}, "at most 40 of them"),
 ]

@@ -78,8 +78,8 @@
 {{- include "parley.check.memory" (dict "where" "ray.head" "values" $ray.head) }}
 {{- include "parley.check.variables" (dict "root" . "where" "ray.head" "values" $ray.head) }}
 {{- $taken := list 6379 8080 8265 8404 9101 10001 52365 (int (include "parley.ray" . | fromYaml).serveConfig.http_options.port) (int (include "parley.ray" . | fromYaml).serveConfig.grpc_options.port) }}
-{{- if has (int .Values.metrics.port) $taken }}
-- metrics.port {{ int .Values.metrics.port }} is a port of Ray's: choose another
+{{- if or (has (int .Values.metrics.port) $taken) (has (int (add1 .Values.metrics.port)) $taken) }}
+- metrics.port {{ int .Values.metrics.port }} or the one after it, of a second replica, is a port of Ray's: choose another
 {{- end }}
 {{- end -}}
 

@@ -120,6 +120,7 @@ spec:
       ports:
         - {name: metrics, containerPort: 8080}
         - {name: parley-metrics, containerPort: {{ $root.Values.metrics.port }}}
+        - {name: parley-metrics2, containerPort: {{ add1 $root.Values.metrics.port }}}  # of a second replica of the pod
         - {name: serve, containerPort: {{ $ray.serveConfig.http_options.port }}}
         - {name: serve-grpc, containerPort: {{ $ray.serveConfig.grpc_options.port }}}
       env:
