@@ -5,28 +5,30 @@
 #   docker build --target services --build-arg GPU=1 -t parley-services:cuda .     torch with its CUDA libraries
 #   docker build --target services --build-arg PYTHON_IMAGE=… --build-arg TORCH_INDEX=… .
 #
-# Each has its packages in /opt/parley (a virtual environment, from requirements.lock), our code in /app, and runs as a
-# user without rights. Checkpoints are mounted, never copied. The code comes last: a change of it rebuilds no packages.
+# PYTHON_IMAGE: any image with Python 3.11 to 3.13 and its `venv`, for example one of NVIDIA's CUDA bases with Python.
+# TORCH_INDEX: an index to take torch from. Packages are those of requirements.lock, in /opt/parley; our code is in /app
+# and comes last: a change of it rebuilds no packages. Images run as a user without rights, and with a read-only root.
+# Checkpoints are mounted, never copied.
 
 ARG PYTHON_IMAGE=python:3.11-slim
 
+# `--no-editable` installs the project without its code, for its command `parley`.
 FROM ${PYTHON_IMAGE} AS packages
+ENV PIP_CACHE_DIR=/var/cache/pip
 WORKDIR /build
 RUN python3 -m venv /opt/parley
 COPY pyproject.toml requirements.lock install.py ./
 
-# Of the gateway and of every client: no torch. `--no-editable` installs the project without code: that is in /app.
+# Of the gateway and of every client: no torch.
 FROM packages AS gateway-packages
-RUN /opt/parley/bin/python install.py --no-editable gateway && /opt/parley/bin/pip uninstall -q -y pip
+RUN --mount=type=cache,target=/var/cache/pip \
+    /opt/parley/bin/python install.py --no-editable gateway && /opt/parley/bin/pip uninstall -q -y pip
 
 FROM packages AS services-packages
 ARG GPU=0
 ARG TORCH_INDEX=
-ARG EXTRAS=serve,triton
-RUN /opt/parley/bin/python install.py --no-editable --gpu "$GPU" --torch-index "$TORCH_INDEX" $(echo "$EXTRAS" | tr , ' ')
-
-FROM services-packages AS train-packages
-RUN /opt/parley/bin/python install.py --no-editable gateway train kubernetes
+RUN --mount=type=cache,target=/var/cache/pip \
+    /opt/parley/bin/python install.py --no-editable --gpu "$GPU" --torch-index "$TORCH_INDEX" serve triton
 
 FROM ${PYTHON_IMAGE} AS base
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin parley \
@@ -50,18 +52,23 @@ WORKDIR /tmp
 ENTRYPOINT ["parley"]
 CMD ["ask", "--help"]
 
-FROM base AS services
+FROM base AS services-base
 COPY --from=services-packages /opt/parley /opt/parley
+
+FROM services-base AS services
 COPY parley parley
 COPY protos protos
 COPY cli cli
 COPY services services
 USER 10001
-EXPOSE 8000 9000
+EXPOSE 8000 9000 9400
 CMD ["ray", "start", "--help"]
 
-FROM base AS train
-COPY --from=train-packages /opt/parley /opt/parley
+# The packages of the services, in a layer that both images share, and what training needs besides.
+FROM services-base AS train
+COPY pyproject.toml requirements.lock install.py /build/
+RUN --mount=type=cache,target=/var/cache/pip \
+    PIP_CACHE_DIR=/var/cache/pip python /build/install.py --no-editable train kubernetes
 COPY parley parley
 COPY protos protos
 COPY cli cli

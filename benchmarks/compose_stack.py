@@ -48,7 +48,7 @@ class ComposeStack:
         try:
             self.run("up", "--wait", "--quiet-pull", *scale, timeout=START_SECONDS, **settings)
         except ComposeError as error:
-            raise ComposeError(f"{error}\n{self.run('logs', '--tail=3')}") from None
+            raise ComposeError("\n".join([str(error), *map(self.last_lines, self.waiting())])) from None
         return round(time.monotonic() - began, 1)
 
     def ask(self) -> str:
@@ -68,24 +68,36 @@ class ComposeStack:
         run(["docker", "start", self.killed])
 
     def states(self) -> dict[str, str]:
-        """Container → healthy, starting, unhealthy, or its state where it has no health check."""
+        """Container → healthy, starting, unhealthy; running or exited where it has no health check; done: with 0."""
         lines = self.run("ps", "--all", "--format", "json").splitlines()
         found = [json.loads(line) for line in lines if line]
-        return {one["Name"]: one["Health"] or one["State"] for one in found if one["State"] != "exited"}
+        return {one["Name"]: _state(one) for one in found}
+
+    def waiting(self) -> list[str]:
+        """The containers that are not healthy, or failed."""
+        return [name for name, state in self.states().items() if state not in ("healthy", "running", "done")]
+
+    def last_lines(self, container: str) -> str:
+        done = subprocess.run(["docker", "logs", "--tail=5", container], capture_output=True, text=True)
+        return f"{container}: {self.states().get(container)}\n{done.stdout}{done.stderr}"
 
     def wait_until_healthy(self, seconds: float) -> float:
-        """Returns the monotonic time at which every container was seen to be healthy."""
+        """The monotonic time at which every container was seen to be healthy; infinite where some were not in time."""
         until = time.monotonic() + seconds
-        while True:
-            waiting = {name: state for name, state in self.states().items() if state not in ("healthy", "running")}
-            if not waiting:
-                return time.monotonic()
+        while self.waiting():
             if time.monotonic() > until:
-                raise ComposeError(f"not healthy after {seconds:g} s: {waiting}")
+                return float("inf")
             time.sleep(0.5)
+        return time.monotonic()
 
     def down(self) -> None:
         self.run("--profile", "*", "down", "--volumes", "--timeout=20")
+
+
+def _state(container: Mapping) -> str:
+    if container["State"] == "exited":
+        return "exited" if container["ExitCode"] else "done"
+    return container["Health"] or container["State"]
 
 
 def _replicas_variable(service: str) -> str:
