@@ -153,8 +153,6 @@ def picture(number: int) -> bytes:
 
 async def measure(stack: ComposeStack, fault: Fault) -> dict[str, object]:
     """Kills a container while questions are asked, and returns the table's row."""
-    if fault.replicas > 1:
-        await asyncio.to_thread(stack.up, {fault.service: fault.replicas})
     questions = Questions(stack.gateway(), fault.turn, fault.reconnect)
     _, session = await questions.once(0)
     callers = Callers(questions.ask)
@@ -170,8 +168,6 @@ async def measure(stack: ComposeStack, fault: Fault) -> dict[str, object]:
     callers.stopping = True
     await running
     kept = not (await questions.once(0, session))[0]
-    if fault.replicas > 1:
-        await asyncio.to_thread(stack.up)
     return row(fault, callers.asked, killed, healthy, kept)
 
 
@@ -227,8 +223,12 @@ def up(stack: ComposeStack, results: Results) -> None:
 
 
 def kill(stack: ComposeStack, results: Results, faults: list[Fault]) -> None:
-    for fault in faults:
-        print(f"killing {fault.service}, {fault.replicas} of it …", flush=True)
+    """The stack is scaled up once, for all faults with two replicas, and stays so."""
+    services = {fault.service for fault in FAULTS if fault.replicas > 1}
+    for fault in sorted(faults, key=lambda fault: fault.replicas):
+        if fault.replicas > 1:
+            stack.up(dict.fromkeys(services, fault.replicas))
+        print(f"killing {fault.service}, one of {fault.replicas} …", flush=True)
         new = asyncio.run(measure(stack, fault))
         results.add_row(new)
         print(table([new], COLUMNS), *new["failures"], sep="\n", flush=True)
