@@ -15,10 +15,15 @@ FILES = {"ray_token": "RAY_AUTH_TOKEN", "service_token": "PARLEY_SERVICE_TOKEN"}
 
 
 def write_tokens(folder: Path) -> None:
-    """Writes what is missing or was given anew. Only the user that runs this can read the files."""
+    """Writes what is missing or was given anew. Only the user that runs this can read the files.
+
+    Raises `ValueError` for a given token that no request could carry.
+    """
     for name, variable in FILES.items():
         path = folder / name
         given = os.environ.get(variable, "")
+        if not all(33 <= ord(character) <= 126 for character in given):
+            raise ValueError(f"{variable} must be of printable ASCII characters without spaces")
         if given or not path.exists():
             temporary = path.with_suffix(".new")
             temporary.touch(mode=0o600)
@@ -27,4 +32,7 @@ def write_tokens(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_tokens(Path(sys.argv[1]))
+    try:
+        write_tokens(Path(sys.argv[1]))
+    except ValueError as error:
+        sys.exit(f"tokens: {error}")

@@ -1,5 +1,7 @@
 """Tokens of a stack in containers."""
 
+import pytest
+
 from services.ray.tokens import FILES, write_tokens
 
 
@@ -23,7 +25,14 @@ def test_a_token_of_the_environment_takes_the_place_of_a_kept_one(tmp_path, monk
     monkeypatch.delenv("PARLEY_SERVICE_TOKEN", raising=False)
     write_tokens(tmp_path)
     kept = read(tmp_path)["ray_token"]
-    monkeypatch.setenv("PARLEY_SERVICE_TOKEN", "of its owner")
+    monkeypatch.setenv("PARLEY_SERVICE_TOKEN", "of-its-owner")
     write_tokens(tmp_path)
-    assert read(tmp_path) == {"ray_token": kept, "service_token": "of its owner"}
+    assert read(tmp_path) == {"ray_token": kept, "service_token": "of-its-owner"}
     assert {path.name for path in tmp_path.iterdir()} == set(FILES)
+
+
+@pytest.mark.parametrize("token", ["two words", "línea", "line\n"])
+def test_a_token_that_no_request_can_carry_is_refused(tmp_path, monkeypatch, token):
+    monkeypatch.setenv("PARLEY_SERVICE_TOKEN", token)
+    with pytest.raises(ValueError, match="PARLEY_SERVICE_TOKEN must be of printable ASCII"):
+        write_tokens(tmp_path)
