@@ -15,6 +15,9 @@ HAPROXY_MODE = {
     "RAY_SERVE_HAPROXY_H2_FE_MAX_CONCURRENT_STREAMS": "1000",
     "RAY_SERVE_HAPROXY_H2_BE_MAX_CONCURRENT_STREAMS": "1000",
     "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+    # A node that is gone answers no connect: another replica is tried after 1 s, and no further call goes there.
+    "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "1",
+    "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
     # Whenever replicas come or go, a new HAProxy starts and the old one keeps its streams: for longer than any turn.
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "210",
 }
