@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from services.gateway.settings import GatewaySettings
-from services.ray.environment import env_file
 from services.ray.serve_config import GRPC_PORT, NODE_LABEL
 from services.registry import SERVICES
 
@@ -42,11 +41,6 @@ def answers(*command: str) -> bool:
 
 needs_compose = pytest.mark.skipif(not answers("compose", "version"), reason="there is no docker compose here")
 needs_engine = pytest.mark.skipif(not answers("info"), reason="no engine answers here")
-
-
-def test_the_written_environment_is_that_of_services_ray():
-    written = (ROOT / "deploy/compose/ray.env").read_text()
-    assert written == env_file(), "write it anew with `make deploy-files`"
 
 
 @pytest.mark.parametrize("service", SERVICES)
