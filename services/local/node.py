@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
-from services.local import ports
+from services.local import ports, releases
 from services.ray import serve_config
 from services.ray.environment import NODE_ENVIRONMENT
+from services.ray.serve_config import SLOTS, Release
 from services.registry import SERVICES
 
 START_ATTEMPTS = 3
+REMOVE_SECONDS = 60.0
 NODE_PORTS = 4  # of HAProxy's own pages and of the proxy it falls back on
 
 
@@ -66,6 +70,16 @@ def run(applications: dict[str, object], servicers: list[str], grpc_port: int, h
         http_options=serve_config.http_options(ports.HOST, http_port),
         grpc_options=serve_config.grpc_options(grpc_port, servicers),
     )
+    deploy(applications)
+
+
+def deploy(applications: dict[str, object]) -> None:
+    """Adds applications (name → bound application) to the running Serve and returns once all of them run.
+
+    Raises `RuntimeError` for one that does not start; its last line says why.
+    """
+    from ray import serve
+
     targets = [
         serve.RunTarget(target=target, name=name, route_prefix=serve_config.route_prefix(name))
         for name, target in applications.items()
@@ -73,7 +87,49 @@ def run(applications: dict[str, object], servicers: list[str], grpc_port: int, h
     try:
         serve.run_many(targets)
     except RuntimeError as error:  # it names the application, but not the cause
-        raise RuntimeError(explain(serve.status().applications) or str(error)) from None
+        found = serve.status().applications
+        failed = {name: found[name] for name in applications if name in found}
+        raise RuntimeError(explain(failed) or str(error)) from None
+
+
+class Releases:
+    """Those that this process has deployed: `services.local.releases.Node`."""
+
+    def __init__(self, checkpoint: str):
+        """`checkpoint`: of the environment, which the first release serves."""
+        self._deployed = {SLOTS[0]: Release(SLOTS[0], checkpoint)}
+
+    def applications(self, release: Release) -> dict[str, object]:
+        from services.ray.applications import application
+
+        return {
+            serve_config.application_name(name, release.slot): application(service, release.checkpoint)
+            for name, service in SERVICES.items()
+        }
+
+    def releases(self) -> list[Release]:
+        return list(self._deployed.values())
+
+    def deploy(self, release: Release) -> None:
+        self._deployed[release.slot] = release
+        deploy(self.applications(release))
+
+    def remove(self, slot: str) -> None:
+        from ray import serve
+
+        if self._deployed.pop(slot, None) is not None:
+            for name in SERVICES:
+                serve.delete(serve_config.application_name(name, slot), _blocking=False)
+            _wait_until_gone([serve_config.application_name(name, slot) for name in SERVICES])
+
+
+def _wait_until_gone(names: list[str]) -> None:
+    """Returns when Serve no longer has these applications, or after `REMOVE_SECONDS`."""
+    from ray import serve
+
+    until = time.monotonic() + REMOVE_SECONDS
+    while set(names) & set(serve.status().applications) and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 def explain(applications: dict[str, object]) -> str:
@@ -134,13 +190,14 @@ def main() -> None:
     parser.add_argument("--runtime-dir", type=Path, required=True)
     arguments = parser.parse_args()
 
-    from services.ray.applications import application
-
-    applications = {name: application(service) for name, service in SERVICES.items()}
-    servicers = serve_config.GRPC_SERVICER_FUNCTIONS
+    node = Releases(os.environ.get("PARLEY_CHECKPOINT", ""))
+    (first,) = node.releases()
+    applications, servicers = node.applications(first), serve_config.GRPC_SERVICER_FUNCTIONS
     run(applications, servicers, arguments.grpc_port, arguments.http_port, arguments.runtime_dir)
+    commands = releases.serve(node, arguments.runtime_dir)
     print(json.dumps({"ready": list(applications)}), flush=True)
     wait_for_a_signal()
+    commands.shutdown()
 
     from ray import serve
 

@@ -124,6 +124,8 @@ class Supervisor:
         if not self.options.redis_url:
             report("starting Valkey")
             self.start_valkey()
+        else:
+            forget_release(self.options.redis_url)
         report("starting Ray Serve and the four services")
         self.start_services()
         self.start_gateway()
@@ -230,6 +232,16 @@ class Supervisor:
         self.reservation.close()
         shutil.rmtree(self.runtime, ignore_errors=True)
         state.path(self.directory).unlink(missing_ok=True)
+
+
+def forget_release(redis_url: str) -> None:
+    """Removes the release pointer that an earlier stack has left. Raises `StackError` where Redis is out of reach."""
+    from services.promotion.pointer import PointerStore, PromotionError
+
+    try:
+        PointerStore(redis_url).clear()
+    except PromotionError as error:
+        raise StackError(str(error)) from None
 
 
 def _port(address: str) -> str:

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 
+from services.promotion.pointer import PointerStore, PromotionError
 from services.ray.applications import placement
 from services.ray.cluster import Cluster, ClusterError, auth_token
 from services.ray.serve_config import Placement, Release, application_name, serve_config
@@ -26,9 +27,16 @@ def placements() -> dict[str, Placement]:
     return {name: replace(placement(each), max_per_node=1) for name, each in settings.items()}
 
 
-def deploy(cluster: Cluster) -> None:
-    """Returns when all services run. Raises `ClusterError` where they do not."""
-    releases = _releases(cluster) or [Release()]
+def deploy(cluster: Cluster, redis_url: str = "") -> None:
+    """Returns when all services run. Raises `ClusterError` where they do not, `PromotionError` without Redis.
+
+    `redis_url`: of the sessions. A release pointer that an earlier cluster has left there is removed.
+    """
+    releases = _releases(cluster)
+    if not releases:
+        releases = [Release()]
+        if redis_url:
+            PointerStore(redis_url).clear()
     cluster.deploy(serve_config(placements(), releases))
     names = [application_name(service, release.slot) for release in releases for service in SERVICES]
     cluster.wait_until_running(names, READY_SECONDS, on_progress=lambda text: print(text, flush=True))
@@ -48,8 +56,9 @@ def _releases(cluster: Cluster) -> list[Release]:
 
 def main() -> None:
     try:
-        deploy(Cluster(os.environ.get("PARLEY_SERVE_URL", "http://127.0.0.1:8265"), auth_token()))
-    except ClusterError as error:
+        url = os.environ.get("PARLEY_SERVE_URL", "http://127.0.0.1:8265")
+        deploy(Cluster(url, auth_token()), os.environ.get("REDIS_URL", ""))
+    except (ClusterError, PromotionError) as error:
         sys.exit(f"deploy: {error}")
     print("all services run", flush=True)
 

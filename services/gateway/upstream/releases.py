@@ -32,6 +32,9 @@ class ServingReleases:
     def current(self) -> Services:
         return self._services[self.slot]
 
+    def of(self, slot: str) -> Services:
+        return self._services[slot]
+
     @contextlib.contextmanager
     def bind(self) -> Iterator[Services]:
         slot = self.slot

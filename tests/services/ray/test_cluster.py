@@ -1,72 +1,11 @@
 """The Serve of a cluster: requests of the REST API, against a server that keeps what Serve's own schema accepts."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
-from ray.serve.schema import ServeDeploySchema
 
 from services.ray import deploy
 from services.ray.cluster import Cluster, ClusterError, auth_token
 from services.ray.serve_config import Release, serve_config
 from services.registry import SERVICES
-
-TOKEN = "of this cluster"
-
-
-class Serve(BaseHTTPRequestHandler):
-    """Answers as Serve 2.60 does. `server.states`: what comes of an application by name; else it runs."""
-
-    def do_GET(self):
-        if self.allowed():
-            self.answer(200, json.dumps({"applications": self.server.applications}))
-
-    def do_PUT(self):
-        if not self.allowed():
-            return
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        try:
-            config = ServeDeploySchema.model_validate(body)
-        except ValueError as error:
-            self.answer(400, str(error))
-            return
-        self.server.applications = {
-            each.name: self.server.states.get(each.name, {"status": "RUNNING", "message": "", "deployments": {}})
-            | {"deployed_app_config": each.model_dump(exclude_unset=True)}
-            for each in config.applications
-        }
-        self.answer(200, "")
-
-    def allowed(self) -> bool:
-        if self.path == "/api/serve/applications/" and self.headers["Authorization"] == f"Bearer {TOKEN}":
-            return True
-        self.answer(401, "Unauthorized: Missing or invalid authentication token")
-        return False
-
-    def answer(self, status, text):
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Serve)
-    server.applications, server.states = {}, {}
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def cluster(server):
-    return Cluster(f"http://127.0.0.1:{server.server_port}", TOKEN)
 
 
 def test_what_was_deployed_can_be_read_and_deployed_again(cluster):
@@ -92,9 +31,9 @@ def test_the_first_deployment_takes_the_checkpoint_of_the_nodes(cluster):
     assert cluster.releases() == [Release("a", "")]
 
 
-def test_an_application_that_fails_is_named_with_its_last_line(cluster, server):
+def test_an_application_that_fails_is_named_with_its_last_line(cluster, serve_server):
     message = "Traceback (most recent call last):\n  File …\nValueError: /runs/none is no checkpoint\n"
-    server.states["llm_core"] = {
+    serve_server.states["llm_core"] = {
         "status": "DEPLOY_FAILED",
         "message": "the deployment failed",
         "deployments": {"llm_core": {"status": "DEPLOY_FAILED", "message": message}},
@@ -104,8 +43,8 @@ def test_an_application_that_fails_is_named_with_its_last_line(cluster, server):
         cluster.wait_until_running(list(SERVICES), 5)
 
 
-def test_what_does_not_come_up_in_time_is_named(cluster, server):
-    server.states["llm_core"] = {"status": "DEPLOYING", "message": "", "deployments": {}}
+def test_what_does_not_come_up_in_time_is_named(cluster, serve_server):
+    serve_server.states["llm_core"] = {"status": "DEPLOYING", "message": "", "deployments": {}}
     cluster.deploy(serve_config())
     said = []
     with pytest.raises(ClusterError, match=r"llm_core not running after 0.1 s"):
@@ -117,13 +56,13 @@ def test_what_does_not_come_up_in_time_is_named(cluster, server):
     ("url", "token", "said"),
     [
         (None, "another", "answers HTTP 401: Unauthorized"),
-        ("http://127.0.0.1:9", TOKEN, "cannot be reached at http://127.0.0.1:9"),
-        ("no address", TOKEN, "cannot be reached at no address"),
+        ("http://127.0.0.1:9", None, "cannot be reached at http://127.0.0.1:9"),
+        ("no address", None, "cannot be reached at no address"),
     ],
 )
 def test_a_cluster_that_cannot_be_asked_says_why(cluster, url, token, said):
     with pytest.raises(ClusterError, match=said):
-        Cluster(url or cluster.url, token).releases()
+        Cluster(url or cluster.url, token or cluster.token).releases()
 
 
 def test_the_token_comes_from_the_environment_or_a_file(tmp_path, monkeypatch):
