@@ -72,7 +72,7 @@ def promotion(deployments, redis_url, redis, monkeypatch):
         report(redis, value.slot)
 
     pointer.write = write_and_follow
-    return Promotion(deployments, pointer, "127.0.0.1:9", said.append, Limits(drain=0.3))
+    return Promotion(deployments, pointer, "127.0.0.1:9", said.append, Limits(drain=20))
 
 
 said = []
@@ -145,10 +145,11 @@ def test_turns_that_do_not_end_in_time_keep_the_old_release(promotion, deploymen
         report(redis, "b", a=2)
 
     promotion._pointer.write = write_while_a_turn_runs
+    promotion._limits = Limits(drain=0.3)
     with pytest.raises(PromotionError, match=r"2 turns and 0 gateways still use the old release after 0.3 s"):
         promotion.promote("second")
     assert set(deployments.deployed) == {"a", "b"} and promotion._pointer.read().slot == "b"
-    promotion._pointer.write = write
+    promotion._pointer.write, promotion._limits = write, Limits(drain=20)
     assert promotion.promote("third").slot == "a"  # its place is taken
     assert deployments.actions[-3:] == [("remove", "a"), ("deploy", "a", "third", "b"), ("remove", "b")]
 
