@@ -59,3 +59,32 @@ class RecentFactors:
         with self._lock:
             recent = sorted(factor for when, factor in self._factors if when >= oldest)
         return recent[math.ceil(0.95 * len(recent)) - 1] if recent else None
+
+
+class BusyTime:
+    """The share of the last `WINDOW_SECONDS` in which an engine computed. The engine's thread adds, any other may read.
+
+    It says how full an engine is whose work comes in pieces that are done at once. Where requests go on for long, it
+    says nothing: a step for one takes about as long as a step for many.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._began = clock()
+        self._steps: deque[tuple[float, float]] = deque()  # (end, seconds), of the last `WINDOW_SECONDS`
+        self._lock = threading.Lock()
+
+    def add(self, seconds: float) -> None:
+        with self._lock:
+            self._steps.append((self._clock(), seconds))
+            self._forget()
+
+    def share(self) -> float:
+        with self._lock:
+            self._forget()
+            past = min(max(self._clock() - self._began, 1.0), WINDOW_SECONDS)
+            return min(sum(seconds for _, seconds in self._steps) / past, 1.0)
+
+    def _forget(self) -> None:
+        while self._steps and self._steps[0][0] < self._clock() - WINDOW_SECONDS:
+            self._steps.popleft()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from parley.models.vision import VisionAdapter, VisionEncoder
-from services.engine.load import Load
+from services.engine.load import BusyTime, Load
 from services.engine.thread import EngineThread, Request
 from services.telemetry import metrics
 from services.vision_encoder.settings import VisionEncoderSettings
@@ -57,6 +57,7 @@ class Engine(EngineThread):
         metrics.SLOTS.labels(SERVICE).set(settings.max_queued)
         self._waiting: deque[EncodeRequest] = deque()  # with tiles left, oldest first; used by the thread, like _batch
         self._batch: list[EncodeRequest] = []  # in the current step
+        self._busy = BusyTime()
 
     async def encode(self, pixels: Tensor) -> tuple[Tensor, float]:
         """Tiles [n, 3, side, side] → (embeddings [n, length, width] on the CPU, compute seconds)."""
@@ -74,10 +75,10 @@ class Engine(EngineThread):
         return self.adapter(self.encoder(pixels.to(self.device, self.dtype))).cpu()
 
     def current_load(self) -> Load:
-        """In tiles."""
+        """In tiles. A picture is done at once, so what is in use is the share of the time in which a step runs."""
         tiles = sum(len(request.pixels) for request in list(self.live.values()))
         slots = self.settings.max_batch
-        return Load(slots, used=min(tiles, slots), queued=max(tiles - slots, 0))
+        return Load(slots, slots * self._busy.share(), max(tiles - slots, 0))
 
     # Called in the thread.
 
@@ -123,6 +124,7 @@ class Engine(EngineThread):
         """Gives each request of the step its share, `sizes` tiles each; complete requests are answered."""
         metrics.BATCH_SIZE.labels(SERVICE).observe(len(embeddings))
         metrics.STEP_SECONDS.labels(SERVICE).observe(seconds)
+        self._busy.add(seconds)
         metrics.PICTURES.labels(SERVICE).inc(len(embeddings))
         for request, part in zip(self._batch, embeddings.split(sizes), strict=True):
             request.embeddings.append(part)

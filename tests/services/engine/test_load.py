@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from services.engine.load import MAX_FACTORS, WINDOW_SECONDS, Load, RecentFactors
+from services.engine.load import MAX_FACTORS, WINDOW_SECONDS, BusyTime, Load, RecentFactors
 
 
 @pytest.mark.parametrize("load", [Load(16, 3, 2, 0.4), Load(16, 0, 0, None), Load(16, 0, 0, 0.0)])
@@ -48,3 +48,19 @@ def test_what_is_kept_is_bounded():
     for value in range(MAX_FACTORS + 10):
         factors.observe(value)
     assert len(factors._factors) == MAX_FACTORS
+
+
+def test_the_busy_share_is_of_the_last_seconds():
+    clock = Clock()
+    busy = BusyTime(clock)
+    assert busy.share() == 0.0
+    clock.now += 10.0
+    busy.add(4.0)
+    assert busy.share() == pytest.approx(0.4)
+    clock.now += WINDOW_SECONDS - 10.0
+    busy.add(2.0)
+    assert busy.share() == pytest.approx(6.0 / WINDOW_SECONDS)
+    clock.now += 15.0  # the first is too old
+    assert busy.share() == pytest.approx(2.0 / WINDOW_SECONDS)
+    busy.add(100.0)
+    assert busy.share() == 1.0

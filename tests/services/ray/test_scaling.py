@@ -1,5 +1,6 @@
 """The policy that decides how many replicas a service has, without a running Ray."""
 
+import itertools
 import math
 import random
 import subprocess
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from services.engine.load import Load
-from services.ray.scaling import Bounds, Need, Scaling, ScalingPolicy, decide, need, remember
+from services.ray.scaling import LESSON_SECONDS, Bounds, FleetLoad, Memory, Scaling, ScalingPolicy, decide, need
 
 SCALING = Scaling(up_seconds=10, down_seconds=60)
 BOUNDS = Bounds(1, 100)
@@ -23,7 +24,7 @@ class Fleet:
 
     def __init__(self, scaling=SCALING, bounds=BOUNDS, target=1, start_seconds=5.0):
         self.scaling, self.bounds, self.target, self.start_seconds = scaling, bounds, target, start_seconds
-        self.now, self.history, self.changes = 0.0, (), []
+        self.now, self.memory, self.changes = 0.0, Memory(), []
         self.running, self.starting = target, []
 
     def loads(self, requests, factor=None):
@@ -39,8 +40,8 @@ class Fleet:
             self.starting = [when for when in self.starting if when > self.now]
             asked = requests(self.now) if callable(requests) else requests
             loads = self.loads(asked, factor(self.running) if callable(factor) else factor)
-            self.history = remember(self.scaling, self.history, need(self.scaling, loads, self.now))
-            self._change(decide(self.scaling, self.history, self.bounds, self.target, self.now))
+            wanted, self.memory = decide(self.scaling, self.memory, loads, self.bounds, self.target, self.now)
+            self._change(wanted)
         return self.target
 
     def _change(self, target):
@@ -116,9 +117,29 @@ def test_a_slow_engine_is_given_help_although_slots_are_free():
     assert fleet.run(300, 2, factor=lambda running: 1.5 / running) == 2  # 0.75 each: neither more nor fewer
 
 
-def test_a_factor_that_one_request_has_alone_does_not_keep_replicas():
-    fleet = Fleet(target=6)
-    assert fleet.run(600, 1, factor=0.3) == 1
+@pytest.mark.parametrize("factor", [0.3, 0.59])
+def test_a_factor_that_one_request_has_alone_does_not_keep_replicas(factor):
+    assert Fleet(target=6).run(900, 1, factor=factor) == 1
+
+
+def test_a_high_factor_keeps_replicas_that_slots_do_not_need():
+    assert Fleet(target=6).run(900, 1, factor=0.7) == 6
+
+
+def test_a_service_with_too_many_slots_does_not_lose_and_get_a_replica_again_and_again():
+    """Alone, one replica is too slow for 4 rows; with two, slots and factor say that one would do."""
+    fleet = Fleet(start_seconds=1)
+    fleet.run(1800, 4, factor=lambda running: {1: 0.9}.get(running, 0.4))
+    assert [target for _, target in fleet.changes] == [2]
+    fleet.run(LESSON_SECONDS, 4, factor=lambda running: {1: 0.9}.get(running, 0.4))
+    assert len(fleet.changes) <= 3  # it is tried again when the lesson is forgotten
+
+
+def test_what_was_learned_lets_replicas_go_when_there_is_less_to_do():
+    fleet = Fleet(start_seconds=1)
+    fleet.run(600, 6, factor=lambda running: {1: 0.9}.get(running, 0.4))
+    assert fleet.target == 2
+    assert fleet.run(600, 2, factor=0.3) == 1
 
 
 @pytest.mark.parametrize(
@@ -131,8 +152,8 @@ def test_bounds_hold(bounds, requests, expected):
 
 
 def test_a_target_outside_new_bounds_is_brought_in_at_once():
-    assert decide(SCALING, (), Bounds(4, 8), 1, 0.0) == 4
-    assert decide(SCALING, (), Bounds(1, 8), 20, 0.0) == 8
+    for bounds, target, expected in [(Bounds(4, 8), 1, 4), (Bounds(1, 8), 20, 8)]:
+        assert decide(SCALING, Memory(), [Load(10, 0, 0)], bounds, target, 0.0)[0] == expected
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -159,24 +180,29 @@ def test_what_is_ample_would_not_be_added_to(seed):
         Load(10, rng.uniform(0, 10), rng.choice([0, 0, rng.uniform(0, 20)]), rng.choice([None, rng.uniform(0, 3)]))
         for _ in range(rng.randint(1, 50))
     ]
-    found = need(SCALING, loads, 0.0)
+    load, rows = FleetLoad.of(loads), rng.choice([math.inf, 3.0])
+    found = need(SCALING, load, rows, 0.0)
     assert found.ample >= found.enough
-    asked = sum(load.used + load.queued for load in loads)
-    fewer = found.ample
-    factors = [load.real_time_factor for load in loads if load.real_time_factor is not None]
-    factor = len(loads) * (sum(factors) / len(factors)) / fewer if factors else None
-    after = need(SCALING, [Load(10, asked / fewer, 0, factor)] * fewer, 0.0)
-    assert after.enough <= fewer
+    shared = load.replicas * load.factor / max(found.ample, load.replicas)
+    after = FleetLoad(found.ample, load.asked, load.slots, shared)
+    assert need(SCALING, after, rows, 0.0).enough <= max(found.ample, 1)
 
 
 def test_the_history_is_bounded_and_keeps_one_entry_a_second():
-    history, now = (), 0.0
+    memory, now = Memory(), 0.0
     for _ in range(1000):
         now += 0.25
-        history = remember(SCALING, history, Need(now, 1, 1))
-    assert SCALING.down_seconds <= len(history) <= SCALING.down_seconds + 2
-    joined = remember(SCALING, (Need(0.0, 5, 5),), Need(0.5, 3, 9))
-    assert joined == (Need(0.0, 3, 9),)
+        _, memory = decide(SCALING, memory, [Load(10, 5, 0)], BOUNDS, 1, now)
+    assert SCALING.down_seconds <= len(memory.history) <= SCALING.down_seconds + 2
+    whens = [entry.when for entry in memory.history]
+    assert min(later - earlier for earlier, later in itertools.pairwise(whens)) >= 1.0
+
+
+def test_an_entry_holds_the_fewest_and_the_most_of_its_second():
+    _, memory = decide(SCALING, Memory(), [Load(10, 10, 40)], BOUNDS, 9, 0.0)
+    _, memory = decide(SCALING, memory, [Load(10, 1, 0)], BOUNDS, 9, 0.5)
+    (entry,) = memory.history
+    assert (entry.when, entry.enough, entry.ample) == (0.0, 1, 10)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +210,7 @@ def test_the_history_is_bounded_and_keeps_one_entry_a_second():
     [
         ({"max_utilisation": 0.5}, "no setting max_utilisation; it has max_utilization"),
         ({"ample_utilization": 0.8}, "ample_utilization"),
+        ({"ample_real_time_factor": 0.9}, "ample_real_time_factor"),
         ({"max_growth": 1.0}, "max_growth"),
         ({"down_seconds": -1}, "negative"),
     ],
@@ -213,6 +240,7 @@ class Serve:
                 metrics.setdefault(name, {})[replica] = points
         context = SimpleNamespace(
             raw_metrics=metrics,
+            app_name="llm_core",
             running_replicas=list(stats) if replicas is None else replicas,
             current_time=self.now,
             target_num_replicas=self.target,
@@ -227,10 +255,15 @@ class Serve:
 BUSY, FREE = Load(10, 10, 4, 0.5).stats(), Load(10, 0, 0).stats()
 
 
-def test_serve_is_told_to_add_and_to_remove():
+def test_serve_is_told_to_add_and_to_remove_and_logs_why(caplog):
+    caplog.set_level("INFO", "ray.serve")
     serve = Serve(ScalingPolicy(up_seconds=5, down_seconds=20))
     assert [serve.tick({"r1": BUSY}) for _ in range(10)][-1] == 2
     assert [serve.tick({"r1": FREE, "r2": FREE}) for _ in range(30)][-1] == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        "llm_core: 1 → 2 replicas; 1 run, 14.0 rows asked for of 10 each, real-time factor 0.50",
+        "llm_core: 2 → 1 replicas; 2 run, 0.0 rows asked for of 10 each, real-time factor 0.00",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -270,6 +303,7 @@ def test_the_loads_are_means_over_what_serve_keeps():
     points["slots"] = {"r1": [point(1.0, 20), point(2.0, 20)]}
     context = SimpleNamespace(
         raw_metrics=points,
+        app_name="llm_core",
         running_replicas=["r1"],
         current_time=3.0,
         target_num_replicas=1,
