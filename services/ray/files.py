@@ -5,6 +5,7 @@ A test keeps each equal to what this module gives.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import yaml
 
 from services.gateway.settings import GatewaySettings
 from services.ray.environment import CONTAINER_ENVIRONMENT, env_file
-from services.ray.serve_config import NODE_LABEL, SLOTS, Release, serve_config
+from services.ray.scaling import Scaling
+from services.ray.serve_config import NODE_LABEL, SLOTS, Placement, Release, serve_config
 from services.registry import SERVICES, import_path
 
 ROOT = Path(__file__).parents[2]
@@ -53,8 +55,10 @@ def chart_values() -> str:
         "nodeLabel": NODE_LABEL,
         "serveConfig": config,
         "applications": {slot: applications(slot) for slot in SLOTS},
+        "autoscaling": Placement(num_replicas=1, max_replicas=2).replica_options["autoscaling_config"],
         "environmentPrefixes": {name: service.environment_prefix for name, service in SERVICES.items()},
         "settings": {"gateway": gateway_settings(), **{name: service_settings(name) for name in SERVICES}},
+        "scalingSettings": [field.name for field in dataclasses.fields(Scaling)],
     }
     return HEADER + yaml.safe_dump(content, sort_keys=False, width=120)
 

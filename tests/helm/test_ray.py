@@ -11,8 +11,14 @@ from services.ray.node_replicas import main
 from services.ray.serve_config import NODE_LABEL, SLOTS, Placement, Release, application_name, serve_config
 from services.registry import SERVICES
 
-CPU = {name: Placement(resources={name: 1}) for name in SERVICES}
-HALF = {name: Placement(num_gpus=0.5) for name in SERVICES}
+CPU = {name: Placement(resources={name: 1}, max_per_node=1) for name in SERVICES}
+HALF = {name: Placement(num_gpus=0.5, max_per_node=1) for name in SERVICES}
+POOLS = {
+    "vision_encoder": Placement(2, num_gpus=1, max_replicas=8),
+    "speech_encoder": Placement(2, num_gpus=1, max_replicas=16),
+    "llm_core": Placement(2, num_gpus=1, max_replicas=32),
+    "speech_decoder": Placement(2, num_gpus=1, max_replicas=24),
+}
 
 
 def served(objects) -> dict:
@@ -41,8 +47,24 @@ def worker_of(objects, service: str) -> dict:
         (
             "nano-cpu",
             {"services": {"llm_core": {"replicas": 3}}, "release": {"slot": "b", "checkpoint": "/checkpoints/2"}},
-            {**CPU, "llm_core": Placement(num_replicas=3, resources={"llm_core": 1})},
+            {**CPU, "llm_core": Placement(num_replicas=3, resources={"llm_core": 1}, max_per_node=1)},
             [Release("b", "/checkpoints/2")],
+        ),
+        ("node-pools", {}, POOLS, [Release("a", "/checkpoints/vita-7b")]),
+        (
+            "node-pools",
+            {
+                "services": {
+                    "llm_core": {"autoscaling": {"settings": {"max_utilization": 0.9, "up_seconds": 5}}},
+                    "speech_encoder": {"autoscaling": {"minReplicas": 2, "maxReplicas": 2}},
+                }
+            },
+            {
+                **POOLS,
+                "llm_core": Placement(2, 1, max_replicas=32, scaling={"max_utilization": 0.9, "up_seconds": 5}),
+                "speech_encoder": Placement(2, 1),
+            },
+            [Release("a", "/checkpoints/vita-7b")],
         ),
         (
             "one-gpu-node",
@@ -95,8 +117,8 @@ def test_a_replica_fits_into_a_pod_of_its_service_and_into_no_other(render, name
     "over, pods",
     [
         ({}, (1, 1)),
-        ({"replicas": 3}, (2, 2)),  # two fit into a pod
-        ({"replicas": 3, "replicasPerPod": 1}, (3, 3)),
+        ({"replicas": 3}, (3, 3)),  # one of a release in each
+        ({"replicas": 3, "maxReplicasPerPod": 0}, (2, 2)),  # two fit into a pod
         ({"replicas": 3, "pods": {"max": 5}}, (5, 5)),
     ],
 )
@@ -106,9 +128,11 @@ def test_there_are_pods_for_all_replicas(render, over, pods):
 
 
 def test_where_ray_adds_pods_a_promotion_finds_room(render):
-    over = {"ray": {"autoscaler": {"enabled": True}}, "services": {"llm_core": {"replicas": 3, "replicasPerPod": 1}}}
-    group = group_of(render(over=over), "llm_core")
-    assert (group["minReplicas"], group["maxReplicas"]) == (3, 6)
+    for room, pods in ((1, (3, 6)), (2, (3, 3))):  # in pods of their own, or beside the others
+        llm_core = {"replicas": 3, "replicasPerPod": room}
+        over = {"ray": {"autoscaler": {"enabled": True}}, "services": {"llm_core": llm_core}}
+        group = group_of(render(over=over), "llm_core")
+        assert (group["minReplicas"], group["maxReplicas"]) == pods
     options = cluster_of(render(over=over))["autoscalerOptions"]
     assert options["version"] == "v2", "label selectors need it"
 
@@ -118,6 +142,7 @@ def test_gpus_are_counted_by_share(render):
         "services": {
             "llm_core": {
                 "numGpus": 0.3,
+                "maxReplicasPerPod": 0,
                 "replicas": 7,
                 "resources": {"requests": {"nvidia.com/gpu": 1}, "limits": {"nvidia.com/gpu": 1}},
             }

@@ -13,7 +13,7 @@ def llm(**values) -> dict:
 REFUSED = [
     (llm(autoscaling={"minReplicas": 5, "maxReplicas": 2}), "autoscaling: minReplicas 5 exceeds maxReplicas 2"),
     (llm(pods={"min": 3, "max": 2}), "llm_core.pods: min 3 exceeds max 2"),
-    (llm(replicas=9, pods={"max": 2}), "9 replicas do not fit into 2 pods of 2: raise pods.max"),
+    (llm(replicas=9, pods={"max": 2}), "9 replicas do not fit into 2 pods of 1: raise pods.max"),
     (llm(resources=GPU), "its pod has 1 nvidia.com/gpu and numGpus is 0"),
     (llm(numGpus=1), "numGpus is 1, but its pod has no GPU: set resources.limits.nvidia.com/gpu"),
     (llm(numGpus=2, resources=GPU), "numGpus is 2, but its pod has 1 nvidia.com/gpu: no replica would ever fit"),
@@ -26,6 +26,10 @@ REFUSED = [
     (llm(terminationGracePeriodSeconds=60), "llm_core.terminationGracePeriodSeconds is 60: a pod that stops must"),
     (llm(objectStoreBytes=1 << 30), "objectStoreBytes 1073741824 do not fit into sharedMemory 128Mi"),
     (llm(settings={"NUM_SLOT": 3}), "settings.NUM_SLOT: there is no such setting; there are .*NUM_SLOTS"),
+    (
+        llm(autoscaling={"settings": {"max_use": 1}}),
+        "autoscaling.settings.max_use: there is no such setting; there are max_",
+    ),
     (llm(settings={"CHECKPOINT": "/x"}), "settings.CHECKPOINT is set by the chart itself"),
     (llm(extraEnv=[{"name": "RAY_AUTH_MODE", "value": "x"}]), "llm_core.extraEnv sets RAY_AUTH_MODE, which is set"),
     (llm(extraEnv=[{"name": "X", "value": "1"}, {"name": "X", "value": "2"}]), "llm_core.extraEnv sets X"),

@@ -141,12 +141,17 @@
 {{- if and (gt (int $pods.max) 0) (gt (int $pods.min) (int $pods.max)) }}
 - services.{{ .name }}.pods: min {{ int $pods.min }} exceeds max {{ int $pods.max }}
 {{- end }}
-{{- $perPod := include "parley.replicasPerPod" $service | int }}
-{{- if gt $perPod 0 }}
+{{- range $name := keys $scaling.settings | sortAlpha }}
+{{- $known := (include "parley.ray" $.root | fromYaml).scalingSettings }}
+{{- if not (has $name $known) }}
+- services.{{ $.name }}.autoscaling.settings.{{ $name }}: there is no such setting; there are {{ join ", " $known }}
+{{- end }}
+{{- end }}
+{{- if gt (include "parley.replicasPerPod" $service | int) 0 }}
 {{- $counts := include "parley.pods" (dict "root" .root "service" .name) | fromYaml }}
-{{- $most := ternary $scaling.maxReplicas $service.replicas $scaling.enabled | int }}
-{{- if lt (mul (int $counts.max) $perPod) $most }}
-- services.{{ .name }}: {{ $most }} replicas do not fit into {{ int $counts.max }} pods of {{ $perPod }}: raise pods.max
+{{- $most := (include "parley.replicas" $service | fromYaml).most | int }}
+{{- if lt (mul (int $counts.max) (int $counts.perPod)) $most }}
+- services.{{ .name }}: {{ $most }} replicas do not fit into {{ int $counts.max }} pods of {{ int $counts.perPod }}: raise pods.max
 {{- end }}
 {{- if and $service.podDisruptionBudget.enabled (ge (int $service.podDisruptionBudget.minAvailable) (int $counts.min)) }}
 - services.{{ .name }}.podDisruptionBudget.minAvailable {{ int $service.podDisruptionBudget.minAvailable }} of {{ int $counts.min }} pods: no node could ever be drained
@@ -179,7 +184,7 @@
 {{- include "parley.check.memory" (dict "where" $where "values" .service) }}
 {{- include "parley.check.grace" (dict "root" .root "where" $where "seconds" .service.terminationGracePeriodSeconds) }}
 {{- include "parley.check.variables" (dict "root" .root "where" $where "values" .service) }}
-{{- include "parley.check.settings" (dict "root" .root "name" .name "where" $where "settings" .service.settings "own" (list "CHECKPOINT" "NUM_REPLICAS" "METRICS_HOST" "METRICS_PORT")) }}
+{{- include "parley.check.settings" (dict "root" .root "name" .name "where" $where "settings" .service.settings "own" (list "CHECKPOINT" "NUM_REPLICAS" "MAX_REPLICAS" "SCALE_UP_SECONDS" "SCALE_DOWN_SECONDS" "METRICS_HOST" "METRICS_PORT")) }}
 {{- end -}}
 
 {{/* Parts of the above. */}}

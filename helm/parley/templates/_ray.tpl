@@ -19,7 +19,7 @@
 {{- index (.resources.limits | default dict) .gpuResource | default 0 -}}
 {{- end -}}
 
-{{/* How many replicas of a service fit into one of its pods. */}}
+{{/* How many replicas of a service fit into one of its pods, both releases together. */}}
 {{- define "parley.replicasPerPod" -}}
 {{- if gt (float64 .numGpus) 0.0 -}}
 {{- floor (addf (divf (include "parley.podGpus" . | float64) (float64 .numGpus)) 0.000001) | int -}}
@@ -28,18 +28,27 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Replicas of a service at least and at most: (dict "least" 1 "most" 3) as YAML. */}}
+{{- define "parley.replicas" -}}
+{{- $scaling := .autoscaling -}}
+{{- dict "least" (ternary $scaling.minReplicas .replicas $scaling.enabled | int) "most" (ternary $scaling.maxReplicas .replicas $scaling.enabled | int) | toYaml -}}
+{{- end -}}
+
 {{/* Pods of a service, as min and max: (dict "root" $ "service" "llm_core") */}}
 {{- define "parley.pods" -}}
 {{- $service := include "parley.service" . | fromYaml -}}
-{{- $scaling := $service.autoscaling -}}
-{{- $perPod := include "parley.replicasPerPod" $service | float64 -}}
-{{- $least := ternary $scaling.minReplicas $service.replicas $scaling.enabled | float64 -}}
-{{- $most := ternary $scaling.maxReplicas $service.replicas $scaling.enabled | float64 -}}
-{{- /* Where Ray adds pods, a promotion may add as many again: each release has its own replicas. Else all are there. */ -}}
+{{- $replicas := include "parley.replicas" $service | fromYaml -}}
+{{- $room := include "parley.replicasPerPod" $service | float64 -}}
+{{- $each := $room -}}  {{- /* of one release */ -}}
+{{- if gt (int $service.maxReplicasPerPod) 0 }}{{ $each = minf $room $service.maxReplicasPerPod }}{{ end -}}
+{{- $least := ceil (divf $replicas.least $each) -}}
+{{- $most := ceil (divf $replicas.most $each) -}}
+{{- /* Where Ray adds pods, a promotion may add as many as the second release needs. Else all are there from the start. */ -}}
 {{- $grows := .root.Values.ray.autoscaler.enabled -}}
-{{- $max := ternary (int $service.pods.max) (ceil (divf (mulf $most (ternary 2.0 1.0 $grows)) $perPod) | int) (gt (int $service.pods.max) 0) -}}
-{{- $min := ternary (int $service.pods.min) (ternary (ceil (divf $least $perPod) | int) $max $grows) (gt (int $service.pods.min) 0) -}}
-{{- dict "min" $min "max" $max | toYaml -}}
+{{- $both := ternary (maxf $most (ceil (divf (mulf $replicas.most 2.0) $room))) $most $grows -}}
+{{- $max := ternary (int $service.pods.max) (int $both) (gt (int $service.pods.max) 0) -}}
+{{- $min := ternary (int $service.pods.min) (ternary (int $least) $max $grows) (gt (int $service.pods.min) 0) -}}
+{{- dict "min" $min "max" $max "perPod" (int $each) | toYaml -}}
 {{- end -}}
 
 {{/* Equals services.ray.serve_config.serve_config(placements, releases); a test compares them. */}}
@@ -53,7 +62,18 @@
 {{- $_ := set $application.args "checkpoint" $release.checkpoint -}}
 {{- $deployment := first $application.deployments -}}
 {{- $service := include "parley.service" (dict "root" $ "service" $name) | fromYaml -}}
-{{- $_ := set $deployment "num_replicas" (int $service.replicas) -}}
+{{- $replicas := include "parley.replicas" $service | fromYaml -}}
+{{- if eq (int $replicas.least) (int $replicas.most) -}}
+{{- $_ := set $deployment "num_replicas" (int $replicas.least) -}}
+{{- else -}}
+{{- $_ := unset $deployment "num_replicas" -}}
+{{- $policy := merge (dict "policy_kwargs" $service.autoscaling.settings) $ray.autoscaling.policy -}}
+{{- $bounds := dict "min_replicas" (int $replicas.least) "max_replicas" (int $replicas.most) "policy" $policy -}}
+{{- $_ := set $deployment "autoscaling_config" (merge $bounds (deepCopy $ray.autoscaling)) -}}
+{{- end -}}
+{{- if gt (int $service.maxReplicasPerPod) 0 -}}
+{{- $_ := set $deployment "max_replicas_per_node" (int $service.maxReplicasPerPod) -}}
+{{- end -}}
 {{- if gt (float64 $service.numGpus) 0.0 -}}
 {{- $_ := set $deployment.ray_actor_options "num_gpus" $service.numGpus -}}
 {{- else -}}
