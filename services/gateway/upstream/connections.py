@@ -84,6 +84,7 @@ def _channel(address: str) -> grpc.aio.Channel:
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
         ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
+        ("grpc.lb_policy_name", "round_robin"),  # a name may stand for many proxies, as a headless Service's does
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
     ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 
 from protos.parley.v1 import language_model_pb2_grpc
-from protos.parley.v1.model_info_pb2 import ModelInfo
+from protos.parley.v1.model_info_pb2 import DescribeRequest, ModelInfo
 from services.gateway.settings import UpstreamSettings
 from services.gateway.upstream.calls import CallContext
-from services.gateway.upstream.connections import Connections, metadata_for
+from services.gateway.upstream.connections import Connections, _channel, metadata_for
 from services.registry import SERVICES
 from services.rpc.decorator import TOKEN_VARIABLE
 from services.rpc.server import start_server
@@ -72,6 +74,24 @@ async def test_a_service_is_ready_where_one_of_its_addresses_serves(connect, llm
     assert await connections.ready() == alone
     servicer.alive = False  # it answers that it does not serve
     assert not any((await connections.ready()).values())
+
+
+async def test_calls_take_turns_among_the_proxies_behind_a_name():
+    servicers = [LanguageModel(), LanguageModel()]
+    started = [await start_server(SERVICES["llm_core"], servicer) for servicer in servicers]
+    async with _channel("ipv4:" + ",".join(f"127.0.0.1:{port}" for _, port in started)) as channel:
+        stub = language_model_pb2_grpc.LanguageModelStub(channel)
+        await stub.Describe(DescribeRequest(), wait_for_ready=True)
+        for _ in range(200):  # the second connection may be a moment later than the first
+            await stub.Describe(DescribeRequest())
+            if all(servicer.metadata for servicer in servicers):
+                break
+            await asyncio.sleep(0.01)
+        assert all(servicer.metadata for servicer in servicers)
+        await started[0][0].stop(None)
+        for _ in range(4):
+            assert (await stub.Describe(DescribeRequest(), wait_for_ready=True)).weights == "w"
+    await started[1][0].stop(None)
 
 
 def test_the_metadata_of_a_call(monkeypatch):
