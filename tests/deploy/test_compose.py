@@ -117,3 +117,21 @@ def test_the_gateway_image_holds_neither_torch_nor_root():
     rights = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true", "--network=none"]
     done = docker("run", "--rm", *rights, built.stdout.strip(), "python", "-c", code)
     assert done.stdout.split() == ["10001", "[]"], done.stderr
+
+
+def test_prometheus_scrapes_the_gateway_and_each_service_where_they_publish_their_metrics():
+    config = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text())
+    found = {(name, target["port"]) for job in config["scrape_configs"] for target in job.get("dns_sd_configs", [])
+             for name in target["names"]}  # fmt: skip
+    own = {(container(service), int(service_port(container(service)))) for service in SERVICES}
+    assert {("gateway", 8080), *own} <= found
+    mounted = [volume.split(":")[:2] for volume in CONTAINERS["prometheus"]["volumes"]]
+    assert ["./deploy/observability", "/etc/parley"] in mounted
+    assert config["rule_files"] == ["/etc/parley/rules/*.yaml"]
+
+
+def service_port(name: str) -> str:
+    """Of its metrics; they must not listen on the container's loopback alone."""
+    environment = CONTAINERS[name]["environment"]
+    assert environment["PARLEY_METRICS_HOST"] == "0.0.0.0"
+    return environment["PARLEY_METRICS_PORT"]
