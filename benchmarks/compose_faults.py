@@ -8,7 +8,9 @@
 Two callers ask once a second each, but not before they have their last answer, which is spoken and of a few words. A
 container is killed with SIGKILL and started again after `away` seconds. `worst` is the longest wait for the end of an
 answer that ended after the kill, `before` the same before it. An answer that ends with an error, or not at all, has
-failed. The stack is a compose project of its own, on free ports; results are kept in a file between the steps.
+failed. `healthy`: seconds until all containers were healthy again; `session`: whether an earlier one could go on;
+`load`: of the whole machine in the last minute, whoever caused it. The stack is a compose project of its own, on free
+ports; results are kept in a file between the steps.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import argparse
 import asyncio
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -40,7 +43,10 @@ RECOVERY = 150.0  # seconds that a stack has to be healthy again
 ANSWER = 60.0  # seconds after which an answer counts as failed
 TURNS = ("text", "picture", "speech")
 RESULTS = Path(".parley/compose-faults.json")
-COLUMNS = ("killed", "replicas", "away", "asked", "failed", "before", "worst", "healthy", "session", "aim", "met")
+COLUMNS = (
+    *("killed", "replicas", "away", "asked", "failed", "before", "worst"),
+    *("healthy", "session", "load", "aim", "met"),
+)
 
 
 @dataclass(frozen=True)
@@ -188,6 +194,7 @@ def row(fault: Fault, asked: list[Asked], killed: float, healthy: float, kept: b
         "worst": worst,
         "healthy": healthy,
         "session": "kept" if kept else "lost",
+        "load": round(os.getloadavg()[0]),
         "aim": f"+{fault.aim:g}" if fault.above else f"{fault.aim:g}",
         "met": "yes" if worst <= limit and not failures else "no",
         "failures": sorted(set(failures)),

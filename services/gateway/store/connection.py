@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
+import time
 
 import grpc
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -19,16 +21,41 @@ from services.telemetry import logs, metrics
 
 log = logs.get_logger(__name__)
 
+RETRY_SECONDS = 0.05  # between two attempts
 REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 
 
-def connect(url: str, settings: StoreSettings) -> Redis:
+class RetryFor(Retry):
+    """Tries a call again for `seconds`, at least once: a Redis that is started again is back within a second or two.
+
+    redis-py nests two of these, the connect within the call. Both begin with the call, so that they end together.
+    """
+
+    def __init__(self, seconds: float):
+        super().__init__(NoBackoff(), 1)
+        self._seconds = seconds
+
+    async def call_with_retry(self, do, fail, is_retryable=None, with_failure_count=False):
+        until = time.monotonic() + self._seconds
+        for failures in itertools.count(1):
+            try:
+                return await do()
+            except self._supported_errors as error:
+                if is_retryable and not is_retryable(error):
+                    raise
+                await (fail(error, failures) if with_failure_count else fail(error))
+                if failures > 1 and time.monotonic() >= until:
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+def connect(url: str, settings: StoreSettings, recovery_seconds: float) -> Redis:
     return Redis.from_url(
         url,
         socket_timeout=settings.timeout_seconds,
         socket_connect_timeout=settings.timeout_seconds,
         health_check_interval=15,
-        retry=Retry(ConstantBackoff(0.05), 1),
+        retry=RetryFor(recovery_seconds),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
 

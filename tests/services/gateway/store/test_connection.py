@@ -20,7 +20,7 @@ async def test_redis_away_is_told_and_once_back_all_works(tmp_path):
     socket = tmp_path / "valkey.sock"
     server = ValkeyServer(port=0, unix_socket_path=socket)
     server.start()
-    store = RedisStore(StoreSettings(redis_url=f"unix://{socket}"))
+    store = RedisStore(StoreSettings(redis_url=f"unix://{socket}", recovery_seconds=0.1))
     session = await store.sessions.create(SessionConfig())
     ref = Ref(weights="nano", hash="1", length=1)
     failures = metrics.STORE_ERRORS.labels("SessionStore.open")
@@ -44,6 +44,29 @@ async def test_redis_away_is_told_and_once_back_all_works(tmp_path):
         await store.ping()
         assert (await store.sessions.create(SessionConfig())).items == 0
         await store.close()
+
+
+async def test_a_call_waits_for_a_redis_that_is_started_again(tmp_path):
+    socket = tmp_path / "valkey.sock"
+    server = ValkeyServer(port=0, unix_socket_path=socket)
+    server.start()
+    store = RedisStore(StoreSettings(redis_url=f"unix://{socket}", recovery_seconds=30))
+    await store.ping()
+    server.stop()
+    waiting = [asyncio.create_task(call) for call in (store.ping(), store.sessions.create(SessionConfig()))]
+    await asyncio.sleep(0.5)
+    assert not any(task.done() for task in waiting)
+    with ValkeyServer(port=0, unix_socket_path=socket):
+        assert (await asyncio.gather(*waiting))[1].items == 0
+        await store.close()
+
+
+async def test_nobody_waits_for_the_redis_of_the_embeddings(redis_url, tmp_path):
+    away = f"unix://{tmp_path / 'away.sock'}"
+    store = RedisStore(StoreSettings(redis_url=redis_url, embeddings_url=away, recovery_seconds=300))
+    ref = Ref(weights="nano", hash="1", length=1)
+    assert not await store.embeddings.put(ref, b"data") and await store.embeddings.get([ref]) == {}
+    await store.close()
 
 
 async def test_a_redis_without_memory_is_told_as_such(make_store, redis):

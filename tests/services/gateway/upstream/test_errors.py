@@ -16,7 +16,7 @@ def rpc_error(code: Code, details: str | None, *trailing: tuple[str, str]) -> gr
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details)
 
 
-@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.CANCELLED, Code.INTERNAL, Code.UNKNOWN])
+@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.CANCELLED, Code.INTERNAL, Code.UNKNOWN, Code.NOT_FOUND])
 def test_a_broken_link_is_a_lost_connection(code):
     lost = failure("llm_core", rpc_error(code, "connection reset"))
     assert type(lost) is ConnectionLostError and str(lost) == f"llm_core: {code.name} connection reset"
