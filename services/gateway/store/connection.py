@@ -49,7 +49,7 @@ class RetryFor(Retry):
             await asyncio.sleep(RETRY_SECONDS)
 
 
-def connect(url: str, settings: StoreSettings, recovery_seconds: float) -> Redis:
+def connect(url: str, settings: StoreSettings, recovery_seconds: float = 0.0) -> Redis:
     return Redis.from_url(
         url,
         socket_timeout=settings.timeout_seconds,

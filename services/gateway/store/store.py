@@ -26,7 +26,7 @@ class RedisStore:
     def __init__(self, settings: StoreSettings):
         sessions = connect(settings.redis_url, settings, settings.recovery_seconds)
         # A cache: nobody waits for it.
-        embeddings = connect(settings.embeddings_url, settings, 0) if settings.embeddings_url else sessions
+        embeddings = connect(settings.embeddings_url, settings) if settings.embeddings_url else sessions
         self._clients = list({id(client): client for client in (sessions, embeddings)}.values())
         self.sessions = SessionStore(sessions, settings)
         self.items = ItemStore(sessions, settings)
