@@ -23,7 +23,7 @@ class PointerStore:
 
     def __init__(self, url: str):
         self._redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-        self._lock = self._redis.lock(LOCK_KEY, timeout=LOCK_SECONDS, blocking=False)
+        self._lock = self._redis.lock(LOCK_KEY, LOCK_SECONDS, blocking=False, thread_local=False)  # a thread renews it
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -38,12 +38,13 @@ class PointerStore:
                 self._lock.release()
 
     def keep_lock(self) -> None:
-        """Raises `PromotionError` where another promotion has taken the lock meanwhile."""
+        """Renews the lock, also one that has expired. Raises `PromotionError` where another promotion has it now."""
         with _explained():
             try:
                 self._lock.reacquire()
             except LockError:
-                raise PromotionError("this promotion was held up for too long, and lost its lock") from None
+                if not self._lock.acquire():
+                    raise PromotionError("this promotion was held up for too long: another one has begun") from None
 
     def read(self) -> Pointer | None:
         with _explained():

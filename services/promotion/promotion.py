@@ -28,6 +28,7 @@ from services.rpc.errors import ServiceError
 
 SETTLE_SECONDS = 60.0  # that new applications have to be reachable at the proxies
 OF_SESSIONS = ("input_sample_rate", "output_sample_rate")  # what open sessions were told: it cannot change under them
+STAYS = "the new release is in use, the old one runs beside it until the next promotion takes its place"
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,15 @@ class Promotion:
     def _promote(self, checkpoint: str, current: Pointer) -> Pointer:
         new = Release(next(slot for slot in SLOTS if slot != current.slot), checkpoint)
         weights = self._start(new, current)
+        self._pointer.keep_lock()  # raises where both slots are another promotion's by now
         pointer = Pointer(slot=new.slot, checkpoint=checkpoint, weights=weights, previous_checkpoint=current.checkpoint)
         self._say(f"new questions go to {weights} from now on")
         self._pointer.write(pointer)
-        self._drain(current.slot, new.slot)
-        self._deployments.remove(current.slot)
+        try:
+            self._drain(current.slot, new.slot)
+            self._deployments.remove(current.slot)
+        except KeyboardInterrupt:
+            raise PromotionError(f"stopped after the change: {STAYS}") from None
         return pointer
 
     # What runs now.
@@ -130,10 +135,7 @@ class Promotion:
                 return
             text = f"{turns} turns and {behind} gateways still use the old release"
             if time.monotonic() > until:
-                raise PromotionError(
-                    f"{text} after {self._limits.drain:g} s; it was left running beside the new one, "
-                    "and the next promotion takes its place"
-                )
+                raise PromotionError(f"{text} after {self._limits.drain:g} s: {STAYS}")
             if text != said:
                 self._say(text)
                 said = text

@@ -19,7 +19,7 @@ class ReleaseWatch:
 
     def __init__(self, store: ReleaseStore, releases: ServingReleases):
         self._store, self._releases = store, releases
-        self._known = False  # which release is current: from the pointer, or because it is the one that serves
+        self._pointer: Pointer | None = None  # as it was last, or to the release that serves; None: not known yet
         self._task: asyncio.Task | None = None
 
     async def start(self) -> None:
@@ -45,10 +45,11 @@ class ReleaseWatch:
             pointer = await self._store.report(self._releases.report())
             if pointer is not None:
                 self._releases.use(pointer.slot)
-                self._known = True
+                self._pointer = pointer
                 return
-            self._known = self._known or await self._releases.find()
-            if self._known:
-                await self._store.begin(Pointer(slot=self._releases.slot))
+            if self._pointer is None and await self._releases.find():
+                self._pointer = Pointer(slot=self._releases.slot)
+            if self._pointer is not None:
+                await self._store.begin(self._pointer)
         except (ServiceError, ValueError) as error:
             log.warning("the release pointer cannot be followed", error=str(error)[:200])

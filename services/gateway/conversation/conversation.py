@@ -206,7 +206,7 @@ class Conversation:
         if self._turns.listening:
             self._turn.add_image(self._encode(kind, [data], self._turn.calls))
         else:
-            self._draft.images.append(self._encode(kind, [data], self._releases.current))
+            self._draft.images.append(self._start(self._encode_for_draft(kind, data)))
 
     async def add_frame(self, data: bytes) -> None:
         self._images.check("frame", data)
@@ -296,6 +296,11 @@ class Conversation:
 
     def _encode(self, kind: Kind, files: list[bytes], calls: Calls) -> asyncio.Task[EncodedImage]:
         return self._start(self._images.encode(kind, files, self.session_id, calls))
+
+    async def _encode_for_draft(self, kind: Kind, data: bytes) -> EncodedImage:
+        """For a question that has not begun: by the release that is current now, and stays until it is done."""
+        with self._releases.bind() as calls:
+            return await self._images.encode(kind, [data], self.session_id, calls)
 
     def _start(self, encoding: Coroutine[Any, Any, EncodedImage]) -> asyncio.Task[EncodedImage]:
         image = asyncio.create_task(encoding)

