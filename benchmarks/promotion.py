@@ -2,10 +2,11 @@
 
     python -m benchmarks.promotion --questions 100
 
-Two callers ask one question after the other, written and spoken by turns: before (a quarter of the questions), during a
-promotion, after it, and during a promotion of a checkpoint with a damaged file, each until the promotion has ended and
-`--questions` have been asked. A question is lost if its answer ends with an error, is cut short, or does not come. The
-other checkpoint is the served one with one number changed, so that its name differs and its answers do not.
+Four callers ask one question after the other, written and spoken by turns: before (a quarter of the questions), during
+a promotion, after it, and during a promotion of a checkpoint with a damaged file, each until the promotion has ended
+and `--questions` have been asked. A question is lost if its answer ends with an error, is cut short, or does not come.
+It is mixed if two checkpoints took part in its answer, as the gateway logs for each turn. The other checkpoint is the
+served one with one number changed, so that its name differs and its answers do not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import tempfile
 import time
@@ -33,7 +35,11 @@ from services.promotion.pointer import PointerStore, PromotionError
 from services.promotion.promotion import Limits, Promotion
 from services.rpc.decorator import TOKEN_VARIABLE
 
-CALLERS = 2
+CALLERS = 4
+COLUMNS = (
+    *("phase", "questions", "lost", "mixed", "on the new", "p50 ms", "p95 ms", "worst ms", "seconds"),
+    "outcome",
+)
 ANSWER_SECONDS = 60.0  # after which a question counts as lost
 CONFIG = wire.SessionConfig(turn_detection=wire.TURN_DETECTION_MANUAL, input_sample_rate=16_000)
 
@@ -43,6 +49,7 @@ class Phase:
     name: str
     first_audio: list[float] = field(default_factory=list)  # seconds
     lost: list[str] = field(default_factory=list)  # why
+    turns: list[str] = field(default_factory=list)  # ids of those that were answered
     seconds: float = 0.0
     outcome: str = ""
 
@@ -50,12 +57,16 @@ class Phase:
     def asked(self) -> int:
         return len(self.first_audio) + len(self.lost)
 
-    def row(self) -> dict[str, object]:
+    def row(self, weights: dict[str, list[str]], first: str) -> dict[str, object]:
+        """`weights`: turn id → names of those that took part. `first`: those that the stack was started with."""
+        taking_part = [weights[turn] for turn in self.turns]
         milliseconds = [1000 * each for each in self.first_audio]
         return {
             "phase": self.name,
             "questions": self.asked,
             "lost": len(self.lost),
+            "mixed": sum(len(names) != 1 for names in taking_part),
+            "on the new": sum(names != [first] for names in taking_part),
             "p50 ms": percentile(milliseconds, 0.5),
             "p95 ms": percentile(milliseconds, 0.95),
             "worst ms": max(milliseconds, default=float("nan")),
@@ -102,6 +113,7 @@ async def call(address: str, phase: Phase, source: Iterator[Question], going_on:
                     answer = await asyncio.wait_for(client.ask(next(source)), ANSWER_SECONDS)
                     if answer.complete and answer.audio:
                         phase.first_audio.append(answer.first_audio)
+                        phase.turns.append(answer.turn_id)
                     else:
                         phase.lost.append(answer.error.message if answer.error else answer.finish_reason)
         except (grpc.RpcError, ConnectionError, TimeoutError) as error:
@@ -121,6 +133,12 @@ async def measure(address: str, phase: Phase, least: int, work: Callable[[], str
     phase.seconds = time.monotonic() - began
     phase.outcome = await working if working else ""
     return phase
+
+
+def weights_of_turns(log: Path) -> dict[str, list[str]]:
+    """Turn id → names of the weights that took part in its answer, from the gateway's log."""
+    lines = map(json.loads, log.read_text().splitlines())
+    return {line["turn_id"]: line["weights"] for line in lines if line.get("event") == "turn over"}
 
 
 def promoting(stack: LocalStack, checkpoint: Path) -> Callable[[], str]:
@@ -163,9 +181,11 @@ def main() -> None:
         stacks.enter_context(stack)
         os.environ[TOKEN_VARIABLE] = stack.state.service_token
         phases = asyncio.run(run(stack, Path(folder), arguments.questions))
+        weights = weights_of_turns(stack.directory / "logs" / "gateway.jsonl")
     print(facts)
-    rows = [phase.row() for phase in phases]
-    print(table(rows, ("phase", "questions", "lost", "p50 ms", "p95 ms", "worst ms", "seconds", "outcome")))
+    (first,) = weights[phases[0].turns[0]]
+    rows = [phase.row(weights, first) for phase in phases]
+    print(table(rows, COLUMNS))
     for phase in phases:
         for reason in phase.lost:
             print(f"lost in {phase.name}: {reason}")

@@ -65,7 +65,7 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
         sequence = 0
         async with request.fed_by(self._feed, prompt, history, messages):
             async for event in request.events():
-                yield on_wire(event, sequence, dropped)
+                yield on_wire(event, sequence, dropped, self.checkpoint.fingerprint)
                 sequence += 1
 
     def _new_request(self, opening: pb.GenerateOpen) -> GenerationRequest:
@@ -118,7 +118,7 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
         return info
 
 
-def on_wire(event: Event, sequence: int, dropped_messages: int) -> pb.GenerateResponse:
+def on_wire(event: Event, sequence: int, dropped_messages: int, weights: str) -> pb.GenerateResponse:
     match event:
         case Missing():
             refs = [tensor_pb2.EmbeddingRef(weights=r.weights, hash=r.hash, length=r.length) for r in event.refs]
@@ -129,10 +129,10 @@ def on_wire(event: Event, sequence: int, dropped_messages: int) -> pb.GenerateRe
         case Token():
             return pb.GenerateResponse(sequence=sequence, token=pb.Token(id=event.id, text=event.text))
         case Done():
-            return pb.GenerateResponse(sequence=sequence, done=_done(event, dropped_messages))
+            return pb.GenerateResponse(sequence=sequence, done=_done(event, dropped_messages, weights))
 
 
-def _done(event: Done, dropped_messages: int) -> pb.GenerateDone:
+def _done(event: Done, dropped_messages: int, weights: str) -> pb.GenerateDone:
     return pb.GenerateDone(
         finish_reason=WIRE_REASONS[event.finish_reason],
         text=event.text,
@@ -145,4 +145,5 @@ def _done(event: Done, dropped_messages: int) -> pb.GenerateDone:
         decode_seconds=event.decode_seconds,
         first_token_seconds=event.first_token_seconds,
         dropped_messages=dropped_messages,
+        weights=weights,
     )

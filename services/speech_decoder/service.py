@@ -61,7 +61,7 @@ class SpeechDecoderService(EngineService[Engine], rpcs.SpeechDecoderServicer):
         speaker = choose_speaker(opening.speaker, opening.speaker_tokens, self.speakers, self.codec)
         request = self.engine.open(speaker, opening.seed)
         reader = TextReader(request, self.settings, len(self.engine.table), self.tokenizer)
-        answer = Answer(self.codec.sample_rate)
+        answer = Answer(self.codec.sample_rate, self.checkpoint.fingerprint)
         async with request.fed_by(reader.run, messages):
             while True:
                 async with streams.within(opening.deadline_ms):
@@ -75,8 +75,8 @@ class SpeechDecoderService(EngineService[Engine], rpcs.SpeechDecoderServicer):
 class Answer:
     """The messages that answer one stream, numbered."""
 
-    def __init__(self, sample_rate: int):
-        self.sample_rate = sample_rate
+    def __init__(self, sample_rate: int, weights: str):
+        self.sample_rate, self.weights = sample_rate, weights
         self.sequence = 0  # of the next message
         self.samples = 0  # sent
 
@@ -100,5 +100,6 @@ class Answer:
             first_audio_seconds=chunk.first_audio_seconds,
             usage=Usage(audio_output_seconds=self.audio_seconds),
             finish_reason=FINISH_REASON_LENGTH if chunk.truncated else FINISH_REASON_STOP,
+            weights=self.weights,
         )
         return pb.SynthesizeResponse(sequence=self.sequence, done=done)

@@ -142,7 +142,7 @@ class Token(_message.Message):
     def __init__(self, id: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
 
 class GenerateDone(_message.Message):
-    __slots__ = ("finish_reason", "text", "usage", "prefill_seconds", "decode_seconds", "first_token_seconds", "dropped_messages")
+    __slots__ = ("finish_reason", "text", "usage", "prefill_seconds", "decode_seconds", "first_token_seconds", "dropped_messages", "weights")
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +150,7 @@ class GenerateDone(_message.Message):
     DECODE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     FIRST_TOKEN_SECONDS_FIELD_NUMBER: _ClassVar[int]
     DROPPED_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     finish_reason: _usage_pb2.FinishReason
     text: str
     usage: _usage_pb2.Usage
@@ -157,4 +158,5 @@ class GenerateDone(_message.Message):
     decode_seconds: float
     first_token_seconds: float
     dropped_messages: int
-    def __init__(self, finish_reason: _Optional[_Union[_usage_pb2.FinishReason, str]] = ..., text: _Optional[str] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., prefill_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., first_token_seconds: _Optional[float] = ..., dropped_messages: _Optional[int] = ...) -> None: ...
+    weights: str
+    def __init__(self, finish_reason: _Optional[_Union[_usage_pb2.FinishReason, str]] = ..., text: _Optional[str] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., prefill_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., first_token_seconds: _Optional[float] = ..., dropped_messages: _Optional[int] = ..., weights: _Optional[str] = ...) -> None: ...

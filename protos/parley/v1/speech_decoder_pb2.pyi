@@ -71,13 +71,15 @@ class AudioChunk(_message.Message):
     def __init__(self, audio: _Optional[bytes] = ..., sample_rate: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
 
 class SynthesizeDone(_message.Message):
-    __slots__ = ("compute_seconds", "first_audio_seconds", "usage", "finish_reason")
+    __slots__ = ("compute_seconds", "first_audio_seconds", "usage", "finish_reason", "weights")
     COMPUTE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     FIRST_AUDIO_SECONDS_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     compute_seconds: float
     first_audio_seconds: float
     usage: _usage_pb2.Usage
     finish_reason: _usage_pb2.FinishReason
-    def __init__(self, compute_seconds: _Optional[float] = ..., first_audio_seconds: _Optional[float] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_usage_pb2.FinishReason, str]] = ...) -> None: ...
+    weights: str
+    def __init__(self, compute_seconds: _Optional[float] = ..., first_audio_seconds: _Optional[float] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_usage_pb2.FinishReason, str]] = ..., weights: _Optional[str] = ...) -> None: ...

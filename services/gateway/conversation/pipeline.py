@@ -61,6 +61,7 @@ class TurnPipeline:
         self.state: str | None = None
         self.state_known = asyncio.Event()  # also once it is known that it will never be
         self.done: GenerateDone | None = None
+        self.spoken_by = ""  # weights of the speech decoder
         self._calls, self._context, self._speech = calls, context, speech
         self._read_prompt, self._resolve, self._events, self._on_state = read_prompt, resolve, events, on_state
         self._tokens: InputLog[Token] = InputLog()
@@ -94,6 +95,13 @@ class TurnPipeline:
             audio_input_seconds=self.question.seconds,
             audio_output_seconds=self.answer.audio_seconds,
         )
+
+    @property
+    def weights(self) -> list[str]:
+        """Names of the weights that took part in the answer: one, since a turn is bound to a release."""
+        answered_by = self.done.weights if self.done is not None else ""
+        pictures = (image.ref.weights for image in self.question.encoded_images())
+        return sorted({*pictures, self.question.weights, answered_by, self.spoken_by} - {""})
 
     @property
     def finish_reason(self) -> str:
@@ -180,6 +188,7 @@ class TurnPipeline:
             return
         done = await synthesize(self._tokens, self._calls, self, self._context, self._speech)
         self.clock.decoder = done.first_audio_seconds
+        self.spoken_by = done.weights
 
     async def on_audio(self, audio: bytes, sample_rate: int, text: str) -> None:
         if not self.clock.audio:

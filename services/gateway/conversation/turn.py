@@ -263,7 +263,8 @@ class Turn:
         metrics.TURNS.labels(reason).inc()
         if self.pipeline.state is not None:
             metrics.STATES.labels(self.pipeline.state).inc()
-        log.info("turn over", reason=reason, first_audio=latency.first_audio, total=latency.total)
+        weights = self.pipeline.weights
+        log.info("turn over", reason=reason, first_audio=latency.first_audio, total=latency.total, weights=weights)
         self.emit_now(TurnDone(reason, kept, latency, self.pipeline.usage))
 
     @property

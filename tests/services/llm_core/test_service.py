@@ -207,6 +207,7 @@ async def test_a_spoken_question_with_history_answers_as_the_whole_model_does(se
     assert answer.usage.prompt_tokens == len(model.embed([*history, question]))
     assert answer.usage.answer_tokens == len(want.token_ids)
     assert answer.done.finish_reason == usage_pb2.FINISH_REASON_LENGTH
+    assert answer.done.weights == Checkpoint.open(checkpoint).fingerprint
     assert answer.done.first_token_seconds > 0
     assert answer.asked == [seen, earlier]
 

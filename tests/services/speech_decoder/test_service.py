@@ -121,6 +121,7 @@ async def test_a_stream_is_what_the_model_synthesizes(start, whole):
     # The tiny checkpoint decodes with less than its generator's reach around a chunk: close, and equal at the start.
     np.testing.assert_allclose(made[:600], wanted[:600], atol=2e-3)
     assert done.usage.audio_output_seconds == pytest.approx(len(made) / RATE)
+    assert done.weights == client.service.checkpoint.fingerprint
     assert 0 < done.first_audio_seconds < done.compute_seconds + 5
     assert {chunk.sample_rate for chunk in chunks} == {RATE}
 

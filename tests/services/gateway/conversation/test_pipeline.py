@@ -34,6 +34,7 @@ class Calls:
 
     def __init__(self, state: int = State.STATE_SPEECH, embeddings: Tensor = EMBEDDINGS):
         self.state, self.embeddings = state, embeddings
+        self.weights = "w"  # of language model and speech decoder
         self.asked: list[tuple[str, list[str]]] = []
 
     async def until_done(self, service: str, attempt):
@@ -68,13 +69,13 @@ class Calls:
                 yield GenerateResponse(token=Token(id=number, text=word))
             reason, answer = FinishReason.FINISH_REASON_STOP, "".join(WORDS)
         usage = Usage(prompt_tokens=9, cached_tokens=4, answer_tokens=3)
-        yield GenerateResponse(done=GenerateDone(finish_reason=reason, text=answer, usage=usage))
+        yield GenerateResponse(done=GenerateDone(finish_reason=reason, text=answer, usage=usage, weights=self.weights))
 
     async def speech_decoder(self, sent, requests):
         await self._read(sent, requests)
         for text in ("red and", "red and blue"):
             yield SynthesizeResponse(chunk=AudioChunk(audio=bytes(2400), sample_rate=24_000, text=text))
-        yield SynthesizeResponse(done=SynthesizeDone())
+        yield SynthesizeResponse(done=SynthesizeDone(weights=self.weights))
 
 
 class Told(list):
@@ -133,6 +134,15 @@ async def test_a_spoken_question_goes_through_all_three():
     assert (question.transcript, question.utterance.length, question.weights) == ("which colours", 2, "w")
     assert turn.pipeline.complete and turn.pipeline.finish_reason == "stop"
     assert turn.pipeline.usage == events.Usage(9, 4, 3, 0.5, 0.1)
+    assert turn.pipeline.weights == ["w"]
+
+
+async def test_a_turn_knows_all_weights_that_took_part():
+    calls = Calls()
+    calls.weights = "other"
+    turn = pipeline_of(calls, asked_aloud())
+    await turn.pipeline.run()
+    assert turn.pipeline.weights == ["other", "w"]
 
 
 async def test_the_turn_knows_the_state_before_the_client():
