@@ -85,10 +85,16 @@ ODD = {
     },
     "own names": {"fullnameOverride": "p", "serviceAccount": {"create": False}},
     "a claim": {"checkpoints": {"volume": None, "claim": {"create": True, "storageClassName": "nfs"}}},
-    "a promotion": {
+    "a promotion by a job": {"promotion": {"checkpoint": "/checkpoints/n2"}},
+    "two releases": {
         "releases": [{"slot": "a", "checkpoint": "/checkpoints/nano"}, {"slot": "b", "checkpoint": "/checkpoints/n2"}]
     },
-    "numbers": {"turnSeconds": 600, "ray": {"clusterDeletionDelaySeconds": 700}, "metrics": {"port": 9464}},
+    "numbers": {
+        "turnSeconds": 600,
+        "ray": {"clusterDeletionDelaySeconds": 700},
+        "promotion": {"drainSeconds": 700},
+        "metrics": {"port": 9464},
+    },
 }
 
 

@@ -189,7 +189,13 @@ def test_gateways_reach_every_proxy_and_not_the_head(render):
 
 
 def test_a_pod_that_stops_waits_for_its_turns(render):
-    objects = render(over={"turnSeconds": 300, "ray": {"clusterDeletionDelaySeconds": 300}})
+    objects = render(
+        over={
+            "turnSeconds": 300,
+            "ray": {"clusterDeletionDelaySeconds": 300},
+            "promotion": {"drainSeconds": 300},
+        }
+    )
     for name in SERVICES:
         spec = group_of(objects, name)["template"]["spec"]
         command = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]

@@ -43,6 +43,13 @@ REFUSED = [
         {"releases": [{"slot": "a", "checkpoint": "/c/1"}, {"slot": "a", "checkpoint": "/c/2"}]},
         'two releases are in the slot "a"',
     ),
+    ({"promotion": {"checkpoint": "/c", "back": True}}, "promotion has a checkpoint and is to go back"),
+    ({"promotion": {"checkpoint": "c"}}, 'promotion.checkpoint "c" is no path'),
+    ({"promotion": {"drainSeconds": 60}}, "promotion.drainSeconds is 60"),
+    (
+        {"promotion": {"back": True}, "releases": [{"slot": "a", "checkpoint": "/c"}]},
+        "promotion and releases are both set",
+    ),
     ({"release": {"checkpoint": "checkpoints/nano"}}, 'the checkpoint "checkpoints/nano" of slot a is no path'),
     ({"checkpoints": {"volume": None}}, "lies in the checkpoints' volume, but there is none: set checkpoints.exist"),
     ({"checkpoints": {"existingClaim": "x"}}, "checkpoints has existingClaim and volume: choose one"),

@@ -13,9 +13,9 @@ def templates(objects) -> list[dict]:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_container_is_a_plain_user_with_a_read_only_root(render, name):
-    objects = render(name)
+    objects = render(name, {"promotion": {"back": True}})
     found = templates(objects)
-    assert len(found) == 10  # head, four services, gateway, three stores, the test's
+    assert len(found) == 11  # head, four services, gateway, three stores, the promotion's, the test's
     for template in found:
         spec = template["spec"]
         assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] > 0
@@ -95,7 +95,7 @@ def allowed(objects, source: dict, target: dict, port: int) -> bool:
 
 
 def test_only_those_connect_who_must(render):
-    objects = render()
+    objects = render(over={"promotion": {"back": True}})
     pods = {}
     for template in templates(objects):
         labels = template["metadata"]["labels"]
@@ -103,12 +103,12 @@ def test_only_those_connect_who_must(render):
     services = ("vision-encoder", "speech-encoder", "llm-core", "speech-decoder")
     reach = {
         ("gateway", 50051): {*pods},
-        ("sessions", 6379): {"gateway"},
+        ("sessions", 6379): {"gateway", "promote"},
         ("embeddings", 6379): {"gateway"},
         ("ray-store", 6379): {"head", *services},
-        **{(service, 9000): {"gateway", "head", *services} for service in services},
+        **{(service, 9000): {"gateway", "promote", "head", *services} for service in services},
         **{(service, 10002): {"head", *services} for service in services},
-        ("head", 8265): {"head", *services},
+        ("head", 8265): {"promote", "head", *services},
     }
     for (target, port), sources in reach.items():
         found = {name for name, labels in pods.items() if allowed(objects, labels, pods[target], port)}

@@ -2,7 +2,7 @@
 
 {{- define "parley.check" -}}
 {{- $lines := list -}}
-{{- range $check := list "names" "images" "releases" "checkpoints" "ray" "gateway" "ways" "stores" -}}
+{{- range $check := list "names" "images" "releases" "promotion" "checkpoints" "ray" "gateway" "ways" "stores" -}}
 {{- $lines = append $lines (include (printf "parley.check.%s" $check) $ | trim) -}}
 {{- end -}}
 {{- range $name := (include "parley.ray" . | fromYaml).services -}}
@@ -45,6 +45,22 @@
 - the checkpoint {{ .checkpoint | quote }} of slot {{ .slot }} is no path: write it as the pods see it, as in {{ $.Values.checkpoints.mountPath }}/nano
 {{- end }}
 {{- $taken = append $taken .slot }}
+{{- end }}
+{{- end -}}
+
+{{- define "parley.check.promotion" -}}
+{{- $promotion := .Values.promotion -}}
+{{- if and $promotion.checkpoint $promotion.back }}
+- promotion has a checkpoint and is to go back: choose one
+{{- end }}
+{{- if and $promotion.checkpoint (not (hasPrefix "/" $promotion.checkpoint)) }}
+- promotion.checkpoint {{ $promotion.checkpoint | quote }} is no path: write it as the pods see it
+{{- end }}
+{{- if and (or $promotion.checkpoint $promotion.back) .Values.releases }}
+- promotion and releases are both set: a promotion starts the second release itself
+{{- end }}
+{{- if lt (int $promotion.drainSeconds) (int .Values.turnSeconds) }}
+- promotion.drainSeconds is {{ int $promotion.drainSeconds }}: the old release must live for a turn of {{ int .Values.turnSeconds }} s
 {{- end }}
 {{- end -}}
 
