@@ -19,6 +19,7 @@ from services.gateway.upstream.descriptions import Descriptions
 from services.gateway.upstream.errors import failure
 from services.gateway.upstream.stream import GrpcStream
 from services.registry import SERVICES
+from services.rpc.errors import ServiceError
 
 T = TypeVar("T")
 
@@ -40,7 +41,8 @@ class Services:
         return await self._connections.ready(self._slot)
 
     async def describe(self, service: str) -> ModelInfo:
-        """Raises `ServiceError` UNAVAILABLE where the service has not been reached within `recovery_seconds`."""
+        """Raises `ServiceError`: UNAVAILABLE where the service has not been reached within `recovery_seconds`,
+        FAILED_PRECONDITION where it refuses the token."""
         return await retries.until_done(
             service, lambda: self._descriptions.get(service), self._settings.recovery_seconds
         )
@@ -48,7 +50,11 @@ class Services:
     async def _describe(self, service: str) -> ModelInfo:
         try:
             return await self._connections.describe(service, self._slot)
-        except grpc.RpcError as error:  # whatever its code: it may be starting
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                message = f"{service} refuses the gateway's token: PARLEY_SERVICE_TOKEN must be the same for both"
+                raise ServiceError(grpc.StatusCode.FAILED_PRECONDITION, message) from error
+            # whatever its code: it may be starting
             raise ConnectionLostError(f"{service}: {error.code().name} {error.details()}") from error
 
     async def encode_images(self, request: EncodeVisionRequest, timeout: float) -> EncodeVisionResponse:

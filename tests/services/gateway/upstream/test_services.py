@@ -27,6 +27,8 @@ class VisionEncoder(vision_encoder_pb2_grpc.VisionEncoderServicer):
 
     async def Describe(self, request, context):
         self.described += 1
+        if grpc.StatusCode.UNAUTHENTICATED in self.failures:
+            await context.abort(self.failures.pop(0), "no token")
         return ModelInfo(weights=str(self.described))
 
     async def Encode(self, request, context):
@@ -87,6 +89,15 @@ async def test_a_service_out_of_reach_is_unavailable(services):
     with pytest.raises(ServiceError, match="speech_decoder service cannot be reached") as caught:
         await services.describe("speech_decoder")
     assert caught.value.code == grpc.StatusCode.UNAVAILABLE and caught.value.retry_after > 0
+
+
+async def test_another_token_than_the_services_is_told_at_once(services, vision):
+    vision.failures = [grpc.StatusCode.UNAUTHENTICATED]
+    with pytest.raises(
+        ServiceError, match="vision_encoder refuses the gateway's token: PARLEY_SERVICE_TOKEN"
+    ) as caught:
+        await services.describe("vision_encoder")
+    assert caught.value.code == grpc.StatusCode.FAILED_PRECONDITION and vision.described == 1
 
 
 async def test_a_stream_is_numbered_and_has_the_deadline_of_its_turn(services):
