@@ -63,8 +63,8 @@ def _answer(node: Node, line: bytes) -> dict:
         return {"releases": [asdict(release) for release in node.releases()]}
     except (KeyError, TypeError, ValueError) as error:
         return {"error": f"not a request of this stack: {error}"}
-    except RuntimeError as error:
-        return {"error": str(error).strip().splitlines()[-1]}
+    except Exception as error:  # whatever Ray raises is for the user
+        return {"error": (str(error).strip() or type(error).__name__).splitlines()[-1]}
 
 
 class LocalDeployments:

@@ -32,6 +32,7 @@ from services.gateway.events import Body, Event, SpeechStarted, SpeechStopped, T
 from services.gateway.events.items import Item, answer_item_id
 from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import EncodedImage, Images, Kind
+from services.gateway.media.originals import Originals
 from services.gateway.settings import ConversationSettings, MediaSettings, VadSettings
 from services.gateway.store.protocols import Store
 from services.gateway.upstream.calls import Calls, Releases
@@ -67,7 +68,8 @@ class Conversation:
         self._settings, self._media, self._vad = settings, media, vad
         self._embeddings = EmbeddingWriter(store.embeddings)
         self._images = Images(store.embeddings, self._embeddings, media)
-        self._tools = TurnTools(releases, store, self._images, self._embeddings, self.outbox, settings)
+        originals = Originals(store.embeddings, self._embeddings)
+        self._tools = TurnTools(releases, store, self._images, originals, self._embeddings, self.outbox, settings)
         self._turns = Turns(InterruptionPolicy(settings.interruption, self.outbox), self._turn_ended)
         self._draft = Draft(settings.max_frames)
         self._inputs = 0  # since the last turn ended

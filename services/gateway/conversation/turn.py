@@ -23,6 +23,7 @@ from services.gateway.events.items import Item, played_text
 from services.gateway.events.session import Session
 from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import EncodedImage, Images
+from services.gateway.media.originals import Originals
 from services.gateway.settings import ConversationSettings
 from services.gateway.store.protocols import Store
 from services.gateway.turn.synthesize import Speech
@@ -41,6 +42,7 @@ class TurnTools:
     releases: Releases
     store: Store
     images: Images
+    originals: Originals
     embeddings: EmbeddingWriter
     outbox: Outbox
     settings: ConversationSettings
@@ -75,7 +77,8 @@ class Turn:
         self._release = contextlib.ExitStack()  # that this turn is bound to, until it is over
         self.calls = self._release.enter_context(tools.releases.bind())
         context = CallContext(session.id, self.id, streams.deadline_in(tools.settings.max_turn_seconds))
-        self.record = TurnRecord(session, tools.store, tools.embeddings, self.calls, tools.settings.history_share)
+        share = tools.settings.history_share
+        self.record = TurnRecord(session, tools.store, tools.embeddings, tools.originals, self.calls, share)
         resolver = EmbeddingResolver(self.question, session.id, tools.images, tools.store, self.calls)
         self._handover = Handover(previous, barge_in, self.record, resolver)
         self.pipeline = TurnPipeline(
@@ -243,7 +246,7 @@ class Turn:
             return ""
         speech = self.question.speech() if self.question.utterance is not None else None
         answer = answers[0] if answers else None
-        previous = await self.record.write(question, answer, speech)
+        previous = await self.record.write(question, answer, speech, self.question.encoded_images())
         self.emit_now(ItemCreated(question, previous))
         if answer is None:
             return ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from protos.parley.v1.tensor_pb2 import Tensor
+from google.protobuf.message import Message
+
 from services.gateway.events.items import Ref
 from services.gateway.store.protocols import Embeddings
 from services.telemetry import logs
@@ -21,11 +22,12 @@ class EmbeddingWriter:
         self._embeddings = embeddings
         self._writing: set[asyncio.Task] = set()
 
-    def write(self, ref: Ref, tensor: Tensor) -> None:
+    def write(self, ref: Ref, data: Message) -> None:
+        """`data`: a tensor, or the file that embeddings are made of."""
         if len(self._writing) >= MAX_WRITES:
             log.warning("embeddings not kept: the store is too slow", length=ref.length)
             return
-        writing = asyncio.create_task(self._embeddings.put(ref, tensor.SerializeToString()))
+        writing = asyncio.create_task(self._embeddings.put(ref, data.SerializeToString()))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
 

@@ -84,12 +84,15 @@ class Images:
         return answer.embeddings if answer.weights == image.ref.weights else None
 
     async def _encode(self, kind: Kind, files: Sequence[bytes], session_id: str, calls: Calls) -> EncodeVisionResponse:
-        request = EncodeVisionRequest(session_id=session_id, deadline_ms=streams.deadline_in(ENCODE_SECONDS))
-        if kind == "frames":
-            request.frames.CopyFrom(Frames(images=files))
-        else:
-            setattr(request, kind, files[0])
+        request = request_of(kind, files)
+        request.session_id, request.deadline_ms = session_id, streams.deadline_in(ENCODE_SECONDS)
         return await calls.encode_images(request, ENCODE_SECONDS)
+
+
+def request_of(kind: Kind, files: Sequence[bytes]) -> EncodeVisionRequest:
+    if kind == "frames":
+        return EncodeVisionRequest(frames=Frames(images=files))
+    return EncodeVisionRequest(**{kind: files[0]})
 
 
 def _hash(kind: str, files: Sequence[bytes]) -> str:

@@ -78,10 +78,23 @@ HEARD = ItemPart(kind="speech", text="what is it", ref=SPEECH)
 SEEN = ItemPart(kind="image", ref=PICTURE)
 
 
-def record_of(calls: Calls, *items: Item, embeddings=None) -> TurnRecord:
+class Originals:
+    """Pictures whose files are kept: those named in `kept`."""
+
+    def __init__(self, *kept: str):
+        self.kept_files, self.kept = list(kept), []
+
+    def keep(self, image: EncodedImage) -> None:
+        self.kept.append(image)
+
+    async def renew(self, ref: Ref, session_id: str, calls: Calls) -> Ref | None:
+        return ref.model_copy(update={"weights": "eyes"}) if ref.hash in self.kept_files else None
+
+
+def record_of(calls: Calls, *items: Item, embeddings=None, originals=None) -> TurnRecord:
     store = SimpleNamespace(items=Items(*items), leases=Leases())
     session = Session("s", SessionConfig(instructions="be brief"))
-    record = TurnRecord(session, store, embeddings, calls, history_share=0.5)
+    record = TurnRecord(session, store, embeddings, originals or Originals(), calls, history_share=0.5)
     record.store = store
     return record
 
@@ -107,6 +120,14 @@ async def test_media_of_an_encoder_that_is_out_of_reach_are_left_out(away):
     assert set(calls.asked) == {"llm_core", "vision_encoder", "speech_encoder"}
 
 
+async def test_pictures_that_other_weights_encoded_are_named_anew_or_left_out():
+    old = [ItemPart(kind="image", ref=Ref(weights="before", hash=name, length=1)) for name in ("kept", "gone")]
+    record = record_of(Calls(), message("a", *old, text("look"), SEEN), originals=Originals("kept"))
+    *_, asked = (await record.prompt(Sampling(), [])).messages
+    images = [(part.image.weights, part.image.hash) for part in asked.parts if part.HasField("image")]
+    assert images == [("eyes", "kept"), ("eyes", "eyes")] and asked.parts[1].text == "look"
+
+
 async def test_a_lease_is_held_until_it_is_released_and_a_lost_one_is_noticed():
     record = record_of(Calls())
     record.check_lease()
@@ -126,12 +147,13 @@ async def test_a_lease_is_held_until_it_is_released_and_a_lost_one_is_noticed():
 async def test_a_turn_writes_its_items_and_the_embeddings_that_they_name(answered):
     kept = []
     writer = SimpleNamespace(write=lambda ref, tensor: kept.append((ref, tensor)))
-    record = record_of(Calls(), message("before"), embeddings=writer)
+    originals, image = Originals(), EncodedImage(PICTURE, "image", [b"file"], 0.1)
+    record = record_of(Calls(), message("before"), embeddings=writer, originals=originals)
     question, answer = message("q", SEEN, HEARD), message("a", text("red"), role="assistant")
     assert not record.written
-    assert await record.write(question, answer if answered else None, TENSOR) == "before" and record.written
+    assert await record.write(question, answer if answered else None, TENSOR, [image]) == "before" and record.written
     assert [item.id for item in record.store.items.items] == ["before", "q", "a"][: 3 if answered else 2]
-    assert kept == [(SPEECH, TENSOR)]
+    assert kept == [(SPEECH, TENSOR)] and originals.kept == [image]
     await record.set_played("a", 9)
     assert record.store.items.played == {"a": 9}
 

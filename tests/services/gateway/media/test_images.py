@@ -32,6 +32,9 @@ async def test_what_other_weights_made_is_not_found(make_gateway, connect, servi
     here = await make_gateway()
     client = await connect(here, text_only=True)
     assert (await client.ask(question)).complete
+    talk = await connect(here, text_only=True)
+    assert (await talk.ask(Question(text="what is it?", images=[draw("salmon")]))).complete
+    await talk.close()
     items = await here.backend.store.items.list(client.session_id)
     (ref,) = [part.ref for item in items for part in item.parts if part.kind == "image"]
     await asyncio.to_thread(services.start, "vision_encoder", "changed", checkpoint=silent_checkpoint)
@@ -43,6 +46,9 @@ async def test_what_other_weights_made_is_not_found(make_gateway, connect, servi
     assert ref.weights == names[0] != names[1]
     for name in names:
         assert await here.backend.store.embeddings.find(name, ref.hash) is not None
+    before = encoded()  # the conversation goes on: the picture of its history is encoded again
+    assert (await (await connect(there, talk.session_id, text_only=True)).ask(Question(text="and now?"))).complete
+    assert encoded() == before + 1
     await asyncio.to_thread(services.kill, "changed")
 
 
