@@ -4,6 +4,10 @@ import pytest
 import yaml
 from conftest import PRESETS, one
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+from ray.autoscaler.v2.utils import ResourceRequestUtil
+from ray.core.generated.common_pb2 import LabelSelectorOperator
 from ray.serve.schema import ServeDeploySchema
 
 from services.ray.environment import CONTAINER_ENVIRONMENT, NODE_ENVIRONMENT
@@ -18,6 +22,10 @@ POOLS = {
     "speech_encoder": Placement(2, num_gpus=1, max_replicas=16),
     "llm_core": Placement(2, num_gpus=1, max_replicas=32),
     "speech_decoder": Placement(2, num_gpus=1, max_replicas=24),
+}
+SCALES = {
+    "ray": {"autoscaler": {"enabled": True}},
+    "services": {"speech_decoder": {"autoscaling": {"enabled": True, "minReplicas": 1, "maxReplicas": 3}}},
 }
 
 
@@ -111,6 +119,41 @@ def test_a_replica_fits_into_a_pod_of_its_service_and_into_no_other(render, name
             and all(node["resources"].get(key, 0) >= amount for key, amount in wanted.items())
         ]
         assert fitting == [application["deployments"][0]["name"].replace("_", "-")]
+
+
+@pytest.mark.parametrize(
+    "name, over, service",
+    [("node-pools", {}, "llm_core"), ("nano-cpu", SCALES, "speech_decoder")],
+)
+def test_rays_autoscaler_adds_a_pod_of_the_service_that_needs_one(render, name, over, service):
+    """Its real scheduler, asked for one replica more than fits into the least pods."""
+    objects = render(name, over)
+    cluster = {"metadata": {"name": "demo", "namespace": "prod"}, "spec": cluster_of(objects)}
+    derived = AutoscalingConfig(_derive_autoscaling_config_from_ray_cr(cluster), skip_content_hash=True)
+    least = {group["groupName"]: group["minReplicas"] for group in cluster["spec"]["workerGroupSpecs"]}
+    group = service.replace("_", "-")
+    room = float(group_of(objects, service)["resources"].get(service, 1))  # places in a pod
+    options = next(
+        application["deployments"][0]["ray_actor_options"]
+        for application in served(objects)["applications"]
+        if application["name"] == service
+    )
+    wanted = {"GPU": options.get("num_gpus", 0.0), **options.get("resources", {})}
+    count = int(least[group] * room) + 1
+    for taken, added in ((wanted, 1), ({}, 0)):  # one that takes nothing fits into one pod for ever
+        taken = {key: amount for key, amount in taken.items() if amount}
+        selector = [(NODE_LABEL, LabelSelectorOperator.LABEL_OPERATOR_IN, [service])]
+        requests = [ResourceRequestUtil.make(taken, label_selectors=[selector])] * count
+        reply = ResourceDemandScheduler().schedule(
+            SchedulingRequest(
+                disable_launch_config_check=True,
+                node_type_configs=derived.get_node_type_configs(),
+                max_num_nodes=derived.get_max_num_worker_nodes(),
+                resource_requests=ResourceRequestUtil.group_by_count(requests),
+            )
+        )
+        launched = {each.instance_type: each.count for each in reply.to_launch}
+        assert launched == {**least, group: least[group] + added} and not reply.infeasible_resource_requests
 
 
 @pytest.mark.parametrize(
