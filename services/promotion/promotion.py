@@ -77,7 +77,7 @@ class Promotion:
     def _current(self) -> Pointer:
         deployed = {release.slot: release for release in self._deployments.releases()}
         pointer = self._pointer.read()
-        if pointer is None and len(deployed) == 1:
+        if (pointer is None or pointer.slot not in deployed) and len(deployed) == 1:
             (release,) = deployed.values()
             pointer = Pointer(slot=release.slot)
         if pointer is None or pointer.slot not in deployed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 from services.gateway.store.releases import ReleaseStore
 from services.gateway.upstream.releases import ServingReleases
@@ -11,15 +12,21 @@ from services.release_pointer import POLL_SECONDS, Pointer
 from services.rpc.errors import ServiceError
 from services.telemetry import logs
 
+LOOK_SECONDS = 5.0  # between two looks whether the release that the pointer names is there
+
 log = logs.get_logger(__name__)
 
 
 class ReleaseWatch:
-    """While Redis is out of reach the release that is used stays. A Redis that has lost the pointer gets it back."""
+    """While Redis is out of reach the release that is used stays. A Redis that has lost the pointer gets it back.
+
+    A release that is gone, where its cluster was deployed anew in the other slot, is not waited for.
+    """
 
     def __init__(self, store: ReleaseStore, releases: ServingReleases):
         self._store, self._releases = store, releases
         self._pointer: Pointer | None = None  # as it was last, or to the release that serves; None: not known yet
+        self._look_at = 0.0  # `time.monotonic()`
         self._task: asyncio.Task | None = None
 
     async def start(self) -> None:
@@ -44,8 +51,7 @@ class ReleaseWatch:
         try:
             pointer = await self._store.report(self._releases.report())
             if pointer is not None:
-                self._releases.use(pointer.slot)
-                self._pointer = pointer
+                await self._use(pointer)
                 return
             if self._pointer is None and await self._releases.find():
                 self._pointer = Pointer(slot=self._releases.slot)
@@ -53,3 +59,11 @@ class ReleaseWatch:
                 await self._store.begin(self._pointer)
         except (ServiceError, ValueError) as error:
             log.warning("the release pointer cannot be followed", error=str(error)[:200])
+
+    async def _use(self, pointer: Pointer) -> None:
+        if pointer != self._pointer:
+            self._releases.use(pointer.slot)
+            self._pointer = pointer
+        elif time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_SECONDS
+            self._releases.use(await self._releases.stand_in(pointer.slot))

@@ -60,6 +60,15 @@ class ServingReleases:
                 return True
         return False
 
+    async def stand_in(self, slot: str) -> str:
+        """`slot`, or another one where nothing of this one answers and all of that one does."""
+        if any((await self._services[slot].ready()).values()):
+            return slot
+        for other, services in self._services.items():
+            if other != slot and all((await services.ready()).values()):
+                return other
+        return slot
+
     def report(self) -> GatewayReport:
         return GatewayReport(slot=self.slot, turns=dict(self._turns))
 

@@ -201,6 +201,14 @@ def test_a_promotion_that_is_stopped_after_the_change_says_so(promotion, deploym
     assert promotion._pointer.read().slot == "b"
 
 
+def test_what_was_deployed_in_place_of_the_release_of_the_pointer_is_in_use(promotion, deployments):
+    promotion._pointer.write(Pointer(slot="b", checkpoint="gone", previous_checkpoint="older"))
+    assert promotion.promote("second").model_dump(include={"slot", "previous_checkpoint"}) == {
+        "slot": "b",
+        "previous_checkpoint": "first",
+    }
+
+
 def test_it_must_be_known_what_runs(promotion, deployments):
     deployments.deployed["b"] = Release("b", "second")
     with pytest.raises(PromotionError, match=r"not known which release is in use \(deployed: a, b\)"):

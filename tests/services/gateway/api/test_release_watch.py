@@ -30,7 +30,7 @@ class Store:
 
 class Releases:
     def __init__(self):
-        self.slot, self.serving = "a", None
+        self.slot, self.serving, self.gone = "a", None, ""
 
     def use(self, slot):
         if slot not in "ab":
@@ -41,6 +41,9 @@ class Releases:
         self.slot = self.serving or self.slot
         return self.serving is not None
 
+    async def stand_in(self, slot):
+        return "ab".replace(slot, "") if slot == self.gone else slot
+
     def report(self):
         return GatewayReport(slot=self.slot)
 
@@ -49,6 +52,7 @@ class Releases:
 async def watched(monkeypatch):
     """(store, releases), of a watch that looks every few milliseconds."""
     monkeypatch.setattr(release_watch, "POLL_SECONDS", 0.005)
+    monkeypatch.setattr(release_watch, "LOOK_SECONDS", 0.0)
     store, releases = Store(), Releases()
     watch = ReleaseWatch(store, releases)
     await watch.start()
@@ -81,6 +85,16 @@ async def test_without_a_pointer_the_release_that_serves_is_taken_once_there_is_
     releases.serving = "b"
     await reported(store)
     assert releases.slot == "b" and store.begun[-1] == Pointer(slot="b")
+
+
+async def test_a_release_that_is_gone_is_not_waited_for(watched):
+    store, releases = watched
+    store.pointer, releases.gone = Pointer(slot="b"), "b"
+    await reported(store, 3)
+    assert releases.slot == "a" and store.begun == []  # the pointer is a promotion's to move
+    releases.gone = ""
+    await reported(store, 3)
+    assert releases.slot == "b"
 
 
 @pytest.mark.parametrize("trouble", [{"failing": True}, {"pointer": Pointer(slot="z")}])

@@ -75,3 +75,9 @@ async def test_a_slot_that_there_is_not_is_refused(releases):
     with pytest.raises(ValueError, match="there is no slot 'c'; the slots are a, b"):
         releases.use("c")
     assert releases.slot == "a"
+
+
+@pytest.mark.parametrize(("deployed", "slot"), [("ab", "a"), ("b", "b"), ("", "a")])
+async def test_another_release_stands_in_for_one_that_is_gone(releases, proxy, deployed, slot):
+    proxy.slots = set(deployed)
+    assert await releases.stand_in("a") == slot
