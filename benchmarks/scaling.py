@@ -164,11 +164,9 @@ class Fleet:
             refused = max(self.inside - most, 0.0)
             self.inside -= refused
             return refused
-        rows = arrivals * hold / ready
-        for _ in range(4):  # as many as this rate keeps inside
-            hold, _ = times.hold(rows)
-            rows = arrivals * hold / ready
-        self.inside = rows * ready + (self.inside - rows * ready) * math.exp(-1 / hold)
+        settled = ready * times.rows_at(arrivals / ready)
+        hold, _ = times.hold(settled / ready)
+        self.inside = settled + (self.inside - settled) * math.exp(-1 / hold)
         return 0.0
 
     def _decide(self, now: int, factor: float | None) -> None:

@@ -38,6 +38,16 @@ class ServiceTimes:
             step = self.step_seconds(rows * work / (self.paced_seconds + work))
         return self.paced_seconds + self.steps * step, step
 
+    def rows_at(self, rate: float) -> float:
+        """How many are held at `rate` requests a second, below what it can do."""
+        if not self.paced_seconds:  # rows = rate × steps × (base + rows × row)
+            work = rate * self.steps / 1000
+            return min(work * self.base_ms / max(1 - work * self.row_ms, 1e-9), self.slots)
+        rows = 0.0
+        for _ in range(6):
+            rows = min(rate * self.hold(rows)[0], self.slots)
+        return rows
+
     def factor(self, step: float) -> float | None:
         """The real-time factor; None for work that is no speech."""
         return None if self.step_speech_ms is None else 1000 * step / self.step_speech_ms

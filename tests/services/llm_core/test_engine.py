@@ -13,6 +13,7 @@ import torch
 
 from parley.models.language import StateHead
 from parley.text.prompt import PromptWriter
+from services.engine.load import Load
 from services.llm_core.engine import Engine
 from services.llm_core.limits import kv_bytes_per_token
 from services.llm_core.pieces import Piece
@@ -472,3 +473,15 @@ async def test_stopping_lets_running_requests_end(make_engine, plain):
     with pytest.raises(ServiceError, match="stopping"):
         engine.open("s", "t", prompt, Sampling())
     assert not engine.alive
+
+
+async def test_the_load_counts_slots_and_those_who_wait(make_engine):
+    engine = make_engine(num_slots=2, max_queued=5)
+    assert engine.current_load() == Load(2, 0, 0, None)
+    requests = [engine.open(f"s{i}", "turn", random_prompt(i, 8), Sampling(max_tokens=4)) for i in range(5)]
+    await settled(lambda: engine.current_load() == Load(2, 2, 3, None))  # prompts alone are no speech
+    for request in requests:
+        request.respond([Piece([7])])
+    await asyncio.gather(*(answer(request) for request in requests))
+    await settled(lambda: engine.current_load().used == 0)
+    assert engine.current_load().real_time_factor > 0

@@ -15,6 +15,7 @@ from parley.text.clauses import split
 from protos.parley.v1 import speech_decoder_pb2 as pb
 from protos.parley.v1.speech_decoder_pb2_grpc import SpeechDecoderStub
 from protos.parley.v1.usage_pb2 import FINISH_REASON_LENGTH, FINISH_REASON_STOP
+from services.engine.load import Load
 from services.registry import SERVICES
 from services.rpc.errors import retry_after
 from services.rpc.server import start_server
@@ -362,3 +363,26 @@ async def test_an_answer_that_waits_for_text_fails_when_the_service_stops(start)
         await call.read()
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert (await client.refused(answer())).code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_the_load_counts_slots_and_keeps_the_time_of_an_answer(start):
+    client = await start(max_batch=2)
+    engine = client.service.engine
+    assert engine.current_load() == Load(2, 0, 0, None)
+    seen = []
+    original = engine.step
+
+    def step() -> bool:
+        worked = original()
+        seen.append(engine.current_load())
+        return worked
+
+    engine.step = step
+    started = time.perf_counter()
+    answers = await asyncio.gather(*(client.synthesize(answer()) for _ in range(4)))
+    seconds = time.perf_counter() - started
+    await client.emptied()
+    assert max(load.used for load in seen) == 2 and max(load.queued for load in seen) >= 1
+    spoken = min(done.usage.audio_output_seconds for _, done in answers)
+    # The audio counts pauses too, so the factor of the slowest answer is at most a little above the whole time's.
+    assert 0 < engine.current_load().real_time_factor <= 2 * seconds / spoken

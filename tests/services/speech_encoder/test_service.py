@@ -16,6 +16,7 @@ from parley.models.speech import fbank
 from protos.parley.v1 import speech_encoder_pb2 as pb
 from protos.parley.v1.speech_encoder_pb2_grpc import SpeechEncoderStub
 from protos.parley.v1.usage_pb2 import FINISH_REASON_STOP
+from services.engine.load import Load
 from services.registry import SERVICES
 from services.rpc import tensors
 from services.rpc.errors import retry_after
@@ -316,3 +317,28 @@ async def test_a_stopped_engine_is_not_healthy(tiny_checkpoint):
     assert service.alive
     await service.stop()
     assert not service.alive
+
+
+async def test_the_load_counts_utterances_and_the_time_of_their_chunks(start):
+    client = await start(max_utterances=3)
+    engine = client.service.engine
+    assert engine.current_load() == Load(3, 0, 0, None)
+    ending = asyncio.Event()
+
+    async def talking():
+        for message in utterance(speech(2.0))[:-1]:
+            yield message
+        await ending.wait()
+        last = end()
+        last.sequence = len(utterance(speech(2.0))) - 1
+        yield last
+
+    calls = [asyncio.create_task(client.listen(talking())) for _ in range(2)]
+    async with asyncio.timeout(20):
+        while engine.current_load().used < 2 or engine.current_load().real_time_factor is None:
+            await asyncio.sleep(0.01)
+    ending.set()
+    await asyncio.gather(*calls)
+    await client.emptied()
+    load = engine.current_load()
+    assert (load.used, load.queued) == (0, 0) and load.real_time_factor > 0

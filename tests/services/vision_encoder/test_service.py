@@ -18,6 +18,7 @@ from parley.checkpoints import load_model
 from parley.media.image import frames_to_pixels, read_image, tile
 from protos.parley.v1 import vision_encoder_pb2 as pb
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
+from services.engine.load import Load
 from services.registry import SERVICES
 from services.rpc import tensors
 from services.rpc.errors import retry_after
@@ -233,3 +234,24 @@ async def test_stopping_answers_waiting_requests_and_refuses_new_ones(tiny_check
     with pytest.raises(Exception, match="stopping"):
         await service.engine.encode(torch.zeros(1, 3, side, side))
     assert not service.alive
+
+
+async def test_the_load_is_the_share_of_the_time_that_it_computes(start, monkeypatch):
+    client = await start(max_batch=4)
+    engine = client.service.engine
+    assert engine.current_load() == Load(4, 0.0, 0)
+    release, original = threading.Event(), engine.run
+
+    def run(pixels):
+        release.wait(20)
+        return original(pixels)
+
+    monkeypatch.setattr(engine, "run", run)
+    calls = [asyncio.create_task(client.encode(image=picture(seed))) for seed in range(6)]
+    async with asyncio.timeout(20):
+        while engine.current_load().queued < 2:
+            await asyncio.sleep(0.01)
+    release.set()
+    await asyncio.gather(*calls)
+    load = engine.current_load()
+    assert load.queued == 0 and 0 < load.used <= 4 and load.real_time_factor is None
