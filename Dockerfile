@@ -32,7 +32,7 @@ RUN --mount=type=cache,target=/var/cache/pip \
 
 FROM ${PYTHON_IMAGE} AS base
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin parley \
-    && install -d -o parley -g parley /checkpoints /runs /secrets
+    && install -d -o parley -g parley /checkpoints /runs /secrets /repository
 ENV PATH=/opt/parley/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /app
 
