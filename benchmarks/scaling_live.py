@@ -7,7 +7,8 @@ for `--seconds` more; then one again, until one replica has gone. No turn may be
 know: `failed` counts every turn without a complete spoken answer.
 
 The policy is the one of every deployment (`services.ray.scaling`), with shorter times than usual and with a decoder of
-few slots, so that a small machine can fill them. The table has a row every few seconds.
+few slots, so that a small machine can fill them. The real-time factor does not decide here: both replicas share the
+cores of this machine, so a second one does not make the first faster. The table has a row every few seconds.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def settings(arguments: argparse.Namespace) -> dict[str, str]:
         f"{prefix}MAX_BATCH": str(arguments.slots),
         f"{prefix}SCALE_UP_SECONDS": str(arguments.up_seconds),
         f"{prefix}SCALE_DOWN_SECONDS": str(arguments.down_seconds),
+        f"{prefix}SCALE_REAL_TIME_FACTOR": str(arguments.real_time_factor),
     }
 
 
@@ -189,6 +191,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="under load with both replicas")
     parser.add_argument("--up-seconds", type=float, default=5.0, help="of load before a replica is added")
     parser.add_argument("--down-seconds", type=float, default=20.0, help="of calm before one is removed")
+    parser.add_argument(
+        "--real-time-factor", type=float, default=10.0, help="that adds a replica: here both share the same cores"
+    )
     parser.add_argument("--most", type=float, default=120.0, help="seconds that adding or removing may take")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()

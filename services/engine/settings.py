@@ -38,6 +38,9 @@ class ServiceSettings(BaseSettings):
     )
     scale_up_seconds: float = Field(10.0, ge=0, description="Too much load this long adds replicas")
     scale_down_seconds: float = Field(300.0, ge=0, description="Little load this long removes replicas")
+    scale_real_time_factor: float = Field(
+        0.8, gt=0, description="Real-time factor above which replicas are added; above three quarters none is removed"
+    )
     max_streams: int = Field(256, ge=1, description="Calls a replica holds open at once; more get RESOURCE_EXHAUSTED")
     idle_seconds: float = Field(30.0, gt=0, description="Silence after which an open stream is ended")
     stop_seconds: float = Field(10.0, ge=0, description="Seconds that running work gets to end in a graceful stop")

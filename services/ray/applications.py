@@ -121,7 +121,12 @@ def methods_of(contract: str) -> dict[str, bool]:
 
 def placement(settings: ServiceSettings) -> Placement:
     """How often a service runs, as its settings say."""
-    scaling = {"up_seconds": settings.scale_up_seconds, "down_seconds": settings.scale_down_seconds}
+    scaling = {
+        "up_seconds": settings.scale_up_seconds,
+        "down_seconds": settings.scale_down_seconds,
+        "max_real_time_factor": settings.scale_real_time_factor,
+        "ample_real_time_factor": round(0.75 * settings.scale_real_time_factor, 6),
+    }
     return Placement(settings.num_replicas, max_replicas=settings.max_replicas or None, scaling=scaling)
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from services.ray import applications
+from services.ray.scaling import Scaling
 from services.registry import SERVICES, import_path
 
 
@@ -31,7 +32,7 @@ def test_bounds_from_the_environment_scale_a_service(name, monkeypatch):
     deployment = getattr(applications, name)({})._bound_deployment
     config = deployment._deployment_config.autoscaling_config
     assert (config.min_replicas, config.max_replicas) == (1, 3)
-    assert config.policy.policy_kwargs == {"up_seconds": 10.0, "down_seconds": 20.0}
+    assert Scaling.of(config.policy.policy_kwargs) == Scaling(down_seconds=20.0)  # the defaults are the policy's own
     assert callable(deployment.func_or_class.record_autoscaling_stats)
 
 
