@@ -75,11 +75,16 @@ def _promote_here(checkpoint: str, say, limits: Limits):
     running = state.read()
     if running is None or not running.alive or not running.ready:
         raise CommandError("nothing runs here; start it with `parley up`, or name a cluster with --serve-url")
-    if checkpoint and not (Path(checkpoint) / "manifest.json").is_file():
-        raise ValueError(f"{checkpoint} is no checkpoint: it holds no manifest.json")
+    if checkpoint:
+        from parley.checkpoints import Checkpoint  # needs torch, which is here where services run
+
+        Checkpoint.open(Path(checkpoint))  # raises for what no service could load, before anything is started
     os.environ[TOKEN_VARIABLE] = running.service_token
-    deployments = LocalDeployments(Path(running.runtime_dir))
-    promotion = Promotion(deployments, PointerStore(running.redis_url), running.services, say, limits)
-    pointer = promotion.promote(str(Path(checkpoint).resolve())) if checkpoint else promotion.back()
-    state.write(state.DIRECTORY, replace(running, checkpoint=pointer.checkpoint))
-    return pointer
+    store = PointerStore(running.redis_url)
+    promotion = Promotion(LocalDeployments(Path(running.runtime_dir)), store, running.services, say, limits)
+    try:
+        return promotion.promote(str(Path(checkpoint).resolve())) if checkpoint else promotion.back()
+    finally:
+        pointer = store.read()  # also moved where the old release could not be removed
+        if pointer is not None and pointer.checkpoint:
+            state.write(state.DIRECTORY, replace(running, checkpoint=pointer.checkpoint))
