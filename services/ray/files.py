@@ -14,7 +14,7 @@ import yaml
 from services.gateway.settings import GatewaySettings
 from services.ray.environment import CONTAINER_ENVIRONMENT, env_file
 from services.ray.scaling import Scaling
-from services.ray.serve_config import NODE_LABEL, SLOTS, Placement, Release, serve_config
+from services.ray.serve_config import DRAIN_SECONDS, NODE_LABEL, SLOTS, Placement, Release, serve_config
 from services.registry import SERVICES, import_path
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +51,7 @@ def chart_values() -> str:
     content = {
         "rayVersion": importlib.metadata.version("ray"),
         "environment": POD_ENVIRONMENT,
+        "drainSeconds": DRAIN_SECONDS,
         "services": list(SERVICES),
         "nodeLabel": NODE_LABEL,
         "serveConfig": config,

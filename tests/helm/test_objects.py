@@ -90,7 +90,7 @@ ODD = {
         "releases": [{"slot": "a", "checkpoint": "/checkpoints/nano"}, {"slot": "b", "checkpoint": "/checkpoints/n2"}]
     },
     "numbers": {
-        "turnSeconds": 600,
+        "turnSeconds": 90,
         "ray": {"clusterDeletionDelaySeconds": 700},
         "promotion": {"drainSeconds": 700},
         "metrics": {"port": 9464},

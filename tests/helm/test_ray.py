@@ -8,6 +8,7 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.common_pb2 import LabelSelectorOperator
+from ray.scripts import scripts
 from ray.serve.schema import ServeDeploySchema
 
 from services.ray.environment import CONTAINER_ENVIRONMENT, NODE_ENVIRONMENT
@@ -221,6 +222,15 @@ def test_kuberay_can_use_what_it_is_given(render):
     assert {port["name"] for port in service["spec"]["serveService"]["spec"]["ports"]} <= ports
 
 
+def test_ray_start_takes_the_parameters(render):
+    """As KubeRay writes them: `--name=value`, and `--name` for true."""
+    cluster = cluster_of(render())
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        given = group["rayStartParams"].items()
+        flags = [f"--{name}" if value == "true" else f"--{name}={value}" for name, value in given]
+        scripts.cli.commands["start"].make_context("start", [*flags, "--num-cpus=0"])
+
+
 def test_gateways_reach_every_proxy_and_not_the_head(render):
     objects = render()
     service = one(objects, "RayService")["spec"]
@@ -232,22 +242,16 @@ def test_gateways_reach_every_proxy_and_not_the_head(render):
 
 
 def test_a_pod_that_stops_waits_for_its_turns(render):
-    objects = render(
-        over={
-            "turnSeconds": 300,
-            "ray": {"clusterDeletionDelaySeconds": 300},
-            "promotion": {"drainSeconds": 300},
-        }
-    )
+    objects = render(over={"turnSeconds": 200})
     for name in SERVICES:
         spec = group_of(objects, name)["template"]["spec"]
         command = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
         assert command[:3] == ["python", "-m", main.__module__]
-        assert command[3] == "drain" and 300 <= int(command[4]) < spec["terminationGracePeriodSeconds"] == 330
+        assert command[3] == "drain" and 200 <= int(command[4]) < spec["terminationGracePeriodSeconds"] == 230
     gateway = one(objects, "Deployment")["spec"]["template"]["spec"]
     variables = {each["name"]: each.get("value") for each in gateway["containers"][0]["env"]}
-    assert 300 <= int(variables["PARLEY_GATEWAY_SERVER_DRAIN_SECONDS"]) < gateway["terminationGracePeriodSeconds"]
-    assert variables["PARLEY_GATEWAY_CONVERSATION_MAX_TURN_SECONDS"] == "300"
+    assert 200 <= int(variables["PARLEY_GATEWAY_SERVER_DRAIN_SECONDS"]) < gateway["terminationGracePeriodSeconds"]
+    assert variables["PARLEY_GATEWAY_CONVERSATION_MAX_TURN_SECONDS"] == "200"
 
 
 def test_no_probe_needs_a_shell(render):

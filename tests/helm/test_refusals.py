@@ -36,6 +36,7 @@ REFUSED = [
     ({"ray": {"head": {"extraEnv": [{"name": "RAY_REDIS_ADDRESS"}]}}}, "ray.head.extraEnv sets RAY_REDIS_ADDRESS"),
     ({"ray": {"upgradeStrategy": "NewClusterWithIncrementalUpgrade"}}, "HTTP traffic only in an incremental upgrade"),
     ({"ray": {"clusterDeletionDelaySeconds": 60}}, "an old cluster must outlive a turn of 180 s"),
+    ({"turnSeconds": 600}, "turnSeconds is 600: a replica that is removed gives its streams 200 s"),
     ({"images": {"services": {"tag": "latest"}}}, 'images.services.tag is "latest"'),
     ({"images": {"store": {"tag": "latest"}}}, 'images.store.tag is "latest"'),
     ({"release": {"slot": "c"}}, 'there is no slot "c": the slots are a, b'),

@@ -91,6 +91,10 @@
 {{- if lt (int $ray.clusterDeletionDelaySeconds) (int .Values.turnSeconds) }}
 - ray.clusterDeletionDelaySeconds is {{ int $ray.clusterDeletionDelaySeconds }}: an old cluster must outlive a turn of {{ int .Values.turnSeconds }} s
 {{- end }}
+{{- $drain := (include "parley.ray" . | fromYaml).drainSeconds | int }}
+{{- if gt (int .Values.turnSeconds) $drain }}
+- turnSeconds is {{ int .Values.turnSeconds }}: a replica that is removed gives its streams {{ $drain }} s, and would cut a longer turn
+{{- end }}
 {{- include "parley.check.memory" (dict "where" "ray.head" "values" $ray.head) }}
 {{- include "parley.check.variables" (dict "root" . "where" "ray.head" "values" $ray.head) }}
 {{- $taken := list 6379 8080 8265 8404 9101 10001 52365 (int (include "parley.ray" . | fromYaml).serveConfig.http_options.port) (int (include "parley.ray" . | fromYaml).serveConfig.grpc_options.port) }}
