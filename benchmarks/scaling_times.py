@@ -1,8 +1,7 @@
 """How long the engines take, for the simulation of a day (`benchmarks.scaling`): one table a kind of machine.
 
-`nano-cpu` is measured: `python -m benchmarks.engines --batch 1 16` on two cores, one thread a replica. `vita-7b-h200`
-is an estimate: counted operations and bandwidth, with measured host times (docs/scaling.md says where each figure is
-from); nothing of it ran on a GPU.
+`vita-7b-h200` is an estimate: counted operations and bandwidth, with host times measured on a CPU (docs/scaling.md says
+where each figure is from); nothing of it ran on a GPU.
 """
 
 from __future__ import annotations
