@@ -24,9 +24,11 @@ import grpc
 from services.engine.load import Load, RecentFactors
 from services.engine.settings import AUTO, ServiceSettings
 from services.rpc.errors import ServiceError
-from services.telemetry import logs, metrics
+from services.telemetry import logs, metrics, tracing
+from services.telemetry.steps import Steps
 
 MAX_FAILURES = 3  # failed steps in a row after which the engine is dead
+MAX_LOGGED = 16  # requests of a failed step that the log names
 MAX_PENDING_COMMANDS = 256  # of one request, waiting for the thread
 BACKPRESSURE_SECONDS = 0.005  # between two checks whether a request may post again
 
@@ -43,6 +45,10 @@ class Request(Generic[Event]):
         self._engine = engine
         self._events: asyncio.Queue[Event | Exception] = asyncio.Queue()  # bounded by the answer
         self._closed = False
+        self.steps = Steps()  # marked by the thread
+        self._span = tracing.current()  # of the call
+        self.exemplar = tracing.exemplar(self._span)  # for what the thread observes of it
+        self.log_ids = logs.ids()  # for what the thread logs of it
         self.posted = 0  # commands, counted on the loop
         self.applied = 0  # commands, counted by the thread
 
@@ -76,6 +82,7 @@ class Request(Generic[Event]):
         """Ends the request in any state: after the current step nothing more is computed for it."""
         if not self._closed:
             self._closed = True
+            self.steps.record(self._span)
             self._engine.release(self)
             self.post("close")
 
@@ -283,7 +290,8 @@ class EngineThread:
         except Exception as error:
             self._failures += 1
             requests = list(self.abandon_step())
-            log.error("a step failed", requests=len(requests), failures=self._failures, exc_info=error)
+            ids = [request.log_ids for request in requests[:MAX_LOGGED]]
+            log.error("a step failed", requests=len(requests), of=ids, failures=self._failures, exc_info=error)
             for request in requests:
                 self.emit_last(request, _failed("the engine's step failed", error))
             if self._failures >= MAX_FAILURES:

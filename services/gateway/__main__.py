@@ -21,7 +21,7 @@ from services.gateway.api.health import WebServer, build
 from services.gateway.settings import GatewaySettings
 from services.rpc import health
 from services.rpc.server import freeze_loaded_objects
-from services.telemetry import event_loop, logs
+from services.telemetry import event_loop, logs, tracing
 
 log = logs.get_logger(__name__)
 
@@ -88,6 +88,7 @@ class Gateway:
 
 async def run() -> None:
     logs.configure("gateway")
+    tracing.configure("gateway")
     gateway = Gateway(GatewaySettings())
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -106,6 +107,7 @@ async def run() -> None:
     await stopping.wait()
     log.info("stopping")
     await gateway.stop()
+    await asyncio.to_thread(tracing.shutdown)
 
 
 if __name__ == "__main__":

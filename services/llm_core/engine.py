@@ -134,6 +134,7 @@ class Engine(EngineThread):
         if kind == "open":
             state_tokens = StateTokenDecoder(self._state_ids) if self._state_ids is not None else None
             sequence = self._sequences[request] = Sequence(request, state_tokens)
+            request.steps.begin("queue")
             self._waiting.append(sequence)
             return
         sequence = self._sequences.get(request)
@@ -143,6 +144,8 @@ class Engine(EngineThread):
             sequence.extend(content)
         elif kind == "respond":
             sequence.respond(*content)
+            if sequence.slot is not None:
+                request.steps.begin("last_prefill")
         else:
             message = f"another request of turn {request.turn_id!r} has begun"
             self._end(sequence, ServiceError(grpc.StatusCode.ABORTED, message))
@@ -196,7 +199,9 @@ class Engine(EngineThread):
         while self._waiting and (slot := self._scheduler.free_slot()) is not None:
             sequence = self._waiting.popleft()
             self._scheduler.place(sequence, slot)
-            metrics.QUEUE_SECONDS.labels(SERVICE).observe(time.monotonic() - sequence.arrived)
+            sequence.request.steps.begin("last_prefill" if sequence.responded else "prefill")
+            waited = time.monotonic() - sequence.arrived
+            metrics.QUEUE_SECONDS.labels(SERVICE).observe(waited, sequence.request.exemplar)
             kept = self._prefixes.take(sequence.request.session_id)
             if kept is not None:
                 keys, saved = kept
@@ -253,7 +258,9 @@ class Engine(EngineThread):
         logits = self._language.lm_head(hidden)
         sampled = []
         for index, sequence in enumerate(sequences):
-            sequence.decoding = True
+            if not sequence.decoding:
+                sequence.decoding = True
+                sequence.request.steps.begin("decode")
             if sequence.decided or self._decide(sequence, hidden[index], logits[index]):
                 sampled.append(index)
         if not sampled:
@@ -296,7 +303,7 @@ class Engine(EngineThread):
     def _add_token(self, sequence: Sequence, token: int) -> None:
         if not sequence.first_token_seconds:
             sequence.first_token_seconds = time.monotonic() - sequence.responded_at
-            metrics.FIRST_TOKEN_SECONDS.labels(SERVICE).observe(sequence.first_token_seconds)
+            metrics.FIRST_TOKEN_SECONDS.labels(SERVICE).observe(sequence.first_token_seconds, sequence.request.exemplar)
         if token in self._stop_ids:
             sequence.finish_reason = "stop"
             return
@@ -355,6 +362,7 @@ class Engine(EngineThread):
         """Frees what the sequence holds; its session keeps its KV."""
         request = sequence.request
         del self._sequences[request]
+        request.steps.end()
         if sequence.slot is None:
             self._waiting.remove(sequence)
             return

@@ -27,7 +27,7 @@ from services.llm_core.settings import LlmCoreSettings
 from services.llm_core.state import Decision
 from services.rpc import streams
 from services.rpc.decorator import rpc
-from services.telemetry import logs
+from services.telemetry import logs, tracing
 
 WIRE_STATES = {"speech": pb.STATE_SPEECH, "text": pb.STATE_TEXT, "nothing": pb.STATE_NOTHING}
 WIRE_REASONS = {
@@ -65,8 +65,22 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
         sequence = 0
         async with request.fed_by(self._feed, prompt, history, messages):
             async for event in request.events():
+                if isinstance(event, Done):
+                    self._annotate(event)
                 yield on_wire(event, sequence, dropped, self.checkpoint.fingerprint)
                 sequence += 1
+
+    def _annotate(self, done: Done) -> None:
+        """Describes the call in its trace."""
+        tracing.annotate(
+            weights=self.checkpoint.fingerprint,
+            finish_reason=done.finish_reason,
+            prompt_tokens=done.prompt_tokens,
+            cached_tokens=done.cached_tokens,
+            answer_tokens=done.answer_tokens,
+            prefill_seconds=done.prefill_seconds,
+            decode_seconds=done.decode_seconds,
+        )
 
     def _new_request(self, opening: pb.GenerateOpen) -> GenerationRequest:
         left = streams.seconds_left(opening.deadline_ms)

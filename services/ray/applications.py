@@ -16,6 +16,7 @@ that loads only its own parts; nothing of a service is imported anywhere else.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from services.ray.serve_config import ACTOR_OPTIONS, DRAIN_SECONDS, Placement
 from services.registry import SERVICES, Service, import_path
 from services.rpc import health
 from services.rpc.server import freeze_loaded_objects
-from services.telemetry import event_loop, logs
+from services.telemetry import event_loop, logs, tracing
 from services.telemetry.metrics_page import MetricsPage
 
 
@@ -64,6 +65,7 @@ class Replica:
         _limit_threads()  # before the service is imported
         servicer_class = self.spec.load_servicer()
         logs.configure(servicer_class.service)
+        tracing.configure(servicer_class.service)
         log = logs.get_logger(__name__)
         self.servicer = servicer_class(settings)
         await self.servicer.start()
@@ -90,6 +92,7 @@ class Replica:
         await self.servicer.stop()
         if self.metrics_page is not None:
             self.metrics_page.close()
+        await asyncio.to_thread(tracing.shutdown)
 
 
 def _forward_unary(name: str):

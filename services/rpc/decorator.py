@@ -1,4 +1,4 @@
-"""`@rpc` for a servicer's methods: status codes, metrics, log ids and the bearer check, the same everywhere.
+"""`@rpc` for a servicer's methods: status codes, metrics, log ids, traces and the bearer check, the same everywhere.
 
 The method is written as for `grpc.aio` (`async def Encode(self, request, context)`, or an async generator for a
 streamed answer) on a class with an attribute `service` (its name in metrics and logs). It raises to fail and never sets
@@ -23,7 +23,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from services.rpc import streams
 from services.rpc.errors import ServiceError, Status, status_of
-from services.telemetry import logs, metrics
+from services.telemetry import logs, metrics, tracing
 
 TOKEN_VARIABLE = "PARLEY_SERVICE_TOKEN"  # set on services and gateway: calls must carry it as a bearer token
 TOKEN_FILE_VARIABLE = "PARLEY_SERVICE_TOKEN_FILE"  # or a file that holds it
@@ -61,13 +61,17 @@ class _Call:
         self.servicer = servicer
         self.labels = (servicer.service, method)
         self.started = time.monotonic()
+        self.span = tracing.NOTHING
         servicer.open_calls = getattr(servicer, "open_calls", 0) + 1
         metrics.IN_FLIGHT.labels(*self.labels).inc()
 
-    def admit(self, context) -> None:
+    def admit(self, request, context) -> None:
         """Raises UNAUTHENTICATED, or RESOURCE_EXHAUSTED where the servicer has too many calls."""
         if getattr(self.servicer, "internal", True):
             authenticate(context)
+            self.span = tracing.continued(".".join(self.labels), context.invocation_metadata())
+            if hasattr(request, "session_id"):  # of a stream, its open message says it
+                tracing.annotate(session_id=request.session_id, turn_id=getattr(request, "turn_id", ""))
         limit = getattr(getattr(self.servicer, "settings", None), "max_streams", None)
         if limit is not None and self.servicer.open_calls > limit and self.labels[1] not in UNLIMITED:
             metrics.REFUSED.labels(self.servicer.service, "max_streams").inc()
@@ -77,7 +81,12 @@ class _Call:
         self.servicer.open_calls -= 1
         metrics.IN_FLIGHT.labels(*self.labels).dec()
         metrics.REQUESTS.labels(*self.labels, code).inc()
-        metrics.REQUEST_SECONDS.labels(*self.labels).observe(time.monotonic() - self.started)
+        seconds = time.monotonic() - self.started
+        metrics.REQUEST_SECONDS.labels(*self.labels).observe(seconds, tracing.exemplar(self.span))
+        self.span.set_attribute("rpc.grpc.status_code", code)
+        if code not in ("OK", "CANCELLED"):
+            tracing.fail(self.span, code)
+        tracing.end(self.span)
 
     def fail(self, error: Exception) -> Status:
         """Ends the call with the status of `error`, which is then to be sent."""
@@ -115,7 +124,7 @@ def rpc(method: Callable) -> Callable:
             call = _Call(self, name)
             answers = method(self, request, context)
             try:
-                call.admit(context)
+                call.admit(request, context)
                 async for answer in answers:
                     yield answer
             except (asyncio.CancelledError, GeneratorExit):
@@ -141,7 +150,7 @@ def rpc(method: Callable) -> Callable:
         logs.bind_request(request)
         call = _Call(self, name)
         try:
-            call.admit(context)
+            call.admit(request, context)
             answer = await method(self, request, context)
         except asyncio.CancelledError:
             call.end("CANCELLED")

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 import grpc
 
 from services.rpc.errors import ServiceError
-from services.telemetry import logs
+from services.telemetry import logs, tracing
 
 
 async def read(
@@ -26,7 +26,7 @@ async def read(
     leaves the loop when it has all. Checks what every stream of ours promises and raises `ServiceError`:
     INVALID_ARGUMENT for a first message that is not `open`, a second `open`, an empty message or a gap in the
     sequence; DEADLINE_EXCEEDED for a client that stays silent; CANCELLED where the stream closes without `last`.
-    Also binds the log context to the session and turn of the open message.
+    Also binds the log context and the span of the call to the session and turn of the open message.
     """
     requests = requests.__aiter__()
     expected = 0
@@ -55,6 +55,7 @@ async def read(
         field = getattr(request, kind)
         if kind == "open":
             logs.bind(field.session_id, field.turn_id)
+            tracing.annotate(session_id=field.session_id, turn_id=field.turn_id)
         yield kind, field
         came_last = came_last or kind == last
         if came_last and stop_at_last:

@@ -79,6 +79,7 @@ class SynthesisRequest(Request[Chunk]):
         self.truncated = False
         self.clause_ready = 0.0  # when the first clause with speech came
         self.first_audio_seconds = 0.0
+        self.steps.begin("first_clause")
         self.compute_seconds = 0.0
         self.busy_since = 0.0  # when the current clause came up
         self.busy_seconds = 0.0  # that the clauses before took, with their waits for a slot
@@ -146,6 +147,7 @@ class Engine(EngineThread):
         if kind == "clause":
             if clause.speakable and not request.clause_ready:
                 request.clause_ready = time.perf_counter()
+                request.steps.begin("queue")
             request.clauses.append(clause)
         else:
             request.complete = True
@@ -170,6 +172,7 @@ class Engine(EngineThread):
 
     def free(self, request: SynthesisRequest) -> None:
         request.live = False
+        request.steps.end()
         if request in self._waiting:
             self._waiting.remove(request)
         if request in self._slots:
@@ -207,6 +210,7 @@ class Engine(EngineThread):
         while self._waiting and len(self._slots) < self.cache.slots:
             request = self._waiting.popleft()
             clause = request.clauses.popleft()
+            self._took(request)
             self._slots.append(request)  # before anything can fail: requests in slots are failed with the step
             self._last.append(self.decoder.config.sos)
             limit = min(self.decoder.frame_limit(clause.ids), self.max_frames)
@@ -216,6 +220,13 @@ class Engine(EngineThread):
             started = time.perf_counter()
             self.decoder.prefill(self.cache, Text.of([request.current.clause.ids for request in joining], self.table))
             _charge(joining, started)
+
+    def _took(self, request: SynthesisRequest) -> None:
+        """The first clause of an answer has its slot."""
+        if not request.chunks:
+            request.steps.begin("first_audio")
+            waited = time.perf_counter() - request.clause_ready
+            metrics.QUEUE_SECONDS.labels(SERVICE).observe(waited, request.exemplar)
 
     def _generate(self) -> None:
         """One codec token for every slot."""
@@ -235,7 +246,9 @@ class Engine(EngineThread):
             return
         current.codes.append(token)
         if len(current.codes) >= current.limit:
-            log.warning("a clause was cut", frames=current.limit, characters=len(current.clause.text))
+            log.warning(
+                "a clause was cut", frames=current.limit, characters=len(current.clause.text), **request.log_ids
+            )
             current.ended = request.truncated = True
 
     def _decode(self) -> None:
@@ -273,7 +286,8 @@ class Engine(EngineThread):
             audio += self._pause(current.clause)
         if not request.chunks:
             request.first_audio_seconds = time.perf_counter() - request.clause_ready
-            metrics.FIRST_AUDIO_SECONDS.labels(SERVICE).observe(request.first_audio_seconds)
+            metrics.FIRST_AUDIO_SECONDS.labels(SERVICE).observe(request.first_audio_seconds, request.exemplar)
+            request.steps.begin("decode")
         request.chunks += 1
         self._emit_chunk(request, audio, text)
         if current.ended:

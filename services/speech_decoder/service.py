@@ -19,7 +19,7 @@ from services.speech_decoder.incremental_tokenizer import without_special_tokens
 from services.speech_decoder.settings import SpeechDecoderSettings
 from services.speech_decoder.speakers import choose_speaker, speakers_of
 from services.speech_decoder.text_reader import TextReader
-from services.telemetry import metrics
+from services.telemetry import metrics, tracing
 
 EMBEDDINGS = "model.embed_tokens.weight"  # the only tensor of the language model that speech synthesis needs
 
@@ -69,6 +69,7 @@ class SpeechDecoderService(EngineService[Engine], rpcs.SpeechDecoderServicer):
                 if chunk.done:
                     break
                 yield answer.chunk(chunk)
+            tracing.annotate(weights=self.checkpoint.fingerprint, audio_seconds=answer.audio_seconds)
             yield answer.done(chunk)
 
 
@@ -94,7 +95,8 @@ class Answer:
 
     def done(self, chunk: Chunk) -> pb.SynthesizeResponse:
         if self.samples:
-            metrics.REAL_TIME_FACTOR.labels(SERVICE).observe(chunk.compute_seconds / self.audio_seconds)
+            factor = chunk.compute_seconds / self.audio_seconds
+            metrics.REAL_TIME_FACTOR.labels(SERVICE).observe(factor, tracing.exemplar())
         done = pb.SynthesizeDone(
             compute_seconds=chunk.compute_seconds,
             first_audio_seconds=chunk.first_audio_seconds,

@@ -92,11 +92,13 @@ class Engine(EngineThread):
     def apply(self, kind: str, utterance: Utterance, samples: np.ndarray | None) -> None:
         if kind == "open":
             utterance.slot = self.stream.open()
+            utterance.steps.begin("encode")
             self._slots[utterance.slot] = utterance
             self._report()
         elif utterance.slot < 0:
             return
         elif kind == "finish":
+            utterance.steps.begin("encode_last")
             self.stream.finish(utterance.slot)
         else:
             started = time.perf_counter()
@@ -105,6 +107,7 @@ class Engine(EngineThread):
 
     def free(self, utterance: Utterance) -> None:
         if utterance.slot >= 0:
+            utterance.steps.end()
             self.stream.close(utterance.slot)
             del self._slots[utterance.slot]
             utterance.slot = -1

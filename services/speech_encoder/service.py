@@ -20,7 +20,7 @@ from services.rpc.decorator import rpc
 from services.rpc.limits import too_much
 from services.speech_encoder.engine import SERVICE, Encoded, Engine, Utterance, warm_up
 from services.speech_encoder.settings import SpeechEncoderSettings
-from services.telemetry import metrics
+from services.telemetry import metrics, tracing
 
 PARTS = ("speech_encoder", "speech_adapter")
 OPTIONAL_PARTS = ("ctc_head",)
@@ -68,6 +68,7 @@ class SpeechEncoderService(EngineService[Engine], rpcs.SpeechEncoderServicer):
                 if encoded.output.done:
                     break
             report_audio(reader.seconds, encoded.compute_seconds)
+            tracing.annotate(weights=answer.weights, audio_seconds=reader.seconds, embeddings=answer.length)
             yield answer.done(encoded, reader.seconds)
 
 
@@ -157,4 +158,4 @@ def check_sample_rate(sample_rate: int, config: SpeechConfig) -> None:
 
 def report_audio(audio_seconds: float, compute_seconds: float) -> None:
     metrics.AUDIO_SECONDS.labels(SERVICE, "in").inc(audio_seconds)
-    metrics.REAL_TIME_FACTOR.labels(SERVICE).observe(compute_seconds / audio_seconds)
+    metrics.REAL_TIME_FACTOR.labels(SERVICE).observe(compute_seconds / audio_seconds, tracing.exemplar())

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, with the ids of its session and turn.
+"""Structured logs: one JSON object a line, with the ids of its session, its turn and, where traced, its trace.
 
 Each process calls `configure` once. Lines go to stderr, or to `PARLEY_LOG_DIR/<service>.jsonl` where that is set. Logs
 of other libraries, through `logging`, get the same form.
@@ -13,13 +13,23 @@ from pathlib import Path
 
 import structlog
 
+from services.telemetry import tracing
+
 LOG_DIR_VARIABLE = "PARLEY_LOG_DIR"
 LOG_LEVEL_VARIABLE = "PARLEY_LOG_LEVEL"
 
 get_logger = structlog.get_logger
 
+
+def _add_trace(_, __, event: dict) -> dict:
+    if trace_id := tracing.trace_id():
+        event.setdefault("trace_id", trace_id)
+    return event
+
+
 _SHARED = [
     structlog.contextvars.merge_contextvars,
+    _add_trace,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,
@@ -67,6 +77,13 @@ def configure(service: str) -> None:
 def bind(session_id: str = "", turn_id: str = "") -> None:
     """Adds these ids to all further log lines of this task."""
     structlog.contextvars.bind_contextvars(session_id=session_id, turn_id=turn_id)
+
+
+def ids() -> dict[str, str]:
+    """The ids that log lines of this task carry, for a thread that works for it."""
+    bound = {name: value for name, value in structlog.contextvars.get_contextvars().items() if value}
+    trace_id = tracing.trace_id()
+    return {**bound, "trace_id": trace_id} if trace_id else bound
 
 
 def bind_request(request) -> None:

@@ -69,6 +69,11 @@ GATEWAY_MISSING = Gauge(
     "1 for each part that keeps this gateway from serving a turn: a service, redis, or stopping; else 0",
     ["part"],
 )
+OPEN_TURNS = Gauge(
+    "parley_open_turns",
+    "Turns open now; phase: question (it is being asked), waiting (for the first of the answer) or answering",
+    ["phase"],
+)
 TURNS = Counter("parley_turns_total", "Turns ended: stop, length, nothing, cancelled or failed", ["reason"])
 STATES = Counter("parley_states_total", "Turns by state: speech, text or nothing", ["state"])
 RECONNECTS = Counter("parley_reconnects_total", "Calls repeated after a lost connection", ["service"])

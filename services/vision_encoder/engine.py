@@ -32,6 +32,7 @@ class EncodeRequest(Request[tuple[Tensor, float]]):
         # Used by the engine's thread:
         self.pixels = pixels
         self.arrived = time.monotonic()
+        self.steps.begin("queue")
         self.due = self.arrived + engine.settings.max_wait_ms / 1000  # when a step stops waiting for more tiles
         self.taken = 0  # tiles given to a step
         self.embeddings: list[Tensor] = []
@@ -110,7 +111,8 @@ class Engine(EngineThread):
         while self._waiting and free:
             request = self._waiting[0]
             if not request.taken:
-                metrics.QUEUE_SECONDS.labels(SERVICE).observe(time.monotonic() - request.arrived)
+                request.steps.begin("encode")
+                metrics.QUEUE_SECONDS.labels(SERVICE).observe(time.monotonic() - request.arrived, request.exemplar)
             part = request.pixels[request.taken : request.taken + free]
             request.taken += len(part)
             free -= len(part)
@@ -130,6 +132,7 @@ class Engine(EngineThread):
             request.embeddings.append(part)
             request.compute_seconds += seconds * len(part) / len(embeddings)
             if request.remaining == 0:
+                request.steps.end()
                 self.emit_last(request, (torch.cat(request.embeddings), request.compute_seconds))
 
     def abandon_step(self) -> list[EncodeRequest]:

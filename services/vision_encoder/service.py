@@ -18,7 +18,7 @@ from services.rpc import streams, tensors
 from services.rpc.decorator import rpc
 from services.rpc.errors import ServiceError
 from services.rpc.limits import too_much
-from services.telemetry import metrics
+from services.telemetry import metrics, tracing
 from services.vision_encoder.engine import SERVICE, Engine
 from services.vision_encoder.settings import VisionEncoderSettings
 
@@ -60,10 +60,12 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
         self._count(1)
         try:
             async with streams.within(request.deadline_ms):
-                pixels = await self._decode(request)
+                with tracing.step("read_files"):
+                    pixels = await self._decode(request)
                 embeddings, seconds = await self.engine.encode(pixels)
         finally:
             self._count(-1)
+        tracing.annotate(weights=self.checkpoint.fingerprint, tiles=len(pixels))
         tensor = tensors.from_torch(embeddings.flatten(0, 1))
         return pb.EncodeVisionResponse(
             embeddings=tensor,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.collector import Collector
 from services.local import processes
 from services.local.stack import LocalStack
 
@@ -33,10 +34,21 @@ def stack_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(stack_folder, tiny_checkpoint):
+def collector():
+    """Keeps the traces of the stack."""
+    collector = Collector()
+    yield collector
+    collector.close()
+
+
+@pytest.fixture(scope="session")
+def stack(stack_folder, tiny_checkpoint, collector):
     """The running stack; `stack.state` has its addresses. At its end nothing of it may be left."""
     stack = LocalStack(tiny_checkpoint, stack_folder / ".parley", port=0, http_port=0)
-    state = stack.start()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
+        environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+        state = stack.start()
     yield stack
     tree = [state.supervisor_pid, *processes.descendants(state.supervisor_pid)]
     stack.stop()

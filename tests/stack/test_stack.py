@@ -1,6 +1,7 @@
 """The whole stack as a user meets it: `parley ask`, `status`, what happens when a process dies."""
 
 import json
+import re
 import signal
 import socket
 import time
@@ -92,10 +93,27 @@ def test_status_shows_every_process_and_the_stack_fits_in_4_gb(stack, parley):
 
 def test_every_process_has_a_page_of_metrics(stack, parley):
     parley("ask", "--text", "hello")
-    assert 'parley_turns_total{reason="length"}' in get(stack.state.http, "/metrics")
+    assert re.search(r'^parley_turns_total{reason="length"} [1-9]', get(stack.state.http, "/metrics"), re.MULTILINE)
     for service in SERVICES:
         assert f'service="{service}"' in get(stack.state.metrics[service], "/metrics")
     assert get(stack.state.serve_http, "/-/healthz") == "success"
+
+
+def test_a_turn_is_one_trace_through_all_processes(stack, parley, picture, question, collector):
+    session = parley("ask", "--audio", question, "--image", picture).stdout.split("session")[-1].strip()
+    deadline, traced = time.monotonic() + 60, set()
+    while traced != {"gateway", *SERVICES}:  # each process sends its spans by itself
+        assert time.monotonic() < deadline, traced
+        time.sleep(0.2)
+        turns = [
+            span.trace_id
+            for span in collector.spans
+            if span.name == "turn" and span.attributes["parley.session_id"] == session
+        ]
+        traced = {span.service for span in collector.spans if span.trace_id in turns}
+    spans = [span for span in collector.spans if span.trace_id in turns]
+    ids = {span.span_id for span in spans}
+    assert len(turns) == 1 and all(not span.parent_id or span.parent_id in ids for span in spans)
 
 
 async def test_services_take_calls_with_the_token_only(stack):

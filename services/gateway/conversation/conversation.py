@@ -38,7 +38,7 @@ from services.gateway.store.protocols import Store
 from services.gateway.upstream.calls import Calls, Releases
 from services.rpc.errors import ServiceError
 from services.rpc.limits import too_much
-from services.telemetry import logs
+from services.telemetry import logs, tracing
 
 log = logs.get_logger(__name__)
 
@@ -206,9 +206,10 @@ class Conversation:
             message = f"a question may have {self._settings.max_pictures} pictures; this one is too many"
             raise too_much("gateway", "max_pictures", message)
         if self._turns.listening:
-            self._turn.add_image(self._encode(kind, [data], self._turn.calls))
+            self._turn.add_image(self._encode(kind, [data], self._turn.calls, self._turn.span))
         else:
-            self._draft.images.append(self._start(self._encode_for_draft(kind, data)))
+            encoding = self._encode_for_draft(kind, data)
+            self._draft.images.append(self._start(encoding, self._draft.open_span()))
 
     async def add_frame(self, data: bytes) -> None:
         self._images.check("frame", data)
@@ -270,12 +271,13 @@ class Conversation:
     def _begin(self, spoken: bool) -> None:
         """A new question, with what the draft holds."""
         question = Question(spoken, self._model_rate, self._media)
-        make = functools.partial(Turn, self._opened.session, question, self._question_id, tools=self._tools)
+        span = self._draft.take_span()
+        make = functools.partial(Turn, self._opened.session, question, self._question_id, span=span, tools=self._tools)
         turn = self._turns.begin(make, detected=spoken and self._input.detects)
         if frames := self._draft.take_frames():
-            self._draft.images.append(self._encode("frames", frames, turn.calls))
+            self._draft.images.append(self._encode("frames", frames, turn.calls, span))
         for image in self._draft.images:
-            turn.add_image(self._start(self._images.encode_again(image, self.session_id, turn.calls)))
+            turn.add_image(self._start(self._images.encode_again(image, self.session_id, turn.calls), span))
         question.texts.extend(self._draft.texts)
         if self._draft.refused(self._question_id):
             turn.fail(self._draft.refusal.error)
@@ -296,16 +298,18 @@ class Conversation:
 
     # Parts.
 
-    def _encode(self, kind: Kind, files: list[bytes], calls: Calls) -> asyncio.Task[EncodedImage]:
-        return self._start(self._images.encode(kind, files, self.session_id, calls))
+    def _encode(self, kind: Kind, files: list[bytes], calls: Calls, turn: tracing.Span) -> asyncio.Task[EncodedImage]:
+        """`turn`: the span of the turn that it belongs to."""
+        return self._start(self._images.encode(kind, files, self.session_id, calls), turn)
 
     async def _encode_for_draft(self, kind: Kind, data: bytes) -> EncodedImage:
         """For a question that has not begun: by the release that is current now, and stays until it is done."""
         with self._releases.bind() as calls:
             return await self._images.encode(kind, [data], self.session_id, calls)
 
-    def _start(self, encoding: Coroutine[Any, Any, EncodedImage]) -> asyncio.Task[EncodedImage]:
-        image = asyncio.create_task(encoding)
+    def _start(self, encoding: Coroutine[Any, Any, EncodedImage], turn: tracing.Span) -> asyncio.Task[EncodedImage]:
+        """`turn`: the span of the turn that it belongs to."""
+        image = asyncio.create_task(encoding, context=tracing.within(turn))
         image.add_done_callback(functools.partial(self._image_done, self._question_id))
         return image
 

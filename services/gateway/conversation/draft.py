@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from services.gateway.media.images import EncodedImage
+from services.telemetry import tracing
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Draft:
     images: list[asyncio.Task[EncodedImage]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     refusal: Refusal | None = None
+    span: tracing.Span | None = None  # of the turn to come; it begins with the first picture
     frames: deque[bytes] = field(init=False)  # the newest
 
     def __post_init__(self) -> None:
@@ -40,6 +42,17 @@ class Draft:
     def refused(self, question_id: str) -> bool:
         return self.refusal is not None and self.refusal.question_id == question_id
 
+    def open_span(self) -> tracing.Span:
+        """Of the turn that its parts will belong to."""
+        if self.span is None:
+            self.span = tracing.start_trace("turn")
+        return self.span
+
+    def take_span(self) -> tracing.Span:
+        """The turn begins, and will end it."""
+        span, self.span = self.open_span(), None
+        return span
+
     def take_frames(self) -> list[bytes]:
         frames = list(self.frames)
         self.frames.clear()
@@ -55,3 +68,6 @@ class Draft:
             image.cancel()
         self.clear()
         self.frames.clear()
+        if self.span is not None:
+            tracing.end(self.span)
+            self.span = None

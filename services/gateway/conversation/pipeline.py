@@ -9,7 +9,6 @@ costs a prefill of what was said so far and nothing after the end of the questio
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -27,7 +26,7 @@ from services.gateway.turn.input_log import InputLog
 from services.gateway.turn.synthesize import Speech, synthesize
 from services.gateway.upstream.calls import CallContext, Calls
 from services.rpc.errors import ServiceError
-from services.telemetry import logs, metrics
+from services.telemetry import logs, metrics, tracing
 
 log = logs.get_logger(__name__)
 
@@ -112,8 +111,10 @@ class TurnPipeline:
     # Encode speech.
 
     async def _encode_speech(self) -> None:
-        done = await encode_speech(self.question.audio, self.question.sample_rate, self._calls, self, self._context)
-        self.clock.embeddings = time.monotonic()
+        question = self.question
+        with tracing.step("encode_speech"):
+            done = await encode_speech(question.audio, question.sample_rate, self._calls, self, self._context)
+        self.clock.embedded()
         if not self.question.embeddings.items:
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "the audio is too short to recognise anything in it")
         self.question.transcript = done.transcript or self.question.transcript
@@ -151,9 +152,10 @@ class TurnPipeline:
         self.state_known.set()
 
     async def _generate_once(self, prompt: Prompt) -> GenerateDone:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._write_prompt(prompt))
-            return await generate(prompt, self._calls, self, self._context, self._resolve)
+        with tracing.step("generate"):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._write_prompt(prompt))
+                return await generate(prompt, self._calls, self, self._context, self._resolve)
 
     async def _write_prompt(self, prompt: Prompt) -> None:
         question = self.question
@@ -168,12 +170,15 @@ class TurnPipeline:
 
     def on_state(self, decision: StateDecision) -> None:
         self.state = STATES[decision.state]
+        tracing.event("state", state=self.state)
         self._on_state(self.state)
         self.state_known.set()
         self._events.emit_now(StateDecided(self.state, tuple(decision.probabilities)))
 
     async def on_token(self, token: Token) -> None:
-        self.clock.token = self.clock.token or time.monotonic()
+        self.clock.answer(audio=False)
+        if not self.answer.spoken:
+            self.clock.deliver()
         self.answer.tokens += 1
         self._tokens.append(token)
         if token.text:
@@ -186,14 +191,17 @@ class TurnPipeline:
         await self.state_known.wait()
         if self.state in (None, "nothing") or not self.answer.spoken:
             return
-        done = await synthesize(self._tokens, self._calls, self, self._context, self._speech)
+        with tracing.step("synthesize"):
+            done = await synthesize(self._tokens, self._calls, self, self._context, self._speech)
         self.clock.decoder = done.first_audio_seconds
         self.spoken_by = done.weights
 
     async def on_audio(self, audio: bytes, sample_rate: int, text: str) -> None:
         if not self.clock.audio:
-            self.clock.audio = time.monotonic()
-            metrics.FIRST_AUDIO_SECONDS.labels("gateway").observe(self.clock.audio - self.clock.asked)
+            self.clock.answer(audio=True)
+            self.clock.deliver()
+            waited = self.clock.audio - self.clock.asked
+            metrics.FIRST_AUDIO_SECONDS.labels("gateway").observe(waited, tracing.exemplar())
         samples = len(audio) // 2
         delta = AudioDelta(audio, sample_rate, offset=self.answer.samples)
         self.answer.add_audio(samples, sample_rate, text)

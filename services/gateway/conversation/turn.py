@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import get_args
 
 import grpc
 
@@ -18,7 +18,7 @@ from services.gateway.conversation.outbox import Outbox
 from services.gateway.conversation.pipeline import TurnEvents, TurnPipeline
 from services.gateway.conversation.question import Question
 from services.gateway.conversation.record import EmbeddingResolver, TurnRecord, question_item
-from services.gateway.events import Body, Event, Failed, ItemCreated, TurnDone
+from services.gateway.events import Body, Event, Failed, FinishReason, ItemCreated, TurnDone, Usage
 from services.gateway.events.items import Item, played_text
 from services.gateway.events.session import Session
 from services.gateway.media.embedding_writer import EmbeddingWriter
@@ -30,9 +30,12 @@ from services.gateway.turn.synthesize import Speech
 from services.gateway.upstream.calls import CallContext, Releases
 from services.rpc import streams
 from services.rpc.errors import ServiceError, status_of
-from services.telemetry import logs, metrics
+from services.telemetry import logs, metrics, tracing
 
 log = logs.get_logger(__name__)
+
+for reason in get_args(FinishReason):
+    metrics.TURNS.labels(reason)  # a series that begins at 0 shows its first increase
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,14 @@ class Turn:
         previous: Turn | None,
         barge_in: PendingBargeIn | None,
         *,
+        span: tracing.Span,
         tools: TurnTools,
     ):
-        """`previous`: the turn before. `barge_in`: this turn may interrupt it, as its own state will say."""
+        """`previous`: the turn before. `barge_in`: this turn may interrupt it, as its own state will say.
+
+        `span`: the first of the turn's trace, which it ends.
+        """
+        self.span = span
         self.id = secrets.token_urlsafe(9)
         self.question_id = question_id  # the client's name for the question
         self.question, self.answer = question, Answer(spoken=not session.config.text_only)
@@ -94,6 +102,7 @@ class Turn:
         )
         self._work = asyncio.create_task(self._run_pipeline(session.id))
         self.task = asyncio.create_task(self._run(session.id))
+        self.task.add_done_callback(lambda _: self.pipeline.clock.close())
 
     # What the conversation asks and tells it.
 
@@ -128,7 +137,7 @@ class Turn:
 
     def ask(self) -> None:
         """The question is complete: answer it. A spoken one that is too short fails the turn."""
-        self.pipeline.clock.asked = time.monotonic()
+        self.pipeline.clock.ask()
         try:
             self.question.end()
         except ServiceError as error:
@@ -152,6 +161,7 @@ class Turn:
         self._outbox.silence(self.id)  # also what a finished turn has not delivered yet
         if not self.over:
             self._cancelled = True
+            tracing.event("cancel", self.span)
             self.answer.expect_playback_report()
             self._work.cancel()
 
@@ -176,7 +186,7 @@ class Turn:
     # Its life.
 
     async def _run(self, session_id: str) -> None:
-        logs.bind(session_id, self.id)
+        self._bind(session_id)
         with self._release:
             await self._live()
 
@@ -198,8 +208,14 @@ class Turn:
         await self._finish()
         self.question.release()
 
-    async def _run_pipeline(self, session_id: str) -> None:
+    def _bind(self, session_id: str) -> None:
+        """All that this task logs and traces is of the turn."""
         logs.bind(session_id, self.id)
+        tracing.attach(self.span)
+        tracing.annotate(session_id=session_id, turn_id=self.id)
+
+    async def _run_pipeline(self, session_id: str) -> None:
+        self._bind(session_id)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch())
             working = [
@@ -262,13 +278,24 @@ class Turn:
             exc_info = self._failure if status.unexpected else None
             log.warning("turn failed", code=status.code.name, message=status.message, exc_info=exc_info)
             self.emit_now(failed(self._failure))
-        reason, latency = self._finish_reason, self.pipeline.clock.latency()
+        self.pipeline.clock.end()
+        reason, latency, usage = self._finish_reason, self.pipeline.clock.latency(), self.pipeline.usage
         metrics.TURNS.labels(reason).inc()
         if self.pipeline.state is not None:
             metrics.STATES.labels(self.pipeline.state).inc()
         weights = self.pipeline.weights
         log.info("turn over", reason=reason, first_audio=latency.first_audio, total=latency.total, weights=weights)
-        self.emit_now(TurnDone(reason, kept, latency, self.pipeline.usage))
+        self._end_trace(reason, usage)
+        self.emit_now(TurnDone(reason, kept, latency, usage))
+
+    def _end_trace(self, reason: str, usage: Usage) -> None:
+        self.pipeline.clock.record(self.span)
+        weights = ",".join(self.pipeline.weights)  # one name, or a turn has mixed releases
+        state = self.pipeline.state or ""
+        tracing.annotate(self.span, finish_reason=reason, state=state, weights=weights, **asdict(usage))
+        if self._failure is not None:
+            tracing.fail(self.span, status_of(self._failure).code.name)
+        tracing.end(self.span)
 
     @property
     def _finish_reason(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,6 +20,7 @@ from services.gateway.upstream.calls import Calls
 from services.rpc import streams
 from services.rpc.errors import ServiceError
 from services.rpc.limits import too_much
+from services.telemetry import tracing
 
 Kind = Literal["image", "video", "frames"]
 
@@ -52,16 +52,18 @@ class Images:
 
     async def encode(self, kind: Kind, files: Sequence[bytes], session_id: str, calls: Calls) -> EncodedImage:
         """`files`: one image or video, or the frames in order. Raises `ServiceError`."""
-        started = time.monotonic()
-        weights = (await calls.describe("vision_encoder")).weights
-        content_hash = await asyncio.to_thread(_hash, kind, files)
-        ref, tensor = await self._embeddings.find(weights, content_hash), None
-        if ref is None:
-            answer = await self._encode(kind, files, session_id, calls)
-            tensor = answer.embeddings
-            ref = Ref(weights=answer.weights, hash=content_hash, length=tensor.shape[0])
-            self._writer.write(ref, tensor)
-        return EncodedImage(ref, kind, files, time.monotonic() - started, tensor)
+        with tracing.step("encode_picture") as step:
+            tracing.annotate(kind=kind, files=len(files))
+            weights = (await calls.describe("vision_encoder")).weights
+            content_hash = await asyncio.to_thread(_hash, kind, files)
+            ref, tensor = await self._embeddings.find(weights, content_hash), None
+            tracing.annotate(kept=ref is not None)
+            if ref is None:
+                answer = await self._encode(kind, files, session_id, calls)
+                tensor = answer.embeddings
+                ref = Ref(weights=answer.weights, hash=content_hash, length=tensor.shape[0])
+                self._writer.write(ref, tensor)
+        return EncodedImage(ref, kind, files, step.seconds, tensor)
 
     async def encode_again(self, image: Awaitable[EncodedImage], session_id: str, calls: Calls) -> EncodedImage:
         """A picture that may have been encoded by another release, for a turn that is bound to this one."""

@@ -1,35 +1,118 @@
-"""Where the time of a turn went, by service."""
+"""Where the time of a turn went. The steps are measured here only: latency and spans are both made of them."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from services.gateway.events import Latency
+from services.telemetry import metrics, tracing
+
+
+class Step(NamedTuple):
+    """On the monotonic clock, in seconds."""
+
+    name: str
+    began: float
+    ended: float
+    parent: str = ""  # name of the step that it is part of; empty: of the turn
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
 
 
 @dataclass
 class TurnClock:
-    """When things happened, `time.monotonic()`; 0: not yet."""
+    """When things happened, `time.monotonic()`; 0: not yet. `close` must be called once the turn is over."""
 
+    began: float = field(default_factory=time.monotonic)
     asked: float = 0.0  # the question was complete
     embeddings: float = 0.0  # its last embeddings had come
     token: float = 0.0  # the first token
     audio: float = 0.0  # the first audio
+    ended: float = 0.0
     decoder: float = 0.0  # seconds: first clause complete → its first audio, as the speech decoder measured it
     vision: float = 0.0  # seconds: picture received → embeddings
+    _phase: str = ""
+
+    def __post_init__(self) -> None:
+        self._enter("question")
+
+    def ask(self) -> None:
+        self.asked = time.monotonic()
+        self._enter("waiting")
+
+    def embedded(self) -> None:
+        self.embeddings = time.monotonic()
+
+    def answer(self, audio: bool) -> None:
+        """A token of the answer has come, or audio; the first of each counts."""
+        if audio:
+            self.audio = self.audio or time.monotonic()
+        else:
+            self.token = self.token or time.monotonic()
+
+    def deliver(self) -> None:
+        """The client is given the first of the answer."""
+        self._enter("answering")
+
+    def end(self) -> None:
+        """The turn is over: `steps` and `latency` are what they will be."""
+        self.ended = time.monotonic()
+
+    def close(self) -> None:
+        """It no longer counts as open."""
+        self._enter("")
+
+    def _enter(self, phase: str) -> None:
+        """Counts the turn among those that are open."""
+        if phase == self._phase:
+            return
+        if self._phase:
+            metrics.OPEN_TURNS.labels(self._phase).dec()
+        if phase:
+            metrics.OPEN_TURNS.labels(phase).inc()
+        self._phase = phase
+
+    def steps(self) -> list[Step]:
+        """Those that have begun, of a turn that has ended; a step follows the one that it is part of."""
+        if not self.asked:
+            return [Step("listen", self.began, self.ended)]
+        steps = [Step("listen", self.began, self.asked), Step("answer", self.asked, self.ended)]
+        prompt = max(self.asked, self.embeddings)  # complete
+        if self.audio:
+            decoding = self.audio - min(self.decoder, self.audio - self.token)
+            steps += [
+                Step("first_audio", self.asked, self.audio, "answer"),
+                Step("speech_encoder", self.asked, prompt, "first_audio"),
+                Step("first_token", prompt, self.token, "first_audio"),
+                Step("first_clause", self.token, decoding, "first_audio"),
+                Step("speech_decoder", decoding, self.audio, "first_audio"),
+                Step("deliver", self.audio, self.ended, "answer"),
+            ]
+        else:
+            steps.append(Step("speech_encoder", self.asked, prompt, "answer"))
+            if self.token:
+                steps.append(Step("first_token", prompt, self.token, "answer"))
+        return steps
 
     def latency(self) -> Latency:
-        if not self.asked:
-            return Latency(vision_encoder=self.vision)
-        generating_since = max(self.asked, self.embeddings)
-        decoder = min(self.decoder, self.audio - self.token) if self.audio else 0.0
+        """Of a turn that has ended."""
+        seconds = {step.name: step.seconds for step in self.steps()}
         return Latency(
-            first_audio=self.audio - self.asked if self.audio else 0.0,
-            speech_encoder=generating_since - self.asked,
-            first_token=self.token - generating_since if self.token else 0.0,
-            first_clause=self.audio - self.token - decoder if self.audio else 0.0,
-            speech_decoder=decoder,
+            first_audio=seconds.get("first_audio", 0.0),
+            speech_encoder=seconds.get("speech_encoder", 0.0),
+            first_token=seconds.get("first_token", 0.0),
+            first_clause=seconds.get("first_clause", 0.0),
+            speech_decoder=seconds.get("speech_decoder", 0.0),
             vision_encoder=self.vision,
-            total=time.monotonic() - self.asked,
+            total=seconds.get("answer", 0.0),
         )
+
+    def record(self, turn: tracing.Span) -> None:
+        """Adds the steps to the trace of the turn."""
+        spans = {"": turn}
+        for step in self.steps():
+            spans[step.name] = tracing.record(step.name, step.began, step.ended, spans[step.parent])

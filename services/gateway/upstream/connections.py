@@ -19,6 +19,7 @@ from services.gateway.upstream.calls import CallContext
 from services.ray.serve_config import SLOTS, application_name
 from services.registry import SERVICES
 from services.rpc.decorator import service_token
+from services.telemetry import tracing
 
 NO_CONTEXT = CallContext()
 
@@ -92,12 +93,13 @@ def _channel(address: str) -> grpc.aio.Channel:
 
 
 def metadata_for(service: str, context: CallContext = NO_CONTEXT, slot: str = SLOTS[0]) -> list[tuple[str, str]]:
-    """The metadata of a call: where it goes, on whose behalf, and the services' token."""
+    """The metadata of a call: where it goes, on whose behalf, in which trace, and the services' token."""
     metadata = [("application", application_name(service, slot))]
     if context.session_id:
         metadata.append(("session_id", context.session_id))
     if context.turn_id:
         metadata.append(("request_id", context.turn_id))
+    metadata += tracing.metadata(tracing.current())
     token = service_token()
     if token:
         metadata.append(("authorization", f"Bearer {token}"))
