@@ -43,6 +43,7 @@ class ClusterDeployments:
         others = self._without(release.slot)
         sources = {application_name(service, like.slot): service for service in SERVICES}
         added = [_moved(config, sources[config["name"]], release) for config in others if config["name"] in sources]
+        _start_alike(added, {sources[name]: n for name, n in self._cluster.replicas().items() if name in sources})
         self._put([*others, *added])
         names = [config["name"] for config in added]
         self._cluster.wait_until_running(names, self._seconds, on_progress=say)
@@ -68,3 +69,12 @@ def _moved(config: dict[str, Any], service: str, release: Release) -> dict[str, 
     moved["route_prefix"] = route_prefix(moved["name"])
     moved["args"] = {**config.get("args", {}), "checkpoint": release.checkpoint}
     return moved
+
+
+def _start_alike(configs: list[dict[str, Any]], replicas: dict[str, int]) -> None:
+    """Lets services whose replicas follow the load start with as many as there are now: all turns come at once."""
+    for deployment in (deployment for config in configs for deployment in config["deployments"]):
+        bounds = deployment.get("autoscaling_config")
+        if bounds and deployment["name"] in replicas:
+            least, most = bounds["min_replicas"], bounds["max_replicas"]
+            bounds["initial_replicas"] = max(least, min(most, replicas[deployment["name"]]))

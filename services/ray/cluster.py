@@ -50,6 +50,12 @@ class Cluster:
         names = {slot: application_name(first, slot) for slot in SLOTS}
         return [Release(slot, checkpoints[name]) for slot, name in names.items() if name in checkpoints]
 
+    def replicas(self) -> dict[str, int]:
+        """Application → the replicas that it should have now, where Serve has begun to start it."""
+        found = self._details()["applications"]
+        deployments = {name: list(each["deployments"].values()) for name, each in found.items()}
+        return {name: each[0]["target_num_replicas"] for name, each in deployments.items() if each}
+
     def deploy(self, config: dict[str, Any]) -> None:
         """Tells Serve to run this and nothing else; returns when it has been accepted."""
         self._request("PUT", config)

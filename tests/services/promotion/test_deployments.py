@@ -33,3 +33,16 @@ def test_a_release_that_fails_leaves_the_other(deployments, serve_server):
         deployments.deploy(Release("b", "none"), Release("a"), print)
     deployments.remove("b")
     assert deployments.releases() == [Release("a", "made/3.1")]
+
+
+@pytest.mark.parametrize(("now", "initial"), [(5, 5), (12, 8), (0, 2)])
+def test_a_service_that_scales_starts_with_as_many_replicas_as_there_are(cluster, serve_server, now, initial):
+    running = {"status": "RUNNING", "message": "", "target_num_replicas": now}
+    state = {"status": "RUNNING", "message": "", "deployments": {"llm_core": running}}
+    serve_server.states |= {"llm_core": state}
+    cluster.deploy(serve_config({"llm_core": Placement(2, max_replicas=8)}, [Release("a", "made/3.1")]))
+    ClusterDeployments(cluster, seconds=0.2).deploy(Release("b", "made/3.2"), Release("a", "made/3.1"), print)
+    configs = {config["name"]: config["deployments"][0] for config in cluster.config()["applications"]}
+    assert configs["llm_core-b"]["autoscaling_config"]["initial_replicas"] == initial
+    assert "initial_replicas" not in configs["llm_core"]["autoscaling_config"]
+    assert "autoscaling_config" not in configs["speech_decoder-b"]
