@@ -25,6 +25,7 @@ from parley.models.rotary import angles, rotate
 from parley.text.ctc import CtcVocabulary
 
 SUBSAMPLING = 4  # mel frames an encoder frame
+ADAPTER_STRIDE = 2  # encoder frames an embedding
 MIN_MEL_FRAMES = 7  # the reach of the two convolutions: fewer make no encoder frame
 ADAPTER_NORM_EPS = 1e-3  # as published
 ROTARY_BASE = 10_000.0
@@ -253,7 +254,7 @@ class SpeechAdapter(nn.Module):
     def __init__(self, config: SpeechConfig, language_size: int):
         super().__init__()
         size = config.hidden_size
-        self.conv = nn.Conv1d(size, 2 * size, config.adapter_kernel, stride=2)
+        self.conv = nn.Conv1d(size, 2 * size, config.adapter_kernel, stride=ADAPTER_STRIDE)
         if config.adapter_norm == "batch":
             self.norm = nn.BatchNorm1d(2 * size, eps=ADAPTER_NORM_EPS)
         else:

@@ -5,8 +5,8 @@ Notable points:
   between any two steps.
 - The output is the same as of the whole utterance under the same chunk mask: the filter bank, both convolutions, the
   attention, the causal convolution and the adapter each keep exactly the past they can reach.
-- The state of an utterance has a fixed size: it depends on the chunk size and on how many past chunks are attended to,
-  not on the length of the utterance.
+- The networks and what they keep of the past are the runner's (`speech_step`), which may be a server; here are the audio
+  that is too little for a chunk, and the transcript.
 - A model without chunks (chunk_size -1) encodes an utterance whole: mel frames are collected, up to `max_seconds`, and
   encoded in the step after `finish`.
 """
@@ -18,21 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from parley.models.speech import (
-    MIN_MEL_FRAMES,
-    SUBSAMPLING,
-    BlockPast,
-    CtcHead,
-    SpeechAdapter,
-    SpeechEncoder,
-    fbank,
-    subsampled,
-)
-from parley.text.ctc import single_spaced
+from parley.config import SpeechConfig
+from parley.models.speech import SUBSAMPLING, fbank, subsampled
+from parley.models.speech_step import Chunk, StepRunner, reach
+from parley.text.ctc import CtcVocabulary, single_spaced
 
 
 class StreamOutput(NamedTuple):
@@ -45,13 +36,11 @@ class StreamOutput(NamedTuple):
 
 @dataclass
 class UtteranceState:
-    """The small, ragged part of an utterance's state; keys, values and convolution inputs are in the batch's cache."""
+    """The small, ragged part of an utterance's state; the rest is the runner's."""
 
-    features: Tensor  # [n, mel]: frames from 4 × `frames` on
-    pending: Tensor  # [n, d]: encoder frames that the adapter still needs
+    features: Tensor  # [n, mel]: frames of which no encoder frame was made yet
     samples: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # too few for a next mel frame
     num_samples: int = 0  # in all
-    frames: int = 0  # encoder frames made
     text: str = ""
     last_id: int = 0  # of the CTC head, for repeats across chunks
     finishing: bool = False
@@ -63,52 +52,18 @@ class SpeechStream:
     """Up to `capacity` utterances, each in a slot.
 
     Args:
-        encoder, adapter, head: in inference mode, on one device; `head` may be None.
-        chunk_size, left_chunks: encoder frames and chunks; None means the config's.
+        runner: computes the steps; it must have `capacity` slots.
+        config: of the model that it runs.
         max_seconds: of one utterance.
     """
 
-    def __init__(
-        self,
-        encoder: SpeechEncoder,
-        adapter: SpeechAdapter,
-        head: CtcHead | None = None,
-        *,
-        capacity: int = 8,
-        chunk_size: int | None = None,
-        left_chunks: int | None = None,
-        max_seconds: float = 60.0,
-    ):
-        assert not encoder.training and not adapter.training
-        self.encoder, self.adapter, self.head = encoder, adapter, head
-        config = self.config = encoder.config
-        self.chunk_size = config.chunk_size if chunk_size is None else chunk_size
-        left_chunks = config.left_chunks if left_chunks is None else left_chunks
+    def __init__(self, runner: StepRunner, config: SpeechConfig, *, capacity: int = 8, max_seconds: float = 60.0):
+        self.runner, self.config = runner, config
+        self.chunk_size = runner.chunk_size
+        self.vocabulary = CtcVocabulary(config.ctc_alphabet, config.ctc_words) if runner.transcribes else None
         self.max_samples = int(max_seconds * config.sample_rate)
         self.window = round(config.frame_length_ms * config.sample_rate / 1000)  # samples
         self.shift = round(config.frame_shift_ms * config.sample_rate / 1000)
-        if self.chunk_size <= 0:
-            past = 0
-        elif left_chunks < 0:  # all of the past: as much as an utterance can have
-            most = subsampled(self.max_samples // self.shift)
-            past = -(-most // self.chunk_size) * self.chunk_size
-        else:
-            past = left_chunks * self.chunk_size
-        self.past = past  # frames of the past that are kept
-        weight = encoder.embed.weight
-        self.device, self.dtype = weight.device, weight.dtype
-        layers, heads, size = config.num_layers, config.num_heads, config.hidden_size
-        reach = max(config.conv_kernel - 1, 0)
-
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(layers, capacity, *shape, device=self.device, dtype=self.dtype)
-
-        self.cache = BlockPast(
-            key=zeros(heads, past, size // heads),
-            value=zeros(heads, past, size // heads),
-            bias=zeros(heads, past),
-            conv=zeros(reach, size),
-        )
         self.states: dict[int, UtteranceState] = {}  # by slot
         self.free_slots = list(range(capacity - 1, -1, -1))
         self.steps = 0
@@ -118,25 +73,19 @@ class SpeechStream:
         """Audio of a chunk; 0 for a model that encodes whole utterances."""
         return max(self.chunk_size, 0) * SUBSAMPLING * self.config.frame_shift_ms / 1000
 
-    @property
-    def slot_bytes(self) -> int:
-        """Memory of a slot in the cache."""
-        return sum(tensor[:, 0].numel() * tensor.element_size() for tensor in self.cache)
-
     def open(self) -> int:
         """Begins an utterance in a free slot. Raises `ValueError` when there is none."""
         if not self.free_slots:
             raise ValueError(f"all {len(self.states)} slots are taken; close one first")
         slot = self.free_slots.pop()
-        empty = torch.zeros(0, self.config.num_mel_bins)
-        pending = torch.zeros(0, self.config.hidden_size, device=self.device, dtype=self.dtype)
-        self.states[slot] = UtteranceState(empty, pending, last_step=self.steps)
-        self.cache.conv[:, slot] = 0.0  # silence before the first frame; the rest is masked until it is filled
+        self.states[slot] = UtteranceState(torch.zeros(0, self.config.num_mel_bins), last_step=self.steps)
+        self.runner.open(slot)
         return slot
 
     def close(self, slot: int) -> None:
         """Frees the slot, at the end of the utterance or before."""
         del self.states[slot]
+        self.runner.close(slot)
         self.free_slots.append(slot)
 
     def feed(self, slot: int, samples: np.ndarray) -> None:
@@ -177,67 +126,27 @@ class SpeechStream:
         """Runs the next chunk of every ready slot, of at most `limit`. A slot stays taken until `close`."""
         slots = self.ready()[:limit]
         self.steps += 1
-        counts = [self._next(self.states[slot]) for slot in slots]
-        self._encode([slot for slot, n in zip(slots, counts, strict=True) if n], [n for n in counts if n])
-        for slot in slots:
-            state = self.states[slot]
-            state.last_step = self.steps
-            state.ended = state.finishing and subsampled(len(state.features)) == 0
-        return {slot: self._output(slot, embeddings) for slot, embeddings in self._adapt(slots).items()}
-
-    def _output(self, slot: int, embeddings: Tensor) -> StreamOutput:
-        state = self.states[slot]
-        return StreamOutput(embeddings, single_spaced(state.text), state.ended)
-
-    def _encode(self, slots: list[int], counts: list[int]) -> None:
-        """Makes `counts[i]` new frames of `slots[i]` and appends them to the frames pending for the adapter."""
         if not slots:
-            return
-        states = [self.states[slot] for slot in slots]
-        most = self.chunk_size if self.chunk_size > 0 else max(counts)
-        reach = (most - 1) * SUBSAMPLING + MIN_MEL_FRAMES
-        features = torch.stack([F.pad(s.features[:reach], (0, 0, 0, max(0, reach - len(s.features)))) for s in states])
-        x = self.encoder.subsample(features.to(self.device, self.dtype))
+            return {}
+        chunks = [self._take_chunk(slot) for slot in slots]
+        outputs = {}
+        for chunk, encoded in zip(chunks, self.runner.run(chunks), strict=True):
+            state = self.states[chunk.slot]
+            state.last_step, state.ended = self.steps, chunk.last
+            self._write(state, encoded.ids)
+            outputs[chunk.slot] = StreamOutput(encoded.embeddings, single_spaced(state.text), chunk.last)
+        return outputs
 
-        index = torch.tensor(slots, device=self.device)
-        made = torch.tensor([s.frames for s in states], device=self.device)[:, None]
-        new = torch.tensor(counts, device=self.device)[:, None]
-        positions = made + torch.arange(most, device=self.device)
-        # The cache is filled from its end: its last `made` positions are valid.
-        valid = torch.arange(self.past, device=self.device) >= self.past - made
-        visible = torch.cat([valid, torch.arange(most, device=self.device) < new], 1)[:, None, None]
-        for i, block in enumerate(self.encoder.blocks):
-            x, kept = block(x, positions, visible, BlockPast(*(tensor[i, index] for tensor in self.cache)))
-            self.cache.key[i, index] = kept.key[:, :, kept.key.shape[2] - self.past :]
-            self.cache.value[i, index] = kept.value[:, :, kept.value.shape[2] - self.past :]
-            self.cache.bias[i, index] = kept.bias[:, :, kept.bias.shape[2] - self.past :]
-            self.cache.conv[i, index] = kept.conv
-        x = self.encoder.norm(x)
-        best = None if self.head is None else self.head(x).argmax(-1).tolist()
-        for i, (state, count) in enumerate(zip(states, counts, strict=True)):
-            state.pending = torch.cat([state.pending, x[i, :count]])
-            state.frames += count
-            state.features = state.features[count * SUBSAMPLING :].clone()
-            if best is not None:
-                state.text += self.head.vocabulary.collapse(best[i][:count], state.last_id)
-                state.last_id = best[i][count - 1]
+    def _take_chunk(self, slot: int) -> Chunk:
+        state = self.states[slot]
+        count = self._next(state)
+        features = state.features[: reach(count)]
+        state.features = state.features[count * SUBSAMPLING :].clone()
+        last = state.finishing and subsampled(len(state.features)) == 0
+        return Chunk(slot, features, count, last)
 
-    def _adapt(self, slots: list[int]) -> dict[int, Tensor]:
-        """The embeddings that the pending frames of `slots` complete, at an end with the adapter's right padding."""
-        width = self.adapter.project.out_features
-        embeddings = {slot: torch.zeros(0, width, device=self.device, dtype=self.dtype) for slot in slots}
-        counts = {slot: count for slot in slots if (count := self._complete(self.states[slot]))}
-        if not counts:
-            return embeddings
-        pending = [self.states[slot].pending for slot in counts]
-        lengths = torch.tensor([len(frames) for frames in pending], device=self.device)
-        adapted, _ = self.adapter(pad_sequence(pending, batch_first=True), lengths)
-        for i, (slot, count) in enumerate(counts.items()):
-            embeddings[slot] = adapted[i, :count]
-            self.states[slot].pending = pending[i][2 * count :].clone()
-        return embeddings
-
-    def _complete(self, state: UtteranceState) -> int:
-        """How many embeddings the pending frames make."""
-        pending, kernel = len(state.pending), self.adapter.conv.kernel_size[0]
-        return (pending + 1) // 2 if state.ended else max(0, (pending - kernel) // 2 + 1)
+    def _write(self, state: UtteranceState, ids: list[int]) -> None:
+        """Continues the transcript with the likeliest ids of new frames."""
+        if ids:
+            state.text += self.vocabulary.collapse(ids, state.last_id)
+            state.last_id = ids[-1]

@@ -6,6 +6,7 @@ import torch
 
 from parley.config import SpeechConfig, preset
 from parley.models.speech import CtcHead, SpeechAdapter, SpeechEncoder, fbank
+from parley.models.speech_step import SlotSteps
 from parley.models.speech_streaming import SpeechStream
 
 NANO = preset("nano").speech
@@ -27,6 +28,11 @@ def build(config: SpeechConfig):
         torch.nn.init.uniform_(adapter.norm.running_var, 0.5, 2.0)
     torch.nn.init.normal_(head.project.weight)  # large, so that rounding changes no letter
     return encoder.eval(), adapter.eval(), head
+
+
+def build_stream(parts, capacity: int, max_seconds: float = 60.0, **chunks: int) -> SpeechStream:
+    steps = SlotSteps(*parts, capacity=capacity, max_seconds=max_seconds, **chunks)
+    return SpeechStream(steps, parts[0].config, capacity=capacity, max_seconds=max_seconds)
 
 
 def speech(seconds: float, seed: int) -> np.ndarray:
@@ -67,7 +73,7 @@ def test_stream_equals_whole(config, chunk, left):
     waveform = speech(3.337, 0)
     wanted = whole(parts, waveform, chunk, left)
     for piece in (1601, 160, 40_000):
-        stream = SpeechStream(*parts, capacity=2, chunk_size=chunk, left_chunks=left)
+        stream = build_stream(parts, capacity=2, chunk_size=chunk, left_chunks=left)
         slot, outputs = stream.open(), []
         for start in range(0, len(waveform), piece):
             stream.feed(slot, waveform[start : start + piece])
@@ -85,7 +91,7 @@ def test_utterances_begin_and_end_without_changing_each_other(config):
     rng = np.random.default_rng(1)
     waveforms = [speech(seconds, seed) for seed, seconds in enumerate((2.0, 0.7, 3.1, 1.3, 0.111, 2.6, 1.0, 0.5))]
     wanted = [whole(parts, waveform, config.chunk_size, config.left_chunks) for waveform in waveforms]
-    stream = SpeechStream(*parts, capacity=3)
+    stream = build_stream(parts, capacity=3)
     todo, live, found = list(range(len(waveforms))), {}, {i: [] for i in range(len(waveforms))}
     while todo or live:
         while todo and stream.free_slots:
@@ -108,7 +114,7 @@ def test_utterances_begin_and_end_without_changing_each_other(config):
 
 def test_an_utterance_closed_in_the_middle_leaves_no_trace():
     parts = build(NANO)
-    stream = SpeechStream(*parts, capacity=1)
+    stream = build_stream(parts, capacity=1)
     slot = stream.open()
     stream.feed(slot, speech(2.0, 7))
     stream.step()
@@ -129,7 +135,7 @@ def test_an_utterance_closed_in_the_middle_leaves_no_trace():
 
 def test_state_does_not_grow():
     parts = build(NANO)
-    stream = SpeechStream(*parts, capacity=1, max_seconds=200)
+    stream = build_stream(parts, capacity=1, max_seconds=200)
     slot = stream.open()
     sizes = []
     for second in range(20):
@@ -137,16 +143,16 @@ def test_state_does_not_grow():
         while stream.ready():
             stream.step()
         state = stream.states[slot]
-        kept = (len(state.samples), len(state.features), len(state.pending))
+        kept = (len(state.samples), len(state.features))
         sizes.append(kept)
-        assert kept[0] < stream.window and kept[1] < 4 * NANO.chunk_size + 7 and kept[2] <= NANO.adapter_kernel
+        assert kept[0] < stream.window and kept[1] < 4 * NANO.chunk_size + 7
         assert state.features.untyped_storage().nbytes() < 2 * 80 * 4 * (4 * NANO.chunk_size + 7)
-    assert stream.slot_bytes == 4 * 4 * (2 * 192 * 128 + 4 * 128 + 14 * 192)
+    assert stream.runner.slot_bytes == 4 * (4 * (2 * 192 * 128 + 4 * 128 + 14 * 192) + 2 * 192)
 
 
 def test_the_utterance_that_waited_longest_is_served_first():
     parts = build(NANO)
-    stream = SpeechStream(*parts, capacity=3)
+    stream = build_stream(parts, capacity=3)
     slots = [stream.open() for _ in range(3)]
     for slot in slots:
         stream.feed(slot, speech(2.0, slot))
@@ -156,7 +162,7 @@ def test_the_utterance_that_waited_longest_is_served_first():
 
 def test_limits_are_named_and_silence_ends():
     parts = build(NANO)
-    stream = SpeechStream(*parts, capacity=1, max_seconds=1.0)
+    stream = build_stream(parts, capacity=1, max_seconds=1.0)
     slot = stream.open()
     with pytest.raises(ValueError, match="all 1 slots are taken"):
         stream.open()
