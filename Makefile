@@ -5,6 +5,7 @@
 # make lint        check the style only
 # make deploy-files  write the files that compose and the chart are given of services/ray anew
 # make compose-test  start docker-compose.yml's stack, kill each container while questions are asked; needs Docker
+# make triton      install a Triton server into .venv-triton, for its tests and benchmark
 # make protos      write the Python stubs of the contracts anew
 # make lock        write requirements.lock anew; pins that still fit stay
 # make lock-check  check that the lock can be installed on every Python that Parley supports
@@ -19,12 +20,13 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+TRITON := .venv-triton
 INSTALL := $(BIN)/python install.py --torch-index "$(TORCH_INDEX)" --gpu "$(GPU)"
 PINS := pyproject.toml requirements.lock install.py
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo up down status test lint deploy-files compose-test protos lock lock-check clean
+.PHONY: demo up down status test lint deploy-files compose-test triton protos lock lock-check clean
 
 demo: $(VENV)/.installed-serve
 	$(BIN)/parley demo
@@ -39,7 +41,7 @@ down:
 status:
 	@if [ -x $(BIN)/parley ]; then $(BIN)/parley status; else echo "nothing runs here"; exit 1; fi
 
-test: lint
+test: lint triton
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -q
 
 lint: $(VENV)/.installed-test
@@ -51,6 +53,14 @@ deploy-files: $(VENV)/.installed-serve
 
 compose-test: $(VENV)/.installed-serve
 	$(BIN)/python -m benchmarks.compose_faults
+
+triton: $(TRITON)/.installed
+
+# Its pins do not fit ours. Beside the pins, only the version of Python must be the same as ours.
+$(TRITON)/.installed: tests/triton/requirements.txt $(VENV)/.installed-test
+	$(BIN)/uv venv -q --clear --python $(BIN)/python $(TRITON)
+	$(BIN)/uv pip install -q --python $(TRITON)/bin/python -r $<
+	@touch $@
 
 protos: $(VENV)/.installed-test
 	PATH=$(CURDIR)/$(BIN):$$PATH protos/generate.sh
@@ -89,4 +99,4 @@ $(VENV)/.created:
 	@touch $@
 
 clean: down
-	rm -rf $(VENV) .parley parley.egg-info answer.wav
+	rm -rf $(VENV) $(TRITON) .parley parley.egg-info answer.wav

@@ -16,6 +16,7 @@ from benchmarks.rounds import result, run_together
 from parley.checkpoints import load_model
 from parley.models.parley import Parley
 from parley.models.speech import fbank
+from services.speech_encoder.backends.local import LocalBackend
 from services.speech_encoder.engine import Engine, warm_up
 from services.speech_encoder.settings import SpeechEncoderSettings
 
@@ -29,7 +30,7 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     rate = model.config.speech.sample_rate
     samples = (0.1 * np.random.default_rng(0).standard_normal(int(UTTERANCE_SECONDS * rate))).astype(np.float32)
     settings = SpeechEncoderSettings(max_utterances=max(sizes), max_batch=max(sizes), stop_seconds=0)
-    engine = Engine(model.speech_encoder, model.speech_adapter, model.ctc_head, settings)
+    engine = Engine(LocalBackend(model, settings), model.config.speech, settings)
     warm_up(engine)
     engine.start()
 

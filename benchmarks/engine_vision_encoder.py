@@ -11,6 +11,7 @@ import torch
 from benchmarks.engines import Result
 from benchmarks.rounds import result, run_together
 from parley.checkpoints import load_model
+from services.vision_encoder.backends.local import LocalBackend
 from services.vision_encoder.engine import Engine
 from services.vision_encoder.settings import VisionEncoderSettings
 
@@ -21,7 +22,8 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     torch.set_num_threads(1)
     model = load_model(checkpoint, ["vision_encoder", "vision_adapter"])
     side = model.config.vision.image_size
-    engine = Engine(model.vision_encoder, model.vision_adapter, VisionEncoderSettings(max_batch=max(sizes)))
+    backend = LocalBackend(model.vision_encoder, model.vision_adapter)
+    engine = Engine(backend, VisionEncoderSettings(max_batch=max(sizes)))
     engine.start()
     latencies: list[float] = []
 

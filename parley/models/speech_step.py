@@ -113,10 +113,7 @@ class SpeechStep(nn.Module):
             counts: int64 [b], frames of the chunk that are speech.
             last: bool [b], whether the utterance ends: the adapter then sees silence after it.
         """
-        if features.shape[1]:
-            frames = self._encode(features, counts, state)
-        else:
-            frames = state.pending[:, :0]
+        frames = self._encode(features, counts, state) if features.shape[1] else state.pending[:, :0]
         ids = None if self.head is None else self.head(frames).argmax(-1)
         embeddings, lengths = self._adapt(frames, counts, last, state)
         state.frames = state.frames + counts

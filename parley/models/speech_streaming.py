@@ -5,8 +5,8 @@ Notable points:
   between any two steps.
 - The output is the same as of the whole utterance under the same chunk mask: the filter bank, both convolutions, the
   attention, the causal convolution and the adapter each keep exactly the past they can reach.
-- The networks and what they keep of the past are the runner's (`speech_step`), which may be a server; here are the audio
-  that is too little for a chunk, and the transcript.
+- The networks and what they keep of the past are the runner's (`speech_step`), which may be a server; here are the
+  audio that is too little for a chunk, and the transcript.
 - A model without chunks (chunk_size -1) encodes an utterance whole: mel frames are collected, up to `max_seconds`, and
   encoded in the step after `finish`.
 """

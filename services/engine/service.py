@@ -30,6 +30,7 @@ class EngineService(Generic[E]):
     def __init__(self, settings: ServiceSettings):
         self.settings = settings  # from `start` on without any `auto`
         self.engine: E | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None  # that it was started on
 
     # Implemented by a service.
 
@@ -63,6 +64,7 @@ class EngineService(Generic[E]):
     # Start, stop and health.
 
     async def start(self) -> None:
+        self.loop = asyncio.get_running_loop()
         self.engine = await asyncio.to_thread(self._load_engine)
         self.engine.start()
         await self.warm_up()

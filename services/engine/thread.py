@@ -7,6 +7,7 @@ Notable points:
 - Queues are bounded: requests by `admit`, the commands of each request by `Request.backpressure`.
 - An error in a command fails its request. An error in a step fails the requests of that step; after `MAX_FAILURES`
   such steps in a row, or any error elsewhere, the engine is dead: all waiting requests fail, and `alive` stays False.
+  A `ServiceError` in a step says that the server which computes it is away: it fails the requests of that step alone.
 - A request whose event loop has closed is freed like one that its caller closed.
 """
 
@@ -139,6 +140,13 @@ class EngineThread:
         """Called from any thread: it only reads sizes."""
         raise NotImplementedError
 
+    def reachable(self) -> bool:
+        """Called from any thread: whether what computes the steps can be reached, where that is not this process."""
+        return True
+
+    def shut_down(self) -> None:
+        """Called after the thread has ended, not on an event loop."""
+
     # Called from event loops.
 
     def __init__(self, settings: ServiceSettings):
@@ -174,10 +182,11 @@ class EngineThread:
             self._notify()
         if self._thread.ident is not None:
             self._thread.join()
+        self.shut_down()
 
     @property
     def alive(self) -> bool:
-        return self._thread.is_alive() and not self._dead
+        return self._thread.is_alive() and not self._dead and self.reachable()
 
     def admit(self, request: Request, limit: int, what: str, retry_after: float = 1.0) -> Request | None:
         """Counts a request as live. Returns the live request of the same key that it replaces, if there is one.
@@ -287,6 +296,10 @@ class EngineThread:
     def _try_step(self) -> bool:
         try:
             worked = self.step()
+        except ServiceError as error:  # what computes the step is away; the engine itself is sound
+            for request in list(self.abandon_step()):
+                self.emit_last(request, _copied(error))
+            return True
         except Exception as error:
             self._failures += 1
             requests = list(self.abandon_step())

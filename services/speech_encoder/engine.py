@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from parley.models.speech import CtcHead, SpeechAdapter, SpeechEncoder
+from parley.config import SpeechConfig
 from parley.models.speech_streaming import SpeechStream, StreamOutput
 from services.engine.load import Load
 from services.engine.thread import EngineThread, Request
+from services.speech_encoder.backends import Backend
 from services.speech_encoder.settings import SpeechEncoderSettings
 from services.telemetry import metrics
 
@@ -50,24 +51,15 @@ class Utterance(Request[Encoded]):
 
 
 class Engine(EngineThread):
-    """Encoder, adapter and CTC head in inference mode; `head` may be None."""
+    """`backend`: computes the steps of a model with this config."""
 
     service = SERVICE
     settings: SpeechEncoderSettings
 
-    def __init__(
-        self, encoder: SpeechEncoder, adapter: SpeechAdapter, head: CtcHead | None, settings: SpeechEncoderSettings
-    ):
+    def __init__(self, backend: Backend, config: SpeechConfig, settings: SpeechEncoderSettings):
         super().__init__(settings)
-        self.stream = SpeechStream(
-            encoder,
-            adapter,
-            head,
-            capacity=settings.max_utterances,
-            chunk_size=settings.chunk_size or None,
-            left_chunks=None if settings.left_chunks == -2 else settings.left_chunks,
-            max_seconds=settings.max_seconds,
-        )
+        self.backend = backend
+        self.stream = SpeechStream(backend, config, capacity=settings.max_utterances, max_seconds=settings.max_seconds)
         metrics.SLOTS.labels(SERVICE).set(settings.max_utterances)
         self._slots: dict[int, Utterance] = {}  # by slot of the stream; used by the thread, like _batch
         self._batch: list[Utterance] = []  # in the current step
@@ -86,6 +78,12 @@ class Engine(EngineThread):
         return Load(
             self.settings.max_utterances, len(self._slots), 0, self.factors.p95()
         )  # what does not fit is refused
+
+    def reachable(self) -> bool:
+        return self.backend.alive
+
+    def shut_down(self) -> None:
+        self.backend.shut_down()
 
     # Called in the thread.
 
@@ -115,7 +113,7 @@ class Engine(EngineThread):
 
     def _report(self) -> None:
         metrics.SLOTS_USED.labels(SERVICE).set(len(self._slots))
-        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._slots) * self.stream.slot_bytes)
+        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._slots) * self.backend.slot_bytes)
 
     def step(self) -> bool:
         self._batch = []

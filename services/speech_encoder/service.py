@@ -9,7 +9,7 @@ import torch
 from parley.checkpoints import load_model
 from parley.config import SpeechConfig
 from parley.media.audio import from_pcm16
-from parley.models.speech import MIN_MEL_FRAMES, SUBSAMPLING
+from parley.models.speech import ADAPTER_STRIDE, MIN_MEL_FRAMES, SUBSAMPLING
 from protos.parley.v1 import speech_encoder_pb2 as pb
 from protos.parley.v1 import speech_encoder_pb2_grpc as rpcs
 from protos.parley.v1.model_info_pb2 import ModelInfo
@@ -18,6 +18,8 @@ from services.engine.service import EngineService
 from services.rpc import streams, tensors
 from services.rpc.decorator import rpc
 from services.rpc.limits import too_much
+from services.speech_encoder.backends import Backend
+from services.speech_encoder.backends.local import LocalBackend
 from services.speech_encoder.engine import SERVICE, Encoded, Engine, Utterance, warm_up
 from services.speech_encoder.settings import SpeechEncoderSettings
 from services.telemetry import metrics, tracing
@@ -35,19 +37,32 @@ class SpeechEncoderService(EngineService[Engine], rpcs.SpeechEncoderServicer):
 
     def load(self) -> Engine:
         """Warms up with a second of silence."""
-        settings = self.settings
-        model = load_model(self.checkpoint, self.parts, settings.device, getattr(torch, settings.dtype))
-        self.config = model.config.speech
-        engine = Engine(model.speech_encoder, model.speech_adapter, model.ctc_head, settings)
+        self.config = self.checkpoint.config.speech
+        backend = self._triton() if self.settings.backend == "triton" else self._local()
+        engine = Engine(backend, self.config, self.settings)
         warm_up(engine)
         return engine
+
+    def _local(self) -> LocalBackend:
+        settings = self.settings
+        model = load_model(self.checkpoint, self.parts, settings.device, getattr(torch, settings.dtype))
+        return LocalBackend(model, settings)
+
+    def _triton(self) -> Backend:
+        from services.engine.triton import TritonModel  # the extra `triton`
+        from services.speech_encoder.backends.triton import TritonBackend, choices
+
+        wanted = choices(self.config, self.settings)
+        model = TritonModel.connect(SERVICE, self.checkpoint.fingerprint, self.settings, self.loop, wanted)
+        self.settings = model.describe(self.settings)
+        return TritonBackend(model, self.checkpoint.config, "ctc_head" in self.parts)
 
     def describe(self) -> ModelInfo:
         info = super().describe()
         info.input_sample_rate = self.config.sample_rate
-        info.embedding_rate = embedding_rate(self.config, self.engine.stream.adapter.conv.stride[0])
+        info.embedding_rate = embedding_rate(self.config)
         info.max_audio_seconds = self.settings.max_seconds
-        info.transcribes = self.engine.stream.head is not None
+        info.transcribes = self.engine.backend.transcribes
         return info
 
     @rpc
@@ -146,9 +161,9 @@ class AudioReader:
             self.utterance.feed(samples)
 
 
-def embedding_rate(config: SpeechConfig, adapter_stride: int) -> float:
+def embedding_rate(config: SpeechConfig) -> float:
     """Embeddings a second of audio."""
-    return 1000 / config.frame_shift_ms / SUBSAMPLING / adapter_stride
+    return 1000 / config.frame_shift_ms / SUBSAMPLING / ADAPTER_STRIDE
 
 
 def check_sample_rate(sample_rate: int, config: SpeechConfig) -> None:

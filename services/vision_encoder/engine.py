@@ -14,10 +14,10 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from parley.models.vision import VisionAdapter, VisionEncoder
 from services.engine.load import BusyTime, Load
 from services.engine.thread import EngineThread, Request
 from services.telemetry import metrics
+from services.vision_encoder.backends import Backend
 from services.vision_encoder.settings import VisionEncoderSettings
 
 SERVICE = "vision_encoder"
@@ -45,16 +45,14 @@ class EncodeRequest(Request[tuple[Tensor, float]]):
 
 
 class Engine(EngineThread):
-    """Encoder and adapter in inference mode, on one device."""
+    """`backend`: computes the steps."""
 
     service = SERVICE
     settings: VisionEncoderSettings
 
-    def __init__(self, encoder: VisionEncoder, adapter: VisionAdapter, settings: VisionEncoderSettings):
+    def __init__(self, backend: Backend, settings: VisionEncoderSettings):
         super().__init__(settings)
-        self.encoder, self.adapter = encoder, adapter
-        weight = next(encoder.parameters())
-        self.device, self.dtype = weight.device, weight.dtype
+        self.backend = backend
         metrics.SLOTS.labels(SERVICE).set(settings.max_queued)
         self._waiting: deque[EncodeRequest] = deque()  # with tiles left, oldest first; used by the thread, like _batch
         self._batch: list[EncodeRequest] = []  # in the current step
@@ -70,10 +68,11 @@ class Engine(EngineThread):
         finally:
             request.close()
 
-    @torch.inference_mode()
-    def run(self, pixels: Tensor) -> Tensor:
-        """The computation of a step: tiles [n, 3, side, side] → embeddings [n, length, width]."""
-        return self.adapter(self.encoder(pixels.to(self.device, self.dtype))).cpu()
+    def reachable(self) -> bool:
+        return self.backend.alive
+
+    def shut_down(self) -> None:
+        self.backend.shut_down()
 
     def current_load(self) -> Load:
         """In tiles. A picture is done at once, so what is in use is the share of the time in which a step runs."""
@@ -101,7 +100,7 @@ class Engine(EngineThread):
             return False
         tiles = self._gather()
         started = time.perf_counter()
-        embeddings = self.run(torch.cat(tiles))
+        embeddings = self.backend.run(torch.cat(tiles))
         self._deliver(embeddings, [len(part) for part in tiles], time.perf_counter() - started)
         return True
 

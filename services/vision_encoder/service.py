@@ -19,6 +19,8 @@ from services.rpc.decorator import rpc
 from services.rpc.errors import ServiceError
 from services.rpc.limits import too_much
 from services.telemetry import metrics, tracing
+from services.vision_encoder.backends import Backend
+from services.vision_encoder.backends.local import LocalBackend
 from services.vision_encoder.engine import SERVICE, Engine
 from services.vision_encoder.settings import VisionEncoderSettings
 
@@ -39,13 +41,25 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
 
     def load(self) -> Engine:
         """Warms up with one empty tile, and with a full batch of them."""
+        self.config = self.checkpoint.config.vision
+        backend = self._triton() if self.settings.backend == "triton" else self._local()
+        side = self.config.image_size
+        for tiles in {1, self.settings.max_batch}:
+            backend.run(torch.zeros(tiles, 3, side, side))
+        return Engine(backend, self.settings)
+
+    def _local(self) -> LocalBackend:
         settings = self.settings
         model = load_model(self.checkpoint, self.parts, settings.device, getattr(torch, settings.dtype))
-        self.config = model.config.vision
-        engine = Engine(model.vision_encoder, model.vision_adapter, settings)
-        for tiles in {1, settings.max_batch}:
-            engine.run(torch.zeros(tiles, 3, self.config.image_size, self.config.image_size))
-        return engine
+        return LocalBackend(model.vision_encoder, model.vision_adapter)
+
+    def _triton(self) -> Backend:
+        from services.engine.triton import TritonModel  # the extra `triton`
+        from services.vision_encoder.backends.triton import TritonBackend
+
+        model = TritonModel.connect(SERVICE, self.checkpoint.fingerprint, self.settings, self.loop)
+        self.settings = model.describe(self.settings)
+        return TritonBackend(model)
 
     async def stop(self) -> None:
         await super().stop()

@@ -7,10 +7,11 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.engine.settings import AUTO, AutoInt, ServiceSettings
+from services.engine.backend_settings import BackendSettings
+from services.engine.settings import AUTO, AutoInt
 
 
-class VisionEncoderSettings(ServiceSettings):
+class VisionEncoderSettings(BackendSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_VISION_ENCODER_", extra="ignore")
     DEVICE_DEFAULTS: ClassVar = {"cpu": {"max_batch": 16}, "cuda": {"max_batch": 32}}
 

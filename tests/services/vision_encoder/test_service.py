@@ -170,8 +170,8 @@ async def test_what_is_above_a_limit_is_refused(start, fields, reason):
 
 async def test_a_full_service_refuses_until_one_has_ended(start, monkeypatch):
     client = await start(max_queued=2)
-    run, may_run = client.service.engine.run, threading.Event()
-    monkeypatch.setattr(client.service.engine, "run", lambda pixels: may_run.wait(60) and run(pixels))
+    run, may_run = client.service.engine.backend.run, threading.Event()
+    monkeypatch.setattr(client.service.engine.backend, "run", lambda pixels: may_run.wait(60) and run(pixels))
     held = [asyncio.ensure_future(client.encode(image=picture(i))) for i in range(2)]
     while client.service._in_progress < 2:
         await asyncio.sleep(0.01)
@@ -194,14 +194,14 @@ async def test_late_requests_are_dropped(start):
 
 async def test_a_failing_step_ends_its_requests_and_no_others(start, monkeypatch):
     client = await start(max_batch=2)
-    run, broken = client.service.engine.run, [True]
+    run, broken = client.service.engine.backend.run, [True]
 
     def fail_once(pixels):
         if broken.pop() if broken else False:
             raise RuntimeError("out of memory")
         return run(pixels)
 
-    monkeypatch.setattr(client.service.engine, "run", fail_once)
+    monkeypatch.setattr(client.service.engine.backend, "run", fail_once)
     error = await client.refused(frames=pb.Frames(images=[picture(i) for i in range(5)]))
     assert error.code() == grpc.StatusCode.INTERNAL
     assert "memory" not in error.details()

@@ -1,0 +1,1 @@
+"""Models for other engines: the encoders as a model repository of Triton."""
