@@ -15,12 +15,23 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = ("parley", "training", "services", "cli", "benchmarks", "protos")
 DISTRIBUTIONS = packages_distributions()
 
-# Extra → what starts with it alone; a package stands for all of its modules.
+# What an option starts. It is not imported without that option, so its packages are in an extra of their own.
+OPTIONAL = [
+    "parley.export.configuration",
+    "parley.export.repository",
+    "services.engine.triton",
+    "services.speech_encoder.backends.triton",
+    "services.vision_encoder.backends.triton",
+]
+ELSEWHERE = ["parley.export.triton_model"]  # a Triton server runs it
+
+# Extras → what starts with them alone; a package stands for all of its modules.
 STARTS = {
     "gateway": ["services.gateway", "cli.main", "cli.ask", "cli.status"],
     "model": ["parley"],
     "serve": ["services", "cli.up", "cli.down", "cli.demo"],
     "train": ["training", "cli.train", "cli.eval", "cli.data", "cli.init_checkpoint", "cli.import_checkpoint"],
+    "serve,triton": OPTIONAL,
     "test": list(OURS),
 }
 
@@ -32,13 +43,14 @@ def graph() -> grimp.ImportGraph:
 
 def reached(graph: grimp.ImportGraph, start: str) -> set[str]:
     """Every module that `start` may run, third-party packages included; imports inside functions count."""
-    found, waiting = set(), {start, *graph.find_descendants(start)}
+    skipped = {*ELSEWHERE, *(OPTIONAL if start not in OPTIONAL else ())}
+    found, waiting = set(), {start, *graph.find_descendants(start)} - skipped
     while waiting:
         module = waiting.pop()
         found.add(module)
         if module.partition(".")[0] in OURS:
             parent = module.rpartition(".")[0] or module
-            waiting |= ({parent} | graph.find_modules_directly_imported_by(module)) - found
+            waiting |= ({parent} | graph.find_modules_directly_imported_by(module)) - found - skipped
     return found
 
 
@@ -60,7 +72,7 @@ def installed_with(extra: str) -> set[str]:
 
 @pytest.mark.parametrize(("extra", "start"), [(extra, start) for extra, starts in STARTS.items() for start in starts])
 def test_what_is_imported_is_installed(graph, extra, start):
-    distributions = installed_with(extra)
+    distributions = set().union(*map(installed_with, extra.split(",")))
     for name in sorted(third_party(graph, start)):
         owners = {canonicalize_name(owner) for owner in DISTRIBUTIONS.get(name, [])}
         assert owners & distributions, f"{start} imports {name}, which the extra {extra!r} does not install"

@@ -14,7 +14,9 @@ class BackendSettings(ServiceSettings):
         "local", description="Where the forward pass runs: in this process, or in a Triton server"
     )
     triton_url: str = Field("localhost:8001", description="Triton's gRPC address, host:port")
-    triton_timeout_seconds: float = Field(10.0, gt=0, description="Longest time of a call to Triton")
+    triton_timeout_seconds: float = Field(10.0, gt=0, description="Longest time of a call to Triton, after the first")
     triton_start_seconds: float = Field(
-        60.0, gt=0, description="How long a start waits until Triton serves the model of this checkpoint"
+        60.0,
+        gt=0,
+        description="How long a start waits until Triton serves this checkpoint's model, and for its first answer",
     )

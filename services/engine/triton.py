@@ -75,8 +75,8 @@ class TritonModel:
         choices: Mapping[str, str],
     ):
         self.name = model_name(service, weights)
-        self.url, self.timeout = settings.triton_url, settings.triton_timeout_seconds
-        self.start_seconds = settings.triton_start_seconds
+        self.url = settings.triton_url
+        self._timeout, self._start_seconds = settings.triton_timeout_seconds, settings.triton_start_seconds
         self.alive = False
         self.parameters: dict[str, str] = {}
         self.max_batch = 0
@@ -84,6 +84,7 @@ class TritonModel:
         self._loop = loop
         self._in_flight: set[asyncio.Task] = set()
         self._failures = 0  # of probes, in a row
+        self._answered = False  # once: the first call may have to wait until the server has allocated its memory
 
     # Called from threads.
 
@@ -117,12 +118,18 @@ class TritonModel:
         """The outputs of each call, by name. The calls run at once. Raises `ServiceError` or `RuntimeError`."""
         if not self.alive:
             raise self._unavailable("does not answer")
-        return self._run(self._infer_all(calls), self.timeout + PROBE_TIMEOUT_SECONDS)
+        outputs = self._run(self._infer_all(calls), self._time_limit + PROBE_TIMEOUT_SECONDS)
+        self._answered = True
+        return outputs
 
     def post(self, call: Call) -> None:
         """A call whose outputs nobody needs. It may fail, and nobody waits for it."""
         if self.alive:
             self._loop.call_soon_threadsafe(lambda: self._task(self._infer(call)))
+
+    @property
+    def _time_limit(self) -> float:
+        return self._timeout if self._answered else self._start_seconds
 
     def close(self) -> None:
         if not self._loop.is_closed():
@@ -141,7 +148,7 @@ class TritonModel:
 
     async def _open(self) -> None:
         self._client = InferenceServerClient(self.url, channel_args=CHANNEL_OPTIONS)
-        end = time.monotonic() + self.start_seconds
+        end = time.monotonic() + self._start_seconds
         while not await self._probe():
             if time.monotonic() >= end:
                 raise ValueError(await self._missing())
@@ -237,7 +244,7 @@ class TritonModel:
             sequence_id=call.sequence,
             sequence_start=call.start,
             sequence_end=call.end,
-            client_timeout=self.timeout,
+            client_timeout=self._time_limit,
         )
         return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
 
