@@ -25,6 +25,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("triton"))
+            item.add_marker(pytest.mark.timeout(900))  # an export takes 10 s of CPU time, longer where others run
             item.add_marker(missing)
 
 
