@@ -69,9 +69,10 @@ def _service(name: str, **options) -> list[Fault]:
 
 FAULTS = [
     Fault("head", aim=2.0, above=True, away=8.0),
-    Fault("ray-store", aim=2.0, above=True),
-    Fault("sessions", aim=2.0, above=True),
-    Fault("embeddings", aim=2.0, above=True, turn="picture"),
+    # Docker starts a container that crashed again at once.
+    Fault("ray-store", aim=2.0, above=True, away=0.0),
+    Fault("sessions", aim=2.0, above=True, away=0.0),
+    Fault("embeddings", aim=2.0, above=True, away=0.0, turn="picture"),
     Fault("gateway", aim=25.0, reconnect=True),
     *_service("vision-encoder", turn="picture"),
     *_service("speech-encoder", turn="speech"),

@@ -38,7 +38,7 @@ class StoreSettings(Group):
     embeddings_mb: int = Field(256, ge=1, description="MiB of embeddings kept; the least recently used go first")
     timeout_seconds: float = Field(2.0, gt=0, description="Time that a call to Redis may take")
     recovery_seconds: float = Field(
-        4.0, ge=0, description="A call is tried again for this long while the Redis of the sessions cannot be reached"
+        10.0, ge=0, description="A call is tried again for this long while the Redis of the sessions cannot be reached"
     )
     session_seconds: float = Field(3600, gt=0, description="A session is deleted this long after its last use")
     max_items: int = Field(64, ge=0, description="Newest items of a session that are kept")
