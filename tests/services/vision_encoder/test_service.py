@@ -240,13 +240,13 @@ async def test_the_load_is_the_share_of_the_time_that_it_computes(start, monkeyp
     client = await start(max_batch=4)
     engine = client.service.engine
     assert engine.current_load() == Load(4, 0.0, 0)
-    release, original = threading.Event(), engine.run
+    release, original = threading.Event(), engine.backend.run
 
     def run(pixels):
         release.wait(20)
         return original(pixels)
 
-    monkeypatch.setattr(engine, "run", run)
+    monkeypatch.setattr(engine.backend, "run", run)
     calls = [asyncio.create_task(client.encode(image=picture(seed))) for seed in range(6)]
     async with asyncio.timeout(20):
         while engine.current_load().queued < 2:
