@@ -74,6 +74,13 @@ class TurnPipeline:
             if self.question.spoken:
                 group.create_task(self._encode_speech())
 
+    async def run_again(self, calls: Calls) -> None:
+        """On another release, after `run` has failed before it was known how the question is answered."""
+        assert self.state is None
+        self._calls, self._tokens = calls, InputLog()
+        self.question.forget_embeddings()
+        await self.run()
+
     @property
     def complete(self) -> bool:
         """The answer has come to its end."""

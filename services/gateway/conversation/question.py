@@ -78,6 +78,10 @@ class Question:
             )
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
+    def forget_embeddings(self) -> None:
+        """Its speech is to be encoded from its start, by other weights."""
+        self.embeddings, self.weights, self.utterance = InputLog(), "", None
+
     def name_utterance(self) -> None:
         """Its speech is complete."""
         length = sum(tensor.shape[0] for tensor in self.embeddings.items)

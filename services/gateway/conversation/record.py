@@ -46,8 +46,14 @@ class TurnRecord:
         self._calls, self._history_share = calls, history_share
         self._leases = contextlib.AsyncExitStack()
 
+    def use(self, calls: Calls) -> None:
+        """The turn starts again on another release."""
+        self._calls = calls
+
     async def take_lease(self) -> None:
         """Raises ABORTED where another connection answers in this session."""
+        if self.lease is not None:
+            return
         self.lease = await self._leases.enter_async_context(self._store.leases.lease(self._session.id))
 
     async def release(self) -> None:
@@ -133,6 +139,10 @@ class EmbeddingResolver:
     def __init__(self, question: Question, session_id: str, images: Images, store: Store, calls: Calls):
         self._questions = [question]
         self._session_id, self._images, self._store, self._calls = session_id, images, store, calls
+
+    def use(self, calls: Calls) -> None:
+        """The turn starts again on another release."""
+        self._calls = calls
 
     def include(self, question: Question) -> None:
         """A question that is part of the history although it is not written yet."""

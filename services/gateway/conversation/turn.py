@@ -82,13 +82,14 @@ class Turn:
         self._sampling = Sampling(**session.config.sampling.model_dump())
         if not self._sampling.seed:
             self._sampling.seed = secrets.randbits(31) + 1  # a retry must sample the same answer again
+        self._tools = tools
         self._release = contextlib.ExitStack()  # that this turn is bound to, until it is over
         self.calls = self._release.enter_context(tools.releases.bind())
         context = CallContext(session.id, self.id, streams.deadline_in(tools.settings.max_turn_seconds))
         share = tools.settings.history_share
         self.record = TurnRecord(session, tools.store, tools.embeddings, tools.originals, self.calls, share)
-        resolver = EmbeddingResolver(self.question, session.id, tools.images, tools.store, self.calls)
-        self._handover = Handover(previous, barge_in, self.record, resolver)
+        self._resolver = EmbeddingResolver(self.question, session.id, tools.images, tools.store, self.calls)
+        self._handover = Handover(previous, barge_in, self.record, self._resolver)
         self.pipeline = TurnPipeline(
             self.question,
             self.answer,
@@ -96,7 +97,7 @@ class Turn:
             context,
             Speech(session.config.speaker, session.config.speaker_tokens, self._sampling.seed),
             lambda: self._handover.read_prompt(self._sampling),
-            resolver,
+            self._resolver,
             TurnEvents(self._emit, self.emit_now),
             lambda state: self._handover.decide(state != "nothing"),
         )
@@ -219,11 +220,32 @@ class Turn:
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch())
             working = [
-                group.create_task(self.pipeline.run()),
+                group.create_task(self._answer(session_id)),
                 group.create_task(self._handover.finish(self.pipeline.state_known)),
             ]
             await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
             watching.cancel()
+
+    async def _answer(self, session_id: str) -> None:
+        """By the release that the turn is bound to, or from its start by the current one where that has gone."""
+        try:
+            await self.pipeline.run()
+        except ExceptionGroup as errors:
+            status, releases = status_of(_first_of(errors)), self._tools.releases
+            lost = status.code == grpc.StatusCode.UNAVAILABLE and releases.current is not self.calls
+            if not lost or self.pipeline.state is not None:  # else the client has had some of the answer
+                raise
+            log.warning("the release of this turn has gone: it starts again", message=status.message)
+            self._bind_again(session_id)
+            await self.pipeline.run_again(self.calls)
+
+    def _bind_again(self, session_id: str) -> None:
+        self._release.close()
+        self.calls = self._release.enter_context(self._tools.releases.bind())
+        self.record.use(self.calls)
+        self._resolver.use(self.calls)
+        again = (self._tools.images.encode_again(image, session_id, self.calls) for image in self.question.images)
+        self.question.images[:] = map(asyncio.create_task, again)
 
     async def _watch(self) -> None:
         """Ends the turn when its question is no longer spoken, or its session has been taken over."""

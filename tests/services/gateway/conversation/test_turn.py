@@ -11,6 +11,10 @@ import pytest
 from cli.client import Question
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.usage_pb2 import FinishReason
+from services.gateway.settings import UpstreamSettings
+from services.gateway.upstream.connections import Connections
+from services.gateway.upstream.services import Services
+from services.registry import SERVICES
 
 VIDEO = Path(__file__).parents[4] / "examples" / "moving.mp4"
 
@@ -54,7 +58,7 @@ async def test_other_rates_are_heard(make_gateway, connect, spoken_question, rat
 
 async def test_a_second_turn_through_another_gateway_knows_the_first(make_gateway, connect, spoken_question, picture):
     here, there = await make_gateway(), await make_gateway()
-    first = spoken(spoken_question, images=[picture])
+    first = spoken(spoken_question)
     one = await connect(here)
     assert (await one.ask(first)).complete
     elsewhere = await connect(there, session_id=one.session_id)
@@ -127,3 +131,29 @@ async def test_the_server_hears_where_a_question_ends(make_gateway, connect, spo
             assert event.done.finish_reason == FinishReason.FINISH_REASON_LENGTH
             break
     assert events[0] == "speech_started" and "speech_stopped" in events and "audio" in events
+
+
+@pytest.mark.parametrize("kind", ["spoken", "written"])
+async def test_a_turn_whose_release_has_gone_starts_again_on_the_current_one(
+    make_gateway, connect, spoken_question, kind
+):
+    gateway = await make_gateway()
+    releases = gateway.backend.releases
+    await gateway.backend._watch.stop()  # the test says which release is current
+    nowhere = UpstreamSettings(addresses="127.0.0.1:9", recovery_seconds=1.0)
+    connections = Connections(nowhere)
+    gone = Services(nowhere, "b", connections)
+    gone._descriptions._known = {name: await releases.current.describe(name) for name in SERVICES}
+    releases._services["b"] = gone
+    client = await connect(gateway)
+    releases.use("b")
+    question = Question(text="hello") if kind == "written" else spoken(spoken_question)
+    asking = asyncio.create_task(client.ask(question))
+    while not releases.report().turns["b"]:
+        await asyncio.sleep(0.01)
+    releases.use("a")
+    answer = await asking
+    assert answer.error is None and answer.complete and answer.audio
+    assert releases.report().turns == {"a": 0, "b": 0}
+    await gone.close()
+    await connections.close()
