@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import tempfile
@@ -28,6 +29,7 @@ import grpc
 from benchmarks.measuring import machine, percentile, table
 from benchmarks.workload import questions
 from cli.client import Client, Question
+from parley.checkpoints import Checkpoint
 from protos.parley.v1 import conversation_pb2 as wire
 from services.local.releases import DeploymentError, LocalDeployments
 from services.local.stack import LocalStack
@@ -94,11 +96,15 @@ def second_checkpoint(folder: Path, source: Path, damaged: bool = False) -> Path
     return folder
 
 
+@functools.cache
+def spoken() -> list:
+    return list(islice(questions(seed=7), 8))
+
+
 def asked() -> Iterator[Question]:
     """Without end, written and spoken by turns."""
-    spoken = list(islice(questions(seed=7), 8))
     while True:
-        for each in spoken:
+        for each in spoken():
             yield Question(text="hello", chunk_seconds=0.06)
             yield Question(audio=each.audio, images=[each.picture])
 
@@ -157,17 +163,24 @@ def promoting(stack: LocalStack, checkpoint: Path) -> Callable[[], str]:
     return work
 
 
-async def run(stack: LocalStack, folder: Path, least: int) -> list[Phase]:
+async def run(stack: LocalStack, folder: Path, least: int) -> None:
+    """Prints the row of each phase once it is over."""
     good = second_checkpoint(folder / "good", stack.checkpoint)
     damaged = second_checkpoint(folder / "damaged", stack.checkpoint, damaged=True)
-    address = stack.state.gateway
+    address, first = stack.state.gateway, Checkpoint.open(stack.checkpoint).fingerprint
     await measure(address, Phase("warm-up"), 8)
-    return [
-        await measure(address, Phase("before"), least // 4),
-        await measure(address, Phase("promotion"), least, promoting(stack, good)),
-        await measure(address, Phase("after"), least // 4),
-        await measure(address, Phase("failed promotion"), least, promoting(stack, damaged)),
-    ]
+    print(table([], COLUMNS), flush=True)
+    for name, number, work in (
+        ("before", least // 4, None),
+        ("promotion", least, promoting(stack, good)),
+        ("after", least // 4, None),
+        ("failed promotion", least, promoting(stack, damaged)),
+    ):
+        phase = await measure(address, Phase(name), number, work)
+        row = phase.row(weights_of_turns(stack.directory / "logs" / "gateway.jsonl"), first)
+        print(table([row], COLUMNS).splitlines()[-1], flush=True)
+        for reason in phase.lost:
+            print(f"lost in {phase.name}: {reason}")
 
 
 def main() -> None:
@@ -175,20 +188,12 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=100, help="least number in each of the two promotions")
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/nano"))
     arguments = parser.parse_args()
-    facts = machine()
+    print(machine())
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stacks:
         stack = LocalStack(arguments.checkpoint, Path(folder) / "stack", port=0, http_port=0)
         stacks.enter_context(stack)
         os.environ[TOKEN_VARIABLE] = stack.state.service_token
-        phases = asyncio.run(run(stack, Path(folder), arguments.questions))
-        weights = weights_of_turns(stack.directory / "logs" / "gateway.jsonl")
-    print(facts)
-    (first,) = weights[phases[0].turns[0]]
-    rows = [phase.row(weights, first) for phase in phases]
-    print(table(rows, COLUMNS))
-    for phase in phases:
-        for reason in phase.lost:
-            print(f"lost in {phase.name}: {reason}")
+        asyncio.run(run(stack, Path(folder), arguments.questions))
 
 
 if __name__ == "__main__":
