@@ -1,7 +1,8 @@
 """How long the engines take, for the simulation of a day (`benchmarks.scaling`): one table a kind of machine.
 
-`vita-7b-h200` is an estimate: counted operations and bandwidth, with host times measured on a CPU (docs/scaling.md says
-where each figure is from); nothing of it ran on a GPU.
+`nano-cpu` has steps as `python -m benchmarks.scaling_measure` found them, one core a replica; starts and prices are
+assumed. `vita-7b-h200` is an estimate: counted operations and bandwidth, with host times measured on a CPU
+(docs/scaling.md says where each figure is from); nothing of it ran on a GPU.
 """
 
 from __future__ import annotations
@@ -66,8 +67,6 @@ class Turn:
     question_seconds: float = 4.0
     answer_seconds: float = 10.0
     pause_seconds: float = 6.0
-    answer_tokens: float = 40.0  # about four a second of speech
-    first_clause_tokens: float = 6.0
     gateway_ms: float = 15.0  # of the gateway and the network, to the first audio
 
     @property
@@ -108,4 +107,15 @@ VITA_7B_H200 = Scenario(
     },
 )
 
-SCENARIOS = {"vita-7b-h200": VITA_7B_H200}
+NANO_CPU = Scenario(
+    turn=Turn(question_seconds=2.0, answer_seconds=3.0, pause_seconds=5.0),
+    cluster=Cluster(node_gpus=16, node_start_seconds=120, node_idle_seconds=600, gpu_hour=0.04, unit="core"),
+    services={
+        "vision_encoder": ServiceTimes(16, 16, 1, 0, 1, 2.7, 1.34, 1, 0, None, gpus=1, start_seconds=10),
+        "speech_encoder": ServiceTimes(32, 0, 1, 2, 1, 8.4, 2.73, 1, 0, 320, gpus=1, start_seconds=10),
+        "llm_core": ServiceTimes(16, 32, 1, 2, 10, 5.2, 0.41, 5, 0, 250, gpus=1, start_seconds=10),
+        "speech_decoder": ServiceTimes(16, 16, 1, 0, 120, 3.9, 0.89, 8, 0, 25, gpus=1, start_seconds=10),
+    },
+)
+
+SCENARIOS = {"vita-7b-h200": VITA_7B_H200, "nano-cpu": NANO_CPU}
