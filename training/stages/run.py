@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -30,14 +31,22 @@ def run_stage(
     train_and_save(build_stage(name, run, preset, seed, steps), run, resume=resume, bar=bar)
 
 
-def train_and_save(built: BuiltStage, run: Path, *, resume: bool, bar: int = 0) -> None:
-    """Trains a built stage and writes RUN/STAGE."""
+def train_and_save(
+    built: BuiltStage, run: Path, *, resume: bool, bar: int = 0,
+    on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+) -> None:  # fmt: skip
+    """Trains a built stage and writes RUN/STAGE. `on_metrics` is called with the step and its metrics."""
     stage, folder = built.stage, work_folder(run, built.stage.name)
     trainer = Trainer(stage, built.schedule, built.model, built.objective, folder, seed=built.seed, bar=bar)
     if resume:
         trainer.resume()
     with TensorBoard(run / "tensorboard" / stage.name) as board:
-        measured = trainer.run(board.write)
+
+        def report(step: int, metrics: dict[str, float]) -> None:
+            board.write(step, metrics)
+            on_metrics(step, metrics)
+
+        measured = trainer.run(report)
     if not is_main_process():
         return
     draw_curves(folder / METRICS_FILE, folder / "curves.png", f"{stage.name} {stage.title}")
