@@ -30,7 +30,11 @@ STARTS = {
     "gateway": ["services.gateway", "cli.main", "cli.ask", "cli.status"],
     "model": ["parley"],
     "serve": ["services", "cli.up", "cli.down", "cli.demo"],
-    "train": ["training", "cli.train", "cli.eval", "cli.data", "cli.init_checkpoint", "cli.import_checkpoint"],
+    "train": [
+        *(f"training.{part}" for part in ("data", "evaluation", "objectives", "stages", "launch.local")),
+        *("cli.train", "cli.eval", "cli.data", "cli.init_checkpoint", "cli.import_checkpoint"),
+    ],
+    "kubernetes": ["training.launch.kubernetes", "cli.launch", "cli.jobs"],
     "serve,triton": OPTIONAL,
     "test": list(OURS),
 }

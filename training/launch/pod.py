@@ -1,6 +1,6 @@
 """The container of one pod of a stage's job: `python -m training.launch.pod JSON`.
 
-Ends with 0 when the stage is done (at once where it was before), with 2 for a mistake of the configuration, found before
+Ends with 0 when the stage is done (at once where it was before), with 2 for a mistake of the configuration, found
 before torchrun starts, with 75 where it was told to stop and has saved, else with 1. A pod that is started again goes
 on from the last state that was saved.
 """
