@@ -36,15 +36,20 @@ def _connect(context: str, namespace: str):
 def _stages(cluster, run: str) -> list[tuple[str, str, str]]:
     """Stage, state and progress or failure of each Job of a run."""
     from training.launch.kubernetes.objects import STAGE_LABEL
-    from training.launch.kubernetes.status import failure, progress_in, state
+    from training.launch.kubernetes.status import failure, pod_message, progress_in, state
 
     rows = []
     for job in cluster.jobs(run, "stage"):
         stage, now = job.metadata.labels[STAGE_LABEL], state(job)
-        pods = sorted(cluster.pods(run, stage), key=lambda pod: pod.metadata.name) if now == "running" else []
-        found = next(filter(None, (progress_in(cluster.log(pod.metadata.name, TAIL)) for pod in pods)), None)
-        rows.append((stage, now, failure(job) or (str(found) if found else "")))
+        pods = sorted(cluster.pods(run, stage), key=_newest_first) if now in ("running", "failed") else []
+        logs = (cluster.log(pod.metadata.name, TAIL) for pod in pods if now == "running")
+        found = next(filter(None, map(progress_in, logs)), None)
+        rows.append((stage, now, str(found) if found else pod_message(pods) or failure(job)))
     return sorted(rows)
+
+
+def _newest_first(pod) -> float:
+    return -pod.metadata.creation_timestamp.timestamp()
 
 
 def _guarded(command):

@@ -45,7 +45,8 @@ def launch(
     secret: Annotated[str, typer.Option(help="Secret whose keys become variables, as AWS_ACCESS_KEY_ID")] = "",
     service_account: Annotated[str, typer.Option(help="Service account of the pods that train")] = "",
     deadline_hours: Annotated[float, typer.Option(help="A stage is ended after this long")] = 168,
-    retries: Annotated[int, typer.Option(min=0, help="Failed pods of a stage that are replaced")] = 6,
+    retries: Annotated[int, typer.Option(min=0, help="Times that the pods of a stage may fail")] = 3,
+    port: Annotated[int, typer.Option(help="Where the pods of a stage meet")] = 29500,
     ttl_hours: Annotated[float, typer.Option(min=0, help="Finished jobs are kept for this long")] = 72,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the objects, make nothing")] = False,
 ) -> None:
@@ -67,7 +68,7 @@ def launch(
             seed=seed, steps=steps, namespace=namespace, chain=chain, cpu=cpu, memory=memory,
             shared_memory=shared_memory, gpu_resource=gpu_resource, node_selector=_pairs(node_selector),
             tolerations=tuple(toleration), priority_class=priority_class, queue=queue, environment=_pairs(env),
-            secret=secret, service_account=service_account, deadline_hours=deadline_hours, retries=retries,
+            secret=secret, service_account=service_account, deadline_hours=deadline_hours, retries=retries, port=port,
             ttl_hours=ttl_hours,
         )  # fmt: skip
     except ValidationError as error:

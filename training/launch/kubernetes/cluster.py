@@ -53,7 +53,8 @@ class Cluster:
 
     def serves_jobset(self) -> bool:
         groups = self._ask("list the API groups", self._groups.get_api_versions)
-        return any(group.name == JOBSET[0] for group in groups.groups)
+        served = {version.group_version for group in groups.groups for version in group.versions}
+        return "/".join(JOBSET[:2]) in served
 
     def create(self, manifest: Manifest) -> bool:
         """False where an object of that name is there already."""

@@ -17,7 +17,7 @@ from kubernetes import client
 from training.launch.kubernetes.cluster import Cluster, ClusterError, connect
 from training.launch.kubernetes.objects import STAGE_LABEL, stage_objects
 from training.launch.kubernetes.settings import LaunchSettings
-from training.launch.kubernetes.status import failure, is_complete
+from training.launch.kubernetes.status import failure, is_complete, pod_message
 from training.plan import Progress, due
 from training.recipe import recipe
 
@@ -50,7 +50,8 @@ class Chain:
         jobs = {job.metadata.labels[STAGE_LABEL]: job for job in self._cluster.jobs(self._settings.name, "stage")}
         for stage, job in jobs.items():
             if reason := failure(job):
-                raise StageFailedError(f"stage {stage} failed: {reason}")
+                said = pod_message(self._cluster.pods(self._settings.name, stage))
+                raise StageFailedError(f"stage {stage} failed: {said or reason}")
         complete = {stage for stage, job in jobs.items() if is_complete(job)}
         others = {stage.name for stage in recipe(self._settings.preset)} - set(self._settings.stages)
         return Progress(

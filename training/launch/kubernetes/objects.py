@@ -15,7 +15,6 @@ from training.recipe import Stage, find_stage
 
 Manifest = dict[str, Any]
 
-PORT = 29500  # where the pods of a stage meet
 RUN_LABEL, STAGE_LABEL, ROLE_LABEL = "parley.dev/run", "parley.dev/stage", "parley.dev/role"
 MISTAKE = 2  # exit status of a configuration that cannot work: `training.launch.pod`
 USER = 10001  # of the image
@@ -74,11 +73,11 @@ def stage_objects(settings: LaunchSettings, stage: str) -> list[Manifest]:
             "clusterIP": "None",
             "publishNotReadyAddresses": True,  # they meet before they are ready
             "selector": {RUN_LABEL: settings.name, STAGE_LABEL: stage},
-            "ports": [{"name": "rendezvous", "port": PORT, "targetPort": PORT}],
+            "ports": [{"name": "rendezvous", "port": settings.port, "targetPort": settings.port}],
         },
     }
     metadata: Manifest = {"name": name, "namespace": settings.namespace, "labels": dict(marks)}
-    spec = job_spec(settings, stage, endpoint=f"{name}-0.{name}:{PORT}", subdomain=name)
+    spec = job_spec(settings, stage, endpoint=f"{name}-0.{name}:{settings.port}", subdomain=name)
     if settings.queue:
         metadata["labels"]["kueue.x-k8s.io/queue-name"] = settings.queue
         spec["suspend"] = True  # Kueue starts it
@@ -93,7 +92,7 @@ def job_spec(settings: LaunchSettings, stage: str, endpoint: str, subdomain: str
         "completionMode": "Indexed",
         "completions": job.nodes,
         "parallelism": job.nodes,
-        "backoffLimit": settings.retries,
+        "backoffLimit": settings.retries * job.nodes,  # when one pod is lost, the others may fail with it
         "activeDeadlineSeconds": int(settings.deadline_hours * 3600),
         "ttlSecondsAfterFinished": int(settings.ttl_hours * 3600),
         "podReplacementPolicy": "Failed",  # a pod that is still saving is not replaced beside itself
@@ -120,7 +119,7 @@ def pod_spec(settings: LaunchSettings, job: StageJob, subdomain: str) -> Manifes
         "image": settings.image,
         "command": ["python", "-m", "training.launch.pod", job.model_dump_json(exclude_defaults=True)],
         "env": _environment(settings),
-        "ports": [{"name": "rendezvous", "containerPort": PORT}],
+        "ports": [{"name": "rendezvous", "containerPort": settings.port}],
         "resources": {"limits": limits, "requests": limits},
         "volumeMounts": mounts,
         "securityContext": _container_security(),
@@ -229,7 +228,7 @@ def jobset(settings: LaunchSettings) -> Manifest:
 def _replicated_job(settings: LaunchSettings, stage: str) -> Manifest:
     """Its pods are JOBSET-NAME-0-INDEX under the JobSet's own Service, which has the JobSet's name."""
     name = f"s{stage.replace('.', '-')}"
-    endpoint = f"{settings.name}-{name}-0-0.{settings.name}:{PORT}"
+    endpoint = f"{settings.name}-{name}-0-0.{settings.name}:{settings.port}"
     spec = job_spec(settings, stage, endpoint, subdomain="")
     del spec["ttlSecondsAfterFinished"]  # the JobSet's own counts
     found: Manifest = {
@@ -264,7 +263,8 @@ def _volumes(settings: LaunchSettings) -> tuple[list[Manifest], list[Manifest]]:
 
 
 def _environment(settings: LaunchSettings) -> list[Manifest]:
-    given = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", **settings.environment}
+    fixed = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "NCCL_DEBUG": "WARN"}
+    given = fixed | settings.environment
     return [{"name": name, "value": value} for name, value in given.items()]
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from training.recipe import recipe
+from training.recipe import find_stage, recipe, schedule_for
 
 GRACE_SECONDS = 120  # from SIGTERM to SIGKILL: above `training.launch.pod.SHUTDOWN_SECONDS`
 OBJECT_STORE = re.compile(r"^[a-z0-9]+://")
@@ -46,7 +46,8 @@ class LaunchSettings(BaseModel):
     secret: str = Field("", description="Secret whose keys become variables: of the object store, for example")
     service_account: str = Field("", description="Of the pods that train; empty: the namespace's default")
     deadline_hours: float = Field(168, gt=0, description="A stage is ended after this long")
-    retries: int = Field(6, ge=0, description="Failed pods of a stage that are replaced; preempted ones do not count")
+    retries: int = Field(3, ge=0, description="Times that the pods of a stage may fail; preemption does not count")
+    port: int = Field(29500, ge=1024, le=65535, description="Where the pods of a stage meet")
     ttl_hours: float = Field(72, ge=0, description="Finished jobs are kept for this long")
 
     @field_validator("name")
@@ -82,6 +83,22 @@ class LaunchSettings(BaseModel):
     def processes(self) -> int:
         """Of each pod."""
         return max(1, self.gpus_per_node)
+
+    @property
+    def wants_jobset(self) -> bool:
+        """Whether a JobSet is right where there is one. Kueue would wait until all its stages fit at the same time."""
+        return self.chain == "jobset" or (self.chain == "auto" and not self.queue)
+
+
+def check_steps(settings: LaunchSettings) -> None:
+    """Raises `ValueError` for a preset that the recipe gives no steps: its stages would end at once, untrained."""
+    schedules = {stage: schedule_for(find_stage(stage), settings.preset) for stage in settings.stages}
+    endless = [stage for stage, schedule in schedules.items() if not schedule.steps]
+    if endless and not settings.start:
+        raise ValueError(
+            f"{settings.preset} cannot be trained from nothing yet: the recipe gives no steps for {', '.join(endless)}; "
+            "name a checkpoint with --from and one stage, or only look with --dry-run"
+        )
 
 
 def stages_between(preset: str, text: str) -> tuple[str, ...]:

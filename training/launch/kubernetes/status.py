@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubernetes import client
+
+NOT_STARTING = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
 
 
 def _condition(job: client.V1Job, kind: str) -> client.V1JobCondition | None:
@@ -21,6 +24,18 @@ def failure(job: client.V1Job) -> str:
     """Why the Job has failed for good; empty where it has not."""
     found = _condition(job, "Failed")
     return "" if found is None else f"{found.reason or 'Failed'}: {found.message or 'no message'}"
+
+
+def pod_message(pods: Sequence[client.V1Pod]) -> str:
+    """What a failed pod has said at its end: the last lines of its log, or why it could not start; empty: nothing."""
+    for pod in pods:
+        for container in (pod.status.container_statuses if pod.status else None) or []:
+            now = container.state
+            if now and now.terminated and now.terminated.exit_code and now.terminated.message:
+                return now.terminated.message.strip()
+            if now and now.waiting and now.waiting.reason in NOT_STARTING:
+                return f"{now.waiting.reason}: {now.waiting.message or container.image}"
+    return ""
 
 
 def state(job: client.V1Job) -> str:
