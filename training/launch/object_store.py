@@ -34,7 +34,10 @@ class RunStore:
             from obstore.fsspec import register
 
             register(protocol)
-        self._files, self._root = fsspec.core.url_to_fs(url)
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"{url} cannot be opened: {error}") from None
         self._url, self._run = url, run
 
     def fetch(self, stage: str) -> None:

@@ -80,7 +80,7 @@ def is_first() -> bool:
 def say(message: str) -> None:
     """To the log, and to where Kubernetes takes a pod's message from."""
     print(message, file=sys.stderr, flush=True)
-    with contextlib.suppress(OSError):
+    if TERMINATION_LOG.exists():
         TERMINATION_LOG.write_text(message[:4096])
 
 

@@ -2,8 +2,8 @@
 
     python -m training.launch.kubernetes.launcher JSON
 
-What is done and what runs is read from the cluster each time: a launcher that was moved to another node goes on.
-Ends with 0 when all stages are complete, with 2 when one has failed.
+What is done and what runs is read from the cluster each time, so that a launcher that was moved to another node goes
+on. Ends with 0 when all stages are complete, with 2 when one has failed.
 """
 
 from __future__ import annotations

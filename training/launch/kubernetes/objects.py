@@ -120,7 +120,7 @@ def pod_spec(settings: LaunchSettings, job: StageJob, subdomain: str) -> Manifes
         "command": ["python", "-m", "training.launch.pod", job.model_dump_json(exclude_defaults=True)],
         "env": _environment(settings),
         "ports": [{"name": "rendezvous", "containerPort": settings.port}],
-        "resources": {"limits": limits, "requests": limits},
+        "resources": {"limits": limits, "requests": dict(limits)},
         "volumeMounts": mounts,
         "securityContext": _container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",

@@ -54,9 +54,8 @@ class LaunchSettings(BaseModel):
     @classmethod
     def _check_name(cls, value: str) -> str:
         if not NAME.match(value):
-            raise ValueError(
-                f"{value!r} cannot name a run; use up to 40 letters a-z, digits and hyphens, a letter first"
-            )
+            rule = "up to 40 letters a-z, digits and hyphens, a letter first"
+            raise ValueError(f"{value!r} cannot name a run; use {rule}")
         return value
 
     @field_validator("tolerations")
@@ -96,8 +95,8 @@ def check_steps(settings: LaunchSettings) -> None:
     endless = [stage for stage, schedule in schedules.items() if not schedule.steps]
     if endless and not settings.start:
         raise ValueError(
-            f"{settings.preset} cannot be trained from nothing yet: the recipe gives no steps for {', '.join(endless)}; "
-            "name a checkpoint with --from and one stage, or only look with --dry-run"
+            f"{settings.preset} cannot be trained from nothing yet: the recipe gives no steps for "
+            f"{', '.join(endless)}; name a checkpoint with --from and one stage, or only look with --dry-run"
         )
 
 

@@ -15,13 +15,13 @@ from training.launch.kubernetes.cluster import Cluster
 from training.launch.kubernetes.settings import LaunchSettings
 
 PATH = re.compile(
-    r"^/(?:api|apis/(?P<group>[^/]+))/v\w+/namespaces/(?P<ns>[^/]+)/(?P<kind>\w+)(?:/(?P<name>[^/]+))?(?P<log>/log)?$"
+    r"^/(?:api|apis/(?P<group>[^/]+))/v\w+/namespaces/[^/]+/(?P<kind>\w+)(?:/(?P<name>[^/]+))?(?P<log>/log)?$"
 )
 LISTS = {"jobs": "JobList", "services": "ServiceList", "pods": "PodList"}
 
 
 class ApiServer(ThreadingHTTPServer):
-    """`objects`: by kind and name. `asked`: (verb, group, resource) of every request. `fail`: statuses to answer first."""
+    """`objects`: by kind and name. `asked`: (verb, group, resource) of requests. `fail`: next statuses."""
 
     daemon_threads = True
 
@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         """Sends what changes; a watch that is to break ends in the middle of a line."""
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Connection", "close")
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         seen = int(query.get("resourceVersion", ["0"])[0])
         until = time.monotonic() + int(query["timeoutSeconds"][0])
@@ -125,11 +125,16 @@ class Handler(BaseHTTPRequestHandler):
                     line = json.dumps({"type": "MODIFIED", "object": item}) + "\n"
                     if self.server.broken_watches:
                         self.server.broken_watches -= 1
-                        self.wfile.write(line[: len(line) // 2].encode())
+                        self.chunk(line[: len(line) // 2])
+                        self.close_connection = True
                         return
-                    self.wfile.write(line.encode())
-                    self.wfile.flush()
+                    self.chunk(line)
             seen = max([seen, *(int(item["metadata"]["resourceVersion"]) for item in items)])
+        self.chunk("")  # the end
+
+    def chunk(self, text):
+        self.wfile.write(f"{len(text.encode()):x}\r\n{text}\r\n".encode())
+        self.wfile.flush()
 
     def refuse(self, status, message):
         self.answer(status, {"kind": "Status", "status": "Failure", "message": message, "code": status})
