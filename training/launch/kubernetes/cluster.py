@@ -131,8 +131,7 @@ class Cluster:
                           JOBSET[2], item["metadata"]["name"])  # fmt: skip
                 count += 1
         for job in jobs:
-            self._ask(f"delete job {job.metadata.name}", self._batch.delete_namespaced_job, job.metadata.name,
-                      self.namespace, propagation_policy="Foreground")  # fmt: skip
+            self._delete("job", self._batch.delete_namespaced_job, job.metadata.name, propagation_policy="Foreground")
             count += 1
         for kind, listed, delete in (
             ("service", self._core.list_namespaced_service, self._core.delete_namespaced_service),
@@ -142,9 +141,13 @@ class Cluster:
              self._core.delete_namespaced_service_account),
         ):  # fmt: skip
             for item in self._ask(f"list {kind}s", listed, self.namespace, label_selector=selector).items:
-                self._ask(f"delete {kind} {item.metadata.name}", delete, item.metadata.name, self.namespace)
+                self._delete(kind, delete, item.metadata.name)
                 count += 1
         return count
+
+    def _delete(self, kind: str, method, name: str, **options) -> None:
+        """Servers answer with a status or with what was deleted, which the client's models do not tell apart."""
+        self._ask(f"delete {kind} {name}", method, name, self.namespace, _preload_content=False, **options)
 
     def _ask(self, what: str, method, *arguments, seconds: float | None = REQUEST_SECONDS, **options) -> Any:
         """Asks again where the server is busy or out of reach, for at most about a minute."""

@@ -15,7 +15,7 @@ from collections.abc import Set
 from kubernetes import client
 
 from training.launch.kubernetes.cluster import Cluster, ClusterError, connect
-from training.launch.kubernetes.objects import STAGE_LABEL, stage_objects
+from training.launch.kubernetes.objects import STAGE_LABEL, Manifest, stage_objects
 from training.launch.kubernetes.settings import LaunchSettings
 from training.launch.kubernetes.status import failure, is_complete, pod_message
 from training.plan import Progress, due
@@ -63,7 +63,9 @@ class Chain:
 
     def _start(self, stage: str) -> None:
         print(f"starting stage {stage}", flush=True)
+        owners = [_reference(job) for job in self._cluster.jobs(self._settings.name, "launcher")]
         for manifest in stage_objects(self._settings, stage):
+            manifest["metadata"]["ownerReferences"] = owners  # removed with the launcher's Job
             self._cluster.create(manifest)  # what is there already was made before this launcher was moved
 
     def _wait(self, known: Set[str]) -> None:
@@ -72,6 +74,10 @@ class Chain:
             jobs = self._cluster.jobs(self._settings.name, "stage")
             if any(_has_ended(job) for job in jobs if job.metadata.labels[STAGE_LABEL] not in known):
                 return
+
+
+def _reference(job: client.V1Job) -> Manifest:
+    return {"apiVersion": "batch/v1", "kind": "Job", "name": job.metadata.name, "uid": job.metadata.uid}
 
 
 def _has_ended(job: client.V1Job) -> bool:

@@ -37,9 +37,8 @@ def job_name(settings: LaunchSettings, stage: str) -> str:
 
 def nodes_of(settings: LaunchSettings, stage: Stage) -> tuple[int, int]:
     """Pods and processes of each; one of one where the stage cannot be shared."""
-    world = settings.nodes * settings.processes
-    single = bool(settings.start) or not can_be_shared(stage, settings.preset, world)
-    return (1, 1) if single else (settings.nodes, settings.processes)
+    shared = can_be_shared(stage, settings.preset, settings.nodes * settings.processes)
+    return (settings.nodes, settings.processes) if shared else (1, 1)
 
 
 def stage_job(settings: LaunchSettings, stage: str, endpoint: str) -> StageJob:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from parley.config import preset
 from training.recipe import find_stage, recipe, schedule_for
 
 GRACE_SECONDS = 120  # from SIGTERM to SIGKILL: above `training.launch.pod.SHUTDOWN_SECONDS`
@@ -58,6 +59,12 @@ class LaunchSettings(BaseModel):
             raise ValueError(f"{value!r} cannot name a run; use {rule}")
         return value
 
+    @field_validator("preset")
+    @classmethod
+    def _check_preset(cls, value: str) -> str:
+        preset(value)
+        return value
+
     @field_validator("tolerations")
     @classmethod
     def _check_tolerations(cls, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -72,6 +79,17 @@ class LaunchSettings(BaseModel):
             raise ValueError("a checkpoint to start from is for one stage: name it with --stages")
         if self.records and not self.start:
             raise ValueError("records are for finetuning: name the checkpoint to start from")
+        return self
+
+    @model_validator(mode="after")
+    def _check_processes(self) -> LaunchSettings:
+        world = self.nodes * self.processes
+        if self.start and world > 1:
+            raise ValueError("finetuning runs in one process for now: ask for 1 node and at most 1 GPU")
+        for stage in map(find_stage, self.stages):
+            batch = schedule_for(stage, self.preset).batch
+            if stage.objective != "codec" and batch % world:
+                raise ValueError(f"stage {stage.name} cannot be shared by {world} processes: its batch is {batch}")
         return self
 
     @property

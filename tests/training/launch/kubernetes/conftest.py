@@ -57,8 +57,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         url = urlparse(self.path)
         if url.path == "/apis/":
-            versions = [{"groupVersion": f"{name}/v1alpha2", "version": "v1alpha2"} for name in ["x"]]
-            groups = [{"name": name, "versions": versions} for name in self.server.groups]
+            versions = {
+                name: [{"groupVersion": f"{name}/v1alpha2", "version": "v1alpha2"}] for name in self.server.groups
+            }
+            groups = [{"name": name, "versions": each} for name, each in versions.items()]
             self.answer(200, {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
             return
         found, query = PATH.match(url.path), parse_qs(url.query)

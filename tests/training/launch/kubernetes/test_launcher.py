@@ -79,7 +79,7 @@ def test_a_stage_that_fails_ends_the_chain_with_its_message(server, cluster, set
 
 def test_a_watch_that_breaks_and_a_busy_server_are_borne(server, cluster, settings, monkeypatch):
     monkeypatch.setattr(cluster_module.time, "sleep", lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.05)))
-    server.broken_watches, server.fail = 2, [503, 429]
+    server.broken_watches, server.fail = 1, [503, 429]
     running = Running(cluster, settings(stages=("0.1",)))
     wait_for(lambda: jobs(server))
     server.set_job("run-0-1", active=1)

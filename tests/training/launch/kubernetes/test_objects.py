@@ -105,7 +105,6 @@ def test_a_stage_that_cannot_be_shared_has_one_pod(settings):
     wanted = settings(nodes=2, stages=("3.1",))
     assert nodes_of(wanted, find_stage("3.1")) == (1, 1)
     assert nodes_of(wanted, find_stage("0.1")) == (2, 1)
-    assert nodes_of(settings(nodes=3), find_stage("0.1")) == (1, 1)  # its batch of 16 has no third
 
 
 def test_a_jobset_runs_the_stages_one_after_the_other(settings):
@@ -157,6 +156,9 @@ def test_a_range_that_cannot_be_is_refused(preset, text, message):
         ({"name": "My_Run"}, "cannot name a run"),
         ({"tolerations": ("a=b:Never",)}, "is no taint"),
         ({"start": "/runs/x"}, "for one stage"),
+        ({"start": "/runs/x", "stages": ("1.2",), "nodes": 2}, "one process for now"),
+        ({"nodes": 3}, "stage 0.1 cannot be shared by 3 processes: its batch is 16"),
+        ({"preset": "nano9"}, "nano9"),
         ({"records": "/data/r.json"}, "name the checkpoint to start from"),
     ],
 )
