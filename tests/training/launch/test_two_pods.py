@@ -1,15 +1,15 @@
 """The container of a stage's Job, run as the object says by two pods that meet by its host names."""
 
-import shutil
 import signal
 import socket
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
 
-from parley.checkpoints import Checkpoint
+from parley.checkpoints import Checkpoint, save_stage
 from services.speech_encoder.service import SpeechEncoderService
 from services.speech_encoder.settings import SpeechEncoderSettings
 from training.launch.kubernetes.objects import stage_objects
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from pods import ROOT, Pod, can_start
 
-STEPS = 40
+STEPS = 20
 NANO = ROOT / "checkpoints" / "nano"
 
 
@@ -35,8 +35,8 @@ def start(tmp_path):
     if not can_start():
         pytest.skip("this machine lets us make no namespaces")
     run = tmp_path / "runs" / "tiny"
-    for parent in ("1.3", "2.1a"):
-        shutil.copytree(NANO, run / parent)
+    write_parent(run / "1.3", ("language", "speech_adapter", "speech_prompt"))
+    write_parent(run / "2.1a", ("speech_encoder", "ctc_head"))
     settings = LaunchSettings(
         name="tiny", stages=("2.1b",), nodes=2, image="parley", checkpoints="runs", steps=STEPS, port=free_port()
     )
@@ -50,6 +50,13 @@ def start(tmp_path):
     yield start
     for pod in pods:
         pod.kill()
+
+
+def write_parent(folder: Path, parts: tuple[str, ...]) -> None:
+    """A stage of a run, which is fp32, with weights of `checkpoints/nano`, which is half precision."""
+    nano = Checkpoint.open(NANO)
+    weights = {part: nano.state_dict(part, dtype=torch.float32) for part in parts}
+    save_stage(folder, stage=folder.name, config=nano.config, tokenizer=nano.tokenizer(), parts=weights)
 
 
 def resumed_from(run: Path) -> int:
