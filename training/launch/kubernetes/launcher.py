@@ -8,6 +8,7 @@ on. Ends with 0 when all stages are complete, with 2 when one has failed.
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Set
@@ -22,6 +23,7 @@ from training.plan import Progress, due
 from training.recipe import recipe
 
 MISTAKE = 2
+STOPPED = 75  # the node is drained: another pod goes on
 WAIT_SECONDS = 600.0  # after which the state is read again, whatever the watch says
 
 
@@ -34,6 +36,8 @@ class Chain:
 
     def __init__(self, cluster: Cluster, settings: LaunchSettings):
         self._cluster, self._settings = cluster, settings
+        self._seen: set[str] = set()  # stages that have had a Job
+        self._complete: set[str] = set()  # their Jobs are removed some time later
 
     def run(self) -> None:
         """Returns when all stages are complete. Raises `StageFailedError`, and `ClusterError`."""
@@ -52,13 +56,16 @@ class Chain:
             if reason := failure(job):
                 said = pod_message(self._cluster.pods(self._settings.name, stage))
                 raise StageFailedError(f"stage {stage} failed: {said or reason}")
-        complete = {stage for stage, job in jobs.items() if is_complete(job)}
+        self._complete |= {stage for stage, job in jobs.items() if is_complete(job)}
+        if gone := self._seen - jobs.keys() - self._complete:
+            raise StageFailedError(f"the job of stage {', '.join(sorted(gone))} was removed: the run was cancelled")
+        self._seen |= jobs.keys()
         others = {stage.name for stage in recipe(self._settings.preset)} - set(self._settings.stages)
         return Progress(
             self._settings.preset,
             jobs=1,
-            finished=complete | others,  # of an earlier run, or not wanted: the pods check what they build on
-            running=dict.fromkeys(set(jobs) - complete, 1),
+            finished=self._complete | others,  # of an earlier run, or not wanted: the pods check what they build on
+            running=dict.fromkeys(set(jobs) - self._complete, 1),
         )
 
     def _start(self, stage: str) -> None:
@@ -67,6 +74,7 @@ class Chain:
         for manifest in stage_objects(self._settings, stage):
             manifest["metadata"]["ownerReferences"] = owners  # removed with the launcher's Job
             self._cluster.create(manifest)  # what is there already was made before this launcher was moved
+        self._seen.add(stage)
 
     def _wait(self, known: Set[str]) -> None:
         """Returns when a stage has ended that is not among the `known` ones, or it is time to look again."""
@@ -85,6 +93,7 @@ def _has_ended(job: client.V1Job) -> bool:
 
 
 def main(argument: str) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))  # the first process of a container ignores it else
     settings = LaunchSettings.model_validate_json(argument)
     try:
         Chain(connect(namespace=settings.namespace), settings).run()

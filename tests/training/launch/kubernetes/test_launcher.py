@@ -124,8 +124,8 @@ def test_a_cancelled_run_leaves_nothing(server, cluster, settings):
     running = Running(cluster, settings())
     wait_for(lambda: "run-0-1" in jobs(server))
     assert cluster.delete_run("run") == 6  # launcher, stage, its service, account, role, binding
+    assert "the run was cancelled" in str(running.wait())  # a launcher that still runs makes nothing anew
     assert not any(server.objects[kind] for kind in server.objects)
-    del running
 
 
 def test_what_is_forbidden_is_told_in_the_servers_words(server, cluster, settings):
