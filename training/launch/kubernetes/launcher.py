@@ -77,10 +77,14 @@ class Chain:
         self._seen.add(stage)
 
     def _wait(self, known: Set[str]) -> None:
-        """Returns when a stage has ended that is not among the `known` ones, or it is time to look again."""
+        """Returns when a stage that is not among the `known` ones has ended or is gone, or it is time to look again."""
         for _ in self._cluster.watch_jobs(self._settings.name, "stage", WAIT_SECONDS):
-            jobs = self._cluster.jobs(self._settings.name, "stage")
-            if any(_has_ended(job) for job in jobs if job.metadata.labels[STAGE_LABEL] not in known):
+            running = {
+                job.metadata.labels[STAGE_LABEL]
+                for job in self._cluster.jobs(self._settings.name, "stage")
+                if not _has_ended(job)
+            }
+            if self._seen - known - running:
                 return
 
 

@@ -117,11 +117,16 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         seen = int(query.get("resourceVersion", ["0"])[0])
-        until = time.monotonic() + int(query["timeoutSeconds"][0])
+        until, before = time.monotonic() + int(query["timeoutSeconds"][0]), []
         while time.monotonic() < until:
             with self.server.changed:
                 self.server.changed.wait(0.2)
                 items = [dict(item) for item in self.server.objects.get(kind, {}).values()]
+            names = {item["metadata"]["name"] for item in items}
+            for item in (each for each in before if each["metadata"]["name"] not in names and selected(each, query)):
+                self.wfile.write((json.dumps({"type": "DELETED", "object": item}) + "\n").encode())
+                self.wfile.flush()
+            before = items
             for item in items:
                 if int(item["metadata"]["resourceVersion"]) > seen and selected(item, query):
                     line = json.dumps({"type": "MODIFIED", "object": item}) + "\n"
