@@ -84,13 +84,15 @@ class Handler(BaseHTTPRequestHandler):
         if not self.allowed("create", found["group"], found["kind"]):
             return
         name = body["metadata"]["name"]
-        if name in self.server.objects.get(found["kind"], {}):
-            self.refuse(409, f'{found["kind"]} "{name}" already exists')
-            return
         if found["group"] != "jobset.x-k8s.io":
             kubernetes_validate.validate(body, "1.32", strict=True)
-        self.server.put(found["kind"], body)
-        self.answer(201, body)
+        with self.server.changed:
+            if taken := name in self.server.objects.get(found["kind"], {}):
+                self.refuse(409, f'{found["kind"]} "{name}" already exists')
+            else:
+                self.server.put(found["kind"], body)
+        if not taken:
+            self.answer(201, body)
 
     def do_DELETE(self):
         found = PATH.match(urlparse(self.path).path)
