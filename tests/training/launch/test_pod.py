@@ -38,7 +38,7 @@ def no_torchrun(monkeypatch):
     ("changes", "message"),
     [
         ({"stage": "9.9"}, "no stage '9.9'"),
-        ({"stage": "1.1"}, "stage 1.1 builds on 0.2"),
+        ({"stage": "1.1"}, "stage 1.1 builds on 0.1, 0.2"),
         ({"stage": "0.1", "preset": "vita-9b"}, "vita-9b"),
         ({"stage": "1.1", "preset": "vita-7b"}, "vita-7b cannot be trained yet"),
         ({"stage": "0.1", "nodes": 5}, "cannot be shared by 5 processes"),
@@ -108,5 +108,5 @@ def test_no_traceback_on_a_mistake(tmp_path):
     command = [sys.executable, "-m", "training.launch.pod", f'{{"stage": "1.1", "run": "{tmp_path}"}}']
     ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert ended.returncode == 2
-    assert ended.stderr.splitlines()[-1].startswith("stage cannot be trained: stage 1.1 builds on 0.2")
+    assert ended.stderr.splitlines()[-1].startswith("stage cannot be trained: stage 1.1 builds on 0.1, 0.2")
     assert "Traceback" not in ended.stderr

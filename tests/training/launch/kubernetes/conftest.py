@@ -90,6 +90,7 @@ class Handler(BaseHTTPRequestHandler):
             if taken := name in self.server.objects.get(found["kind"], {}):
                 self.refuse(409, f'{found["kind"]} "{name}" already exists')
             else:
+                body["metadata"]["uid"] = f"{found['kind']}-{name}"
                 self.server.put(found["kind"], body)
         if not taken:
             self.answer(201, body)
