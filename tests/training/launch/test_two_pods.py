@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from pods import ROOT, Pod, can_start
 
-STEPS = 20
+STEPS = 8
 NANO = ROOT / "checkpoints" / "nano"
 
 
