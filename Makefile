@@ -5,6 +5,7 @@
 # make lint        check the style only
 # make deploy-files  write the files that compose and the chart are given of services/ray anew
 # make compose-test  start docker-compose.yml's stack, kill each container while questions are asked; needs Docker
+# make rules       check and test the Prometheus rules; needs promtool (Debian: apt-get install prometheus)
 # make triton      install a Triton server into .venv-triton, for its tests and benchmark
 # make protos      write the Python stubs of the contracts anew
 # make lock        write requirements.lock anew; pins that still fit stay
@@ -26,7 +27,7 @@ PINS := pyproject.toml requirements.lock install.py
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo up down status test lint deploy-files compose-test triton protos lock lock-check clean
+.PHONY: demo up down status test lint deploy-files compose-test rules triton protos lock lock-check clean
 
 demo: $(VENV)/.installed-serve
 	$(BIN)/parley demo
@@ -61,6 +62,10 @@ $(TRITON)/.installed: tests/triton/requirements.txt $(VENV)/.installed-test
 	$(BIN)/uv venv -q --clear --python $(BIN)/python $(TRITON)
 	$(BIN)/uv pip install -q --python $(TRITON)/bin/python -r $<
 	@touch $@
+
+rules:
+	promtool check rules deploy/observability/rules/*.yaml
+	promtool test rules deploy/observability/tests/*.yaml
 
 protos: $(VENV)/.installed-test
 	PATH=$(CURDIR)/$(BIN):$$PATH protos/generate.sh
