@@ -4,6 +4,7 @@ Each pod is a mount and host-name namespace (`unshare`), so its command runs unc
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[3]
-BEGUN = "step/s"  # the progress bar: the training loop has begun
+SIGTERM_CAUGHT = 1 << (signal.SIGTERM - 1)  # in the mask of /proc: the training loop has begun
 
 # /mnt becomes the pod's root: all that is in ours, with other /runs and /etc/hosts.
 START = r"""
@@ -57,9 +58,9 @@ class Pod:
 
     def wait_until_begun(self, seconds: float = 300) -> None:
         until = time.monotonic() + seconds
-        while BEGUN not in self.log.read_text():
+        while not any(map(saves_on_sigterm, psutil.Process(self.process.pid).children(recursive=True))):
             assert self.process.poll() is None and time.monotonic() < until, self.log.read_text()
-            time.sleep(0.2)
+            time.sleep(0.1)
 
     def wait(self, seconds: float = 300) -> int:
         return self.process.wait(seconds)
@@ -72,6 +73,18 @@ class Pod:
             for process in processes:
                 process.kill()
             self.process.wait()
+
+
+def saves_on_sigterm(process: psutil.Process) -> bool:
+    """Whether it is a training process within the training loop."""
+    try:
+        if "training.launch.worker" not in process.cmdline():
+            return False
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return False
+    mask = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(mask, 16) & SIGTERM_CAUGHT)
 
 
 def hosts(job: dict, folder: Path) -> Path:

@@ -68,7 +68,8 @@ def resumed_from(run: Path) -> int:
 async def test_two_pods_train_a_stage_through_a_stop_and_a_lost_pod(start, tmp_path):
     run = tmp_path / "runs" / "tiny"
     pods = [start(0), start(1)]
-    pods[0].wait_until_begun()
+    for pod in pods:
+        pod.wait_until_begun()
     for pod in pods:
         pod.process.send_signal(signal.SIGTERM)
     assert [pod.wait() for pod in pods] == [75, 75], pods[0].log.read_text()
@@ -76,7 +77,8 @@ async def test_two_pods_train_a_stage_through_a_stop_and_a_lost_pod(start, tmp_p
     assert 0 < step < STEPS
 
     pods = [start(0), start(1)]
-    pods[0].wait_until_begun()
+    for pod in pods:
+        pod.wait_until_begun()
     pods[1].kill()
     again = start(1)
     assert (pods[0].wait(), again.wait()) == (0, 0), pods[0].log.read_text() + again.log.read_text()
