@@ -78,7 +78,8 @@ class Pod:
 def saves_on_sigterm(process: psutil.Process) -> bool:
     """Whether it is a training process within the training loop."""
     try:
-        if "training.launch.worker" not in process.cmdline():
+        command = process.cmdline()
+        if "training.launch.worker" not in command or "torch.distributed.run" in command:
             return False
         status = Path(f"/proc/{process.pid}/status").read_text()
     except (psutil.NoSuchProcess, FileNotFoundError):
