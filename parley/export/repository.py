@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from parley.checkpoints import Checkpoint, load_model
 from parley.export.configuration import Batching, Runtime, as_text, model_config
@@ -79,7 +80,8 @@ def export_onnx(network: nn.Module, signature: Signature, path: Path) -> None:
     given = (*signature.inputs, *signature.states)
     batch = {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)}
     plain, states = ([batch] * len(each) for each in (signature.inputs, signature.states))
-    with warnings.catch_warnings():
+    # The fused attention kernels give other strides than the exporter's decomposition expects.
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
