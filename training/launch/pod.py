@@ -24,7 +24,6 @@ from training.run_folder import is_done
 MISTAKE = 2  # the pod failure policy ends the whole job on it
 STOPPED = 75  # EX_TEMPFAIL
 SHUTDOWN_SECONDS = 90  # that processes have to finish their step and save; below the pod's grace period
-RESTARTS = 10  # of the processes of a pod, each time another pod was lost
 TERMINATION_LOG = Path("/dev/termination-log")  # Kubernetes shows it as the pod's message
 
 
@@ -38,7 +37,7 @@ def torchrun(job: StageJob, argument: str) -> list[str]:
             "--rdzv-backend=c10d",
             f"--rdzv-id={job.job}",
             f"--rdzv-endpoint={job.endpoint}",
-            f"--max-restarts={RESTARTS}",
+            "--max-restarts=0",  # when a pod is lost, the others end too: all are replaced, and meet anew
         ]
     run = [sys.executable, "-m", "torch.distributed.run", *meeting, f"--shutdown-timeout={SHUTDOWN_SECONDS}"]
     return [*run, "-m", "training.launch.worker", argument]

@@ -24,7 +24,7 @@ from training.recipe import recipe
 
 MISTAKE = 2
 STOPPED = 75  # the node is drained: another pod goes on
-WAIT_SECONDS = 600.0  # after which the state is read again, whatever the watch says
+WAIT_SECONDS = 15.0  # after which the state is read again: a change before the watch began is no event
 
 
 class StageFailedError(Exception):
