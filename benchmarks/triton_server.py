@@ -68,9 +68,13 @@ def start(
         f"http://127.0.0.1:{http_port}",
         log,
     )
-    if not wait_until(lambda: server.ready() or server.process.poll() is not None, START_SECONDS) or not server.ready():
+    try:
+        wait_until(lambda: server.ready() or server.process.poll() is not None, START_SECONDS)
+        if not server.ready():
+            raise RuntimeError(f"Triton did not start: {log.read_text()[-2000:]}")
+    except BaseException:  # an interrupted wait must not leave it running
         server.stop()
-        raise RuntimeError(f"Triton did not start: {log.read_text()[-2000:]}")
+        raise
     return server
 
 
