@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from training.launch.stage_job import StageJob
 from training.plan import can_be_shared
 from training.recipe import find_stage, schedule_for
@@ -14,6 +17,7 @@ def check(job: StageJob) -> None:
     from training.stages.finetune import build_finetune
 
     stage = find_stage(job.stage)
+    check_writable(job.run)
     if job.records is not None and job.start is None:
         raise ValueError("records are for finetuning: name the checkpoint to start from")
     if job.start is not None:
@@ -30,3 +34,14 @@ def check(job: StageJob) -> None:
             f"stage {job.stage} cannot be shared by {job.world_size} processes: "
             + ("the codec is trained by one" if stage.objective == "codec" else f"its batch is {batch}")
         )
+
+
+def check_writable(run: Path) -> None:
+    """Raises `ValueError` for a run's folder that this user cannot make or write."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        writable = os.access(run, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ValueError(f"{run} cannot be written by user {os.getuid()}; make its volume writable for that user")

@@ -62,6 +62,13 @@ def test_an_argument_that_no_launcher_wrote_ends_with_2(no_torchrun, text):
     assert pod.main(text) == 2
 
 
+def test_a_run_that_cannot_be_written_ends_with_2(tmp_path, termination_log, no_torchrun):
+    (tmp_path / "file").touch()  # a folder without rights would stop no root
+    job = StageJob(stage="0.1", run=tmp_path / "file" / "run")
+    assert pod.main(job.model_dump_json()) == 2
+    assert f"cannot be written by user {os.getuid()}" in termination_log.read_text()
+
+
 def test_a_stage_that_is_done_ends_with_0(tmp_path, no_torchrun, capfd):
     shutil.copytree(NANO, tmp_path / "3.2")
     assert pod.main(StageJob(stage="3.2", run=tmp_path).model_dump_json()) == 0
