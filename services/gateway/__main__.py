@@ -17,7 +17,7 @@ import grpc
 from protos.parley.v1 import conversation_pb2, conversation_pb2_grpc
 from services.gateway.api.backend import Backend
 from services.gateway.api.grpc.servicer import ConversationService
-from services.gateway.api.health import WebServer, build
+from services.gateway.api.http import WebServer, build
 from services.gateway.settings import GatewaySettings
 from services.rpc import health
 from services.rpc.server import freeze_loaded_objects
@@ -45,7 +45,7 @@ class Gateway:
         )
         conversation_pb2_grpc.add_ConversationServicer_to_server(self.service, self._server)
         health.add_to_server(self._server)
-        self._web = WebServer(build(self.missing))
+        self._web = WebServer(build(self.backend, self.missing))
         self.port = 0
         self.http_port = 0
 

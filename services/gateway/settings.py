@@ -29,6 +29,16 @@ class ServerSettings(Group):
     drain_seconds: float = Field(15.0, ge=0, description="Time that running turns have to end when the gateway stops")
 
 
+class ApiSettings(Group):
+    model: str = Field(
+        "parley", min_length=1, description="Name of the served model, as clients of the OpenAI API see it"
+    )
+    model_aliases: str = Field(
+        "gpt-*,tts-*,whisper-*",
+        description="Names (with * and ?, between commas) that mean the served model too; other names are refused",
+    )
+
+
 class StoreSettings(Group):
     redis_url: str = Field(
         default_factory=lambda: os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"),
@@ -126,6 +136,7 @@ class GatewaySettings(BaseSettings):
     )
 
     server: ServerSettings = Field(default_factory=ServerSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
     conversation: ConversationSettings = Field(default_factory=ConversationSettings)
     media: MediaSettings = Field(default_factory=MediaSettings)

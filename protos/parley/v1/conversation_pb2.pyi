@@ -14,9 +14,20 @@ class TurnDetection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TURN_DETECTION_UNSPECIFIED: _ClassVar[TurnDetection]
     TURN_DETECTION_SERVER_VAD: _ClassVar[TurnDetection]
     TURN_DETECTION_MANUAL: _ClassVar[TurnDetection]
+
+class ToolChoice(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TOOL_CHOICE_AUTO: _ClassVar[ToolChoice]
+    TOOL_CHOICE_NONE: _ClassVar[ToolChoice]
+    TOOL_CHOICE_REQUIRED: _ClassVar[ToolChoice]
+    TOOL_CHOICE_FUNCTION: _ClassVar[ToolChoice]
 TURN_DETECTION_UNSPECIFIED: TurnDetection
 TURN_DETECTION_SERVER_VAD: TurnDetection
 TURN_DETECTION_MANUAL: TurnDetection
+TOOL_CHOICE_AUTO: ToolChoice
+TOOL_CHOICE_NONE: ToolChoice
+TOOL_CHOICE_REQUIRED: ToolChoice
+TOOL_CHOICE_FUNCTION: ToolChoice
 
 class ClientEvent(_message.Message):
     __slots__ = ("open", "update", "audio", "end_of_audio", "image", "video", "frame", "text", "respond", "cancel", "played", "create_item", "retrieve_item", "truncate_item", "delete_item", "question_id")
@@ -63,7 +74,7 @@ class OpenSession(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., config: _Optional[_Union[SessionConfig, _Mapping]] = ...) -> None: ...
 
 class SessionConfig(_message.Message):
-    __slots__ = ("turn_detection", "input_sample_rate", "instructions", "sampling", "text_only", "speaker", "speaker_tokens")
+    __slots__ = ("turn_detection", "input_sample_rate", "instructions", "sampling", "text_only", "speaker", "speaker_tokens", "tools", "tool_choice", "tool_name")
     TURN_DETECTION_FIELD_NUMBER: _ClassVar[int]
     INPUT_SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +82,9 @@ class SessionConfig(_message.Message):
     TEXT_ONLY_FIELD_NUMBER: _ClassVar[int]
     SPEAKER_FIELD_NUMBER: _ClassVar[int]
     SPEAKER_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CHOICE_FIELD_NUMBER: _ClassVar[int]
+    TOOL_NAME_FIELD_NUMBER: _ClassVar[int]
     turn_detection: TurnDetection
     input_sample_rate: int
     instructions: str
@@ -78,7 +92,26 @@ class SessionConfig(_message.Message):
     text_only: bool
     speaker: str
     speaker_tokens: SpeakerTokens
-    def __init__(self, turn_detection: _Optional[_Union[TurnDetection, str]] = ..., input_sample_rate: _Optional[int] = ..., instructions: _Optional[str] = ..., sampling: _Optional[_Union[_language_model_pb2.Sampling, _Mapping]] = ..., text_only: _Optional[bool] = ..., speaker: _Optional[str] = ..., speaker_tokens: _Optional[_Union[SpeakerTokens, _Mapping]] = ...) -> None: ...
+    tools: Tools
+    tool_choice: ToolChoice
+    tool_name: str
+    def __init__(self, turn_detection: _Optional[_Union[TurnDetection, str]] = ..., input_sample_rate: _Optional[int] = ..., instructions: _Optional[str] = ..., sampling: _Optional[_Union[_language_model_pb2.Sampling, _Mapping]] = ..., text_only: _Optional[bool] = ..., speaker: _Optional[str] = ..., speaker_tokens: _Optional[_Union[SpeakerTokens, _Mapping]] = ..., tools: _Optional[_Union[Tools, _Mapping]] = ..., tool_choice: _Optional[_Union[ToolChoice, str]] = ..., tool_name: _Optional[str] = ...) -> None: ...
+
+class Tools(_message.Message):
+    __slots__ = ("tools",)
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    tools: _containers.RepeatedCompositeFieldContainer[Tool]
+    def __init__(self, tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ...) -> None: ...
+
+class Tool(_message.Message):
+    __slots__ = ("name", "description", "parameters")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    parameters: str
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., parameters: _Optional[str] = ...) -> None: ...
 
 class SpeakerTokens(_message.Message):
     __slots__ = ("tokens",)
@@ -179,7 +212,7 @@ class DeleteItem(_message.Message):
     def __init__(self, item_id: _Optional[str] = ...) -> None: ...
 
 class ServerEvent(_message.Message):
-    __slots__ = ("sequence", "turn_id", "question_id", "session", "session_updated", "speech_started", "speech_stopped", "transcript", "state", "text", "audio", "done", "error", "item_created", "item", "item_truncated", "item_deleted")
+    __slots__ = ("sequence", "turn_id", "question_id", "session", "session_updated", "speech_started", "speech_stopped", "transcript", "state", "text", "audio", "done", "error", "item_created", "item", "item_truncated", "item_deleted", "function_call_delta", "function_call_done")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TURN_ID_FIELD_NUMBER: _ClassVar[int]
     QUESTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -197,6 +230,8 @@ class ServerEvent(_message.Message):
     ITEM_FIELD_NUMBER: _ClassVar[int]
     ITEM_TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     ITEM_DELETED_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_CALL_DELTA_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_CALL_DONE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     turn_id: str
     question_id: str
@@ -214,7 +249,9 @@ class ServerEvent(_message.Message):
     item: Item
     item_truncated: ItemTruncated
     item_deleted: ItemDeleted
-    def __init__(self, sequence: _Optional[int] = ..., turn_id: _Optional[str] = ..., question_id: _Optional[str] = ..., session: _Optional[_Union[SessionReady, _Mapping]] = ..., session_updated: _Optional[_Union[SessionConfig, _Mapping]] = ..., speech_started: _Optional[_Union[SpeechStarted, _Mapping]] = ..., speech_stopped: _Optional[_Union[SpeechStopped, _Mapping]] = ..., transcript: _Optional[_Union[Transcript, _Mapping]] = ..., state: _Optional[_Union[_language_model_pb2.StateDecision, _Mapping]] = ..., text: _Optional[_Union[TextDelta, _Mapping]] = ..., audio: _Optional[_Union[AudioDelta, _Mapping]] = ..., done: _Optional[_Union[TurnDone, _Mapping]] = ..., error: _Optional[_Union[ErrorEvent, _Mapping]] = ..., item_created: _Optional[_Union[ItemCreated, _Mapping]] = ..., item: _Optional[_Union[Item, _Mapping]] = ..., item_truncated: _Optional[_Union[ItemTruncated, _Mapping]] = ..., item_deleted: _Optional[_Union[ItemDeleted, _Mapping]] = ...) -> None: ...
+    function_call_delta: FunctionCallDelta
+    function_call_done: FunctionCallDone
+    def __init__(self, sequence: _Optional[int] = ..., turn_id: _Optional[str] = ..., question_id: _Optional[str] = ..., session: _Optional[_Union[SessionReady, _Mapping]] = ..., session_updated: _Optional[_Union[SessionConfig, _Mapping]] = ..., speech_started: _Optional[_Union[SpeechStarted, _Mapping]] = ..., speech_stopped: _Optional[_Union[SpeechStopped, _Mapping]] = ..., transcript: _Optional[_Union[Transcript, _Mapping]] = ..., state: _Optional[_Union[_language_model_pb2.StateDecision, _Mapping]] = ..., text: _Optional[_Union[TextDelta, _Mapping]] = ..., audio: _Optional[_Union[AudioDelta, _Mapping]] = ..., done: _Optional[_Union[TurnDone, _Mapping]] = ..., error: _Optional[_Union[ErrorEvent, _Mapping]] = ..., item_created: _Optional[_Union[ItemCreated, _Mapping]] = ..., item: _Optional[_Union[Item, _Mapping]] = ..., item_truncated: _Optional[_Union[ItemTruncated, _Mapping]] = ..., item_deleted: _Optional[_Union[ItemDeleted, _Mapping]] = ..., function_call_delta: _Optional[_Union[FunctionCallDelta, _Mapping]] = ..., function_call_done: _Optional[_Union[FunctionCallDone, _Mapping]] = ...) -> None: ...
 
 class SessionReady(_message.Message):
     __slots__ = ("session_id", "resumed", "items", "output_sample_rate", "config", "speakers")
@@ -253,6 +290,30 @@ class TextDelta(_message.Message):
     TEXT_FIELD_NUMBER: _ClassVar[int]
     text: str
     def __init__(self, text: _Optional[str] = ...) -> None: ...
+
+class FunctionCallDelta(_message.Message):
+    __slots__ = ("item_id", "call_id", "name", "arguments")
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    call_id: str
+    name: str
+    arguments: str
+    def __init__(self, item_id: _Optional[str] = ..., call_id: _Optional[str] = ..., name: _Optional[str] = ..., arguments: _Optional[str] = ...) -> None: ...
+
+class FunctionCallDone(_message.Message):
+    __slots__ = ("item_id", "call_id", "name", "arguments")
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    call_id: str
+    name: str
+    arguments: str
+    def __init__(self, item_id: _Optional[str] = ..., call_id: _Optional[str] = ..., name: _Optional[str] = ..., arguments: _Optional[str] = ...) -> None: ...
 
 class AudioDelta(_message.Message):
     __slots__ = ("audio", "sample_rate", "offset")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from services.gateway.access.access import Access
 from services.gateway.api.release_watch import ReleaseWatch
 from services.gateway.conversation.conversation import Conversation
 from services.gateway.settings import GatewaySettings
@@ -18,6 +19,7 @@ class Backend:
     def __init__(self, settings: GatewaySettings):
         self.store = RedisStore(settings.store)
         self.releases = ServingReleases(settings.upstream)
+        self.access = Access()
         self._watch = ReleaseWatch(self.store.releases, self.releases)
         self.settings = settings
 

@@ -81,6 +81,24 @@ class TextDelta:
 
 
 @dataclass(frozen=True)
+class FunctionCallDelta:
+    """A piece of the arguments of a call that the answer makes; the first one may be empty."""
+
+    item_id: str  # of the call's item
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class FunctionCallDone:
+    item_id: str
+    call_id: str
+    name: str
+    arguments: str  # all of them, JSON
+
+
+@dataclass(frozen=True)
 class AudioDelta:
     audio: bytes  # 16-bit little-endian mono
     sample_rate: int  # Hz
@@ -134,6 +152,8 @@ Body = (
     | Transcript
     | StateDecided
     | TextDelta
+    | FunctionCallDelta
+    | FunctionCallDone
     | AudioDelta
     | TurnDone
     | Failed

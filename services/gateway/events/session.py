@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +25,16 @@ class SamplingConfig(BaseModel):
     stop: tuple[Stop, ...] = Field((), max_length=MAX_STOPS)
 
 
+class Tool(BaseModel):
+    """A function that the model may call."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}  # JSON Schema of its arguments
+
+
 class SessionConfig(BaseModel):
     """What a client may set, at the opening and later."""
 
@@ -37,6 +47,9 @@ class SessionConfig(BaseModel):
     text_only: bool = False  # no audio in answers
     speaker: str = ""  # empty: the speech decoder's default
     speaker_tokens: tuple[int, ...] = ()  # of a speaker without a name; they override `speaker`
+    tools: tuple[Tool, ...] = ()
+    tool_choice: Literal["auto", "none", "required", "function"] = "auto"
+    tool_name: str = ""  # of the function that must be called, where `tool_choice` is `function`
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +13,7 @@ from protos.parley.v1.language_model_pb2 import Message, Sampling, State, StateD
 from protos.parley.v1.usage_pb2 import FinishReason, Usage
 from services.gateway import events
 from services.gateway.events.items import Item, ItemPart
-from services.gateway.events.session import SamplingConfig, SessionConfig
+from services.gateway.events.session import SamplingConfig, SessionConfig, Tool
 
 ITEM_TYPES = {
     "message": pb.Item.TYPE_MESSAGE,
@@ -21,9 +22,16 @@ ITEM_TYPES = {
 }
 ROLES = {"": Message.ROLE_UNSPECIFIED, "user": Message.ROLE_USER, "assistant": Message.ROLE_ASSISTANT}
 STATES = {"speech": State.STATE_SPEECH, "text": State.STATE_TEXT, "nothing": State.STATE_NOTHING}
+TOOL_CHOICES = {
+    "auto": pb.TOOL_CHOICE_AUTO,
+    "none": pb.TOOL_CHOICE_NONE,
+    "required": pb.TOOL_CHOICE_REQUIRED,
+    "function": pb.TOOL_CHOICE_FUNCTION,
+}
 CONTENT_FIELDS = {"text": "text", "speech": "transcript", "image": "image"}  # kind of a part → field on the wire
 
 _TYPES_OF = {value: name for name, value in ITEM_TYPES.items()}
+_TOOL_CHOICES_OF = {value: name for name, value in TOOL_CHOICES.items()}
 _ROLES_OF = {value: name for name, value in ROLES.items()}
 
 
@@ -31,7 +39,7 @@ def config_changes(config: pb.SessionConfig) -> dict[str, Any]:
     """The fields of a session's config that the client has set. Raises `ValueError` for one that is unknown."""
     changes: dict[str, Any] = {
         name: getattr(config, name)
-        for name in ("input_sample_rate", "instructions", "text_only", "speaker")
+        for name in ("input_sample_rate", "instructions", "text_only", "speaker", "tool_name")
         if config.HasField(name)
     }
     if config.HasField("turn_detection") and config.turn_detection != pb.TURN_DETECTION_UNSPECIFIED:
@@ -42,7 +50,20 @@ def config_changes(config: pb.SessionConfig) -> dict[str, Any]:
         changes["speaker_tokens"] = tuple(config.speaker_tokens.tokens)
     if config.HasField("sampling"):
         changes["sampling"] = _sampling(config.sampling)
+    if config.HasField("tools"):
+        changes["tools"] = tuple(map(_tool, config.tools.tools))
+    if config.HasField("tool_choice"):
+        if config.tool_choice not in _TOOL_CHOICES_OF:
+            raise ValueError(f"tool_choice {config.tool_choice} is unknown; use one of {', '.join(TOOL_CHOICES)}")
+        changes["tool_choice"] = _TOOL_CHOICES_OF[config.tool_choice]
     return changes
+
+
+def _tool(tool: pb.Tool) -> Tool:
+    try:
+        return Tool(name=tool.name, description=tool.description, parameters=json.loads(tool.parameters or "{}"))
+    except ValueError:
+        raise ValueError(f"the parameters of tool {tool.name!r} are no JSON object; send a JSON Schema") from None
 
 
 def _sampling(sampling: Sampling) -> SamplingConfig:
@@ -103,6 +124,10 @@ def _body(body: events.Body) -> dict[str, Any]:
             return {"state": StateDecision(state=STATES[body.state], probabilities=body.probabilities)}
         case events.TextDelta():
             return {"text": pb.TextDelta(text=body.text)}
+        case events.FunctionCallDelta():
+            return {"function_call_delta": pb.FunctionCallDelta(**asdict(body))}
+        case events.FunctionCallDone():
+            return {"function_call_done": pb.FunctionCallDone(**asdict(body))}
         case events.AudioDelta():
             return {"audio": pb.AudioDelta(audio=body.audio, sample_rate=body.sample_rate, offset=body.offset)}
         case events.TurnDone():
@@ -138,7 +163,14 @@ def _config(config: SessionConfig) -> pb.SessionConfig:
         text_only=config.text_only,
         speaker=config.speaker,
         speaker_tokens=pb.SpeakerTokens(tokens=config.speaker_tokens),
+        tools=pb.Tools(tools=map(_write_tool, config.tools)),
+        tool_choice=TOOL_CHOICES[config.tool_choice],
+        tool_name=config.tool_name,
     )
+
+
+def _write_tool(tool: Tool) -> pb.Tool:
+    return pb.Tool(name=tool.name, description=tool.description, parameters=json.dumps(tool.parameters))
 
 
 def _item(item: Item) -> pb.Item:

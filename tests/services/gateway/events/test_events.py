@@ -19,6 +19,8 @@ BODIES = [
     events.Transcript("what", final=True),
     events.StateDecided("speech", (0.9, 0.05, 0.05)),
     events.TextDelta("caf\u00e9"),
+    events.FunctionCallDelta("item", "call", "now", "{"),
+    events.FunctionCallDone("item", "call", "now", "{}"),
     events.AudioDelta(b"\x00\xff\n", 24_000, 7),
     events.TurnDone("length", "hi", events.Latency(total=1.5), events.Usage(prompt_tokens=3)),
     events.Failed("ABORTED", "no", 0.5),

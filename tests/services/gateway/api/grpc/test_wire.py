@@ -10,7 +10,7 @@ from protos.parley.v1.language_model_pb2 import Message, Sampling
 from services.gateway import events
 from services.gateway.api.grpc.wire import config_changes, read_item, write_event
 from services.gateway.events.items import Item, ItemPart, Ref
-from services.gateway.events.session import SamplingConfig, SessionConfig
+from services.gateway.events.session import SamplingConfig, SessionConfig, Tool
 
 CONFIG = SessionConfig(
     manual_turns=True,
@@ -20,6 +20,9 @@ CONFIG = SessionConfig(
     text_only=True,
     speaker="anna",
     speaker_tokens=(3, 1),
+    tools=(Tool(name="now", description="the time", parameters={"type": "object"}),),
+    tool_choice="function",
+    tool_name="now",
 )
 ANSWER = Item(id="a", role="assistant", turn_id="t", parts=[ItemPart(kind="text", text="red")], marks=[(9, 3)])
 ANSWER_ON_WIRE = {
@@ -48,6 +51,16 @@ ON_WIRE = [  # an event's body, the field that carries it, what is in it
         {"state": "STATE_NOTHING", "probabilities": [0.25, 0.25, 0.5]},
     ),
     (events.TextDelta("red"), "text", {"text": "red"}),
+    (
+        events.FunctionCallDelta("i", "c", "now", '{"zone":'),
+        "function_call_delta",
+        {"item_id": "i", "call_id": "c", "name": "now", "arguments": '{"zone":'},
+    ),
+    (
+        events.FunctionCallDone("i", "c", "now", "{}"),
+        "function_call_done",
+        {"item_id": "i", "call_id": "c", "name": "now", "arguments": "{}"},
+    ),
     (events.AudioDelta(b"\0\1", 24_000, 7), "audio", {"audio": "AAE=", "sample_rate": 24_000, "offset": "7"}),
     (DONE, "done", DONE_ON_WIRE),
     (events.Failed("ABORTED", "no", 0.5), "error", {"code": "ABORTED", "message": "no", "retry_after": 0.5}),
@@ -115,6 +128,18 @@ def test_sampling_that_cannot_be_is_refused_in_one_line_that_names_the_field(sam
 def test_a_turn_detection_that_is_unknown_is_refused():
     with pytest.raises(ValueError, match="turn_detection 7 is unknown"):
         config_changes(pb.SessionConfig(turn_detection=7))
+
+
+@pytest.mark.parametrize("parameters", ["{", "[]", "3"])
+def test_tools_whose_parameters_are_no_object_are_refused(parameters):
+    tools = pb.Tools(tools=[pb.Tool(name="now", parameters=parameters)])
+    with pytest.raises(ValueError, match="parameters of tool 'now' are no JSON object"):
+        config_changes(pb.SessionConfig(tools=tools))
+
+
+def test_a_tool_choice_that_is_unknown_is_refused():
+    with pytest.raises(ValueError, match="tool_choice 7 is unknown"):
+        config_changes(pb.SessionConfig(tool_choice=7))
 
 
 @pytest.mark.parametrize(

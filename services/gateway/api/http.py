@@ -1,0 +1,48 @@
+"""The gateway's HTTP server: health, the OpenAI API and the page, each a router of its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from services.gateway.api import health
+from services.gateway.api.backend import Backend
+from services.gateway.api.openai import errors, realtime
+from services.telemetry import logs
+
+log = logs.get_logger(__name__)
+
+MAX_FRAME_BYTES = 24 << 20  # of a WebSocket message: 15 MiB of audio in base64, and room
+
+
+def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> FastAPI:
+    """`missing`: names what keeps the gateway from serving a turn."""
+    app = FastAPI(title="Parley", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    errors.install(app)
+    app.include_router(health.router(missing))
+    app.include_router(realtime.router(backend))
+    return app
+
+
+class WebServer(uvicorn.Server):
+    """Runs in the gateway's event loop and leaves its signals alone."""
+
+    def __init__(self, app: FastAPI):
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="websockets-sansio",
+            ws_max_size=MAX_FRAME_BYTES,
+            ws_per_message_deflate=False,  # audio does not become smaller, and an answer would wait
+            timeout_graceful_shutdown=5,  # else a request that hangs would keep a stopping gateway for ever
+        )
+        super().__init__(config)
+
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield
