@@ -65,6 +65,10 @@ class ConversationSettings(Group):
         20.0, gt=0, description="A spoken question is given up when no audio comes for this long"
     )
     max_text_chars: int = Field(4000, ge=1, description="Longest written question, and longest instructions")
+    max_tools: int = Field(128, ge=0, description="Functions that answers may call")
+    max_tool_chars: int = Field(
+        16_000, ge=0, description="Characters of the tools' names, descriptions and parameters, together"
+    )
     max_pictures: int = Field(4, ge=1, description="Pictures and videos in one question")
     max_frames: int = Field(4, ge=1, description="Newest camera frames that belong to a question")
     max_turn_events: int = Field(10_000, ge=1, description="Client events between the ends of two turns")

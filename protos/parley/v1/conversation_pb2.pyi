@@ -1,4 +1,5 @@
 from protos.parley.v1 import language_model_pb2 as _language_model_pb2
+from protos.parley.v1 import tool_pb2 as _tool_pb2
 from protos.parley.v1 import usage_pb2 as _usage_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -14,20 +15,9 @@ class TurnDetection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TURN_DETECTION_UNSPECIFIED: _ClassVar[TurnDetection]
     TURN_DETECTION_SERVER_VAD: _ClassVar[TurnDetection]
     TURN_DETECTION_MANUAL: _ClassVar[TurnDetection]
-
-class ToolChoice(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    TOOL_CHOICE_AUTO: _ClassVar[ToolChoice]
-    TOOL_CHOICE_NONE: _ClassVar[ToolChoice]
-    TOOL_CHOICE_REQUIRED: _ClassVar[ToolChoice]
-    TOOL_CHOICE_FUNCTION: _ClassVar[ToolChoice]
 TURN_DETECTION_UNSPECIFIED: TurnDetection
 TURN_DETECTION_SERVER_VAD: TurnDetection
 TURN_DETECTION_MANUAL: TurnDetection
-TOOL_CHOICE_AUTO: ToolChoice
-TOOL_CHOICE_NONE: ToolChoice
-TOOL_CHOICE_REQUIRED: ToolChoice
-TOOL_CHOICE_FUNCTION: ToolChoice
 
 class ClientEvent(_message.Message):
     __slots__ = ("open", "update", "audio", "end_of_audio", "image", "video", "frame", "text", "respond", "cancel", "played", "create_item", "retrieve_item", "truncate_item", "delete_item", "question_id")
@@ -74,7 +64,7 @@ class OpenSession(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., config: _Optional[_Union[SessionConfig, _Mapping]] = ...) -> None: ...
 
 class SessionConfig(_message.Message):
-    __slots__ = ("turn_detection", "input_sample_rate", "instructions", "sampling", "text_only", "speaker", "speaker_tokens", "tools", "tool_choice", "tool_name")
+    __slots__ = ("turn_detection", "input_sample_rate", "instructions", "sampling", "text_only", "speaker", "speaker_tokens", "tools", "tool_choice", "tool_name", "parallel_tool_calls")
     TURN_DETECTION_FIELD_NUMBER: _ClassVar[int]
     INPUT_SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +75,7 @@ class SessionConfig(_message.Message):
     TOOLS_FIELD_NUMBER: _ClassVar[int]
     TOOL_CHOICE_FIELD_NUMBER: _ClassVar[int]
     TOOL_NAME_FIELD_NUMBER: _ClassVar[int]
+    PARALLEL_TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
     turn_detection: TurnDetection
     input_sample_rate: int
     instructions: str
@@ -93,25 +84,16 @@ class SessionConfig(_message.Message):
     speaker: str
     speaker_tokens: SpeakerTokens
     tools: Tools
-    tool_choice: ToolChoice
+    tool_choice: _tool_pb2.ToolChoice
     tool_name: str
-    def __init__(self, turn_detection: _Optional[_Union[TurnDetection, str]] = ..., input_sample_rate: _Optional[int] = ..., instructions: _Optional[str] = ..., sampling: _Optional[_Union[_language_model_pb2.Sampling, _Mapping]] = ..., text_only: _Optional[bool] = ..., speaker: _Optional[str] = ..., speaker_tokens: _Optional[_Union[SpeakerTokens, _Mapping]] = ..., tools: _Optional[_Union[Tools, _Mapping]] = ..., tool_choice: _Optional[_Union[ToolChoice, str]] = ..., tool_name: _Optional[str] = ...) -> None: ...
+    parallel_tool_calls: bool
+    def __init__(self, turn_detection: _Optional[_Union[TurnDetection, str]] = ..., input_sample_rate: _Optional[int] = ..., instructions: _Optional[str] = ..., sampling: _Optional[_Union[_language_model_pb2.Sampling, _Mapping]] = ..., text_only: _Optional[bool] = ..., speaker: _Optional[str] = ..., speaker_tokens: _Optional[_Union[SpeakerTokens, _Mapping]] = ..., tools: _Optional[_Union[Tools, _Mapping]] = ..., tool_choice: _Optional[_Union[_tool_pb2.ToolChoice, str]] = ..., tool_name: _Optional[str] = ..., parallel_tool_calls: _Optional[bool] = ...) -> None: ...
 
 class Tools(_message.Message):
     __slots__ = ("tools",)
     TOOLS_FIELD_NUMBER: _ClassVar[int]
-    tools: _containers.RepeatedCompositeFieldContainer[Tool]
-    def __init__(self, tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ...) -> None: ...
-
-class Tool(_message.Message):
-    __slots__ = ("name", "description", "parameters")
-    NAME_FIELD_NUMBER: _ClassVar[int]
-    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
-    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
-    name: str
-    description: str
-    parameters: str
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., parameters: _Optional[str] = ...) -> None: ...
+    tools: _containers.RepeatedCompositeFieldContainer[_tool_pb2.Tool]
+    def __init__(self, tools: _Optional[_Iterable[_Union[_tool_pb2.Tool, _Mapping]]] = ...) -> None: ...
 
 class SpeakerTokens(_message.Message):
     __slots__ = ("tokens",)

@@ -1,5 +1,6 @@
 from protos.parley.v1 import model_info_pb2 as _model_info_pb2
 from protos.parley.v1 import tensor_pb2 as _tensor_pb2
+from protos.parley.v1 import tool_pb2 as _tool_pb2
 from protos.parley.v1 import usage_pb2 as _usage_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -36,23 +37,31 @@ class GenerateRequest(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., open: _Optional[_Union[GenerateOpen, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., respond: _Optional[_Union[GenerateRespond, _Mapping]] = ..., embeddings: _Optional[_Union[_tensor_pb2.Embeddings, _Mapping]] = ...) -> None: ...
 
 class GenerateOpen(_message.Message):
-    __slots__ = ("session_id", "turn_id", "deadline_ms", "messages", "sampling", "max_history_tokens")
+    __slots__ = ("session_id", "turn_id", "deadline_ms", "messages", "sampling", "max_history_tokens", "tools", "tool_choice", "tool_name", "max_calls")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     TURN_ID_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     MAX_HISTORY_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CHOICE_FIELD_NUMBER: _ClassVar[int]
+    TOOL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MAX_CALLS_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     turn_id: str
     deadline_ms: int
     messages: _containers.RepeatedCompositeFieldContainer[Message]
     sampling: Sampling
     max_history_tokens: int
-    def __init__(self, session_id: _Optional[str] = ..., turn_id: _Optional[str] = ..., deadline_ms: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., max_history_tokens: _Optional[int] = ...) -> None: ...
+    tools: _containers.RepeatedCompositeFieldContainer[_tool_pb2.Tool]
+    tool_choice: _tool_pb2.ToolChoice
+    tool_name: str
+    max_calls: int
+    def __init__(self, session_id: _Optional[str] = ..., turn_id: _Optional[str] = ..., deadline_ms: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., max_history_tokens: _Optional[int] = ..., tools: _Optional[_Iterable[_Union[_tool_pb2.Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[_tool_pb2.ToolChoice, str]] = ..., tool_name: _Optional[str] = ..., max_calls: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("role", "parts")
+    __slots__ = ("role", "parts", "calls")
     class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ROLE_UNSPECIFIED: _ClassVar[Message.Role]
@@ -65,23 +74,27 @@ class Message(_message.Message):
     ROLE_ASSISTANT: Message.Role
     ROLE_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
     role: Message.Role
     parts: _containers.RepeatedCompositeFieldContainer[Part]
-    def __init__(self, role: _Optional[_Union[Message.Role, str]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ...) -> None: ...
+    calls: _containers.RepeatedCompositeFieldContainer[_tool_pb2.FunctionCall]
+    def __init__(self, role: _Optional[_Union[Message.Role, str]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[_tool_pb2.FunctionCall, _Mapping]]] = ...) -> None: ...
 
 class Part(_message.Message):
-    __slots__ = ("text", "image", "speech", "utterance", "fallback")
+    __slots__ = ("text", "image", "speech", "utterance", "output", "fallback")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     SPEECH_FIELD_NUMBER: _ClassVar[int]
     UTTERANCE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
     FALLBACK_FIELD_NUMBER: _ClassVar[int]
     text: str
     image: _tensor_pb2.EmbeddingRef
     speech: _tensor_pb2.Tensor
     utterance: _tensor_pb2.EmbeddingRef
+    output: str
     fallback: str
-    def __init__(self, text: _Optional[str] = ..., image: _Optional[_Union[_tensor_pb2.EmbeddingRef, _Mapping]] = ..., speech: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., utterance: _Optional[_Union[_tensor_pb2.EmbeddingRef, _Mapping]] = ..., fallback: _Optional[str] = ...) -> None: ...
+    def __init__(self, text: _Optional[str] = ..., image: _Optional[_Union[_tensor_pb2.EmbeddingRef, _Mapping]] = ..., speech: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., utterance: _Optional[_Union[_tensor_pb2.EmbeddingRef, _Mapping]] = ..., output: _Optional[str] = ..., fallback: _Optional[str] = ...) -> None: ...
 
 class Sampling(_message.Message):
     __slots__ = ("temperature", "top_p", "top_k", "seed", "max_tokens", "stop")
@@ -134,12 +147,16 @@ class StateDecision(_message.Message):
     def __init__(self, state: _Optional[_Union[State, str]] = ..., probabilities: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Token(_message.Message):
-    __slots__ = ("id", "text")
+    __slots__ = ("id", "text", "call", "call_done")
     ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    CALL_DONE_FIELD_NUMBER: _ClassVar[int]
     id: int
     text: str
-    def __init__(self, id: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
+    call: int
+    call_done: bool
+    def __init__(self, id: _Optional[int] = ..., text: _Optional[str] = ..., call: _Optional[int] = ..., call_done: _Optional[bool] = ...) -> None: ...
 
 class GenerateDone(_message.Message):
     __slots__ = ("finish_reason", "text", "usage", "prefill_seconds", "decode_seconds", "first_token_seconds", "dropped_messages", "weights")

@@ -81,7 +81,7 @@ class Conversation:
         self._model_rate = encoder.input_sample_rate
         longest = min(self._media.max_audio_seconds, encoder.max_audio_seconds)
         self._media = self._media.model_copy(update={"max_audio_seconds": longest})
-        self._opened = OpenSession(self._store, self._releases, self._model_rate, self._settings.max_text_chars)
+        self._opened = OpenSession(self._store, self._releases, self._model_rate, self._settings)
         ready = await self._opened.open(session_id, changes)
         self._input = InputBuffer(ready.config, self._model_rate, self._media, self._vad)
         self._items = ItemEditor(self._store.items, self.session_id, self._settings.max_text_chars)

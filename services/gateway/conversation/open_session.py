@@ -9,10 +9,12 @@ from typing import Any
 import grpc
 
 from protos.parley.v1.model_info_pb2 import ModelInfo
+from services.gateway.conversation.tools import check_tools
 from services.gateway.events import SessionReady, SessionUpdated
 from services.gateway.events.session import Session, SessionConfig
 from services.gateway.media.audio import check_rate
 from services.gateway.media.voice_activity import check_vad_rate
+from services.gateway.settings import ConversationSettings
 from services.gateway.store.protocols import Store
 from services.gateway.upstream.calls import Releases
 from services.rpc.errors import ServiceError
@@ -20,9 +22,9 @@ from services.rpc.limits import too_much
 
 
 class OpenSession:
-    def __init__(self, store: Store, releases: Releases, model_rate: int, max_text_chars: int):
+    def __init__(self, store: Store, releases: Releases, model_rate: int, settings: ConversationSettings):
         """`model_rate`: Hz, of the audio that the speech encoder takes."""
-        self._store, self._releases, self._max_text_chars = store, releases, max_text_chars
+        self._store, self._releases, self._settings = store, releases, settings
         self._model_rate = model_rate
         self.session = Session("", SessionConfig())
 
@@ -66,9 +68,10 @@ class OpenSession:
         if len(config.speaker_tokens) not in (0, decoder.num_speaker_tokens):
             message = f"a speaker has {decoder.num_speaker_tokens} tokens; got {len(config.speaker_tokens)}"
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
-        length = len(config.instructions)
-        if length > self._max_text_chars:
-            message = f"instructions of {length} characters are above the limit of {self._max_text_chars}"
+        check_tools(config, self._settings)
+        length, limit = len(config.instructions), self._settings.max_text_chars
+        if length > limit:
+            message = f"instructions of {length} characters are above the limit of {limit}"
             raise too_much("gateway", "max_text_chars", message)
         if config.speaker and config.speaker not in names:
             message = f"speaker {config.speaker!r} is unknown; use one of {', '.join(names)}"

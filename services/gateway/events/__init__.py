@@ -82,7 +82,10 @@ class TextDelta:
 
 @dataclass(frozen=True)
 class FunctionCallDelta:
-    """A piece of the arguments of a call that the answer makes; the first one may be empty."""
+    """A piece of the arguments of a call that the answer makes; the first one may be empty.
+
+    Where no `FunctionCallDone` follows, the call was cut off or turned out to be malformed, and makes no item.
+    """
 
     item_id: str  # of the call's item
     call_id: str

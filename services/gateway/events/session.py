@@ -50,6 +50,7 @@ class SessionConfig(BaseModel):
     tools: tuple[Tool, ...] = ()
     tool_choice: Literal["auto", "none", "required", "function"] = "auto"
     tool_name: str = ""  # of the function that must be called, where `tool_choice` is `function`
+    parallel_tool_calls: bool = True  # whether an answer may make several
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from protos.parley.v1 import conversation_pb2 as pb
+from protos.parley.v1 import tool_pb2
 from protos.parley.v1.language_model_pb2 import Message, Sampling, State, StateDecision
 from protos.parley.v1.usage_pb2 import FinishReason, Usage
 from services.gateway import events
+from services.gateway.conversation import tools
 from services.gateway.events.items import Item, ItemPart
 from services.gateway.events.session import SamplingConfig, SessionConfig, Tool
 
@@ -22,16 +24,10 @@ ITEM_TYPES = {
 }
 ROLES = {"": Message.ROLE_UNSPECIFIED, "user": Message.ROLE_USER, "assistant": Message.ROLE_ASSISTANT}
 STATES = {"speech": State.STATE_SPEECH, "text": State.STATE_TEXT, "nothing": State.STATE_NOTHING}
-TOOL_CHOICES = {
-    "auto": pb.TOOL_CHOICE_AUTO,
-    "none": pb.TOOL_CHOICE_NONE,
-    "required": pb.TOOL_CHOICE_REQUIRED,
-    "function": pb.TOOL_CHOICE_FUNCTION,
-}
 CONTENT_FIELDS = {"text": "text", "speech": "transcript", "image": "image"}  # kind of a part → field on the wire
 
 _TYPES_OF = {value: name for name, value in ITEM_TYPES.items()}
-_TOOL_CHOICES_OF = {value: name for name, value in TOOL_CHOICES.items()}
+_TOOL_CHOICES_OF = {value: name for name, value in tools.CHOICES.items()}
 _ROLES_OF = {value: name for name, value in ROLES.items()}
 
 
@@ -39,7 +35,7 @@ def config_changes(config: pb.SessionConfig) -> dict[str, Any]:
     """The fields of a session's config that the client has set. Raises `ValueError` for one that is unknown."""
     changes: dict[str, Any] = {
         name: getattr(config, name)
-        for name in ("input_sample_rate", "instructions", "text_only", "speaker", "tool_name")
+        for name in ("input_sample_rate", "instructions", "text_only", "speaker", "tool_name", "parallel_tool_calls")
         if config.HasField(name)
     }
     if config.HasField("turn_detection") and config.turn_detection != pb.TURN_DETECTION_UNSPECIFIED:
@@ -54,12 +50,12 @@ def config_changes(config: pb.SessionConfig) -> dict[str, Any]:
         changes["tools"] = tuple(map(_tool, config.tools.tools))
     if config.HasField("tool_choice"):
         if config.tool_choice not in _TOOL_CHOICES_OF:
-            raise ValueError(f"tool_choice {config.tool_choice} is unknown; use one of {', '.join(TOOL_CHOICES)}")
+            raise ValueError(f"tool_choice {config.tool_choice} is unknown; use one of {', '.join(tools.CHOICES)}")
         changes["tool_choice"] = _TOOL_CHOICES_OF[config.tool_choice]
     return changes
 
 
-def _tool(tool: pb.Tool) -> Tool:
+def _tool(tool: tool_pb2.Tool) -> Tool:
     try:
         return Tool(name=tool.name, description=tool.description, parameters=json.loads(tool.parameters or "{}"))
     except ValueError:
@@ -163,14 +159,11 @@ def _config(config: SessionConfig) -> pb.SessionConfig:
         text_only=config.text_only,
         speaker=config.speaker,
         speaker_tokens=pb.SpeakerTokens(tokens=config.speaker_tokens),
-        tools=pb.Tools(tools=map(_write_tool, config.tools)),
-        tool_choice=TOOL_CHOICES[config.tool_choice],
+        tools=pb.Tools(tools=map(tools.to_wire, config.tools)),
+        tool_choice=tools.CHOICES[config.tool_choice],
         tool_name=config.tool_name,
+        parallel_tool_calls=config.parallel_tool_calls,
     )
-
-
-def _write_tool(tool: Tool) -> pb.Tool:
-    return pb.Tool(name=tool.name, description=tool.description, parameters=json.dumps(tool.parameters))
 
 
 def _item(item: Item) -> pb.Item:

@@ -8,7 +8,8 @@ import pytest
 
 from protos.parley.v1.model_info_pb2 import ModelInfo, Speaker
 from services.gateway.conversation.open_session import OpenSession
-from services.gateway.events.session import Session, SessionConfig
+from services.gateway.events.session import Session, SessionConfig, Tool
+from services.gateway.settings import ConversationSettings
 from services.rpc.errors import ServiceError
 
 
@@ -55,9 +56,8 @@ def connection(sessions, calls):
     """Makes connections: `connection(model_rate=24_000)`."""
 
     def make(model_rate: int = 16_000) -> OpenSession:
-        return OpenSession(
-            SimpleNamespace(sessions=sessions), SimpleNamespace(current=calls), model_rate, max_text_chars=20
-        )
+        settings = ConversationSettings(max_text_chars=20, max_tools=2)
+        return OpenSession(SimpleNamespace(sessions=sessions), SimpleNamespace(current=calls), model_rate, settings)
 
     return make
 
@@ -95,6 +95,7 @@ async def test_a_speaker_that_is_gone_becomes_the_default(connection, calls):
         ({"speaker": "nobody"}, "use one of anna, ben"),
         ({"speaker_tokens": (1,)}, "a speaker has 2 tokens; got 1"),
         ({"instructions": "x" * 21}, "21 characters are above the limit of 20"),
+        ({"tools": tuple(Tool(name=name) for name in "abc")}, "3 tools are above the limit of 2"),
     ],
 )
 async def test_a_config_that_cannot_be_changes_nothing(connection, sessions, changes, complaint):

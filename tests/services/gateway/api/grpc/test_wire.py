@@ -6,6 +6,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from protos.parley.v1 import conversation_pb2 as pb
+from protos.parley.v1 import tool_pb2
 from protos.parley.v1.language_model_pb2 import Message, Sampling
 from services.gateway import events
 from services.gateway.api.grpc.wire import config_changes, read_item, write_event
@@ -23,6 +24,7 @@ CONFIG = SessionConfig(
     tools=(Tool(name="now", description="the time", parameters={"type": "object"}),),
     tool_choice="function",
     tool_name="now",
+    parallel_tool_calls=False,
 )
 ANSWER = Item(id="a", role="assistant", turn_id="t", parts=[ItemPart(kind="text", text="red")], marks=[(9, 3)])
 ANSWER_ON_WIRE = {
@@ -132,7 +134,7 @@ def test_a_turn_detection_that_is_unknown_is_refused():
 
 @pytest.mark.parametrize("parameters", ["{", "[]", "3"])
 def test_tools_whose_parameters_are_no_object_are_refused(parameters):
-    tools = pb.Tools(tools=[pb.Tool(name="now", parameters=parameters)])
+    tools = pb.Tools(tools=[tool_pb2.Tool(name="now", parameters=parameters)])
     with pytest.raises(ValueError, match="parameters of tool 'now' are no JSON object"):
         config_changes(pb.SessionConfig(tools=tools))
 
