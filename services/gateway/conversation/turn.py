@@ -202,7 +202,7 @@ class Turn:
             self.cancel()
             await asyncio.wait({self._work})
         if not self._work.cancelled() and self._work.exception() is not None and not self._cancelled:
-            self._failure = self._failure or _first_of(self._work.exception())
+            self._failure = self._failure or first_of(self._work.exception())
             self._outbox.silence(self.id)
         for image in self.question.images:
             image.cancel()
@@ -231,7 +231,7 @@ class Turn:
         try:
             await self.pipeline.run()
         except ExceptionGroup as errors:
-            status, releases = status_of(_first_of(errors)), self._tools.releases
+            status, releases = status_of(first_of(errors)), self._tools.releases
             lost = status.code == grpc.StatusCode.UNAVAILABLE and releases.current is not self.calls
             if not lost or self.pipeline.state is not None:  # else the client has had some of the answer
                 raise
@@ -348,7 +348,7 @@ def failed(error: Exception) -> Failed:
     return Failed(status.code.name, status.message, status.retry_after)
 
 
-def _first_of(error: BaseException) -> Exception:
+def first_of(error: BaseException) -> Exception:
     """What a group of tasks failed of."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
