@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cli.client import Client
@@ -22,7 +22,7 @@ from services.gateway.events import Event
 from services.gateway.events.items import Item, Ref
 from services.gateway.events.session import Session, SessionConfig
 from services.gateway.settings import GatewaySettings
-from services.gateway.store.protocols import Lease
+from services.gateway.store.protocols import NO_TURNS, Lease
 from services.gateway.upstream.calls import CallContext
 from services.registry import SERVICES
 from services.rpc.errors import ServiceError
@@ -131,7 +131,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.sessions, self.items, self.leases = MemorySessions(), MemoryItems(), MemoryLeases()
-        self.events, self.embeddings = MemoryEvents(), MemoryEmbeddings()
+        self.events, self.running_turns, self.embeddings = MemoryEvents(), MemoryRunningTurns(), MemoryEmbeddings()
 
 
 class MemorySessions:
@@ -189,21 +189,28 @@ class MemoryItems:
 
 class MemoryLeases:
     @contextlib.asynccontextmanager
-    async def lease(self, session_id: str):
+    async def lease(self, session_id: str, take: bool = False):
         yield Lease(session_id, "", asyncio.Event())
 
 
 class MemoryEvents:
     """Keeps none: nobody resumes a connection within a process."""
 
-    async def begin(self, session_id: str) -> tuple[int, int]:
+    async def begin(self, session_id: str, ahead: bool = False) -> tuple[int, int]:
         return 1, 0
 
-    async def append(self, session_id: str, epoch: int, events: Sequence[Event]) -> bool:
+    async def append(
+        self, session_id: str, epoch: int, events: Sequence[Event], turns: Mapping[str, bytes] = NO_TURNS
+    ) -> bool:
         return True
 
     async def read(self, session_id: str, after: int) -> list[Event]:
         return []
+
+
+class MemoryRunningTurns:
+    async def fields(self, session_id: str) -> dict[str, bytes]:
+        return {}
 
 
 class MemoryEmbeddings:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 
 from services.gateway.events import Event, Failed, ItemCreated, TurnDone
 
@@ -20,6 +21,7 @@ class Outbox:
     def __init__(self, limit: int):
         self._limit = limit
         self._events: deque[Event] = deque()
+        self._replayed: deque[Event] = deque()  # goes out before all else
         self._held: dict[str, list[Event]] = {}  # by turn id
         self._silenced: deque[str] = deque(maxlen=64)  # turn ids; older turns are long gone
         self._closed = False
@@ -32,7 +34,7 @@ class Outbox:
 
     async def put(self, event: Event) -> None:
         """Waits while a slow client, or a decision, has `limit` events before it."""
-        while self.backlog >= self._limit and self._passes(event):
+        while self.backlog >= self._limit and self.passes(event):
             if self._closed:
                 return
             await self._changed.wait()
@@ -40,9 +42,14 @@ class Outbox:
 
     def put_now(self, event: Event) -> None:
         """For what is rare and small: never waits."""
-        if self._passes(event) and not self._closed:
+        if self.passes(event) and not self._closed:
             self._events.append(event)
             self._wake()
+
+    def replay(self, events: Iterable[Event]) -> None:
+        """What an earlier connection was to deliver; it does not count as backlog."""
+        self._replayed.extend(events)
+        self._wake()
 
     def silence(self, turn_id: str) -> None:
         """The turn was cancelled or has failed."""
@@ -73,24 +80,38 @@ class Outbox:
     def take_rest(self) -> list[Event]:
         """What a client that has gone was not sent any more."""
         rest, self._events = list(self._events), deque()
-        return [event for event in rest if self._passes(event)]
+        return [event for event in rest if self.passes(event)]
 
     async def next(self) -> Event | None:
         """The next event that may be delivered; None at the end."""
-        while True:
-            while not self._events:
-                if self._closed:
-                    return None
-                await self._changed.wait()
+        while (event := self._next_now()) is None:
+            if self._closed:
+                return None
+            await self._changed.wait()
+        return event
+
+    async def next_batch(self, limit: int) -> list[Event]:
+        """The next event and those that can follow at once, 1 to `limit`; none at the end."""
+        batch = [await self.next()]
+        while batch[-1] is not None and len(batch) < limit:
+            batch.append(self._next_now())
+        return [event for event in batch if event is not None]
+
+    def passes(self, event: Event) -> bool:
+        """Whether it may still be delivered."""
+        return event.turn_id not in self._silenced or isinstance(event.body, _ALWAYS)
+
+    def _next_now(self) -> Event | None:
+        if self._replayed:
+            return self._replayed.popleft()
+        while self._events:
             event = self._events.popleft()
             self._wake()
             if event.turn_id in self._held:
                 self._held[event.turn_id].append(event)
-            elif self._passes(event):
+            elif self.passes(event):
                 return event
-
-    def _passes(self, event: Event) -> bool:
-        return event.turn_id not in self._silenced or isinstance(event.body, _ALWAYS)
+        return None
 
     def _wake(self) -> None:
         self._changed.set()

@@ -209,8 +209,7 @@ class TurnPipeline:
             self.clock.deliver()
             waited = self.clock.audio - self.clock.asked
             metrics.FIRST_AUDIO_SECONDS.labels("gateway").observe(waited, tracing.exemplar())
-        samples = len(audio) // 2
-        delta = AudioDelta(audio, sample_rate, offset=self.answer.samples)
+        samples, offset = len(audio) // 2, self.answer.samples
         self.answer.add_audio(samples, sample_rate, text)
         metrics.AUDIO_SECONDS.labels("gateway", "out").inc(samples / max(1, sample_rate))
-        await self._events.emit(delta)
+        await self._events.emit(AudioDelta(audio, sample_rate, offset, spoken=self.answer.marks[-1][1]))

@@ -106,6 +106,7 @@ class AudioDelta:
     audio: bytes  # 16-bit little-endian mono
     sample_rate: int  # Hz
     offset: int  # samples of this turn before it
+    spoken: int = 0  # characters of this turn's text that have been spoken by the end of it
 
 
 @dataclass(frozen=True)
@@ -170,12 +171,18 @@ BODIES = {body.__name__: body for body in Body.__args__}
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that a client is told. `sequence` grows from 1; a new connection leaves some out. 0: not delivered."""
+    """One thing that a client is told. `sequence` grows from 1; a new connection leaves some out. 0: not delivered.
+
+    After a lost connection the client is told again what it missed: `logged` events, which the event log has already.
+    `repeated`: the client has had it; it is only for an API that must know what came before, with pieces put together.
+    """
 
     body: Body
     turn_id: str = ""
     question_id: str = ""
     sequence: int = 0
+    logged: bool = False
+    repeated: bool = False
 
     def numbered(self, sequence: int) -> Event:
         return replace(self, sequence=sequence)

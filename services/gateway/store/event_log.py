@@ -1,11 +1,12 @@
 """The last events that a client of a session was sent, so that any gateway can resume its connection.
 
-The newest connection writes; an older one finds its epoch outdated. An entry's id is `<sequence>-0`.
+The newest connection writes; an older one finds its epoch outdated. An entry's id is `<sequence>-0`. What else must
+change together with the log, the running turns, is written by the same call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import grpc
 from redis.asyncio import Redis
@@ -14,34 +15,36 @@ from services.gateway.events import Event, decode, encode
 from services.gateway.settings import StoreSettings
 from services.gateway.store.connection import guarded
 from services.gateway.store.keys import key, keys, milliseconds
-from services.gateway.store.protocols import MAX_APPEND, MAX_UNLOGGED
+from services.gateway.store.protocols import MAX_APPEND, MAX_UNLOGGED, NO_TURNS
 from services.rpc.errors import ServiceError
 
 MAX_ENTRIES = 2048  # of one session
 MAX_BYTES = 2 << 20  # of one session: about 40 s of audio
 GAP = MAX_UNLOGGED + MAX_APPEND  # numbers that an older connection may have used without logging them
 
-# log; life of the session → epoch, last number that may have been used
+# log; life of the session, 1 where the log is written ahead → epoch, last number that may have been used
 _BEGIN = f"""
 local log = KEYS[1]
 local last = tonumber(redis.call('HGET', log, 'sequence') or 0)
 local start = tonumber(redis.call('HGET', log, 'start') or 0)
 local epoch = redis.call('HINCRBY', log, 'epoch', 1)
-if epoch > 1 then
+if epoch > 1 and redis.call('HGET', log, 'ahead') ~= '1' then
   if last > start then redis.call('HSET', log, 'before', last) end
   last = last + {GAP}
   redis.call('HSET', log, 'start', last)
 end
-redis.call('HSET', log, 'sequence', last)
+redis.call('HSET', log, 'sequence', last, 'ahead', ARGV[2])
 redis.call('PEXPIRE', log, ARGV[1])
 return {{epoch, last}}
 """
 
-# stream, log; epoch, life of the session, of an entry (ms), most entries, arguments an event, (sequence, field, value…)
+# stream, log, running turns; epoch, life of the session, of an entry (ms), most entries, most bytes, number of turns'
+# fields, (field, value or '')…, arguments an event, (sequence, field, value…)…
 # → 1, or 0 where a newer connection has begun. The same call again changes nothing.
 _APPEND = """
-local stream, log = KEYS[1], KEYS[2]
-local epoch, kept_ms, width = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[6])
+local stream, log, running = KEYS[1], KEYS[2], KEYS[3]
+local epoch, kept_ms, fields_end = ARGV[1], tonumber(ARGV[3]), 6 + 2 * tonumber(ARGV[6])
+local width = tonumber(ARGV[fields_end + 1])
 if (redis.call('HGET', log, 'epoch') or epoch) ~= epoch then return 0 end
 local last = tonumber(redis.call('HGET', log, 'sequence') or 0)
 local time = redis.call('TIME')
@@ -52,7 +55,11 @@ local function size(fields)
   for _, field in ipairs(fields) do total = total + #tostring(field) end
   return total
 end
-for i = 7, #ARGV, width do
+for i = 7, fields_end, 2 do
+  local name, value = ARGV[i], ARGV[i + 1]
+  if value == '' then redis.call('HDEL', running, name) else redis.call('HSET', running, name, value) end
+end
+for i = fields_end + 2, #ARGV, width do
   if tonumber(ARGV[i]) > last then
     local fields = {'time', now, unpack(ARGV, i + 1, i + width - 1)}
     redis.call('XADD', stream, ARGV[i] .. '-0', unpack(fields))
@@ -70,6 +77,7 @@ end
 redis.call('HSET', log, 'epoch', epoch, 'sequence', last, 'bytes', bytes)
 redis.call('PEXPIRE', stream, ARGV[3])
 redis.call('PEXPIRE', log, ARGV[2])
+if fields_end > 6 then redis.call('PEXPIRE', running, ARGV[2]) end
 return 1
 """
 
@@ -83,23 +91,31 @@ class EventLog:
         self._append = redis.register_script(_APPEND)
 
     @guarded
-    async def begin(self, session_id: str) -> tuple[int, int]:
+    async def begin(self, session_id: str, ahead: bool = False) -> tuple[int, int]:
         """Takes over the log for a new connection. → its epoch, and the sequence that its first event follows.
 
-        An older connection may have delivered events that it did not log: their numbers are not used again.
+        `ahead`: this connection logs each event before it delivers it. An older one that did not may have delivered
+        events that it did not log: their numbers are not used again.
         """
-        epoch, sequence = await self._begin(keys(session_id, "log"), [self._life_ms])
+        epoch, sequence = await self._begin(keys(session_id, "log"), [self._life_ms, int(ahead)])
         return epoch, sequence
 
     @guarded
-    async def append(self, session_id: str, epoch: int, events: Sequence[Event]) -> bool:
-        """Keeps 1 to `MAX_APPEND` numbered events. False, and nothing is kept, where a newer connection has begun."""
-        assert 0 < len(events) <= MAX_APPEND, f"{len(events)} events in one append"
+    async def append(
+        self, session_id: str, epoch: int, events: Sequence[Event], turns: Mapping[str, bytes] = NO_TURNS
+    ) -> bool:
+        """Keeps up to `MAX_APPEND` numbered events, and fields of the running turns, of which an empty one is removed.
+
+        False, and nothing is kept, where a newer connection has begun.
+        """
+        assert len(events) <= MAX_APPEND, f"{len(events)} events in one append"
         assert all(event.sequence for event in events), "events are numbered before they are kept"
         entries = [_arguments(event) for event in events]
-        limits = [self._life_ms, milliseconds(self._seconds), MAX_ENTRIES, MAX_BYTES, len(entries[0])]
-        arguments = [argument for entry in entries for argument in entry]
-        return bool(await self._append(keys(session_id, "events", "log"), [epoch, *limits, *arguments]))
+        limits = [self._life_ms, milliseconds(self._seconds), MAX_ENTRIES, MAX_BYTES]
+        fields = [len(turns), *(part for field in turns.items() for part in field)]
+        entry_arguments = [argument for entry in entries for argument in entry]
+        arguments = [epoch, *limits, *fields, len(entries[0]) if entries else 1, *entry_arguments]
+        return bool(await self._append(keys(session_id, "events", "log", "running"), arguments))
 
     @guarded
     async def read(self, session_id: str, after: int) -> Sequence[Event]:

@@ -7,6 +7,7 @@
 - `log`      hash: `epoch` of the newest connection, `sequence` of the last event; `start`, the number that the newest
              connection began after, and `before`, the last event logged before it; `bytes`, the size of `events`
 - `events`   stream: the events of the last seconds, bounded in number and bytes
+- `running`  hash: `told:<turn id>` and `asked:<turn id>` of turns that another gateway can go on with
 - `turn`     string: the token that holds the lease
 - `last`     string: the token that held it last
 

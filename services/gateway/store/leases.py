@@ -28,8 +28,9 @@ local function is_held(turn, last, token)
 end
 """
 # All: keys turn, last; token. Times in ms.
-# lease time, life of the session → -1, or for how long the lease is still another's
+# lease time, life of the session, 1 to take it from its holder → -1, or for how long the lease is still another's
 _ACQUIRE = """
+if ARGV[4] == '1' then redis.call('DEL', KEYS[1]) end
 local taken = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
 if not taken and redis.call('GET', KEYS[1]) ~= ARGV[1] then return math.max(0, redis.call('PTTL', KEYS[1])) end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
@@ -58,15 +59,16 @@ class LeaseStore:
         self._release = redis.register_script(_RELEASE)
 
     @contextlib.asynccontextmanager
-    async def lease(self, session_id: str) -> AsyncIterator[Lease]:
+    async def lease(self, session_id: str, take: bool = False) -> AsyncIterator[Lease]:
         """Holds the session for one turn.
 
         Raises ABORTED where a living gateway holds it; where its gateway has died, waits until that lease expires.
+        `take`: does neither, and whoever holds it has lost it.
         """
         lease = Lease(session_id, secrets.token_hex(8), asyncio.Event())
         renewal = None
         try:
-            await self._acquire(lease)
+            await self._acquire(lease, take)
             renewal = asyncio.create_task(self._keep(lease))  # not earlier: what is not held yet would count as lost
             yield lease
         finally:
@@ -76,8 +78,8 @@ class LeaseStore:
                 await self._release(keys=lease_keys(session_id), args=[lease.token])
 
     @guarded
-    async def _acquire(self, lease: Lease) -> None:
-        args = [lease.token, self._lease_ms, self._life_ms]
+    async def _acquire(self, lease: Lease, take: bool = False) -> None:
+        args = [lease.token, self._lease_ms, self._life_ms, int(take)]
         left = None  # milliseconds of the holder's lease, when last seen
         while (now_left := await self._take(keys=lease_keys(lease.session_id), args=args)) >= 0:
             if left is not None and now_left > left:  # renewed meanwhile: its holder lives

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from services.gateway.events import Event
@@ -14,6 +15,7 @@ from services.gateway.events.session import Session, SessionConfig
 
 MAX_APPEND = 256  # events in one call of `Events.append`
 MAX_UNLOGGED = 1024  # delivered events that may wait for the log; what comes beyond is not logged
+NO_TURNS: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass
@@ -54,15 +56,27 @@ class Items(Protocol):
 
 
 class Leases(Protocol):
-    def lease(self, session_id: str) -> AbstractAsyncContextManager[Lease]: ...
+    def lease(self, session_id: str, take: bool = False) -> AbstractAsyncContextManager[Lease]:
+        """`take`: whoever holds it loses it."""
+        ...
 
 
 class Events(Protocol):
-    async def begin(self, session_id: str) -> tuple[int, int]: ...
+    async def begin(self, session_id: str, ahead: bool = False) -> tuple[int, int]:
+        """`ahead`: the log has each event before it is delivered."""
+        ...
 
-    async def append(self, session_id: str, epoch: int, events: Sequence[Event]) -> bool: ...
+    async def append(
+        self, session_id: str, epoch: int, events: Sequence[Event], turns: Mapping[str, bytes] = NO_TURNS
+    ) -> bool:
+        """`turns`: fields of the running turns that change with it; an empty value removes one."""
+        ...
 
     async def read(self, session_id: str, after: int) -> Sequence[Event]: ...
+
+
+class RunningTurns(Protocol):
+    async def fields(self, session_id: str) -> Mapping[str, bytes]: ...
 
 
 class Embeddings(Protocol):
@@ -80,4 +94,5 @@ class Store(Protocol):
     items: Items
     leases: Leases
     events: Events
+    running_turns: RunningTurns
     embeddings: Embeddings

@@ -11,6 +11,7 @@ from services.gateway.store.event_log import EventLog
 from services.gateway.store.items import ItemStore
 from services.gateway.store.leases import LeaseStore
 from services.gateway.store.releases import ReleaseStore
+from services.gateway.store.running_turns import RunningTurnStore
 from services.gateway.store.sessions import SessionStore
 from services.telemetry import logs
 
@@ -32,6 +33,7 @@ class RedisStore:
         self.items = ItemStore(sessions, settings)
         self.leases = LeaseStore(sessions, settings)
         self.events = EventLog(sessions, settings)
+        self.running_turns = RunningTurnStore(sessions)
         self.releases = ReleaseStore(sessions)
         self.embeddings = EmbeddingStore(embeddings, settings)
 

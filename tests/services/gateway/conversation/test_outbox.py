@@ -37,3 +37,28 @@ async def test_a_slow_client_holds_the_turn_back_and_silence_frees_it():
     outbox.put_now(Event(TurnDone("cancelled"), "a"))
     assert type((await outbox.next()).body) is TurnDone
     await waiting
+
+
+async def test_a_batch_is_what_can_go_at_once():
+    outbox = Outbox(limit=8)
+    waiting = asyncio.create_task(outbox.next_batch(2))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    for turn_id in "abc":
+        outbox.put_now(audio(turn_id))
+    outbox.hold("c")
+    outbox.put_now(audio("d"))
+    assert [event.turn_id for event in await waiting] == ["a", "b"]
+    assert [event.turn_id for event in await outbox.next_batch(8)] == ["d"]
+    outbox.close()
+    assert [event.turn_id for event in await outbox.next_batch(8)] == ["c"]
+    assert await outbox.next_batch(8) == []
+
+
+async def test_what_is_replayed_goes_first_also_of_a_silenced_turn_and_is_no_backlog():
+    outbox = Outbox(limit=1)
+    outbox.put_now(audio("new"))
+    outbox.silence("old")
+    outbox.replay([audio("old"), audio("old")])
+    assert outbox.backlog == 1
+    assert [event.turn_id for event in await outbox.next_batch(8)] == ["old", "old", "new"]

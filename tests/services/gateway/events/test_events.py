@@ -21,7 +21,7 @@ BODIES = [
     events.TextDelta("caf\u00e9"),
     events.FunctionCallDelta("item", "call", "now", "{"),
     events.FunctionCallDone("item", "call", "now", "{}"),
-    events.AudioDelta(b"\x00\xff\n", 24_000, 7),
+    events.AudioDelta(b"\x00\xff\n", 24_000, 7, 3),
     events.TurnDone("length", "hi", events.Latency(total=1.5), events.Usage(prompt_tokens=3)),
     events.Failed("ABORTED", "no", 0.5),
     events.ItemCreated(ITEM, "before"),

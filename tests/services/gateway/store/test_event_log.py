@@ -74,6 +74,35 @@ async def test_numbers_that_were_delivered_and_not_logged_are_not_used_again(log
     assert starts == [0, event_log.GAP, 2 * event_log.GAP]
 
 
+async def test_numbers_go_on_without_a_gap_behind_a_connection_that_logs_ahead(make_store, session_id):
+    here, there = make_store().events, make_store().events
+    old, _ = await here.begin(session_id, ahead=True)
+    await here.append(session_id, old, deltas(1, 2))
+    new, last = await there.begin(session_id)
+    assert last == 2 and not await here.append(session_id, old, deltas(3))
+    await there.append(session_id, new, deltas(3))
+    assert await there.read(session_id, 1) == deltas(2, 3)
+    newest, last = await here.begin(session_id, ahead=True)
+    assert last == 3 + event_log.GAP  # the one before did not log ahead
+    await here.append(session_id, newest, deltas(last + 1))
+    assert await here.read(session_id, 2) == deltas(3, last + 1)
+
+
+async def test_running_turns_change_with_the_log_and_are_fenced_with_it(make_store, session_id):
+    store = make_store()
+    log, turns = store.events, store.running_turns
+    epoch, _ = await log.begin(session_id, ahead=True)
+    assert await log.append(session_id, epoch, deltas(1), {"told:a": b"\0\xff", "asked:a": b"q"})
+    assert await log.append(session_id, epoch, [], {"told:b": b"1"})
+    assert await turns.fields(session_id) == {"told:a": b"\0\xff", "asked:a": b"q", "told:b": b"1"}
+    assert await log.append(session_id, epoch, deltas(2, 3), {"told:a": b"2", "asked:a": b""})
+    await log.begin(session_id)
+    assert not await log.append(session_id, epoch, [], {"told:b": b""})
+    assert await turns.fields(session_id) == {"told:a": b"2", "told:b": b"1"}
+    assert await log.read(session_id, 0) == deltas(1, 2, 3)
+    assert await turns.fields("no session") == {}
+
+
 async def test_an_append_that_is_sent_twice_writes_once(log, session_id):
     epoch, _ = await log.begin(session_id)
     for _ in range(2):
@@ -157,6 +186,7 @@ async def test_a_log_that_redis_lost_goes_on(log, session_id, redis):
 async def test_the_keys_expire(make_store, session_id, redis):
     log = make_store(resume_seconds=30, session_seconds=1000).events
     epoch, _ = await log.begin(session_id)
-    await log.append(session_id, epoch, deltas(1))
+    await log.append(session_id, epoch, deltas(1), {"told:a": b"1"})
     assert 0 < await redis.pttl(key(session_id, "events")) <= 30_000
-    assert 900_000 < await redis.pttl(key(session_id, "log")) <= 1_000_000
+    for name in ("log", "running"):
+        assert 900_000 < await redis.pttl(key(session_id, name)) <= 1_000_000

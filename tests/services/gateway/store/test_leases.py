@@ -47,6 +47,18 @@ async def test_the_lease_of_a_dead_gateway_is_taken_over_and_its_late_write_refu
     assert await ids(store, session_id) == ["after the crash"]
 
 
+async def test_a_lease_that_is_taken_is_lost_to_its_holder(make_store, session_id):
+    here, there = make_store(lease_seconds=0.3), make_store(lease_seconds=0.3)
+    async with here.leases.lease(session_id) as lost:
+        async with there.leases.lease(session_id, take=True) as lease:
+            await asyncio.wait_for(lost.lost.wait(), 5)
+            with pytest.raises(ServiceError, match="took over"):
+                await here.items.append(lost, [Item(id="late")])
+            await there.items.append(lease, [Item(id="in time")])
+        assert not lease.lost.is_set()
+    assert await ids(there, session_id) == ["in time"]
+
+
 async def test_a_lease_is_renewed_while_the_turn_lasts_and_its_loss_is_noticed(make_store, session_id, redis):
     store = make_store(lease_seconds=0.3)
     async with store.leases.lease(session_id) as lease:
