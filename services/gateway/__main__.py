@@ -11,10 +11,12 @@ import json
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import grpc
 
 from protos.parley.v1 import conversation_pb2, conversation_pb2_grpc
+from services.gateway.access import exposure
 from services.gateway.api.backend import Backend
 from services.gateway.api.grpc.servicer import ConversationService
 from services.gateway.api.http import WebServer, build
@@ -25,6 +27,8 @@ from services.telemetry import event_loop, logs, tracing
 
 log = logs.get_logger(__name__)
 
+MESSAGE_MARGIN = 1 << 20  # bytes of a message beside its largest file
+
 
 class Gateway:
     """Both servers of one gateway; for the process below and for tests."""
@@ -33,7 +37,9 @@ class Gateway:
         self._settings = settings.server
         self.backend = Backend(settings)
         self.service = ConversationService(self.backend, settings.server)
-        largest = 2 * max(settings.media.max_image_bytes, settings.media.max_video_bytes)  # refused in words, if larger
+        exposure.check(settings.server, settings.access)
+        # A file that is a little too large is refused in words. A message is not read before the key has been checked.
+        largest = max(settings.media.max_image_bytes, settings.media.max_video_bytes) + MESSAGE_MARGIN
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", largest),
@@ -45,7 +51,7 @@ class Gateway:
         )
         conversation_pb2_grpc.add_ConversationServicer_to_server(self.service, self._server)
         health.add_to_server(self._server)
-        self._web = WebServer(build(self.backend, self.missing))
+        self._web = WebServer(build(self.backend, self.missing), settings.server)
         self.port = 0
         self.http_port = 0
 
@@ -62,19 +68,25 @@ class Gateway:
         except OSError as error:
             raise OSError(f"cannot listen on {host}, HTTP port {http_port}: {error.strerror}") from None
         try:
-            self.port = self._server.add_insecure_port(f"{host}:{port}")
+            self.port = self._add_port(f"{host}:{port}")
         except RuntimeError:
             http.close()
             raise OSError(f"cannot listen on {host}, gRPC port {port}: taken, or no address of this machine") from None
         await self._server.start()
         self.http_port = http.getsockname()[1]
         self._serving = asyncio.create_task(self._web.serve(sockets=[http]))
-        while not self._web.started:
+        while not self._web.started and not self._serving.done():
             await asyncio.sleep(0.01)
         self._watching = event_loop.watch("gateway")
         await self.backend.store.check_policy()
         await self.backend.start()
         health.process_health.ready = True
+
+    def _add_port(self, address: str) -> int:
+        if not self._settings.tls_certificate:
+            return self._server.add_insecure_port(address)
+        pair = Path(self._settings.tls_key).read_bytes(), Path(self._settings.tls_certificate).read_bytes()
+        return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
     async def stop(self) -> None:
         self.service.stopping = True
@@ -89,7 +101,11 @@ class Gateway:
 async def run() -> None:
     logs.configure("gateway")
     tracing.configure("gateway")
-    gateway = Gateway(GatewaySettings())
+    try:
+        gateway = Gateway(GatewaySettings())
+    except ValueError as error:
+        log.error("cannot start", error=str(error))
+        sys.exit(str(error))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

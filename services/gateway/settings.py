@@ -27,6 +27,34 @@ class ServerSettings(Group):
     idle_seconds: float = Field(300.0, gt=0, description="A stream on which nothing happens for this long is ended")
     connection_seconds: float = Field(4 * 3600, gt=0, description="A stream is ended after this long in any case")
     drain_seconds: float = Field(15.0, ge=0, description="Time that running turns have to end when the gateway stops")
+    published_host: str = Field(
+        "", description="Address under which others reach this server, where `host` does not say it: in a container"
+    )
+    tls_certificate: str = Field(
+        "", description="PEM file of the certificate, for HTTP, WebSocket and gRPC; empty: no TLS"
+    )
+    tls_key: str = Field("", description="PEM file of the certificate's private key")
+    insecure: bool = Field(
+        False, description="Listen where other machines reach it without TLS, and without keys until one is created"
+    )
+    max_body_bytes: int = Field(48 << 20, ge=1, description="Largest body of an HTTP request")
+
+
+class AccessSettings(Group):
+    keys: Literal["auto", "required", "off"] = Field(
+        "auto",
+        description="Whether requests need an API key: `auto` once one was created, and wherever other machines reach "
+        "the gateway",
+    )
+    origins: str = Field(
+        "",
+        description="Web pages that may use this gateway, as https://host[:port] between commas; `*`: any; its own may",
+    )
+    cache_seconds: float = Field(2.0, ge=0, description="A key counts as valid for this long after it was looked up")
+    session_lease_seconds: float = Field(
+        10.0, gt=0, description="Sessions of a gateway that was killed count among those of their key for this long"
+    )
+    client_secrets: int = Field(1000, ge=1, description="Client secrets of one key that have not expired")
 
 
 class ApiSettings(Group):
@@ -141,6 +169,7 @@ class GatewaySettings(BaseSettings):
 
     server: ServerSettings = Field(default_factory=ServerSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
+    access: AccessSettings = Field(default_factory=AccessSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
     conversation: ConversationSettings = Field(default_factory=ConversationSettings)
     media: MediaSettings = Field(default_factory=MediaSettings)

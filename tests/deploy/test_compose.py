@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from services.gateway.access import exposure
 from services.gateway.settings import GatewaySettings
 from services.ray.serve_config import GRPC_PORT, NODE_LABEL
 from services.registry import SERVICES
@@ -52,10 +54,26 @@ def test_each_service_is_a_node_with_its_label_and_its_own_health(service):
     assert found["env_file"] == ["deploy/compose/ray.env"]
 
 
-def test_the_gateway_is_at_the_proxies_of_the_services(monkeypatch):
+def gateway_settings(monkeypatch, **variables: str) -> GatewaySettings:
+    """As the container has them where these variables are set for `docker compose`."""
     for name, value in CONTAINERS["gateway"]["environment"].items():
-        monkeypatch.setenv(name, value)
-    settings = GatewaySettings()
+        filled = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: variables.get(found[1], found[2]), value)
+        monkeypatch.setenv(name, filled)
+    return GatewaySettings()
+
+
+def test_a_gateway_that_is_published_elsewhere_wants_tls_unless_told_otherwise(monkeypatch):
+    settings = gateway_settings(monkeypatch)
+    assert settings.server.host == "0.0.0.0" and not exposure.is_exposed(settings.server)
+    settings = gateway_settings(monkeypatch, PARLEY_HOST="0.0.0.0")
+    with pytest.raises(ValueError, match="without TLS"):
+        exposure.check(settings.server, settings.access)
+    settings = gateway_settings(monkeypatch, PARLEY_HOST="0.0.0.0", PARLEY_INSECURE="true")
+    exposure.check(settings.server, settings.access)
+
+
+def test_the_gateway_is_at_the_proxies_of_the_services(monkeypatch):
+    settings = gateway_settings(monkeypatch)
     for service in SERVICES:
         assert settings.upstream.addresses_of(service) == [f"{container(service)}:{GRPC_PORT}"]
     assert settings.store.redis_url == "redis://sessions:6379/0"

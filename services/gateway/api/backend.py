@@ -8,6 +8,7 @@ from services.gateway.access.access import Access
 from services.gateway.api.release_watch import ReleaseWatch
 from services.gateway.conversation.conversation import Conversation
 from services.gateway.settings import GatewaySettings
+from services.gateway.store.connection import connect
 from services.gateway.store.store import RedisStore
 from services.gateway.upstream.releases import ServingReleases
 from services.rpc.errors import ServiceError
@@ -19,7 +20,11 @@ class Backend:
     def __init__(self, settings: GatewaySettings):
         self.store = RedisStore(settings.store)
         self.releases = ServingReleases(settings.upstream)
-        self.access = Access()
+        self.access = Access(
+            settings.access,
+            settings.server,
+            connect(settings.store.redis_url, settings.store, settings.store.recovery_seconds),
+        )
         self._watch = ReleaseWatch(self.store.releases, self.releases)
         self.settings = settings
 
@@ -50,4 +55,5 @@ class Backend:
     async def close(self) -> None:
         await self._watch.stop()
         await self.releases.close()
+        await self.access.close()
         await self.store.close()

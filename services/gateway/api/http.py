@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 import uvicorn
 from fastapi import FastAPI
 
-from services.gateway.api import health
+from services.gateway.api import guards, health
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai import errors, realtime
+from services.gateway.settings import ServerSettings
 from services.telemetry import logs
 
 log = logs.get_logger(__name__)
@@ -22,6 +23,7 @@ def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> Fast
     """`missing`: names what keeps the gateway from serving a turn."""
     app = FastAPI(title="Parley", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
     errors.install(app)
+    guards.install(app, backend)
     app.include_router(health.router(missing))
     app.include_router(realtime.router(backend))
     return app
@@ -30,12 +32,15 @@ def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> Fast
 class WebServer(uvicorn.Server):
     """Runs in the gateway's event loop and leaves its signals alone."""
 
-    def __init__(self, app: FastAPI):
+    def __init__(self, app: FastAPI, settings: ServerSettings):
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
+            server_header=False,
             lifespan="off",
+            ssl_certfile=settings.tls_certificate or None,
+            ssl_keyfile=settings.tls_key or None,
             ws="websockets-sansio",
             ws_max_size=MAX_FRAME_BYTES,
             ws_per_message_deflate=False,  # audio does not become smaller, and an answer would wait

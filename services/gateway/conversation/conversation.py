@@ -75,14 +75,17 @@ class Conversation:
         self._inputs = 0  # since the last turn ended
         self._question_id = ""  # of the input at hand
 
-    async def open(self, session_id: str, changes: Mapping[str, Any]) -> None:
-        """Opens the session and says so. Raises `ServiceError`; the connection cannot go on then."""
+    async def open(self, session_id: str, changes: Mapping[str, Any], owner: str = "") -> None:
+        """Opens the session of this owner (`Caller.key_id`) and says so.
+
+        Raises `ServiceError`; the connection cannot go on then.
+        """
         encoder = await self._releases.current.describe("speech_encoder")
         self._model_rate = encoder.input_sample_rate
         longest = min(self._media.max_audio_seconds, encoder.max_audio_seconds)
         self._media = self._media.model_copy(update={"max_audio_seconds": longest})
         self._opened = OpenSession(self._store, self._releases, self._model_rate, self._settings)
-        ready = await self._opened.open(session_id, changes)
+        ready = await self._opened.open(session_id, changes, owner)
         self._input = InputBuffer(ready.config, self._model_rate, self._media, self._vad)
         self._items = ItemEditor(self._store.items, self.session_id, self._settings.max_text_chars)
         logs.bind(self.session_id)
@@ -92,6 +95,11 @@ class Conversation:
     @property
     def session_id(self) -> str:
         return self._opened.session.id
+
+    @property
+    def input_rate(self) -> int:
+        """Hz, of the audio that the client sends."""
+        return self._opened.session.config.input_sample_rate
 
     @property
     def busy(self) -> bool:

@@ -27,17 +27,20 @@ class OpenSession:
         self._store, self._releases, self._settings = store, releases, settings
         self._model_rate = model_rate
         self.session = Session("", SessionConfig())
+        self._owner = ""
 
-    async def open(self, session_id: str, changes: Mapping[str, Any]) -> SessionReady:
-        """`session_id` empty: a new session. Raises `ServiceError`, with nothing kept."""
+    async def open(self, session_id: str, changes: Mapping[str, Any], owner: str = "") -> SessionReady:
+        """`session_id` empty: a new session. `owner`: id of the client's API key. Raises `ServiceError`, with nothing
+        kept."""
+        self._owner = owner
         decoder = await self._releases.current.describe("speech_decoder")
-        kept = await self._store.sessions.open(session_id) if session_id else Session("", SessionConfig())
+        kept = await self._store.sessions.open(session_id, owner) if session_id else Session("", SessionConfig())
         config = self._changed(kept.config, changes, decoder)
         if session_id:
             await self._store.sessions.update(session_id, config)
             self.session = replace(kept, config=config)
         else:
-            self.session = await self._store.sessions.create(config)
+            self.session = await self._store.sessions.create(config, owner)
         return SessionReady(
             session_id=self.session.id,
             resumed=bool(session_id),
@@ -50,7 +53,7 @@ class OpenSession:
     async def update(self, changes: Mapping[str, Any]) -> SessionUpdated:
         """Holds from the next turn on. Raises `ServiceError`, with nothing changed."""
         decoder = await self._releases.current.describe("speech_decoder")
-        kept = await self._store.sessions.open(self.session.id)  # another connection may have changed it
+        kept = await self._store.sessions.open(self.session.id, self._owner)  # another connection may have changed it
         config = self._changed(kept.config, changes, decoder)
         await self._store.sessions.update(self.session.id, config)
         self.session = replace(self.session, config=config)

@@ -108,6 +108,10 @@ class AudioDelta:
     offset: int  # samples of this turn before it
     spoken: int = 0  # characters of this turn's text that have been spoken by the end of it
 
+    @property
+    def seconds(self) -> float:
+        return len(self.audio) / 2 / self.sample_rate
+
 
 @dataclass(frozen=True)
 class TurnDone:

@@ -22,7 +22,7 @@ from services.rpc.errors import ServiceError
 _COMMON = """
 local items, order, played, most = KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[2])
 local function prolong()
-  for i = 1, 5 do redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
+  for i = 1, 6 do redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
 end
 local function remove_oldest()
   while redis.call('LLEN', order) > most do
@@ -35,7 +35,7 @@ end
 # and the keys of the lease; token, (id, JSON)… → id of the item before the first, or 0 where the lease is lost.
 # The same call again changes nothing.
 _APPEND = f"""{IS_HELD}{_COMMON}
-if not is_held(KEYS[6], KEYS[7], ARGV[3]) then return 0 end
+if not is_held(KEYS[7], KEYS[8], ARGV[3]) then return 0 end
 local position = redis.call('LPOS', order, ARGV[4])
 local previous = redis.call('LINDEX', order, (position or 0) - 1)
 if position == 0 then previous = false end

@@ -1,6 +1,7 @@
 """Names of a session's keys in Redis. Their common `{tag}` puts them into one hash slot of a cluster.
 
 - `config`   string: JSON of `SessionConfig`
+- `owner`    string: id of the API key that opened the session; absent: it was opened without one
 - `items`    hash: item id → JSON of `Item`
 - `order`    list: item ids, oldest first
 - `played`   hash: item id → samples played, also of an item that is yet to be appended
@@ -11,14 +12,14 @@
 - `turn`     string: the token that holds the lease
 - `last`     string: the token that held it last
 
-The first five live as long as the session; each of the others has its own expiry.
+The first six live as long as the session; each of the others has its own expiry.
 """
 
 from __future__ import annotations
 
 from redis.asyncio.client import Pipeline
 
-SESSION = ("config", "items", "order", "played", "log")
+SESSION = ("config", "items", "order", "played", "log", "owner")
 
 
 def key(session_id: str, name: str) -> str:

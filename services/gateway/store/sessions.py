@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from services.gateway.events.session import Session, SessionConfig
 from services.gateway.settings import StoreSettings
 from services.gateway.store.connection import guarded
-from services.gateway.store.keys import key, milliseconds, prolong
+from services.gateway.store.keys import key, keys, milliseconds, prolong
 from services.rpc.errors import ServiceError
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -23,23 +23,31 @@ class SessionStore:
         self._life_seconds = settings.session_seconds
 
     @guarded
-    async def create(self, config: SessionConfig) -> Session:
-        session_id = secrets.token_urlsafe(12)
+    async def create(self, config: SessionConfig, owner: str = "") -> Session:
+        """`owner`: id of the API key that alone may open it again; empty: whoever knows its id may."""
+        session_id = secrets.token_urlsafe(16)
         life_ms = milliseconds(self._life_seconds)
-        await self._redis.set(key(session_id, "config"), config.model_dump_json(), px=life_ms)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.set(key(session_id, "config"), config.model_dump_json(), px=life_ms)
+            if owner:
+                pipe.set(key(session_id, "owner"), owner, px=life_ms)
+            await pipe.execute()
         return Session(session_id, config)
 
     @guarded
-    async def open(self, session_id: str) -> Session:
-        """Raises INVALID_ARGUMENT for what cannot be an id, NOT_FOUND for an unknown one. Prolongs the session."""
+    async def open(self, session_id: str, owner: str = "") -> Session:
+        """Raises INVALID_ARGUMENT for what cannot be an id, NOT_FOUND for an unknown one, or one of another owner.
+
+        Prolongs the session.
+        """
         if not _ID.fullmatch(session_id):
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "session_id is none of ours; send an empty one")
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.get(key(session_id, "config"))
+            pipe.mget(keys(session_id, "config", "owner"))
             pipe.llen(key(session_id, "order"))
             prolong(pipe, session_id, milliseconds(self._life_seconds))
-            config, items, *_ = await pipe.execute()
-        if config is None:
+            (config, owned), items, *_ = await pipe.execute()
+        if config is None or owned not in (None, owner.encode()):
             raise self._not_found(session_id)
         return Session(session_id, SessionConfig.model_validate_json(config), items)
 

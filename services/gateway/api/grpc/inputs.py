@@ -32,12 +32,19 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-async def handle(conversation: Conversation, event: pb.ClientEvent) -> None:
-    """One event. A bad one is answered with an error event; only a flood raises."""
+async def handle(
+    conversation: Conversation, event: pb.ClientEvent, count_request: Callable[[], Awaitable[Any]]
+) -> None:
+    """One event. A bad one is answered with an error event; only a flood raises.
+
+    `count_request` is called where a question ends, and raises where the client has made too many.
+    """
     kind = event.WhichOneof("event")
     with conversation.input(event.question_id, part=kind in PARTS, end=kind in ENDS):
         if kind is None:
             raise ValueError("the event is empty")
         if kind == "open":
             raise ValueError("open comes first, and once; update changes the session's config")
+        if kind in ENDS:
+            await count_request()
         await HANDLERS[kind](conversation, getattr(event, kind))

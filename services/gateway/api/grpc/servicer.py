@@ -7,10 +7,13 @@ import time
 
 import grpc
 
+from services.gateway.access.access import Caller
+from services.gateway.access.keys import bearer
 from services.gateway.api.backend import Backend
 from services.gateway.api.grpc import wire
 from services.gateway.api.grpc.inputs import handle
 from services.gateway.conversation.conversation import Conversation
+from services.gateway.events import AudioDelta
 from services.gateway.settings import ServerSettings
 from services.rpc.decorator import rpc
 from services.rpc.errors import ServiceError
@@ -34,10 +37,11 @@ class ConversationService:
         if self.connections >= self._settings.max_connections:
             metrics.REFUSED.labels(self.service, "max_connections").inc()
             raise ServiceError.at_capacity("connections", self._settings.max_connections, retry_after=5.0)
+        caller = await self._admit(context)
         conversation = self._backend.conversation()
         self.connections += 1
         metrics.CONNECTIONS.set(self.connections)
-        reading = asyncio.create_task(self._read(conversation, aiter(request_iterator)))
+        reading = asyncio.create_task(self._read(conversation, caller, aiter(request_iterator)))
         loop, handling = asyncio.get_running_loop(), asyncio.current_task()
         # A client that does not read keeps this call in `yield`, whatever has ended the stream.
         timers: list[asyncio.TimerHandle] = []
@@ -45,6 +49,8 @@ class ConversationService:
         reading.add_done_callback(lambda _: timers.append(loop.call_later(limit, handling.cancel)))
         try:
             async for event in conversation.delivery.events():
+                if isinstance(event.body, AudioDelta):
+                    await self._backend.access.audio(caller, event.body.seconds)
                 yield wire.write_event(event)
             await reading  # raises what ended the stream
         finally:
@@ -58,17 +64,28 @@ class ConversationService:
                 self.connections -= 1
                 metrics.CONNECTIONS.set(self.connections)
 
-    async def _read(self, conversation: Conversation, events) -> None:
+    async def _admit(self, context) -> Caller:
+        """Who calls, from the metadata: nothing that the client sends is read before."""
+        metadata = dict(context.invocation_metadata() or ())
+        caller = await self._backend.access.full_caller(bearer(str(metadata.get("authorization", ""))))
+        await self._backend.access.request(caller)
+        return caller
+
+    async def _read(self, conversation: Conversation, caller: Caller, events) -> None:
         """Passes the client's events on until it closes its side, breaks a rule, or time is up."""
+        access = self._backend.access
         try:
-            opening = await self._first(events)
-            await conversation.open(opening.session_id, wire.config_changes(opening.config))
-            async with asyncio.TaskGroup() as group:
-                guarding = group.create_task(self._guard(conversation))
-                async for event in events:
-                    await handle(conversation, event)
-                guarding.cancel()
-            await conversation.finish()
+            async with access.session(caller):
+                opening = await self._first(events)
+                await conversation.open(opening.session_id, wire.config_changes(opening.config), caller.key_id)
+                async with asyncio.TaskGroup() as group:
+                    guarding = group.create_task(self._guard(conversation))
+                    async for event in events:
+                        if event.WhichOneof("event") == "audio":
+                            await access.audio(caller, len(event.audio) / 2 / conversation.input_rate)
+                        await handle(conversation, event, lambda: access.request(caller))
+                    guarding.cancel()
+                await conversation.finish()
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:

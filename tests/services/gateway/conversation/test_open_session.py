@@ -19,12 +19,12 @@ class Sessions:
     def __init__(self) -> None:
         self.kept: dict[str, SessionConfig] = {}
 
-    async def create(self, config: SessionConfig) -> Session:
+    async def create(self, config: SessionConfig, owner: str) -> Session:
         session_id = f"s{len(self.kept)}"
         self.kept[session_id] = config
         return Session(session_id, config)
 
-    async def open(self, session_id: str) -> Session:
+    async def open(self, session_id: str, owner: str) -> Session:
         return Session(session_id, self.kept[session_id], items=3)
 
     async def update(self, session_id: str, config: SessionConfig) -> None:

@@ -38,7 +38,7 @@ async def store(make_store):
 
 @pytest.fixture
 async def session_id(store) -> str:
-    return (await store.sessions.create(SessionConfig())).id
+    return (await store.sessions.create(SessionConfig(), owner="key")).id
 
 
 def assert_refused(caught, code: grpc.StatusCode, word: str) -> None:
@@ -173,7 +173,7 @@ async def test_every_key_of_a_session_expires_and_each_use_prolongs_all(make_sto
         assert sorted(names) == sorted(key(session_id, name).encode() for name in (*SESSION, "turn", "last"))
         assert all([await redis.pttl(name) > 0 for name in names])
     uses = [
-        lambda: store.sessions.open(session_id),
+        lambda: store.sessions.open(session_id, "key"),
         lambda: store.sessions.update(session_id, SessionConfig()),
         lambda: store.items.list(session_id),
         lambda: store.items.get(session_id, "a"),

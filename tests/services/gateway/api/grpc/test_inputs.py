@@ -32,6 +32,10 @@ class Conversation:
         return call
 
 
+async def nothing() -> None:
+    """No limit of requests."""
+
+
 PART, END, NEITHER = (True, False), (False, True), (False, False)
 CALLS = [  # event of a client, the guard's part and end, the call
     ({"audio": b"ab"}, PART, ("add_audio", b"ab")),
@@ -63,7 +67,7 @@ def test_there_is_a_handler_and_an_example_of_each():
 @pytest.mark.parametrize(("event", "guard", "call"), CALLS, ids=[next(iter(event)) for event, _, _ in CALLS])
 async def test_an_event_is_one_call(event, guard, call):
     conversation = Conversation()
-    await handle(conversation, pb.ClientEvent(question_id="q", **event))
+    await handle(conversation, pb.ClientEvent(question_id="q", **event), nothing)
     assert conversation.calls == [call] and conversation.guards == [("q", *guard)] and conversation.error is None
 
 
@@ -78,5 +82,5 @@ async def test_an_event_is_one_call(event, guard, call):
 )
 async def test_what_cannot_be_read_is_raised_within_the_guard(event, complaint):
     conversation = Conversation()
-    await handle(conversation, pb.ClientEvent(question_id="q", **event))
+    await handle(conversation, pb.ClientEvent(question_id="q", **event), nothing)
     assert complaint in str(conversation.error) and not conversation.calls

