@@ -12,6 +12,7 @@ from services.gateway.api import guards, health
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai import errors, realtime
 from services.gateway.settings import ServerSettings
+from services.gateway.web import page
 from services.telemetry import logs
 
 log = logs.get_logger(__name__)
@@ -26,6 +27,7 @@ def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> Fast
     guards.install(app, backend)
     app.include_router(health.router(missing))
     app.include_router(realtime.router(backend))
+    app.include_router(page.router())
     return app
 
 
