@@ -6,6 +6,7 @@ Notable points:
 - Sequences join and leave between steps, so a request that is cancelled is gone within one.
 - A prompt is computed as its pieces arrive, long before the question ends. The last piece and the end of the question
   come close together; that they make one step and not two, a piece waits for what follows for a moment.
+- An answer that must begin with a function call is given its beginning as if it were more of the prompt.
 - When a request ends, its session's KV is kept; the next request starts where its prompt first differs.
 - A client that does not read pauses its own sequence and no other.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import grpc
 import torch
@@ -36,6 +37,7 @@ from services.llm_core.scheduler import Scheduler
 from services.llm_core.sequences import Sequence
 from services.llm_core.settings import LlmCoreSettings
 from services.llm_core.state import StateTokenDecoder, decide
+from services.llm_core.tools import CallRules
 from services.rpc.errors import ServiceError
 from services.telemetry import metrics
 
@@ -58,8 +60,11 @@ class Engine(EngineThread):
         stop_ids: frozenset[int],
         state_ids: tuple[list[int], ...] | None,
         settings: LlmCoreSettings,
+        tags: Mapping[int, str] | None = None,
     ):
         """`state_head` or `state_ids`, whichever way the model states the state; the model's attention is replaced.
+
+        `tags`: the tokens that are a tag of function calls, with its text.
 
         Raises `ValueError` where the limits do not fit the model or the memory.
         """
@@ -70,7 +75,7 @@ class Engine(EngineThread):
         self._state_head = state_head
         self._state_ids = state_ids
         self._stop_ids = stop_ids
-        self._tokenizer = tokenizer
+        self._tokenizer, self._tags = tokenizer, dict(tags or {})
         weights = language.get_input_embeddings().weight
         self._device, self._dtype = weights.device, weights.dtype
         self.limits = choose_limits(config, self._dtype.itemsize, measure(self._device), settings)
@@ -103,13 +108,14 @@ class Engine(EngineThread):
         prompt: list[Piece],
         sampling: Sampling,
         deadline: float | None = None,
+        calls: CallRules | None = None,
     ) -> GenerationRequest:
         """A new request, whose prompt begins with `prompt`. A running request of the same turn is aborted.
 
-        `deadline`: on the monotonic clock. Raises `ServiceError` RESOURCE_EXHAUSTED where no more requests may wait or
-        the prompt is longer than the context.
+        `deadline`: on the monotonic clock. `calls`: None: the answer cannot call functions. Raises `ServiceError`
+        RESOURCE_EXHAUSTED where no more requests may wait or the prompt is longer than the context.
         """
-        request = GenerationRequest(self, session_id, turn_id, deadline, sampling)
+        request = GenerationRequest(self, session_id, turn_id, deadline, sampling, calls)
         request.check(sum(map(len, prompt)))
         slots, queued = self.limits.num_slots, self.settings.max_queued
         wait = self._request_seconds * (1 + queued / slots)
@@ -262,7 +268,10 @@ class Engine(EngineThread):
                 sequence.decoding = True
                 sequence.request.steps.begin("decode")
             if sequence.decided or self._decide(sequence, hidden[index], logits[index]):
-                sampled.append(index)
+                if sequence.forced:
+                    self._force(sequence)
+                else:
+                    sampled.append(index)
         if not sampled:
             return
         if len(sampled) < len(sequences):
@@ -300,6 +309,15 @@ class Engine(EngineThread):
             sequence.finish_reason = "length"
         return not with_tokens
 
+    def _force(self, sequence: Sequence) -> None:
+        """The beginning that its answer must have: computed with the next prompts, in one step."""
+        for token in sequence.forced:
+            if not sequence.finish_reason:
+                self._add_token(sequence, token)
+        sequence.forced, sequence.decoding = (), False
+        sequence.pending_since = time.monotonic()
+        sequence.request.steps.begin("forced_prefill")
+
     def _add_token(self, sequence: Sequence, token: int) -> None:
         if not sequence.first_token_seconds:
             sequence.first_token_seconds = time.monotonic() - sequence.responded_at
@@ -309,15 +327,29 @@ class Engine(EngineThread):
             return
         sequence.keys.append(token)
         sequence.answer_tokens += 1
-        tokens, stopped = sequence.stop.push(token, sequence.text.step(self._tokenizer, token) or "")
-        self._send_tokens(sequence, tokens)
+        text = sequence.text.step(self._tokenizer, token) or ""
+        stopped = self._send_tokens(sequence, sequence.calls.push(token, self._tags.get(token, text)))
         limit = min(sequence.request.sampling.max_tokens or self.settings.max_tokens, self.settings.max_tokens)
-        if stopped:
+        if stopped or sequence.calls.enough:
+            sequence.calls.drop()
             sequence.finish_reason = "stop"
         elif sequence.answer_tokens >= limit or len(sequence.keys) >= self.max_length:
             sequence.finish_reason = "length"
 
-    def _send_tokens(self, sequence: Sequence, tokens: Iterable[tuple[int, str]]) -> None:
+    def _send_tokens(self, sequence: Sequence, tokens: Iterable[Token]) -> bool:
+        """Returns whether a stop string is complete. They are looked for in the text, not in calls."""
+        for token in tokens:
+            if token.call:
+                self._send_text(sequence, sequence.stop.flush())
+                self._send(sequence, token)
+                continue
+            text, stopped = sequence.stop.push(token.id, token.text)
+            self._send_text(sequence, text)
+            if stopped:
+                return True
+        return False
+
+    def _send_text(self, sequence: Sequence, tokens: Iterable[tuple[int, str]]) -> None:
         for token, text in tokens:
             sequence.answer.append(text)
             self._send(sequence, Token(token, text))
@@ -332,8 +364,9 @@ class Engine(EngineThread):
         sequence.paused = request in self._sequences and request.sent - request.read >= self.settings.max_unread
 
     def _finish(self, sequence: Sequence) -> None:
-        """The answer is complete; tokens that were withheld as a possible stop string are sent."""
-        self._send_tokens(sequence, sequence.stop.flush())
+        """The answer is complete; tokens that were withheld as a possible tag or stop string are sent."""
+        if not self._send_tokens(sequence, sequence.calls.flush()):
+            self._send_text(sequence, sequence.stop.flush())
         for kind, count in (
             ("prompt", sequence.prompt_length),
             ("cached", sequence.cached),

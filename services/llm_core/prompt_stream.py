@@ -45,7 +45,7 @@ class PromptStream:
         self._asked: set[EmbeddingRef] = set()  # and not answered
         self._absent: set[EmbeddingRef] = set()  # the client has no embeddings of these
         self._speech: list[Piece] = []  # of the user's new message
-        self._after_speech = False
+        self._after = ""  # what the part before was
         self._responded_at: float | None = None  # on the monotonic clock
 
     @property
@@ -95,14 +95,14 @@ class PromptStream:
         self._request.check(sum(map(len, self._items)))
 
     async def _receive_part(self, part: pb.Part) -> None:
-        is_speech = part.WhichOneof("part") == "speech"
+        kind = part.WhichOneof("part")
+        is_speech = kind == "speech"
         size = part.ByteSize() * (1 if is_speech else TEXT_COST)  # text, or a reference with a text as fallback
-        items = await in_thread_if_large(size, self._reader.part, part, self._after_speech)
+        items = await in_thread_if_large(size, self._reader.part, part, self._after)
         if is_speech:
             self._speech += items[-1:]
-            self._after_speech = self._after_speech or bool(items)
-        else:
-            self._after_speech = False
+        if items:
+            self._after = kind
         self.append(items)
 
     def _respond(self, respond: pb.GenerateRespond) -> None:

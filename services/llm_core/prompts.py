@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -10,9 +11,10 @@ from tokenizers import Tokenizer
 from parley.config import LanguageConfig
 from parley.text.prompt import MediaSegment, PromptWriter, Segment
 from protos.parley.v1 import language_model_pb2 as pb
-from protos.parley.v1 import tensor_pb2
+from protos.parley.v1 import tensor_pb2, tool_pb2
 from services.llm_core.pieces import EmbeddingRef, Piece, Placeholder
 from services.llm_core.position_keys import position_keys
+from services.llm_core.tools import read_object
 from services.rpc import tensors
 
 ROLES = {pb.Message.ROLE_SYSTEM: "system", pb.Message.ROLE_USER: "user", pb.Message.ROLE_ASSISTANT: "assistant"}
@@ -30,26 +32,31 @@ class PromptReader:
         prompt = speech_prompt.detach().to("cpu", dtype)
         self._speech_prompt = Piece(position_keys(prompt), prompt)
 
-    def history(self, messages: Sequence[pb.Message], max_tokens: int = 0) -> tuple[list[Piece | Placeholder], int]:
+    def history(
+        self, messages: Sequence[pb.Message], max_tokens: int = 0, tools: Sequence[dict[str, Any]] = ()
+    ) -> tuple[list[Piece | Placeholder], int]:
         """(system prompt, history and the opening of the user's new message; number of messages left out).
 
         `max_tokens`: of the history without the system prompt; the oldest messages beyond it are left out, so that it
-        begins with a user's message. 0: everything is read.
+        begins with a user's question. 0: everything is read. `tools`: as `PromptWriter.render` takes them.
         """
         if max_tokens < 0:
             raise ValueError(f"max_history_tokens is {max_tokens}; it must be 0 (everything is read) or more")
         read = [self._message(message, number) for number, message in enumerate(messages)]
         kept = self._newest_within(read, max_tokens) if max_tokens else read
-        return self._items(self.writer.open_user(kept)), len(read) - len(kept)
+        return self._items(self.writer.open_user(kept, tools)), len(read) - len(kept)
 
-    def part(self, part: pb.Part, after_speech: bool) -> list[Piece | Placeholder]:
-        """The next part of the user's message; `after_speech`: the part before it was live speech too."""
+    def part(self, part: pb.Part, after: str = "") -> list[Piece | Placeholder]:
+        """The next part of the user's message; `after`: what the part before it was, as the field is called."""
         if part.WhichOneof("part") != "speech":
-            return self._items(self.writer.parts([self._part(part)]))
+            return self._items(self.writer.parts([self._part(part)], after))
         speech = self.embeddings(part.speech)
         if not speech:
             return []
-        return [speech] if after_speech else [self._speech_prompt, speech]
+        if after == "speech":
+            return [speech]
+        opening = self._items(self.writer.parts([{"type": "audio", "audio": self._speech_prompt}], after))
+        return [*opening, speech]
 
     def closing(self) -> list[Piece | Placeholder]:
         """The end of the user's message and the opening of the answer."""
@@ -69,16 +76,22 @@ class PromptReader:
         return Piece(position_keys(embeddings), embeddings)
 
     def _newest_within(self, messages: list[dict], max_tokens: int) -> list[dict]:
-        """The system message, and the newest of the others that fit, from a user's message on."""
+        """The system message, and the newest of the others that fit, from a question on.
+
+        Calls whose outputs are to come belong to the question before them, which is kept in any case.
+        """
         first = int(bool(messages) and messages[0]["role"] == "system")
-        start, left = len(messages), max_tokens
+        questions = [index for index in range(first, len(messages)) if _is_question(messages[index])]
+        called = bool(messages) and bool(messages[-1].get("tool_calls"))
+        start = questions[-1] if called and questions else len(messages)
+        left = max_tokens
         for index in reversed(range(first, len(messages))):
             previous = messages[index - 1] if index else None
             left -= sum(map(len, self._items(self.writer.message(messages[index], previous))))
             if left < 0:
                 break
-            if messages[index]["role"] == "user":
-                start = index
+            if _is_question(messages[index]):
+                start = min(start, index)
         return messages[:first] + messages[start:]
 
     def _message(self, message: pb.Message, number: int) -> dict:
@@ -87,7 +100,8 @@ class PromptReader:
         if message.role == pb.Message.ROLE_SYSTEM and number:
             raise ValueError(f"message {number}: a system message comes first or not at all")
         try:
-            return {"role": ROLES[message.role], "content": [self._part(part) for part in message.parts]}
+            content = {"role": ROLES[message.role], "content": [self._part(part) for part in message.parts]}
+            return content | ({"tool_calls": list(map(_call, message.calls))} if message.calls else {})
         except ValueError as error:
             raise ValueError(f"message {number}: {error}") from None
 
@@ -103,6 +117,8 @@ class PromptReader:
                     "type": "audio",
                     "audio": self._placeholder(part.utterance, part.fallback, (self._speech_prompt,)),
                 }
+            case "outputs":
+                return {"type": "outputs", "outputs": list(part.outputs.outputs)}
             case "speech":
                 raise ValueError("speech of an earlier message is sent by reference, as `utterance`")
         raise ValueError("a part is empty; it holds text, an image or speech")
@@ -113,6 +129,17 @@ class PromptReader:
     def _items(self, segments: Iterable[Segment]) -> list[Piece | Placeholder]:
         items = [s.content if isinstance(s, MediaSegment) else Piece(s.ids) for s in segments]
         return [item for item in items if len(item)]
+
+
+def _is_question(message: dict) -> bool:
+    """Whether a prompt may begin with it: outputs mean nothing without their calls."""
+    parts = message["content"]
+    return message["role"] == "user" and not (parts and parts[0]["type"] == "outputs")
+
+
+def _call(call: tool_pb2.FunctionCall) -> dict[str, str]:
+    read_object(call.arguments, f"the arguments of a call of {call.name!r}")
+    return {"name": call.name, "arguments": call.arguments}
 
 
 def read_ref(ref: tensor_pb2.EmbeddingRef) -> EmbeddingRef:

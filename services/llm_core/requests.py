@@ -14,6 +14,7 @@ from services.engine.thread import Request
 from services.llm_core.pieces import EmbeddingRef, Piece
 from services.llm_core.sampler import Sampling
 from services.llm_core.state import Decision
+from services.llm_core.tools import CallRules
 from services.rpc.limits import too_much
 
 FinishReason = Literal["stop", "length", "nothing"]
@@ -29,13 +30,15 @@ class Missing:
 @dataclass(frozen=True)
 class Token:
     id: int
-    text: str  # what it adds; "" while a character is incomplete
+    text: str  # what it adds; "" while a character is incomplete, and of tags
+    call: int = 0  # 0: of the answer's text; 1, 2, …: of this call
+    call_done: bool = False  # the last of its call
 
 
 @dataclass(frozen=True)
 class Done:
     finish_reason: FinishReason
-    text: str
+    text: str  # without the calls
     prompt_tokens: int
     cached_tokens: int
     answer_tokens: int
@@ -50,13 +53,22 @@ Event = Missing | Decision | Token | Done
 class GenerationRequest(Request[Event]):
     """Made by `Engine.open`. `events` yields a `Decision`, then `Token`s, then `Done`; or raises what went wrong."""
 
-    def __init__(self, engine, session_id: str, turn_id: str, deadline: float | None, sampling: Sampling):
-        """`deadline`: on the monotonic clock."""
+    def __init__(
+        self,
+        engine,
+        session_id: str,
+        turn_id: str,
+        deadline: float | None,
+        sampling: Sampling,
+        calls: CallRules | None = None,
+    ):
+        """`deadline`: on the monotonic clock. `calls`: None: the answer cannot call functions."""
         super().__init__(engine)
         self.session_id = session_id
         self.turn_id = turn_id
         self.deadline = deadline
         self.sampling = sampling
+        self.calls = calls
         self.length = 0  # of the prompt so far
         self.sent = 0  # events of the engine: written by the engine's thread
         self.read = 0  # of these, taken by the caller: written on the loop

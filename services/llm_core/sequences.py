@@ -7,6 +7,7 @@ import time
 import torch
 from tokenizers.decoders import DecodeStream
 
+from services.llm_core.call_matcher import CallMatcher
 from services.llm_core.pieces import Piece
 from services.llm_core.requests import FinishReason, GenerationRequest
 from services.llm_core.sampler import SamplerState
@@ -22,10 +23,12 @@ class Sequence:
         self.request = request
         self.sampler = SamplerState(request.sampling)
         self.text = DecodeStream(skip_special_tokens=True)
+        self.calls = CallMatcher(request.calls)
         self.stop = StopStringMatcher(request.sampling.stop)
+        self.forced = request.calls.beginning if request.calls is not None else ()  # ids that are not sampled
         self.state_tokens = state_tokens
         self.decided = False  # the state
-        self.answer: list[str] = []  # texts of the tokens sent
+        self.answer: list[str] = []  # texts of the tokens sent, without those of calls
         self.answer_tokens = 0
         self.slot: int | None = None  # of the KV cache; None while the request waits for one
         self.arrived = time.monotonic()

@@ -25,6 +25,7 @@ from services.llm_core.requests import Done, Event, GenerationRequest, Missing, 
 from services.llm_core.sampler import Sampling
 from services.llm_core.settings import LlmCoreSettings
 from services.llm_core.state import Decision
+from services.llm_core.tools import CallRules, read_tools
 from services.rpc import streams
 from services.rpc.decorator import rpc
 from services.telemetry import logs, tracing
@@ -57,10 +58,11 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
     async def Generate(self, request_iterator, context) -> AsyncIterator[pb.GenerateResponse]:
         messages = streams.read(request_iterator, last="respond", idle=self.settings.idle_seconds, stop_at_last=False)
         _, opening = await anext(messages)
+        tools, calls = read_tools(opening, self._reader.writer)
         history, dropped = await in_thread_if_large(
-            TEXT_COST * opening.ByteSize(), self._reader.history, opening.messages, opening.max_history_tokens
+            TEXT_COST * opening.ByteSize(), self._reader.history, opening.messages, opening.max_history_tokens, tools
         )
-        request = self._new_request(opening)
+        request = self._new_request(opening, calls)
         prompt = PromptStream(request, self._reader, self._encoder_cache)
         sequence = 0
         async with request.fed_by(self._feed, prompt, history, messages):
@@ -82,7 +84,7 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
             decode_seconds=done.decode_seconds,
         )
 
-    def _new_request(self, opening: pb.GenerateOpen) -> GenerationRequest:
+    def _new_request(self, opening: pb.GenerateOpen, calls: CallRules | None) -> GenerationRequest:
         left = streams.seconds_left(opening.deadline_ms)
         asked = opening.sampling
         return self.engine.open(
@@ -91,6 +93,7 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
             [],
             Sampling(asked.temperature, asked.top_p, asked.top_k, asked.seed, asked.max_tokens, tuple(asked.stop)),
             None if left is None else time.monotonic() + left,
+            calls,
         )
 
     async def _feed(self, prompt: PromptStream, history: list, messages: AsyncIterator) -> None:
@@ -120,6 +123,7 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
             writer.stop_ids,
             writer.state_ids,
             settings,
+            {number: tag for tag, number in writer.tag_ids.items()},
         )
         log.info("limits", **asdict(engine.limits))
         self._encoder_cache = EncoderCache(engine.limits.encoder_cache_bytes)
@@ -141,7 +145,8 @@ def on_wire(event: Event, sequence: int, dropped_messages: int, weights: str) ->
             state = pb.StateDecision(state=WIRE_STATES[STATES[event.state]], probabilities=event.probabilities)
             return pb.GenerateResponse(sequence=sequence, state=state)
         case Token():
-            return pb.GenerateResponse(sequence=sequence, token=pb.Token(id=event.id, text=event.text))
+            token = pb.Token(id=event.id, text=event.text, call=event.call, call_done=event.call_done)
+            return pb.GenerateResponse(sequence=sequence, token=token)
         case Done():
             return pb.GenerateResponse(sequence=sequence, done=_done(event, dropped_messages, weights))
 

@@ -21,7 +21,7 @@ class StopStringMatcher:
         found = [start for start in (held.find(stop) for stop in self._stops) if start >= 0]
         if found:
             return self._cut(min(found)), True
-        safe = len(held) - max(_overlap(held, stop) for stop in self._stops)
+        safe = len(held) - max(overlap(held, stop) for stop in self._stops)
         return self._release(safe), False
 
     def flush(self) -> list[tuple[int, str]]:
@@ -50,7 +50,7 @@ class StopStringMatcher:
         return out
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that begins `stop`."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:length]):

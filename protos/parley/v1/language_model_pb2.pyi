@@ -81,20 +81,20 @@ class Message(_message.Message):
     def __init__(self, role: _Optional[_Union[Message.Role, str]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[_tool_pb2.FunctionCall, _Mapping]]] = ...) -> None: ...
 
 class Part(_message.Message):
-    __slots__ = ("text", "image", "speech", "utterance", "output", "fallback")
+    __slots__ = ("text", "image", "speech", "utterance", "outputs", "fallback")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     SPEECH_FIELD_NUMBER: _ClassVar[int]
     UTTERANCE_FIELD_NUMBER: _ClassVar[int]
-    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     FALLBACK_FIELD_NUMBER: _ClassVar[int]
     text: str
     image: _tensor_pb2.EmbeddingRef
     speech: _tensor_pb2.Tensor
     utterance: _tensor_pb2.EmbeddingRef
-    output: str
+    outputs: _tool_pb2.FunctionOutputs
     fallback: str
-    def __init__(self, text: _Optional[str] = ..., image: _Optional[_Union[_tensor_pb2.EmbeddingRef, _Mapping]] = ..., speech: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., utterance: _Optional[_Union[_tensor_pb2.EmbeddingRef, _Mapping]] = ..., output: _Optional[str] = ..., fallback: _Optional[str] = ...) -> None: ...
+    def __init__(self, text: _Optional[str] = ..., image: _Optional[_Union[_tensor_pb2.EmbeddingRef, _Mapping]] = ..., speech: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., utterance: _Optional[_Union[_tensor_pb2.EmbeddingRef, _Mapping]] = ..., outputs: _Optional[_Union[_tool_pb2.FunctionOutputs, _Mapping]] = ..., fallback: _Optional[str] = ...) -> None: ...
 
 class Sampling(_message.Message):
     __slots__ = ("temperature", "top_p", "top_k", "seed", "max_tokens", "stop")

@@ -38,10 +38,10 @@ def kinds(items: list) -> list:
 
 def test_live_speech_in_a_row_is_one_utterance(reader):
     speech = pb.Part(speech=tensors.from_torch(torch.randn(3, 48)))
-    assert kinds(reader.part(speech, after_speech=False)) == [2, 3]
-    assert kinds(reader.part(speech, after_speech=True)) == [3]
+    assert kinds(reader.part(speech, after="")) == [2, 3]
+    assert kinds(reader.part(speech, after="speech")) == [3]
     empty = pb.Part(speech=tensors.from_torch(torch.zeros(0, 48)))
-    assert reader.part(empty, after_speech=False) == []
+    assert reader.part(empty, after="") == []
 
 
 def test_every_earlier_utterance_has_its_own_speech_prompt(reader):
