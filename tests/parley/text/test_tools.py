@@ -9,6 +9,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from parley.checkpoints import Checkpoint
 from parley.config import ChatFormat
 from parley.text.prompt import PromptWriter, TextSegment
 from parley.text.tools import TAGS, call_beginning
@@ -144,6 +145,12 @@ def test_a_call_that_is_forced_begins_as_a_call_that_is_written(writer, tokenize
         forced = writer.ids(beginning)
         start = next(i for i in range(len(written)) if written[i : i + len(forced)] == forced)
         assert tokenizer.decode(written[:start], skip_special_tokens=False).endswith("assistant\n")
+
+
+def test_a_tokenizer_that_cannot_write_a_call_is_known(writer):
+    assert writer.writes_calls
+    nano = Checkpoint.open(Path(__file__).parents[3] / "checkpoints" / "nano")
+    assert not PromptWriter.of(nano.config.language, nano.tokenizer()).writes_calls  # it has no braces
 
 
 def test_calls_of_others_than_the_assistant_are_refused(writer):
