@@ -101,10 +101,10 @@ class ConversationSettings(Group):
     max_frames: int = Field(4, ge=1, description="Newest camera frames that belong to a question")
     max_turn_events: int = Field(10_000, ge=1, description="Client events between the ends of two turns")
     max_unread_events: int = Field(256, ge=1, description="Events waiting for a slow client before the turn waits too")
-    interruption: Literal["state", "voice"] = Field(
+    interruption: Literal["state", "voice", "never"] = Field(
         "state",
-        description="What ends an answer: any `voice` at once; or speech whose `state` is a question, the answer being "
-        "held until that is known",
+        description="What ends an answer: any `voice` at once; speech whose `state` is a question, the answer being "
+        "held until that is known; or `never`. Clients may choose",
     )
     playback_report_seconds: float = Field(
         0.3, ge=0, description="Wait, after an interruption, for the client to say how far it had played"

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/parley/v1/usage.proto\x12\tparley.v1\"\x87\x01\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x15\n\rcached_tokens\x18\x02 \x01(\x05\x12\x15\n\ranswer_tokens\x18\x03 \x01(\x05\x12\x1b\n\x13\x61udio_input_seconds\x18\x04 \x01(\x01\x12\x1c\n\x14\x61udio_output_seconds\x18\x05 \x01(\x01*\xb1\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x19\n\x15\x46INISH_REASON_NOTHING\x10\x03\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x04\x12\x18\n\x14\x46INISH_REASON_FAILED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/parley/v1/usage.proto\x12\tparley.v1\"\xc1\x01\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x15\n\rcached_tokens\x18\x02 \x01(\x05\x12\x15\n\ranswer_tokens\x18\x03 \x01(\x05\x12\x1b\n\x13\x61udio_input_seconds\x18\x04 \x01(\x01\x12\x1c\n\x14\x61udio_output_seconds\x18\x05 \x01(\x01\x12\x1b\n\x13prompt_audio_tokens\x18\x06 \x01(\x05\x12\x1b\n\x13prompt_image_tokens\x18\x07 \x01(\x05*\xb1\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x19\n\x15\x46INISH_REASON_NOTHING\x10\x03\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x04\x12\x18\n\x14\x46INISH_REASON_FAILED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.parley.v1.usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=182
-  _globals['_FINISHREASON']._serialized_end=359
+  _globals['_FINISHREASON']._serialized_start=240
+  _globals['_FINISHREASON']._serialized_end=417
   _globals['_USAGE']._serialized_start=44
-  _globals['_USAGE']._serialized_end=179
+  _globals['_USAGE']._serialized_end=237
 # @@protoc_insertion_point(module_scope)

@@ -65,4 +65,4 @@ class Answer:
         played = self.played
         if played is None and not whole:  # a client that never says: it plays from the first audio on
             played = min(self.samples, round((time.monotonic() - self.first_audio) * self.sample_rate))
-        return item.model_copy(update={"marks": list(self.marks), "played": played})
+        return item.model_copy(update={"marks": list(self.marks), "played": played, "sample_rate": self.sample_rate})

@@ -13,8 +13,8 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Literal
 
 import grpc
 
@@ -25,11 +25,23 @@ from services.gateway.conversation.interruption import InterruptionPolicy
 from services.gateway.conversation.item_editor import ItemEditor
 from services.gateway.conversation.open_session import OpenSession
 from services.gateway.conversation.outbox import Outbox
+from services.gateway.conversation.part_encoder import PartEncoder
 from services.gateway.conversation.question import Question
+from services.gateway.conversation.request import TurnRequest
 from services.gateway.conversation.turn import Turn, TurnTools, failed
 from services.gateway.conversation.turns import Turns
-from services.gateway.events import Body, Event, SpeechStarted, SpeechStopped, TurnDone
-from services.gateway.events.items import Item, answer_item_id
+from services.gateway.events import (
+    Body,
+    Event,
+    ItemDeleted,
+    ItemRetrieved,
+    ItemTruncated,
+    SpeechStarted,
+    SpeechStopped,
+    TurnDone,
+)
+from services.gateway.events.items import Item, ItemPart, answer_item_id
+from services.gateway.events.session import SessionConfig
 from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import EncodedImage, Images, Kind
 from services.gateway.media.originals import Originals
@@ -45,6 +57,8 @@ log = logs.get_logger(__name__)
 MAX_QUESTION_ID = 64  # characters
 MAX_BACKLOG = 4  # times max_unread_events, which only the audio and text of turns wait for
 INPUT_CONFIG = {"manual_turns", "input_sample_rate"}  # what of the config is about the microphone
+MAX_BESIDE = 4  # answers at once that are not part of the session
+JUST_MS = 1000  # of audio; a client that ends a question so soon after the server has ended it means the same one
 
 
 class Conversation:
@@ -69,7 +83,10 @@ class Conversation:
         self._embeddings = EmbeddingWriter(store.embeddings)
         self._images = Images(store.embeddings, self._embeddings, media)
         originals = Originals(store.embeddings, self._embeddings)
-        self._tools = TurnTools(releases, store, self._images, originals, self._embeddings, self.outbox, settings)
+        self._parts = PartEncoder(store.embeddings, settings, media)
+        self._tools = TurnTools(
+            releases, store, self._images, originals, self._embeddings, self._parts, self.outbox, settings
+        )
         self._turns = Turns(InterruptionPolicy(settings.interruption, self.outbox), self._turn_ended)
         self._draft = Draft(settings.max_frames)
         self._inputs = 0  # since the last turn ended
@@ -87,6 +104,7 @@ class Conversation:
         self._opened = OpenSession(self._store, self._releases, self._model_rate, self._settings)
         ready = await self._opened.open(session_id, changes, owner)
         self._input = InputBuffer(ready.config, self._model_rate, self._media, self._vad)
+        self._detected_end_ms = -JUST_MS
         self._items = ItemEditor(self._store.items, self.session_id, self._settings.max_text_chars)
         logs.bind(self.session_id)
         await self.delivery.begin(self.session_id)
@@ -102,6 +120,10 @@ class Conversation:
         return self._opened.session.config.input_sample_rate
 
     @property
+    def config(self) -> SessionConfig:
+        return self._opened.session.config
+
+    @property
     def busy(self) -> bool:
         """A turn runs."""
         return self._turns.busy
@@ -114,14 +136,7 @@ class Conversation:
 
         `part`: the input is part of a question, which is refused with it. `end`: it ends a question.
         """
-        self.last_input = time.monotonic()
-        self._inputs += 1
-        if self._inputs > self._settings.max_turn_events:
-            message = f"more than {self._settings.max_turn_events} events came without an end of a turn"
-            raise too_much("gateway", "max_turn_events", message)
-        if self.outbox.backlog > MAX_BACKLOG * self._settings.max_unread_events:
-            message = f"the client has left {self.outbox.backlog} events unread; read them as they come"
-            raise too_much("gateway", "max_unread_events", message)
+        self.count_input()
         self._question_id = question_id[:MAX_QUESTION_ID]
         if self._turn is not None and self._question_id not in ("", self._turn.question_id):
             self._turns.end_failed_question()  # this is of another question
@@ -136,6 +151,21 @@ class Conversation:
                 self._emit(failed(error), self._question_id)
             if end and self._question_id:
                 self._emit(TurnDone("failed"), self._question_id)
+
+    def count_input(self) -> None:
+        """One more input has come. Raises `ServiceError` for a flood."""
+        self.last_input = time.monotonic()
+        self._inputs += 1
+        if self._inputs > self._settings.max_turn_events:
+            message = f"more than {self._settings.max_turn_events} events came without an end of a turn"
+            raise too_much("gateway", "max_turn_events", message)
+        if self.outbox.backlog > MAX_BACKLOG * self._settings.max_unread_events:
+            message = f"the client has left {self.outbox.backlog} events unread; read them as they come"
+            raise too_much("gateway", "max_unread_events", message)
+
+    def emit(self, body: Body) -> None:
+        """Tells the client, behind what it is being told."""
+        self._emit(body)
 
     async def finish(self) -> None:
         """The client has closed its side: a question that is not complete is given up, an answer is still given."""
@@ -156,16 +186,18 @@ class Conversation:
     # Inputs: the question.
 
     async def add_audio(self, chunk: bytes) -> None:
+        self._renew_input()
         for segment in self._input.feed(chunk, self._turns.answering):
             if not self._input.detects:
                 self._add_speech(segment.audio)
             elif segment.kind == "start":
                 self._turns.end_failed_question()
-                self._add_speech(segment.audio)
+                self._add_speech(segment.audio, segment.at_ms)
             elif self._turns.listening:
                 self._add_speech(segment.audio)
                 if segment.kind == "end":
-                    self._ask()
+                    self._detected_end_ms = segment.at_ms
+                    self._ask(segment.at_ms)
         if self._input.detects and not self._input.speaking and not self._turns.listening:
             self._inputs -= 1  # a silent microphone may stay open
 
@@ -185,6 +217,53 @@ class Conversation:
             self._ask()
         else:  # it failed while it was spoken, and the client has been told
             self._turns.end_failed_question()
+
+    async def commit_audio(self) -> bool:
+        """The spoken question is complete and becomes an item. False: the server has ended it by itself just now.
+
+        Raises `ServiceError` FAILED_PRECONDITION where there is too little of it.
+        """
+        if self._turns.listening and self._turn.question.spoken:
+            self._turn.add_audio(self._input.finish())
+            if self._turn.question.seconds >= self._media.min_audio_seconds:
+                self._ask(self._input.heard_ms if self._input.detects else -1)
+                return True
+            self._turn.cancel_self()
+        elif self._input.detects and self._input.heard_ms - self._detected_end_ms < JUST_MS:
+            return False
+        self._turns.end_failed_question()
+        message = f"there is less than {self._media.min_audio_seconds:g} s of audio; send some, then commit"
+        raise ServiceError(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+    async def clear_audio(self) -> None:
+        """What was said of a question that is not complete is thrown away."""
+        self._input.finish()
+        if self._turns.listening and self._turn.question.spoken:
+            self._turn.cancel_self()
+        self._turns.end_failed_question()
+
+    async def answer(self, request: TurnRequest) -> str:
+        """Answers the items of the session, or those that the request names. Returns the id of the turn.
+
+        Raises `ServiceError` FAILED_PRECONDITION while another answer is being made.
+        """
+        if not request.kept:
+            if len(self._turns.beside) >= MAX_BESIDE:
+                raise ServiceError.at_capacity("answers beside the session", MAX_BESIDE)
+            return self._turns.begin_beside(self._maker(request)).ask_at_once()
+        if self._turns.active is not None:
+            raise ServiceError(grpc.StatusCode.FAILED_PRECONDITION, "an answer is being made already")
+        if self._turns.listening:  # what is being said goes on, and is not answered
+            self._turn.only_listen()
+        return self._turns.begin(self._maker(request), detected=False, interruption="never").ask_at_once()
+
+    async def cancel_answer(self, turn_id: str = "") -> bool:
+        """Stops an answer; empty: that of the session. False where none is being made."""
+        turn = self._turns.find(turn_id) if turn_id else self._turns.active
+        if turn is None or turn.over or not turn.asked or not turn.request.answers:
+            return False
+        turn.cancel_self()
+        return True
 
     async def respond(self) -> None:
         """Answer what has been sent."""
@@ -246,22 +325,57 @@ class Conversation:
         if INPUT_CONFIG & set(changes) and self._turns.listening:
             raise _refuse("turn_detection and input_sample_rate cannot change while a question is spoken")
         updated = await self._opened.update(changes)
-        if not self._input.fits(updated.config):  # another connection may have changed it, too
-            self._turns.end_failed_question()
-            self._input = InputBuffer(updated.config, self._model_rate, self._media, self._vad)
+        self._renew_input()
         self._emit(updated)
+
+    def _renew_input(self) -> None:
+        """The microphone as the config has it; another connection may have changed it, too. Not within a question."""
+        if not self._input.fits(self.config) and not self._turns.listening:
+            self._turns.end_failed_question()
+            self._input = InputBuffer(self.config, self._model_rate, self._media, self._vad, self._input.heard_ms)
+
+    async def encode_part(self, kind: Literal["image", "speech"], data: bytes) -> ItemPart:
+        """A picture's file, or 16-bit mono at the speech encoder's rate, as a part of an item to be created."""
+        with self._releases.bind() as calls:
+            if kind == "image":
+                return await self._parts.encode_image(data, self.session_id, calls)
+            return await self._parts.encode_audio(data, self.session_id, calls)
 
     async def create_item(self, item: Item, previous_item_id: str) -> None:
         self._emit(await self._items.create(item, previous_item_id))
+        self._turns.history_changed()
 
     async def retrieve_item(self, item_id: str) -> None:
-        self._emit(await self._items.retrieve(item_id))
+        self._emit(ItemRetrieved(await self.item(item_id)))
+
+    async def item(self, item_id: str) -> Item:
+        """Also of an answer that is being made. Raises `ServiceError` NOT_FOUND."""
+        making = self._making(item_id)
+        return making if making is not None else await self._items.get(item_id)
 
     async def truncate_item(self, item_id: str, samples: int) -> None:
-        self._emit(await self._items.truncate(item_id, samples))
+        if self._making(item_id) is not None:
+            await self.set_played(_turn_of(item_id), samples)
+            self._emit(ItemTruncated(item_id, samples))
+        else:
+            self._emit(await self._items.truncate(item_id, samples))
+        self._turns.history_changed()
 
     async def delete_item(self, item_id: str) -> None:
-        self._emit(await self._items.delete(item_id))
+        turn = self._turns.find(_turn_of(item_id))
+        if turn is not None and not turn.record.written and item_id == answer_item_id(turn.id):
+            turn.drop_answer()
+            self._emit(ItemDeleted(item_id))
+        else:
+            self._emit(await self._items.delete(item_id))
+        self._turns.history_changed()
+
+    def _making(self, item_id: str) -> Item | None:
+        """The item of an answer that is not written yet, as far as it has come."""
+        turn = self._turns.find(_turn_of(item_id))
+        if turn is None or turn.record.written:
+            return None
+        return next((item for item in turn.items() if item.id == item_id and item.role == "assistant"), None)
 
     # Turns.
 
@@ -269,19 +383,29 @@ class Conversation:
     def _turn(self) -> Turn | None:
         return self._turns.newest
 
-    def _add_speech(self, audio: bytes) -> None:
+    def _add_speech(self, audio: bytes, at_ms: int = -1) -> None:
         """Audio of a question, which begins with it unless one is being asked."""
         if self._turn is None or self._turn.asked:
-            self._begin(spoken=True)
+            self._begin(spoken=True, at_ms=at_ms)
         if not self._turn.over:  # the rest of a question that failed is dropped until its end
             self._turn.add_audio(audio)
 
-    def _begin(self, spoken: bool) -> None:
+    def _maker(self, request: TurnRequest, question: Question | None = None) -> Callable[..., Turn]:
+        """Makes a turn of the turn before it and what it may interrupt."""
+        question = question or Question(False, self._model_rate, self._media)
+        span = self._draft.take_span()
+        session, question_id = self._opened.session, self._question_id
+        return functools.partial(Turn, session, question, question_id, request=request, span=span, tools=self._tools)
+
+    def _begin(self, spoken: bool, at_ms: int = -1) -> None:
         """A new question, with what the draft holds."""
         question = Question(spoken, self._model_rate, self._media)
-        span = self._draft.take_span()
-        make = functools.partial(Turn, self._opened.session, question, self._question_id, span=span, tools=self._tools)
-        turn = self._turns.begin(make, detected=spoken and self._input.detects)
+        detected = spoken and self._input.detects
+        turns = self.config.turn_taking
+        request = TurnRequest(self.config, answers=turns.answer if detected else not turns.items_first)
+        interruption = turns.interruption if detected or not turns.items_first else "never"
+        turn = self._turns.begin(self._maker(request, question), detected, interruption)
+        span = turn.span
         if frames := self._draft.take_frames():
             self._draft.images.append(self._encode("frames", frames, turn.calls, span))
         for image in self._draft.images:
@@ -291,13 +415,13 @@ class Conversation:
             turn.fail(self._draft.refusal.error)
         self._draft.clear()
         if spoken:
-            turn.emit_now(SpeechStarted())
+            turn.emit_now(SpeechStarted(at_ms))
 
-    def _ask(self) -> None:
+    def _ask(self, at_ms: int = -1) -> None:
         turn = self._turn
         turn.question_id = self._question_id or turn.question_id
         if turn.question.spoken and not turn.over:
-            turn.emit_now(SpeechStopped())
+            turn.emit_now(SpeechStopped(at_ms))
         turn.ask()
 
     def _turn_ended(self) -> None:
@@ -339,6 +463,11 @@ class Conversation:
 
     def _emit(self, body: Body, question_id: str = "") -> None:
         self.outbox.put_now(Event(body, question_id=question_id))
+
+
+def _turn_of(item_id: str) -> str:
+    """The turn that made an item with this id, if a turn did."""
+    return item_id.removeprefix("item_").rpartition("_")[0]
 
 
 def _refuse(message: str) -> ServiceError:

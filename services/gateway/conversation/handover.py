@@ -29,6 +29,8 @@ class Handover:
 
     async def read_prompt(self, sampling: Sampling) -> Prompt:
         """The history as it was played, once it is known how far that is."""
+        if not self._record.request.kept:
+            return await self._record.prompt(sampling, [])
         if self._barge_in is None:
             await self._take_lease()
             return await self._record.prompt(sampling, [])
@@ -53,6 +55,11 @@ class Handover:
         self.decide(True)
         if self.previous is not None:
             self.previous.cancel()
+
+    def forget_previous(self) -> None:
+        """The turn is over. A turn before it that is over too is not needed any more."""
+        if self.previous is not None and self.previous.task.done():
+            self.previous = None
 
     async def _take_lease(self) -> None:
         if self.previous is not None:

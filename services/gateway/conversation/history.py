@@ -15,15 +15,18 @@ CALL_OUTPUT = "<tool_response>\n{output}\n</tool_response>"
 
 
 def to_messages(items: Sequence[Item], instructions: str, weights: Collection[str]) -> list[Message]:
-    """The system prompt and the items, oldest first.
+    """The system prompt and the items, oldest first. Items of the system are read at the end of the system prompt.
 
     `weights`: names of those that the encoders run now. Embeddings of other weights mean nothing to the language model:
     a picture is then left out, and of speech its transcript is read.
     """
     messages = []
-    if instructions:
-        messages.append(Message(role=Message.ROLE_SYSTEM, parts=[Part(text=instructions)]))
+    system = "\n\n".join(filter(None, [instructions, *(item.text for item in items if item.role == "system")]))
+    if system:
+        messages.append(Message(role=Message.ROLE_SYSTEM, parts=[Part(text=system)]))
     for item in items:
+        if item.ignored or item.role == "system":
+            continue
         role, parts = _message(item, weights)
         if parts:
             messages.append(Message(role=role, parts=parts))

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from services.gateway.events.session import SessionConfig
+from dataclasses import replace
+
+from services.gateway.events.session import SessionConfig, TurnTaking
 from services.gateway.media.audio import InputAudio
 from services.gateway.media.voice_activity import Segment, VoiceActivity
 from services.gateway.settings import MediaSettings, VadSettings
 
 
+def _of_input(config: SessionConfig) -> tuple:
+    """What of a config is about the microphone."""
+    turns = config.turn_taking
+    return config.manual_turns, config.input_sample_rate, turns.start, turns.end_seconds, turns.preroll_seconds
+
+
+def _detection(vad: VadSettings, wanted: TurnTaking) -> VadSettings:
+    """The settings, with what the session asks for in their place."""
+    changes = {name: getattr(wanted, name) for name in ("start", "end_seconds", "preroll_seconds")}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if "start" in changes:  # the end keeps its distance below the start
+        changes["end"] = max(0.01, changes["start"] - (vad.start - vad.end))
+    return vad.model_copy(update=changes)
+
+
 class InputBuffer:
-    def __init__(self, config: SessionConfig, model_rate: int, media: MediaSettings, vad: VadSettings):
-        """`model_rate`: Hz. Raises `ValueError` for an input rate that is not served."""
-        self._config = config
+    def __init__(
+        self, config: SessionConfig, model_rate: int, media: MediaSettings, vad: VadSettings, start_ms: int = 0
+    ):
+        """`model_rate`: Hz. `start_ms`: audio that came before. Raises `ValueError` for a rate that is not served."""
+        self._config, self._model_rate = config, model_rate
+        self._start_ms, self._bytes = start_ms, 0
         self._audio = InputAudio(config.input_sample_rate, model_rate, media.max_chunk_seconds)
-        self._vad = None if config.manual_turns else VoiceActivity(vad, model_rate)
+        self._vad = None if config.manual_turns else VoiceActivity(_detection(vad, config.turn_taking), model_rate)
 
     def fits(self, config: SessionConfig) -> bool:
         """Whether it still is what the config asks for."""
-        before = self._config
-        return (config.manual_turns, config.input_sample_rate) == (before.manual_turns, before.input_sample_rate)
+        return _of_input(config) == _of_input(self._config)
 
     @property
     def detects(self) -> bool:
@@ -32,7 +51,19 @@ class InputBuffer:
     def feed(self, chunk: bytes, answering: bool) -> list[Segment]:
         """`answering`: an answer is being given, so interrupting takes longer. Raises `ValueError`, `ServiceError`."""
         audio = self._audio.feed(chunk)
-        return [Segment("more", audio)] if self._vad is None else self._vad.feed(audio, answering)
+        self._bytes += len(audio)
+        if self._vad is None:
+            return [Segment("more", audio)]
+        return [self._placed(segment) for segment in self._vad.feed(audio, answering)]
+
+    @property
+    def heard_ms(self) -> int:
+        """Of audio, since the session's microphone was opened."""
+        return self._start_ms + round(1000 * self._bytes / 2 / self._model_rate)
+
+    def _placed(self, segment: Segment) -> Segment:
+        """On the clock of the session's input."""
+        return segment if segment.at_ms < 0 else replace(segment, at_ms=self._start_ms + segment.at_ms)
 
     def finish(self) -> bytes:
         """The client says that the question has ended: the samples that are still here."""

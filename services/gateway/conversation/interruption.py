@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 from services.gateway.conversation.outbox import Outbox
+from services.gateway.events.session import Interruption
 
 
 class Interruptible(Protocol):
@@ -15,7 +16,7 @@ class Interruptible(Protocol):
     @property
     def answering(self) -> bool: ...
 
-    def cancel(self) -> None: ...
+    def cancel(self, by_speech: bool = False) -> None: ...
 
 
 class PendingBargeIn:
@@ -32,7 +33,7 @@ class PendingBargeIn:
             return
         self.interrupts = interrupts
         if interrupts:
-            self.answer.cancel()
+            self.answer.cancel(by_speech=True)
         else:
             self._outbox.release(self.answer.id)
 
@@ -40,18 +41,22 @@ class PendingBargeIn:
 class InterruptionPolicy:
     """`state`: speech that the server detected interrupts only when its state is a question. `voice`: any speech does.
 
-    What the client asks on purpose (in writing, or in a manual turn) always interrupts.
+    What the client asks on purpose (in writing, or in a manual turn) always interrupts. `never`: nothing does, the
+    question waits.
     """
 
-    def __init__(self, kind: Literal["state", "voice"], outbox: Outbox):
-        self._kind, self._outbox = kind, outbox
+    def __init__(self, default: Interruption, outbox: Outbox):
+        self._default, self._outbox = default, outbox
 
-    def on_question(self, before: Interruptible | None, detected: bool) -> PendingBargeIn | None:
-        """A question begins after the turn `before`. `detected`: the server noticed it by itself."""
-        if before is None:
+    def on_question(
+        self, before: Interruptible | None, detected: bool, kind: Interruption | None = None
+    ) -> PendingBargeIn | None:
+        """A question begins after the turn `before`. `detected`: the server noticed it by itself. `kind`: its own."""
+        kind = kind or self._default
+        if before is None or kind == "never":
             return None
         unfinished = before.answering or self._outbox.has_events_of(before.id)
-        if self._kind == "state" and detected and unfinished:
+        if kind == "state" and detected and unfinished:
             return PendingBargeIn(before, self._outbox)
-        before.cancel()
+        before.cancel(by_speech=detected)
         return None

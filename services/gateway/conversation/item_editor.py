@@ -7,12 +7,13 @@ import secrets
 
 import grpc
 
-from services.gateway.events import ItemCreated, ItemDeleted, ItemRetrieved, ItemTruncated
+from services.gateway.events import ItemCreated, ItemDeleted, ItemTruncated
 from services.gateway.events.items import Item
 from services.gateway.store.protocols import Items
 from services.rpc.errors import ServiceError
 from services.rpc.limits import too_much
 
+ROOT = "root"  # in place of the id of the item before: in front of all
 MAX_NAME = 128  # characters of an item's id, a call's id and a function's name
 
 
@@ -30,8 +31,8 @@ class ItemEditor:
         previous = await self._items.insert(self._session_id, item, previous_item_id)
         return ItemCreated(item, previous)
 
-    async def retrieve(self, item_id: str) -> ItemRetrieved:
-        return ItemRetrieved(await self._items.get(self._session_id, item_id))
+    async def get(self, item_id: str) -> Item:
+        return await self._items.get(self._session_id, item_id)
 
     async def truncate(self, item_id: str, samples: int) -> ItemTruncated:
         if samples < 0:
@@ -47,8 +48,10 @@ class ItemEditor:
         for name in ("id", "call_id", "name"):
             if len(getattr(item, name)) > MAX_NAME:
                 raise _refuse(f"the {name} of an item is longer than {MAX_NAME} characters")
-        if item.type == "message" and (item.role not in ("user", "assistant") or not item.text.strip()):
-            raise _refuse("a message item has the role user or assistant, and text")
+        if item.id == ROOT:
+            raise _refuse(f"an item cannot have the id {ROOT!r}; it means the front of the session")
+        if item.type == "message" and not (item.role and (item.text.strip() or any(part.ref for part in item.parts))):
+            raise _refuse("a message item has the role user, assistant or system, and text, speech or a picture")
         if item.type == "function_call" and not (item.call_id and item.name and _is_object(item.arguments)):
             raise _refuse("a function call item has a call_id, a name, and arguments that are a JSON object")
         if item.type == "function_call_output" and not item.call_id:

@@ -54,15 +54,19 @@ class TurnPipeline:
         resolve: Resolve,
         events: TurnEvents,
         on_state: Callable[[str], None],
+        on_speech: Callable[[], Awaitable[None]],
     ):
-        """`on_state` is called with the state before the client is told."""
+        """`on_state` is called with the state, `on_speech` once all speech is encoded, before the client is told."""
         self.question, self.answer, self.clock = question, answer, TurnClock()
         self.state: str | None = None
         self.state_known = asyncio.Event()  # also once it is known that it will never be
         self.done: GenerateDone | None = None
         self.spoken_by = ""  # weights of the speech decoder
         self._calls, self._context, self._speech = calls, context, speech
-        self._read_prompt, self._resolve, self._events, self._on_state = read_prompt, resolve, events, on_state
+        self._read_prompt, self._resolve, self._events = read_prompt, resolve, events
+        self._on_state, self._on_speech = on_state, on_speech
+        self._only_listens = asyncio.Event()
+        self._prompt = Prompt()
         self._tokens: InputLog[Token] = InputLog()
         self._prompt_has_speech = False
         self._prompt_changed = asyncio.Event()
@@ -86,6 +90,14 @@ class TurnPipeline:
         """The answer has come to its end."""
         return self._tokens.closed
 
+    def only_listen(self) -> None:
+        """The question is only to be understood; what has been computed for an answer is thrown away."""
+        self._only_listens.set()
+
+    def history_changed(self) -> None:
+        """What comes before the question is not what it was."""
+        self._prompt_changed.set()
+
     def picture_added(self) -> None:
         """The question has one more picture."""
         if self._prompt_has_speech:
@@ -94,8 +106,13 @@ class TurnPipeline:
     @property
     def usage(self) -> Usage:
         counted = self.done.usage if self.done is not None else None
+        own = [part.ref for part in self.question.item_parts() if part.ref is not None] if counted else []
+        pictures = sum(ref.length for ref in own if ref != self.question.utterance)
+        speech = sum(ref.length for ref in own if ref == self.question.utterance)
         return Usage(
             prompt_tokens=counted.prompt_tokens if counted else 0,
+            prompt_audio_tokens=speech + self._prompt.count("utterance") if counted else 0,
+            prompt_image_tokens=pictures + self._prompt.count("image") if counted else 0,
             cached_tokens=counted.cached_tokens if counted else 0,
             answer_tokens=counted.answer_tokens if counted else self.answer.tokens,
             audio_input_seconds=self.question.seconds,
@@ -111,8 +128,9 @@ class TurnPipeline:
 
     @property
     def finish_reason(self) -> str:
-        """Of an answer that came to its end: stop, length or nothing."""
-        assert self.done is not None
+        """Of an answer that came to its end: stop, length or nothing; of a question that is not answered: stop."""
+        if self.done is None:
+            return "stop"
         return FinishReason.Name(self.done.finish_reason).removeprefix("FINISH_REASON_").lower()
 
     # Encode speech.
@@ -126,6 +144,8 @@ class TurnPipeline:
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "the audio is too short to recognise anything in it")
         self.question.transcript = done.transcript or self.question.transcript
         self.question.embeddings.close()
+        self.question.name_utterance()
+        await self._on_speech()
         self._events.emit_now(Transcript(self.question.transcript, final=True))
 
     def on_embeddings(self, embeddings: Tensor, weights: str) -> None:
@@ -139,20 +159,24 @@ class TurnPipeline:
     # Generate.
 
     async def _generate(self) -> None:
-        prompt = await self._read_prompt()
-        while self.done is None:
+        prompt = None
+        while self.done is None and not self._only_listens.is_set():
+            if prompt is None or self._prompt_changed.is_set():
+                self._prompt_changed.clear()
+                prompt = self._prompt = await self._read_prompt()
             prompt.parts = InputLog()
-            self._prompt_changed.clear()
             attempt = asyncio.create_task(self._generate_once(prompt))
             changed = asyncio.create_task(self._prompt_changed.wait())
+            listens = asyncio.create_task(self._only_listens.wait())
             try:
-                await asyncio.wait({attempt, changed}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({attempt, changed, listens}, return_when=asyncio.FIRST_COMPLETED)
                 if attempt.done():
                     self.done = attempt.result()
                     if self.done.dropped_messages:
                         log.info("older messages were left out of the prompt", messages=self.done.dropped_messages)
             finally:
                 changed.cancel()
+                listens.cancel()
                 attempt.cancel()
                 await asyncio.wait({attempt})
         self._tokens.close()
@@ -167,11 +191,12 @@ class TurnPipeline:
     async def _write_prompt(self, prompt: Prompt) -> None:
         question = self.question
         self._prompt_has_speech = False
+        for part in prompt.opening:
+            prompt.parts.append(part)
         await question.write_images(prompt.parts)
         self.clock.vision = max((image.seconds for image in question.encoded_images()), default=0.0)
         self._prompt_has_speech = True  # from here on, another picture starts the prompt again
         await question.write_speech_and_text(prompt.parts)
-        question.name_utterance()
         prompt.utterance = to_wire(question.utterance) if question.utterance is not None else None
         prompt.parts.close()
 

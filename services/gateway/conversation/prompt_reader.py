@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from protos.parley.v1.language_model_pb2 import Sampling
+from protos.parley.v1.language_model_pb2 import Message, Sampling
 from services.gateway.conversation.history import to_messages
 from services.gateway.events.items import Item, Ref
 from services.gateway.media.originals import Originals
@@ -31,13 +31,19 @@ class PromptReader:
         self._calls = calls
 
     async def read(self, items: Sequence[Item], instructions: str, sampling: Sampling) -> Prompt:
-        """`items`: oldest first. What the encoders' weights of now have not made is made again, or its text is read."""
+        """`items`: oldest first. What the encoders' weights of now have not made is made again, or its text is read.
+
+        What the user said last opens the new message.
+        """
         model = await self._calls.describe("llm_core")
         weights = await self._weights(items)
         if "image" in weights:
             items = await self._renewed(items, weights["image"])
+        messages = to_messages(items, instructions, set(weights.values()))
+        ends_with_user = bool(messages) and messages[-1].role == Message.ROLE_USER
         return Prompt(
-            messages=to_messages(items, instructions, set(weights.values())),
+            opening=messages.pop().parts if ends_with_user else (),
+            messages=messages,
             sampling=sampling,
             max_history_tokens=max(1, int(self._history_share * model.context_length)),
         )

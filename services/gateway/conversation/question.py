@@ -41,6 +41,11 @@ class Question:
         self._last_audio = time.monotonic()
 
     @property
+    def has_content(self) -> bool:
+        """Otherwise what is in the history already is answered."""
+        return self.spoken or bool(self.images or self.texts)
+
+    @property
     def seconds(self) -> float:
         """Of audio."""
         return self._bytes / BYTES_PER_SAMPLE / self.sample_rate

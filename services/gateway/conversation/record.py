@@ -11,9 +11,10 @@ from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.tensor_pb2 import EmbeddingRef, Tensor
 from services.gateway.conversation.prompt_reader import PromptReader
 from services.gateway.conversation.question import Question
+from services.gateway.conversation.request import TurnRequest
 from services.gateway.events.items import Item, Ref, question_item_id
-from services.gateway.events.session import Session
 from services.gateway.media.embedding_writer import EmbeddingWriter
+from services.gateway.media.held_embeddings import HeldEmbeddings
 from services.gateway.media.images import EncodedImage, Images
 from services.gateway.media.originals import Originals
 from services.gateway.store.protocols import Lease, Store
@@ -27,7 +28,9 @@ class TurnRecord:
 
     def __init__(
         self,
-        session: Session,
+        session_id: str,
+        turn_id: str,
+        request: TurnRequest,
         store: Store,
         embeddings: EmbeddingWriter,
         originals: Originals,
@@ -36,9 +39,10 @@ class TurnRecord:
     ):
         self.written = False
         self.lease: Lease | None = None
-        self._session = session
+        self.request = request
+        self._session_id, self._turn_id = session_id, turn_id
         self._store, self._embeddings, self._originals = store, embeddings, originals
-        self._reader = PromptReader(session.id, originals, calls, history_share)
+        self._reader = PromptReader(session_id, originals, calls, history_share)
         self._leases = contextlib.AsyncExitStack()
 
     def use(self, calls: Calls) -> None:
@@ -49,7 +53,7 @@ class TurnRecord:
         """Raises ABORTED where another connection answers in this session."""
         if self.lease is not None:
             return
-        self.lease = await self._leases.enter_async_context(self._store.leases.lease(self._session.id))
+        self.lease = await self._leases.enter_async_context(self._store.leases.lease(self._session_id))
 
     async def release(self) -> None:
         await self._leases.aclose()
@@ -62,30 +66,48 @@ class TurnRecord:
 
     async def prompt(self, sampling: Sampling, unwritten: list[Item]) -> Prompt:
         """The history as it was played. `unwritten`: items of a turn that is still running."""
-        items = await self._store.items.list(self._session.id)
+        items = await self._history()
         known = {item.id for item in items}
         items = [*items, *(item for item in unwritten if item.id not in known)]
-        return await self._reader.read(items, self._session.config.instructions, sampling)
+        return await self._reader.read(items, self.request.config.instructions, sampling)
 
-    async def write(
-        self, question: Item, answer: Item | None, speech: Tensor | None, images: Sequence[EncodedImage] = ()
-    ) -> str:
+    async def _history(self) -> list[Item]:
+        """What the request names, or the session's items without the turn's own."""
+        if self.request.items is not None:
+            return list(self.request.items)
+        items = await self._store.items.list(self._session_id)
+        return [item for item in items if item.turn_id != self._turn_id]
+
+    async def insert(self, item: Item) -> str:
+        """Adds the question to the session while another turn may still have the lease. → id of the item before it."""
+        return await self._store.items.insert(self._session_id, item)
+
+    async def replace(self, item: Item, speech: Tensor | None = None) -> None:
+        """The question's item with what was heard, unless the client has deleted it."""
+        await self._store.items.replace(self._session_id, item)
+        self._keep_speech(item, speech)
+
+    async def write(self, items: Sequence[Item], speech: Tensor | None, images: Sequence[EncodedImage] = ()) -> str:
         """Adds the turn's items to the session. Returns the id of the item before them.
 
         `speech`: the embeddings that the question's utterance names. `images`: its pictures.
         """
-        previous = await self._store.items.append(self.lease, [question] if answer is None else [question, answer])
+        previous = await self._store.items.append(self.lease, items) if items else ""
         self.written = True
-        utterance = next((part.ref for part in question.parts if part.kind == "speech"), None)
-        if utterance is not None and speech is not None:
-            self._embeddings.write(utterance, speech)
+        for item in items:
+            self._keep_speech(item, speech)
         for image in images:
             self._originals.keep(image)
         return previous
 
+    def _keep_speech(self, item: Item, speech: Tensor | None) -> None:
+        utterance = next((part.ref for part in item.parts if part.kind == "speech"), None)
+        if utterance is not None and speech is not None:
+            self._embeddings.write(utterance, speech)
+
     async def set_played(self, item_id: str, samples: int) -> None:
         """How far an answer that is already written has been played."""
-        await self._store.items.set_played(self._session.id, item_id, samples)
+        await self._store.items.set_played(self._session_id, item_id, samples)
 
 
 def question_item(turn_id: str, question: Question) -> Item:
@@ -95,8 +117,16 @@ def question_item(turn_id: str, question: Question) -> Item:
 class EmbeddingResolver:
     """Finds the embeddings behind the references of a prompt: those of this turn's own, or what the store keeps."""
 
-    def __init__(self, question: Question, session_id: str, images: Images, store: Store, calls: Calls):
-        self._questions = [question]
+    def __init__(
+        self,
+        question: Question,
+        session_id: str,
+        images: Images,
+        held: HeldEmbeddings,
+        store: Store,
+        calls: Calls,
+    ):
+        self._questions, self._held = [question], held
         self._session_id, self._images, self._store, self._calls = session_id, images, store, calls
 
     def use(self, calls: Calls) -> None:
@@ -116,5 +146,7 @@ class EmbeddingResolver:
             for image in question.encoded_images():
                 if image.ref == ref:
                     return await self._images.tensor(image, self._session_id, self._calls)
+        if (tensor := self._held.get(ref)) is not None:
+            return tensor
         kept = (await self._store.embeddings.get([ref])).get(ref)
         return None if kept is None else Tensor.FromString(kept)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import grpc
 
-from protos.parley.v1.language_model_pb2 import Message, Part, Sampling
+from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.tensor_pb2 import EmbeddingRef, Tensor
 from services.gateway.conversation.answer import Answer
 from services.gateway.conversation.outbox import Outbox
@@ -26,7 +26,6 @@ from services.gateway.media.originals import Originals
 from services.gateway.settings import ConversationSettings, MediaSettings
 from services.gateway.store.protocols import Store
 from services.gateway.turn.generate import Prompt
-from services.gateway.turn.input_log import InputLog
 from services.gateway.turn.synthesize import Speech
 from services.gateway.upstream.calls import CallContext, Calls
 from services.rpc import streams
@@ -83,12 +82,13 @@ class StatelessTurn:
             self._report(pipeline, reason)
 
     def _pipeline(self, items: Sequence[Item], config: SessionConfig) -> TurnPipeline:
-        question = _ReadyQuestion(self._media)
+        question = Question(spoken=False, sample_rate=1, settings=self._media)
+        question.end()
         sampling = Sampling(**config.sampling.model_dump())
         sampling.seed = sampling.seed or secrets.randbits(31) + 1  # a retry must sample the same answer again
 
         async def read_prompt() -> Prompt:
-            return await self._read_prompt(question, items, config, sampling)
+            return await self._read_prompt(items, config, sampling)
 
         return TurnPipeline(
             question,
@@ -100,20 +100,17 @@ class StatelessTurn:
             self._resolve,
             TurnEvents(self._emit, self._emit_now),
             lambda state: None,
+            _nothing_more,
         )
 
-    async def _read_prompt(
-        self, question: _ReadyQuestion, items: Sequence[Item], config: SessionConfig, sampling: Sampling
-    ) -> Prompt:
+    async def _read_prompt(self, items: Sequence[Item], config: SessionConfig, sampling: Sampling) -> Prompt:
         """The user's last message is the question. Nothing is left out of the others: they were named one by one."""
         originals = Originals(self._store.embeddings, EmbeddingWriter(self._store.embeddings))
         reader = PromptReader(self.session_id, originals, self.calls, self._settings.history_share)
         prompt = await reader.read(items, config.instructions, sampling)
-        if not prompt.messages or prompt.messages[-1].role != Message.ROLE_USER:
+        if not prompt.opening:
             message = "the last item must be a message of the user, or the output of a call, with something in it"
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
-        *prompt.messages, last = prompt.messages
-        question.parts = list(last.parts)
         prompt.max_history_tokens = 0
         return prompt
 
@@ -160,13 +157,5 @@ class StatelessTurn:
         self._outbox.put_now(Event(body))
 
 
-class _ReadyQuestion(Question):
-    """One whose parts were encoded before."""
-
-    def __init__(self, media: MediaSettings):
-        super().__init__(spoken=False, sample_rate=1, settings=media)
-        self.parts: list[Part] = []
-
-    async def write_speech_and_text(self, parts: InputLog[Part]) -> None:
-        for part in self.parts:
-            parts.append(part)
+async def _nothing_more() -> None:
+    """No speech of the question is kept."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import get_args
 
 import grpc
@@ -15,11 +15,13 @@ from services.gateway.conversation.answer import Answer
 from services.gateway.conversation.handover import Handover
 from services.gateway.conversation.interruption import PendingBargeIn
 from services.gateway.conversation.outbox import Outbox
+from services.gateway.conversation.part_encoder import PartEncoder
 from services.gateway.conversation.pipeline import TurnEvents, TurnPipeline
 from services.gateway.conversation.question import Question
 from services.gateway.conversation.record import EmbeddingResolver, TurnRecord, question_item
-from services.gateway.events import Body, Event, Failed, FinishReason, ItemCreated, TurnDone, Usage
-from services.gateway.events.items import Item, played_text
+from services.gateway.conversation.request import TurnRequest
+from services.gateway.events import AnswerBegun, Body, Event, Failed, FinishReason, ItemCreated, TurnDone, Usage
+from services.gateway.events.items import Item, answer_item_id, played_text
 from services.gateway.events.session import Session
 from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import EncodedImage, Images
@@ -47,6 +49,7 @@ class TurnTools:
     images: Images
     originals: Originals
     embeddings: EmbeddingWriter
+    parts: PartEncoder
     outbox: Outbox
     settings: ConversationSettings
 
@@ -65,6 +68,7 @@ class Turn:
         previous: Turn | None,
         barge_in: PendingBargeIn | None,
         *,
+        request: TurnRequest,
         span: tracing.Span,
         tools: TurnTools,
     ):
@@ -72,14 +76,18 @@ class Turn:
 
         `span`: the first of the turn's trace, which it ends.
         """
-        self.span = span
+        self.request, self.span = request, span
+        config = request.config
         self.id = secrets.token_urlsafe(9)
         self.question_id = question_id  # the client's name for the question
-        self.question, self.answer = question, Answer(spoken=not session.config.text_only)
+        self.question, self.answer = question, Answer(spoken=not config.text_only)
         self._settings, self._outbox = tools.settings, tools.outbox
-        self._cancelled = False
+        self._cancelled = self._by_speech = False
         self._failure: Exception | None = None
-        self._sampling = Sampling(**session.config.sampling.model_dump())
+        self._begun = False  # the client has been told that an answer comes
+        self._committed = asyncio.Event()  # the question is an item, where it is one before it is answered
+        self._unwanted = False  # the client has deleted the answer
+        self._sampling = Sampling(**config.sampling.model_dump())
         if not self._sampling.seed:
             self._sampling.seed = secrets.randbits(31) + 1  # a retry must sample the same answer again
         self._tools = tools
@@ -87,20 +95,29 @@ class Turn:
         self.calls = self._release.enter_context(tools.releases.bind())
         context = CallContext(session.id, self.id, streams.deadline_in(tools.settings.max_turn_seconds))
         share = tools.settings.history_share
-        self.record = TurnRecord(session, tools.store, tools.embeddings, tools.originals, self.calls, share)
-        self._resolver = EmbeddingResolver(self.question, session.id, tools.images, tools.store, self.calls)
+        self.record = TurnRecord(
+            session.id, self.id, request, tools.store, tools.embeddings, tools.originals, self.calls, share
+        )
+        self._resolver = EmbeddingResolver(
+            self.question, session.id, tools.images, tools.parts.held, tools.store, self.calls
+        )
         self._handover = Handover(previous, barge_in, self.record, self._resolver)
         self.pipeline = TurnPipeline(
             self.question,
             self.answer,
             self.calls,
             context,
-            Speech(session.config.speaker, session.config.speaker_tokens, self._sampling.seed),
+            Speech(config.speaker, config.speaker_tokens, self._sampling.seed),
             lambda: self._handover.read_prompt(self._sampling),
             self._resolver,
             TurnEvents(self._emit, self.emit_now),
             lambda state: self._handover.decide(state != "nothing"),
+            self._speech_encoded,
         )
+        if not request.answers:
+            self.pipeline.only_listen()
+        if request.explicit:
+            self._begin()
         self._work = asyncio.create_task(self._run_pipeline(session.id))
         self.task = asyncio.create_task(self._run(session.id))
         self.task.add_done_callback(lambda _: self.pipeline.clock.close())
@@ -144,24 +161,29 @@ class Turn:
         except ServiceError as error:
             self.fail(error)
 
+    def ask_at_once(self) -> str:
+        """The question is what the history holds. Returns the id of the turn."""
+        self.ask()
+        return self.id
+
     def mark_ended(self) -> None:
         """The question ended after the turn had failed or been cancelled."""
         assert self.over
         self.question.ended.set()
 
-    def cancel(self) -> None:
+    def cancel(self, by_speech: bool = False) -> None:
         """Stops everything at once, also the answer that this turn may be interrupting.
 
         Nothing more of them is delivered but that they were cancelled.
         """
         self._handover.cancel()
-        self.cancel_self()
+        self.cancel_self(by_speech)
 
-    def cancel_self(self) -> None:
+    def cancel_self(self, by_speech: bool = False) -> None:
         """As `cancel`, but an answer that it may have been interrupting goes on."""
         self._outbox.silence(self.id)  # also what a finished turn has not delivered yet
         if not self.over:
-            self._cancelled = True
+            self._cancelled, self._by_speech = True, by_speech
             tracing.event("cancel", self.span)
             self.answer.expect_playback_report()
             self._work.cancel()
@@ -172,6 +194,19 @@ class Turn:
             self._outbox.silence(self.id)
             self._work.cancel()
 
+    def only_listen(self) -> None:
+        """Another turn answers: this one only makes an item of its question."""
+        self.request = replace(self.request, answers=False)
+        self.pipeline.only_listen()
+
+    def drop_answer(self) -> None:
+        """The client has deleted the answer before it was written."""
+        self._unwanted = True
+
+    def forget_previous(self) -> None:
+        """The turn is over: what came before it may be let go."""
+        self._handover.forget_previous()
+
     async def playback_report(self) -> None:
         """The answer was interrupted: waits a moment for the client to say how far it had played."""
         if not self._cancelled:  # else it has been expected since the cancellation
@@ -180,9 +215,12 @@ class Turn:
 
     def items(self) -> list[Item]:
         """The question and, if any of it was delivered, the answer with how far it was played."""
-        answer = self.answer.item(self.id, whole=self._whole)
-        question = question_item(self.id, self.question)
-        return [question] if answer is None else [question, answer]
+        answer = None if self._unwanted else self.answer.item(self.id, whole=self._whole)
+        return [item for item in (self._question_item(), answer) if item is not None]
+
+    def _question_item(self) -> Item | None:
+        """None for a turn that answers what is in the history already."""
+        return question_item(self.id, self.question) if self.question.has_content else None
 
     # Its life.
 
@@ -222,9 +260,24 @@ class Turn:
             working = [
                 group.create_task(self._answer(session_id)),
                 group.create_task(self._handover.finish(self.pipeline.state_known)),
+                group.create_task(self._commit()),
             ]
             await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
             watching.cancel()
+
+    async def _commit(self) -> None:
+        """The question becomes an item as soon as it is complete, where the session wants that."""
+        if self.request.config.turn_taking.items_first and self.request.kept:
+            await self.question.ended.wait()
+            if (item := self._question_item()) is not None:
+                self.emit_now(ItemCreated(item, await self.record.insert(item)))
+        self._committed.set()
+
+    async def _speech_encoded(self) -> None:
+        """The question's item, where there is one already, has what was heard."""
+        if self.request.config.turn_taking.items_first and self.request.kept:
+            await self._committed.wait()
+            await self.record.replace(self._question_item(), self.question.speech())
 
     async def _answer(self, session_id: str) -> None:
         """By the release that the turn is bound to, or from its start by the current one where that has gone."""
@@ -277,18 +330,25 @@ class Turn:
 
     async def _write(self) -> str:
         """Writes question and answer to the session. Returns the answer as it is kept: what was played of it."""
+        if not self.request.kept:
+            return self.answer.text
+        first = self.request.config.turn_taking.items_first
+        if first and self.pipeline.state == "nothing" and not self.request.explicit and self.question.has_content:
+            await self.record.replace(self._question_item().model_copy(update={"ignored": True}))
         if self.record.lease is None or self.pipeline.state in (None, "nothing"):
             return ""
-        question, *answers = self.items()
-        if self._failure is not None and not answers:  # nothing was answered: the client asks again
+        items = self.items()
+        answer = items[-1] if items and items[-1].role == "assistant" else None
+        if self._failure is not None and answer is None:  # nothing was answered: the client asks again
             return ""
         speech = self.question.speech() if self.question.utterance is not None else None
-        answer = answers[0] if answers else None
-        previous = await self.record.write(question, answer, speech, self.question.encoded_images())
-        self.emit_now(ItemCreated(question, previous))
+        written = [item for item in items if item is answer or not first]
+        previous = await self.record.write(written, None if first else speech, self.question.encoded_images())
+        for item in written:
+            self.emit_now(ItemCreated(item, previous))
+            previous = item.id
         if answer is None:
             return ""
-        self.emit_now(ItemCreated(answer, question.id))
         if self.answer.played not in (None, answer.played):  # the client has said so meanwhile
             await self.record.set_played(answer.id, self.answer.played)
         return answer.text if self._whole else played_text(answer.text, answer.marks, answer.played)
@@ -308,7 +368,7 @@ class Turn:
         weights = self.pipeline.weights
         log.info("turn over", reason=reason, first_audio=latency.first_audio, total=latency.total, weights=weights)
         self._end_trace(reason, usage)
-        self.emit_now(TurnDone(reason, kept, latency, usage))
+        self.emit_now(TurnDone(reason, kept, latency, usage, self._by_speech))
 
     def _end_trace(self, reason: str, usage: Usage) -> None:
         self.pipeline.clock.record(self.span)
@@ -336,7 +396,15 @@ class Turn:
         self._outbox.put_now(self._event(body))
 
     async def _emit(self, body: Body) -> None:
+        """Of the answer."""
+        await self._committed.wait()
+        if not self._begun and self.request.config.turn_taking.items_first:
+            self._begin()
         await self._outbox.put(self._event(body))
+
+    def _begin(self) -> None:
+        self._begun = True
+        self.emit_now(AnswerBegun(answer_item_id(self.id), dict(self.request.client)))
 
     def _event(self, body: Body) -> Event:
         return Event(body, self.id, self.question_id)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from services.gateway.conversation.interruption import InterruptionPolicy, PendingBargeIn
 from services.gateway.conversation.turn import Turn
+from services.gateway.events.session import Interruption
 from services.telemetry import logs
 
 log = logs.get_logger(__name__)
@@ -17,7 +18,7 @@ class Turns:
         """`on_end` is called whenever a turn has ended."""
         self.newest: Turn | None = None
         self._policy, self._on_end = policy, on_end
-        self._running: set[asyncio.Task] = set()
+        self._running: dict[asyncio.Task, Turn] = {}
 
     @property
     def busy(self) -> bool:
@@ -43,21 +44,50 @@ class Turns:
         turn = self.answered
         return turn is not None and turn.asked and (not turn.task.done() or turn.answer.being_played)
 
+    @property
+    def active(self) -> Turn | None:
+        """The turn that answers in this session now."""
+        answering = (turn for turn in self._running.values() if turn.request.answers and turn.request.kept)
+        return next((turn for turn in answering if turn.asked and not turn.over), None)
+
+    @property
+    def beside(self) -> list[Turn]:
+        """The running turns whose answers are not part of the session."""
+        return [turn for turn in self._running.values() if not turn.request.kept]
+
     def find(self, turn_id: str) -> Turn | None:
-        """The newest turn, or the one that it waits for."""
-        candidates = (self.newest, self.newest.previous) if self.newest is not None else ()
+        """A running turn, the newest one, or the one that it waits for."""
+        newest = (self.newest, self.newest.previous) if self.newest is not None else ()
+        candidates = [*newest, *self._running.values()]
         return next((turn for turn in candidates if turn is not None and turn.id == turn_id), None)
 
-    def begin(self, make: Callable[[Turn | None, PendingBargeIn | None], Turn], detected: bool) -> Turn:
+    def begin(
+        self,
+        make: Callable[[Turn | None, PendingBargeIn | None], Turn],
+        detected: bool,
+        interruption: Interruption | None = None,
+    ) -> Turn:
         """A new turn, which `make` makes of the turn before and what may interrupt it.
 
-        `detected`: the server noticed its question by itself.
+        `detected`: the server noticed its question by itself. `interruption`: None: as the policy is by itself.
         """
         before = self.answered
-        self.newest = turn = make(before, self._policy.on_question(before, detected))
-        self._running.add(turn.task)
+        self.newest = make(before, self._policy.on_question(before, detected, interruption))
+        return self._run(self.newest)
+
+    def begin_beside(self, make: Callable[[Turn | None, PendingBargeIn | None], Turn]) -> Turn:
+        """A turn that neither interrupts another nor waits for it."""
+        return self._run(make(None, None))
+
+    def _run(self, turn: Turn) -> Turn:
+        self._running[turn.task] = turn
         turn.task.add_done_callback(self._ended)
         return turn
+
+    def history_changed(self) -> None:
+        """A question that is being asked is read anew with what comes before it."""
+        if self.listening:
+            self.newest.pipeline.history_changed()
 
     def end_failed_question(self) -> bool:
         """The question that failed or was cancelled while it was spoken has ended; audio now is of another.
@@ -71,7 +101,7 @@ class Turns:
 
     def cancel(self) -> None:
         """Stops the newest turn and the answer that is being given."""
-        for turn in (self.newest, self.answered):
+        for turn in (self.newest, self.answered, *self._running.values()):
             if turn is not None:
                 turn.cancel()
 
@@ -81,7 +111,7 @@ class Turns:
             await asyncio.wait(self._running)
 
     def _ended(self, task: asyncio.Task) -> None:
-        self._running.discard(task)
+        self._running.pop(task).forget_previous()
         self._on_end()
         if not task.cancelled() and task.exception() is not None:
             log.error("turn broke", exc_info=task.exception())

@@ -7,8 +7,8 @@ the event log.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
 
 from services.gateway.events.items import Item
 from services.gateway.events.session import SessionConfig
@@ -18,7 +18,9 @@ FinishReason = Literal["stop", "length", "nothing", "cancelled", "failed"]
 
 @dataclass(frozen=True)
 class Usage:
-    prompt_tokens: int = 0
+    prompt_tokens: int = 0  # all kinds
+    prompt_audio_tokens: int = 0
+    prompt_image_tokens: int = 0
     cached_tokens: int = 0
     answer_tokens: int = 0
     audio_input_seconds: float = 0.0
@@ -55,12 +57,14 @@ class SessionUpdated:
 
 @dataclass(frozen=True)
 class SpeechStarted:
-    pass
+    """`at_ms`: on the clock of the session's input; -1: the client says itself where questions begin and end."""
+
+    at_ms: int = -1
 
 
 @dataclass(frozen=True)
 class SpeechStopped:
-    pass
+    at_ms: int = -1
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,21 @@ class Transcript:
 class StateDecided:
     state: Literal["speech", "text", "nothing"]
     probabilities: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class AnswerBegun:
+    """An answer is being made. `item_id`: of its message. `client`: what the API that asked for it keeps with it."""
+
+    item_id: str
+    client: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ApiEvent:
+    """An API's own answer to an input, in its own form, in its place among the others."""
+
+    payload: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -119,6 +138,7 @@ class TurnDone:
     text: str = ""  # as kept in history
     latency: Latency = Latency()
     usage: Usage = Usage()
+    by_speech: bool = False  # cancelled by speech that was detected
 
 
 @dataclass(frozen=True)
@@ -159,6 +179,8 @@ Body = (
     | SpeechStopped
     | Transcript
     | StateDecided
+    | AnswerBegun
+    | ApiEvent
     | TextDelta
     | FunctionCallDelta
     | FunctionCallDone
@@ -194,7 +216,7 @@ class Event:
 
 def encode(event: Event) -> dict[str, bytes]:
     """An event as the fields of an entry of a Redis stream; its sequence is the entry's id."""
-    body = {field.name: _plain(getattr(event.body, field.name)) for field in fields(event.body)}
+    body = {part.name: _plain(getattr(event.body, part.name)) for part in fields(event.body)}
     audio = body.pop("audio", b"")
     record = {"kind": type(event.body).__name__, "turn": event.turn_id, "question": event.question_id, "body": body}
     return {"event": json.dumps(record, ensure_ascii=False).encode(), "audio": audio}

@@ -35,11 +35,13 @@ class Item(BaseModel):
 
     id: str
     type: Literal["message", "function_call", "function_call_output"] = "message"
-    role: Literal["user", "assistant", ""] = ""
+    role: Literal["system", "user", "assistant", ""] = ""
     turn_id: str = ""  # empty where the client created it
     parts: list[ItemPart] = []
     marks: list[tuple[int, int]] = []
     played: int | None = None  # samples that count as played; None: all of them
+    sample_rate: int = 0  # Hz, of `marks` and `played`
+    ignored: bool = False  # the model does not read it: speech that was not meant for it
     call_id: str = ""
     name: str = ""
     arguments: str = ""

@@ -35,6 +35,22 @@ class Tool(BaseModel):
     parameters: dict[str, Any] = {}  # JSON Schema of its arguments
 
 
+Interruption = Literal["state", "voice", "never"]
+
+
+class TurnTaking(BaseModel):
+    """How questions are detected, and what becomes of them. None: as the gateway's settings say."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start: float | None = None  # probability of speech above which speech may start
+    end_seconds: float | None = None  # silence this long ends a question
+    preroll_seconds: float | None = None  # audio before the start that belongs to the question
+    interruption: Interruption | None = None  # what ends an answer
+    answer: bool = True  # a detected question is answered; otherwise it only becomes an item
+    items_first: bool = False  # a question is an item once it is complete; otherwise once it has been answered
+
+
 class SessionConfig(BaseModel):
     """What a client may set, at the opening and later."""
 
@@ -51,6 +67,8 @@ class SessionConfig(BaseModel):
     tool_choice: Literal["auto", "none", "required", "function"] = "auto"
     tool_name: str = ""  # of the function that must be called, where `tool_choice` is `function`
     parallel_tool_calls: bool = True  # whether an answer may make several
+    turn_taking: TurnTaking = TurnTaking()
+    client: dict[str, Any] = {}  # what an API keeps with the session, in its own form
 
 
 @dataclass(frozen=True)

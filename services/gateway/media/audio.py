@@ -9,7 +9,7 @@ import soxr
 
 from services.rpc.limits import too_much
 
-INPUT_RATES = (16_000, 24_000, 48_000)  # Hz, that clients may send
+INPUT_RATES = (8_000, 16_000, 24_000, 48_000)  # Hz, that clients may send
 
 _CONTAINERS = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3\x03": "MP3", b"ID3\x04": "MP3"}
 

@@ -28,6 +28,7 @@ class Segment:
 
     kind: Literal["start", "more", "end"]
     audio: bytes = b""  # 16 kHz, 16-bit
+    at_ms: int = -1  # of a start its first sample, of an end its last, since the microphone was opened
 
 
 def check_vad_rate(sample_rate: int) -> None:
@@ -52,6 +53,7 @@ class VoiceActivity:
         self._preroll = round(settings.preroll_seconds / FRAME_SECONDS)
         self._held: deque[bytes] = deque(maxlen=self._preroll + self._barge_in_frames)
         self._rest = b""  # less than a frame
+        self._frames = 0  # so far
         self._run = 0  # frames of speech in a row before the start, of silence in a row after it
         self.speaking = False
 
@@ -69,6 +71,7 @@ class VoiceActivity:
 
     def _frame(self, frame: bytes, start_frames: int) -> list[Segment]:
         probability = self._network(frame)
+        self._frames += 1
         if not self.speaking:
             self._held.append(frame)
             self._run = self._run + 1 if probability >= self._start else 0
@@ -78,12 +81,16 @@ class VoiceActivity:
             audio = b"".join(list(self._held)[-keep:])
             self._held.clear()
             self.speaking, self._run = True, 0
-            return [Segment("start", audio)]
+            return [Segment("start", audio, self._at_ms(keep))]
         self._run = self._run + 1 if probability < self._end else 0
         if self._run < self._end_frames:
             return [Segment("more", frame)]
         self._quiet()
-        return [Segment("end", frame)]
+        return [Segment("end", frame, self._at_ms())]
+
+    def _at_ms(self, frames: int = 0) -> int:
+        """Where the last `frames` begin; none: where they end."""
+        return round(1000 * (self._frames - frames) * FRAME_SECONDS)
 
     def finish(self) -> bytes:
         """The client says that the question is over: the samples still held, and silence from here on."""

@@ -46,13 +46,17 @@ remove_oldest()
 prolong()
 return previous or ''
 """
-# id, JSON, id of the item before it or '' → that id, 0 where the new one is taken, -1 where the one before is unknown
+# id, JSON, id of the item before it, '' or 'root'
+# → id of the item before it, 0 where the new one is taken, -1 where the one before is unknown
 _INSERT = f"""{_COMMON}
 local id, previous = ARGV[3], ARGV[5]
 if redis.call('HEXISTS', items, id) == 1 then return 0 end
-if previous ~= '' and redis.call('HEXISTS', items, previous) == 0 then return -1 end
+if previous ~= '' and previous ~= 'root' and redis.call('HEXISTS', items, previous) == 0 then return -1 end
 redis.call('HSET', items, id, ARGV[4])
-if previous == '' then
+if previous == 'root' then
+  previous = ''
+  redis.call('LPUSH', order, id)
+elseif previous == '' then
   previous = redis.call('LINDEX', order, -1) or ''
   redis.call('RPUSH', order, id)
 else
@@ -61,6 +65,11 @@ end
 remove_oldest()
 prolong()
 return previous
+"""
+# id, JSON. An item that is gone stays so.
+_REPLACE = f"""{_COMMON}
+if redis.call('HEXISTS', items, ARGV[3]) == 1 then redis.call('HSET', items, ARGV[3], ARGV[4]) end
+prolong()
 """
 # id, samples. Reports without an item are removed when they are too many.
 _SET_PLAYED = f"""{_COMMON}
@@ -83,6 +92,7 @@ class ItemStore:
         self._life_ms = milliseconds(settings.session_seconds)
         self._append = redis.register_script(_APPEND)
         self._insert = redis.register_script(_INSERT)
+        self._replace = redis.register_script(_REPLACE)
         self._set_played = redis.register_script(_SET_PLAYED)
 
     @guarded
@@ -124,7 +134,7 @@ class ItemStore:
 
     @guarded
     async def insert(self, session_id: str, item: Item, previous_item_id: str = "") -> str:
-        """Keeps an item behind the named one, or at the end. Returns the id of the item before it, or "".
+        """Keeps an item behind the named one, at the end, or in front of all (`root`). → id of the item before it.
 
         Raises ALREADY_EXISTS or NOT_FOUND.
         """
@@ -136,6 +146,11 @@ class ItemStore:
         if result == -1:
             raise _not_found(previous_item_id)
         return result.decode()
+
+    @guarded
+    async def replace(self, session_id: str, item: Item) -> None:
+        """Keeps another content under the item's id, unless it has been deleted."""
+        await self._replace(keys(session_id, *SESSION), [self._life_ms, self._max_items, item.id, item.to_json()])
 
     @guarded
     async def truncate(self, session_id: str, item_id: str, samples: int) -> None:

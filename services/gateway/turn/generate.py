@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import grpc
 
@@ -30,10 +31,16 @@ class Prompt:
     """What is to be answered. `parts` of the user's message come while it is spoken; closed, it is complete."""
 
     messages: Sequence[Message] = ()  # system prompt and history
+    opening: Sequence[Part] = ()  # of the user's message, known before it is spoken
     parts: InputLog[Part] = field(default_factory=InputLog)
     sampling: Sampling = field(default_factory=Sampling)
     max_history_tokens: int = 0  # 0: all messages are read
     utterance: EmbeddingRef | None = None  # names the message's speech; set before `parts` is closed
+
+    def count(self, kind: Literal["utterance", "image"]) -> int:
+        """Embeddings of a kind in what comes before the user's new message, and in its opening."""
+        parts = itertools.chain(self.opening, *(message.parts for message in self.messages))
+        return sum(getattr(part, kind).length for part in parts if part.WhichOneof("part") == kind)
 
 
 class AnswerSink(Protocol):

@@ -22,7 +22,12 @@ ITEM_TYPES = {
     "function_call": pb.Item.TYPE_FUNCTION_CALL,
     "function_call_output": pb.Item.TYPE_FUNCTION_CALL_OUTPUT,
 }
-ROLES = {"": Message.ROLE_UNSPECIFIED, "user": Message.ROLE_USER, "assistant": Message.ROLE_ASSISTANT}
+ROLES = {
+    "": Message.ROLE_UNSPECIFIED,
+    "system": Message.ROLE_SYSTEM,
+    "user": Message.ROLE_USER,
+    "assistant": Message.ROLE_ASSISTANT,
+}
 STATES = {"speech": State.STATE_SPEECH, "text": State.STATE_TEXT, "nothing": State.STATE_NOTHING}
 CONTENT_FIELDS = {"text": "text", "speech": "transcript", "image": "image"}  # kind of a part → field on the wire
 

@@ -252,7 +252,7 @@ async def test_an_answer_goes_on_on_one_llm_core_while_speech_may_be_interruptin
 @pytest.mark.parametrize("interrupts", [True, False])
 async def test_an_answer_that_is_over_but_not_delivered_is_held_until_the_state_is_known(interrupts):
     outbox = Outbox(limit=8)
-    over = SimpleNamespace(id="old", answering=False, cancel=lambda: outbox.silence("old"))
+    over = SimpleNamespace(id="old", answering=False, cancel=lambda by_speech: outbox.silence("old"))
     outbox.put_now(Event(TextDelta("late"), "old"))
     outbox.put_now(Event(TurnDone("stop"), "old"))
     pending = InterruptionPolicy("state", outbox).on_question(over, detected=True)
@@ -266,8 +266,9 @@ async def test_an_answer_that_is_over_but_not_delivered_is_held_until_the_state_
 async def test_an_answer_that_was_delivered_is_not_interrupted():
     outbox = Outbox(limit=8)
     cancelled = []
-    over = SimpleNamespace(id="old", answering=False, cancel=lambda: cancelled.append(True))
-    assert InterruptionPolicy("state", outbox).on_question(over, detected=True) is None and cancelled
+    over = SimpleNamespace(id="old", answering=False, cancel=lambda by_speech: cancelled.append(by_speech))
+    assert InterruptionPolicy("state", outbox).on_question(over, detected=True) is None
+    assert cancelled == [True]
 
 
 async def test_with_interruption_by_voice_any_speech_ends_an_answer(story_then_noise, spoken_question):

@@ -91,7 +91,7 @@ async def test_a_speaker_that_is_gone_becomes_the_default(connection, calls):
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"input_sample_rate": 8000}, "8000 Hz is not served"),
+        ({"input_sample_rate": 11025}, "11025 Hz is not served"),
         ({"speaker": "nobody"}, "use one of anna, ben"),
         ({"speaker_tokens": (1,)}, "a speaker has 2 tokens; got 1"),
         ({"instructions": "x" * 21}, "21 characters are above the limit of 20"),

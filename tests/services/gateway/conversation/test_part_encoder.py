@@ -26,7 +26,7 @@ def encoder(backend, media: MediaSettings | None = None, **settings) -> PartEnco
 
 async def test_a_picture_is_in_the_store_and_can_be_encoded_again(backend, draw, monkeypatch):
     parts, calls, store = encoder(backend), backend.releases.current, backend.store.embeddings
-    part = await parts.encode_image(draw("teal"), "s", calls)
+    part = await parts.encode_image(draw("tan"), "s", calls)
     assert part.kind == "image" and part.text == "" and part.ref.length > 0
     (kept,) = (await store.get([part.ref])).values()
     assert parts.held.get(part.ref) == Tensor.FromString(kept)

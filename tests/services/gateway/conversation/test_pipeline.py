@@ -97,9 +97,12 @@ def pipeline_of(calls: Calls, question: Question, spoken: bool = True) -> Simple
     async def resolve(ref):
         return None
 
+    async def encoded() -> None:
+        pass
+
     pipeline = TurnPipeline(
         question, Answer(spoken=spoken), calls, CallContext("s", "t"), Speech(), read_prompt, resolve,
-        TurnEvents(told.emit, told.append), lambda state: states.append((state, len(told))),
+        TurnEvents(told.emit, told.append), lambda state: states.append((state, len(told))), encoded,
     )  # fmt: skip
     return SimpleNamespace(pipeline=pipeline, told=told, states=states)
 
@@ -133,7 +136,7 @@ async def test_a_spoken_question_goes_through_all_three():
     assert turn.pipeline.answer.marks == [(1200, 7), (2400, 12)]
     assert (question.transcript, question.utterance.length, question.weights) == ("which colours", 2, "w")
     assert turn.pipeline.complete and turn.pipeline.finish_reason == "stop"
-    assert turn.pipeline.usage == events.Usage(9, 4, 3, 0.5, 0.1)
+    assert turn.pipeline.usage == events.Usage(9, 2, 0, 4, 3, 0.5, 0.1)
     assert turn.pipeline.weights == ["w"]
 
 
@@ -178,7 +181,7 @@ async def test_the_usage_of_a_turn_that_was_cut_off_is_what_is_known():
     turn = pipeline_of(Calls(), asked_aloud())
     await turn.pipeline.on_token(Token(id=1, text="red"))
     await turn.pipeline.on_audio(bytes(4800), 24_000, "red")
-    assert turn.pipeline.usage == events.Usage(0, 0, 1, 0.5, 0.1) and not turn.pipeline.complete
+    assert turn.pipeline.usage == events.Usage(0, 0, 0, 0, 1, 0.5, 0.1) and not turn.pipeline.complete
 
 
 async def picture(name: str) -> EncodedImage:

@@ -14,8 +14,10 @@ from protos.parley.v1.model_info_pb2 import ModelInfo
 from protos.parley.v1.tensor_pb2 import Tensor
 from services.gateway.conversation.question import Question, to_wire
 from services.gateway.conversation.record import EmbeddingResolver, TurnRecord, question_item
+from services.gateway.conversation.request import TurnRequest
 from services.gateway.events.items import Item, ItemPart, Ref
-from services.gateway.events.session import Session, SessionConfig
+from services.gateway.events.session import SessionConfig
+from services.gateway.media.held_embeddings import HeldEmbeddings
 from services.gateway.media.images import EncodedImage
 from services.gateway.settings import MediaSettings
 from services.gateway.store.protocols import Lease
@@ -93,8 +95,8 @@ class Originals:
 
 def record_of(calls: Calls, *items: Item, embeddings=None, originals=None) -> TurnRecord:
     store = SimpleNamespace(items=Items(*items), leases=Leases())
-    session = Session("s", SessionConfig(instructions="be brief"))
-    record = TurnRecord(session, store, embeddings, originals or Originals(), calls, history_share=0.5)
+    request = TurnRequest(SessionConfig(instructions="be brief"))
+    record = TurnRecord("s", "turn", request, store, embeddings, originals or Originals(), calls, history_share=0.5)
     record.store = store
     return record
 
@@ -103,7 +105,8 @@ async def test_the_prompt_is_the_history_and_what_is_not_written_yet():
     calls = Calls()
     record = record_of(calls, message("a", text("one")))
     prompt = await record.prompt(Sampling(seed=3), [message("a", text("one")), message("b", text("two"))])
-    assert [part.text for message in prompt.messages for part in message.parts] == ["be brief", "one", "two"]
+    assert [part.text for message in prompt.messages for part in message.parts] == ["be brief", "one"]
+    assert [part.text for part in prompt.opening] == ["two"]  # a user's last words begin the new message
     assert prompt.messages[0].role == Message.ROLE_SYSTEM
     assert (prompt.max_history_tokens, prompt.sampling.seed) == (500, 3)
     assert calls.asked == ["llm_core"]  # no encoder has made anything of this history
@@ -114,7 +117,7 @@ async def test_media_of_an_encoder_that_is_out_of_reach_are_left_out(away):
     calls = Calls()
     calls.away = away
     prompt = await record_of(calls, message("a", SEEN, HEARD)).prompt(Sampling(), [])
-    parts = prompt.messages[-1].parts
+    parts = prompt.opening
     assert [part.WhichOneof("part") for part in parts] == ["utterance"] if away else ["image", "utterance"]
     assert parts[-1].utterance == to_wire(SPEECH) and parts[-1].fallback == "what is it"
     assert set(calls.asked) == {"llm_core", "vision_encoder", "speech_encoder"}
@@ -123,9 +126,9 @@ async def test_media_of_an_encoder_that_is_out_of_reach_are_left_out(away):
 async def test_pictures_that_other_weights_encoded_are_named_anew_or_left_out():
     old = [ItemPart(kind="image", ref=Ref(weights="before", hash=name, length=1)) for name in ("kept", "gone")]
     record = record_of(Calls(), message("a", *old, text("look"), SEEN), originals=Originals("kept"))
-    *_, asked = (await record.prompt(Sampling(), [])).messages
-    images = [(part.image.weights, part.image.hash) for part in asked.parts if part.HasField("image")]
-    assert images == [("eyes", "kept"), ("eyes", "eyes")] and asked.parts[1].text == "look"
+    asked = (await record.prompt(Sampling(), [])).opening
+    images = [(part.image.weights, part.image.hash) for part in asked if part.HasField("image")]
+    assert images == [("eyes", "kept"), ("eyes", "eyes")] and asked[1].text == "look"
 
 
 async def test_a_lease_is_held_until_it_is_released_and_a_lost_one_is_noticed():
@@ -151,7 +154,10 @@ async def test_a_turn_writes_its_items_and_the_embeddings_that_they_name(answere
     record = record_of(Calls(), message("before"), embeddings=writer, originals=originals)
     question, answer = message("q", SEEN, HEARD), message("a", text("red"), role="assistant")
     assert not record.written
-    assert await record.write(question, answer if answered else None, TENSOR, [image]) == "before" and record.written
+    assert (
+        await record.write([question, answer] if answered else [question], TENSOR, [image]) == "before"
+        and record.written
+    )
     assert [item.id for item in record.store.items.items] == ["before", "q", "a"][: 3 if answered else 2]
     assert kept == [(SPEECH, TENSOR)] and originals.kept == [image]
     await record.set_played("a", 9)
@@ -160,7 +166,7 @@ async def test_a_turn_writes_its_items_and_the_embeddings_that_they_name(answere
 
 async def test_a_written_question_has_no_embeddings_of_its_own():
     record = record_of(Calls())
-    assert await record.write(message("q", text("hello")), None, None) == ""
+    assert await record.write([message("q", text("hello"))], None) == ""
 
 
 class Images:
@@ -191,7 +197,7 @@ async def test_references_are_found_in_the_questions_at_hand_and_then_in_the_sto
     await own.images[0]
     stored = Tensor(dtype="float32", shape=[1, 1], data=b"kept")
     store = SimpleNamespace(embeddings=Embeddings(old=stored.SerializeToString()))
-    resolve = EmbeddingResolver(own, "s", Images(), store, calls=None)
+    resolve = EmbeddingResolver(own, "s", Images(), HeldEmbeddings(), store, calls=None)
     assert await resolve(to_wire(SPEECH)) == TENSOR
     assert await resolve(to_wire(PICTURE)) == picture
     assert await resolve(to_wire(Ref(weights="ears", hash="old", length=1))) == stored

@@ -29,6 +29,9 @@ class FakeTurn:
     def cancel(self) -> None:
         self.cancelled += 1
 
+    def forget_previous(self) -> None:
+        pass
+
     async def end(self) -> None:
         self.over = True
         self._ended.set()
@@ -40,7 +43,7 @@ class Policy:
     def __init__(self) -> None:
         self.asked = []
 
-    def on_question(self, before, detected):
+    def on_question(self, before, detected, kind):
         self.asked.append((before, detected))
         return "pending" if detected else None
 

@@ -18,6 +18,8 @@ BODIES = [
     events.SpeechStopped(),
     events.Transcript("what", final=True),
     events.StateDecided("speech", (0.9, 0.05, 0.05)),
+    events.AnswerBegun("item", {"metadata": {"a": "b"}}),
+    events.ApiEvent({"type": "error"}),
     events.TextDelta("caf\u00e9"),
     events.FunctionCallDelta("item", "call", "now", "{"),
     events.FunctionCallDone("item", "call", "now", "{}"),

@@ -96,7 +96,7 @@ async def test_an_llm_core_that_dies_while_a_picture_is_encoded_costs_a_pause(
 async def test_a_picture_is_seen_although_a_vision_encoder_is_gone(make_gateway, connect, services, draw):
     nobody, vision = "127.0.0.1:9", f"127.0.0.1:{services.ports['vision_encoder']}"
     client = await connect(await make_gateway(upstream__vision_encoder=f"{nobody},{vision}"), text_only=True)
-    assert (await client.ask(Question(text="what is it?", images=[draw("teal")]))).complete
+    assert (await client.ask(Question(text="what is it?", images=[draw("sienna")]))).complete
 
 
 async def test_a_service_that_stays_away_fails_the_turn_and_not_the_conversation(
