@@ -18,7 +18,7 @@ import { Announcer } from "./view/announcer.js";
 import { CaptionsView } from "./view/captions_view.js";
 import { DownloadDialog } from "./view/download_dialog.js";
 import { KeyDialog } from "./view/key_dialog.js";
-import { bindKeyboard } from "./view/keyboard.js";
+import { bindKeyboard, releaseFocusAfterClicks } from "./view/keyboard.js";
 import { Notices } from "./view/notices.js";
 import { PictureInput } from "./view/picture_input.js";
 import { SettingsView } from "./view/settings_view.js";
@@ -240,6 +240,8 @@ function bindControls() {
 bindObjects();
 bindSettings();
 bindControls();
+releaseFocusAfterClicks();
+storedKey(); // out of the address bar, before anybody reads it there
 showConnection();
 showActivity();
 showMode();

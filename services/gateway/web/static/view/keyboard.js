@@ -17,6 +17,13 @@ export function bindKeyboard({ onSpaceDown, onSpaceUp, onEscape, letters }) {
   });
 }
 
+/** A button that was clicked with a pointer gives the keys back: space is for talking. */
+export function releaseFocusAfterClicks() {
+  document.addEventListener("click", ({ detail, target }) => {
+    if (detail && !target.closest("dialog")) target.closest("button, summary")?.blur();
+  });
+}
+
 /** Whether an element needs this key for itself. The talk button does with space what the page does. */
 function takesKeys(element, key) {
   if (element.matches("input, select, textarea")) return true;

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import itertools
 import json
+import socket
+from collections.abc import AsyncIterator
 
 import numpy as np
 from fastapi import FastAPI, Header, WebSocket, WebSocketDisconnect
@@ -32,6 +35,7 @@ class ScriptedGateway:
         self.key, self.seconds = key, seconds
         self.received: list[dict] = []
         self.sockets: list[WebSocket] = []
+        self.queries: list[dict[str, str]] = []  # of their URLs
         self.forgets_sessions = False
         self._numbers = itertools.count(1)
         self.app = FastAPI()
@@ -49,11 +53,14 @@ class ScriptedGateway:
         return {"object": "list", "data": [{"id": "parley", "object": "model", "created": 0, "owned_by": "parley"}]}
 
     async def realtime(self, socket: WebSocket) -> None:
+        if self.key and f"openai-insecure-api-key.{self.key}" not in socket.scope["subprotocols"]:
+            return await socket.close()
         await socket.accept(subprotocol="realtime")
         self.sockets.append(socket)
         asked = socket.query_params.get("parley_session_id", "")
-        self.resumed = bool(asked) and not self.forgets_sessions
-        await self.say(socket, "session.created", session={"id": asked if self.resumed else f"sess_{self.number()}"})
+        self.queries.append(dict(socket.query_params))
+        goes_on = bool(asked) and not self.forgets_sessions
+        await self.say(socket, "session.created", session={"id": asked if goes_on else f"sess_{self.number()}"})
         try:
             while True:
                 event = json.loads(await socket.receive_text())
@@ -84,6 +91,16 @@ class ScriptedGateway:
         await self.say(socket, "conversation.item.input_audio_transcription.completed", **transcript)
         await self.say(socket, "parley.state", item_id=item, state=state, probabilities=[0.98, 0.01, 0.01])
 
+    async def fail(self, socket: WebSocket, message: str) -> None:
+        """An answer that fails before its first word."""
+        response = {
+            "id": f"resp_{self.number()}",
+            "status": "failed",
+            "status_details": {"error": {"message": message}},
+        }
+        await self.say(socket, "response.created", response=response)
+        await self.say(socket, "response.done", response=response)
+
     async def answer(self, socket: WebSocket) -> None:
         response, item = f"resp_{self.number()}", f"item_{self.number()}"
         where = {"response_id": response, "item_id": item, "output_index": 0, "content_index": 0}
@@ -106,11 +123,12 @@ def tone(seconds: float) -> bytes:
     return (3000 * np.sin(2 * np.pi * 220 * np.arange(int(seconds * RATE)) / RATE)).astype("<i2").tobytes()
 
 
-async def serve(gateway: ScriptedGateway) -> tuple[WebServer, asyncio.Task, str]:
-    """→ the server, its task, and the page's address."""
-    import socket
-
-    server = WebServer(gateway.app, ServerSettings())
+@contextlib.asynccontextmanager
+async def serving(gateway: ScriptedGateway) -> AsyncIterator[str]:
+    """→ the page's address."""
     listener = socket.create_server(("127.0.0.1", 0))
+    server = WebServer(gateway.app, ServerSettings())
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    return server, task, f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    server.should_exit = True
+    await task
