@@ -65,6 +65,7 @@ class Gateway:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             http = socket.create_server((host, http_port), family=family)
+            http.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a small message waits 40 ms for an ACK
         except OSError as error:
             raise OSError(f"cannot listen on {host}, HTTP port {http_port}: {error.strerror}") from None
         try:

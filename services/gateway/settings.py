@@ -37,7 +37,6 @@ class ServerSettings(Group):
     insecure: bool = Field(
         False, description="Listen where other machines reach it without TLS, and without keys until one is created"
     )
-    max_body_bytes: int = Field(48 << 20, ge=1, description="Largest body of an HTTP request")
 
 
 class AccessSettings(Group):

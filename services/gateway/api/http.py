@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from services.gateway.api import guards, health
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai import errors, realtime
+from services.gateway.api.openai.realtime import client_secrets
 from services.gateway.settings import ServerSettings
 from services.gateway.web import page
 from services.telemetry import logs
@@ -26,6 +27,7 @@ def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> Fast
     errors.install(app)
     guards.install(app, backend)
     app.include_router(health.router(missing))
+    app.include_router(client_secrets.router(backend))
     app.include_router(realtime.router(backend))
     app.include_router(page.router())
     return app
@@ -38,6 +40,7 @@ class WebServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             log_config=None,
+            log_level="warning",  # below it are headers with keys, URLs with session ids, and every message
             access_log=False,
             server_header=False,
             lifespan="off",

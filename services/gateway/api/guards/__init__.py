@@ -1,4 +1,4 @@
-"""ASGI middleware around every request: its origin, its key, its size; and headers that protect the page."""
+"""ASGI middleware around every request: its origin, its key, how its body comes; and headers that protect the page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from services.gateway.access.origins import Origins
 from services.gateway.api.backend import Backend
-from services.gateway.api.guards.body_limit import BodyLimit
+from services.gateway.api.guards.body_guard import BodyGuard
 from services.gateway.api.guards.key_guard import KeyGuard
 from services.gateway.api.guards.origin_guard import OriginGuard
 from services.gateway.api.guards.security_headers import SecurityHeaders
@@ -17,9 +17,8 @@ EXPOSED_HEADERS = ["*", "x-request-id", "retry-after", "retry-after-ms", "x-shou
 
 def install(app: FastAPI, backend: Backend) -> None:
     """The last one added is the outermost."""
-    server = backend.settings.server
-    origins = Origins(backend.settings.access, server)
-    app.add_middleware(BodyLimit, max_bytes=server.max_body_bytes)
+    origins = Origins(backend.settings.access, backend.settings.server)
+    app.add_middleware(BodyGuard)
     app.add_middleware(KeyGuard, access=backend.access)
     app.add_middleware(
         CORSMiddleware,

@@ -1,0 +1,102 @@
+"""Client secrets, made by the official client over a real socket."""
+
+from __future__ import annotations
+
+import time
+
+import openai
+import pytest
+from openai.types.realtime import ClientSecretCreateResponse
+
+from services.gateway.access.keys import KeyLimits
+
+DATABASE = 9
+
+
+@pytest.fixture
+async def keyed(make_gateway, redis_url):
+    """A gateway that asks for keys, and one of them."""
+    gateway = await make_gateway(store__redis_url=f"{redis_url}?db={DATABASE}", access__cache_seconds=0)
+    yield gateway, await gateway.backend.access.keys.create("test", KeyLimits(sessions=3))
+    await gateway.backend.access.usage._redis.flushdb()
+
+
+def client(gateway, key: str = "none") -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(api_key=key, base_url=f"http://127.0.0.1:{gateway.http_port}/v1", max_retries=0)
+
+
+SESSION = {
+    "type": "realtime",
+    "model": "gpt-realtime",
+    "instructions": "be brief",
+    "audio": {"input": {"turn_detection": None}, "output": {"voice": "marin"}},
+    "tools": [{"type": "function", "name": "now", "parameters": {"type": "object"}}],
+}
+
+
+async def test_a_secret_carries_its_session_to_every_connection(keyed):
+    gateway, key = keyed
+    async with client(gateway, key) as api:
+        created = await api.realtime.client_secrets.create(session=SESSION, expires_after={"seconds": 60})
+    assert created.value.startswith("ek_") and 55 <= created.expires_at - time.time() <= 60
+    told = created.session.to_dict()
+    assert told.pop("id").startswith("sess_") and told.pop("object") == "realtime.session" and told == SESSION
+    caller = await gateway.backend.access.caller(created.value)
+    assert caller.session == SESSION and caller.limits.sessions == 3
+
+
+async def test_the_answer_is_of_openais_type(keyed):
+    gateway, key = keyed
+    async with client(gateway, key) as api:
+        for session in (SESSION, {"type": "transcription", "audio": {"input": {"format": {"type": "audio/pcmu"}}}}):
+            raw = await api.realtime.client_secrets.with_raw_response.create(session=session)
+            ClientSecretCreateResponse.model_validate_json(raw.http_response.content, strict=True)
+        plain = await api.realtime.client_secrets.create()
+        assert plain.session.type == "realtime" and 590 <= plain.expires_at - time.time() <= 600
+
+
+async def test_a_secret_makes_no_secrets_and_opens_no_other_api(keyed):
+    gateway, key = keyed
+    async with client(gateway, key) as api:
+        secret = (await api.realtime.client_secrets.create()).value
+    async with client(gateway, secret) as page:
+        for call in (page.realtime.client_secrets.create(), page.models.list()):
+            with pytest.raises(openai.PermissionDeniedError, match="Realtime sessions only"):
+                await call
+    async with client(gateway) as stranger:
+        with pytest.raises(openai.AuthenticationError):
+            await stranger.realtime.client_secrets.create()
+
+
+@pytest.mark.parametrize(
+    ("params", "param"),
+    [
+        ({"expires_after": {"seconds": 9}}, "expires_after.seconds"),
+        ({"expires_after": {"seconds": 7201}}, "expires_after.seconds"),
+        ({"expires_after": {"anchor": "now", "seconds": 60}}, "expires_after.anchor"),
+        ({"session": {"type": "chat"}}, "session.type"),
+        ({"session": {"type": "realtime", "tools": 5}}, "session.tools"),
+        ({"session": {"type": "realtime", "model": "claude"}}, "model"),
+        ({"session": 5}, "session"),
+    ],
+)
+async def test_what_cannot_be_is_named(make_gateway, params, param):
+    async with client(await make_gateway()) as api:
+        with pytest.raises(openai.APIStatusError) as caught:
+            await api.post("/realtime/client_secrets", body=params, cast_to=object)
+        assert caught.value.body["param"] == param and caught.value.status_code in (400, 404)
+
+
+@pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b"[]", 400), (b"\xff", 400), (b" " * (1 << 19), 413)])
+async def test_a_body_that_is_none_is_refused(make_gateway, body, status):
+    async with client(await make_gateway()) as api:
+        with pytest.raises(openai.APIStatusError) as caught:
+            await api.post("/realtime/client_secrets", content=body, cast_to=object)
+        assert caught.value.status_code == status
+
+
+async def test_without_keys_a_page_gets_a_secret_too(make_gateway):
+    gateway = await make_gateway()
+    async with client(gateway) as api:
+        created = await api.realtime.client_secrets.create(session=SESSION)
+    assert (await gateway.backend.access.caller(created.value)).session == SESSION
