@@ -5,6 +5,7 @@
 # make lint        check the style only
 # make deploy-files  write the files that compose and the chart are given of services/ray anew
 # make compose-test  start docker-compose.yml's stack, kill each container while questions are asked; needs Docker
+# make client-test   let the field's own clients, Python and JavaScript, talk to a stack; needs Node.js 22 or newer
 # make rules       check and test the Prometheus rules; needs promtool (Debian: apt-get install prometheus)
 # make triton      install a Triton server into .venv-triton, for its tests and benchmark
 # make protos      write the Python stubs of the contracts anew
@@ -22,12 +23,13 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 TRITON := .venv-triton
+CLIENTS := .venv-clients
 INSTALL := $(BIN)/python install.py --torch-index "$(TORCH_INDEX)" --gpu "$(GPU)"
 PINS := pyproject.toml requirements.lock install.py
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo up down status test lint deploy-files compose-test rules triton protos lock lock-check clean
+.PHONY: demo up down status test lint deploy-files compose-test client-test rules triton protos lock lock-check clean
 
 demo: $(VENV)/.installed-serve
 	$(BIN)/parley demo
@@ -61,6 +63,19 @@ triton: $(TRITON)/.installed
 $(TRITON)/.installed: tests/triton/requirements.txt $(VENV)/.installed-test
 	$(BIN)/uv venv -q --clear --python $(BIN)/python $(TRITON)
 	$(BIN)/uv pip install -q --python $(TRITON)/bin/python -r $<
+	@touch $@
+
+# Their pins do not fit ours, and they are many: each set has a place of its own.
+client-test: $(CLIENTS)/.installed tests/clients/node_modules/.installed
+	$(BIN)/python tests/clients/run.py
+
+$(CLIENTS)/.installed: tests/clients/requirements.txt $(VENV)/.installed-test
+	$(BIN)/uv venv -q --clear --python $(BIN)/python $(CLIENTS)
+	$(BIN)/uv pip install -q --python $(CLIENTS)/bin/python -r $<
+	@touch $@
+
+tests/clients/node_modules/.installed: tests/clients/package-lock.json
+	cd tests/clients && npm ci --no-audit --no-fund
 	@touch $@
 
 rules:
@@ -104,4 +119,4 @@ $(VENV)/.created:
 	@touch $@
 
 clean: down
-	rm -rf $(VENV) $(TRITON) .parley parley.egg-info answer.wav
+	rm -rf $(VENV) $(TRITON) $(CLIENTS) tests/clients/node_modules .parley parley.egg-info answer.wav
