@@ -1,4 +1,5 @@
-"""The questions of the benchmarks: spoken, about pictures, all kinds one after the other, all held out of training.
+"""The questions of the benchmarks: spoken, about pictures, all kinds one after the other, all held out of training; and
+small talk, for talkers without a picture.
 
 The same seed gives the same questions.
 """
@@ -10,11 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
+import numpy as np
+import soxr
+
+from benchmarks.clip import Clip
 from training.data.sample import SAMPLE_RATE, parts, text_of
 from training.data.world.questions import PICTURE_KINDS
+from training.data.world.smalltalk import small_talk
 from training.data.world.spoken import say
 from training.data.world.voices import draw_voice
 from training.data.world.world import World
+
+VOICED = 0.02  # of full scale: a clean sample above it is speech
+ROOM_NOISE_DB = (-60.0, -45.0)  # of full scale
 
 
 @dataclass(frozen=True)
@@ -42,3 +51,18 @@ def questions(seed: int) -> Iterator[Spoken]:
         image["image"].save(file, "PNG")
         audio = say(text, draw_voice(rng), rng).audio
         yield Spoken(kind, text, (audio * 32767).astype("<i2").tobytes(), file.getvalue())
+
+
+def small_talk_clips(seed: int, sample_rate: int) -> Iterator[Clip]:
+    """Sentences without end, each in a voice of its own, over a faint noise."""
+    world = World(seed, "heldout")
+    for index in count():
+        rng = world.rng("said", index)
+        text = small_talk("heldout", rng).text
+        clean = say(text, draw_voice(rng), rng, recorded=False).audio
+        clean = soxr.resample(clean, SAMPLE_RATE, sample_rate, "HQ") / max(1.0, float(np.abs(clean).max()))
+        speech = np.flatnonzero(np.abs(clean) > VOICED)
+        level = 10 ** (rng.uniform(*ROOM_NOISE_DB) / 20)
+        noise = np.random.default_rng(rng.getrandbits(64)).standard_normal(len(clean), np.float32) * level
+        audio = (np.clip(clean + noise, -1, 1) * 32767).astype("<i2")
+        yield Clip(text, audio, sample_rate, (int(speech[0]), int(speech[-1])))

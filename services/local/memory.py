@@ -17,7 +17,7 @@ def by_process(supervisor_pid: int) -> dict[str, tuple[float, float]]:
         try:
             process = psutil.Process(pid)
             info = process.memory_full_info()
-            rows.append((_name(process.cmdline()), info.rss / 1e6, info.pss / 1e6))
+            rows.append((name_of(process.cmdline()), info.rss / 1e6, info.pss / 1e6))
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     report: dict[str, tuple[float, float]] = {}
@@ -28,7 +28,7 @@ def by_process(supervisor_pid: int) -> dict[str, tuple[float, float]]:
     return report
 
 
-def _name(command: list[str]) -> str:
+def name_of(command: list[str]) -> str:
     """`ray::ServeReplica:llm_core:llm_core` → `llm_core`, `python -m services.gateway` → `services.gateway`, or the
     name of the program.
 

@@ -20,7 +20,7 @@ from services.local import memory
     ],
 )
 def test_processes_are_shown_by_what_they_are(command, name):
-    assert memory._name(command) == name
+    assert memory.name_of(command) == name
 
 
 def test_children_are_counted_by_name_and_in_the_total():
