@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -89,12 +88,12 @@ def told_of(error: Exception, path: str) -> ApiError:
     return told
 
 
-def invalid_field(error: Mapping[str, Any], prefix: str = "") -> ApiError:
+def invalid_field(error: Mapping[str, Any], body: Any) -> ApiError:
     """What pydantic found wrong with a request, by the name of the field.
 
     A field that only takes `None` is one that is known and not supported; one that only takes some values is told them.
     """
-    param = ".".join([prefix, *map(str, _path(error))]).strip(".") or None
+    param = error.get("ctx", {}).get("param") or ".".join(map(str, _path(error["loc"], body))) or None
     named = param or "the body"
     match error["type"]:
         case "missing":
@@ -103,21 +102,29 @@ def invalid_field(error: Mapping[str, Any], prefix: str = "") -> ApiError:
             return ApiError(f"{named} is unknown", "unknown_parameter", param)
         case "none_required":
             return ApiError(f"{named} is not supported here; leave it out", "unsupported_parameter", param)
-        case "json_invalid":
-            return ApiError(f"the body is no JSON: {error['ctx']['error']}", "invalid_json")
         case "literal_error":
             return ApiError(f"{named} may only be {error['ctx']['expected']} here", "unsupported_value", param)
+        case "refused":
+            return ApiError(f"{named} {error['msg']}", "invalid_value", param)
+        case "json_invalid":
+            return ApiError(f"the body is no JSON: {error['ctx']['error']}", "invalid_json")
         case kind if kind.endswith(("_type", "_parsing")):
             return ApiError(f"{named}: {error['msg']}", "invalid_type", param)
     return ApiError(f"{named}: {error['msg'].removeprefix('Value error, ')}", "invalid_value", param)
 
 
-def _path(error: Mapping[str, Any]) -> list[str | int]:
-    """The field's place in the body; pydantic adds the name of the variant of a union, which is no field."""
-    return [part for part in error["loc"] if isinstance(part, int) or not _VARIANT.search(str(part))]
-
-
-_VARIANT = re.compile(r"[\[\](]|^(str|int|float|bool|none)$|^[A-Z]")
+def _path(location: Sequence[str | int], body: Any) -> list[str | int]:
+    """Pydantic's location without the names of a union's variants, which are no fields of the body."""
+    path, at = [], body
+    for number, part in enumerate(location):
+        if isinstance(at, Mapping) and part in at:
+            at = at[part]
+        elif isinstance(at, list) and isinstance(part, int) and part < len(at):
+            at = at[part]
+        elif number < len(location) - 1 or not isinstance(at, Mapping) or not isinstance(part, str):
+            continue
+        path.append(part)
+    return path
 
 
 def install(app: FastAPI) -> None:
@@ -134,7 +141,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        return response_of(invalid_field({**first, "loc": first["loc"][1:]}))
+        return response_of(invalid_field({**first, "loc": first["loc"][1:]}, error.body))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
