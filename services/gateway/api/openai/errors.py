@@ -93,7 +93,8 @@ def invalid_field(error: Mapping[str, Any], body: Any) -> ApiError:
 
     A field that only takes `None` is one that is known and not supported; one that only takes some values is told them.
     """
-    param = error.get("ctx", {}).get("param") or ".".join(map(str, _path(error["loc"], body))) or None
+    path = _path(error["loc"], body, error["type"] == "missing")
+    param = error.get("ctx", {}).get("param") or ".".join(map(str, path)) or None
     named = param or "the body"
     match error["type"]:
         case "missing":
@@ -113,18 +114,35 @@ def invalid_field(error: Mapping[str, Any], body: Any) -> ApiError:
     return ApiError(f"{named}: {error['msg'].removeprefix('Value error, ')}", "invalid_value", param)
 
 
-def _path(location: Sequence[str | int], body: Any) -> list[str | int]:
-    """Pydantic's location without the names of a union's variants, which are no fields of the body."""
-    path, at = [], body
-    for number, part in enumerate(location):
-        if isinstance(at, Mapping) and part in at:
-            at = at[part]
-        elif isinstance(at, list) and isinstance(part, int) and part < len(at):
-            at = at[part]
-        elif number < len(location) - 1 or not isinstance(at, Mapping) or not isinstance(part, str):
-            continue
-        path.append(part)
+def _path(location: Sequence[str | int], body: Any, missing: bool) -> list[str | int]:
+    """Pydantic's location without the names of a union's variants, which are no fields of the body.
+
+    `missing`: the last of it is not in the body.
+    """
+    path = _resolve(location, body, missing)
+    while path is None:
+        location = location[:-1]
+        path = _resolve(location, body, missing=False)
     return path
+
+
+def _resolve(location: Sequence[str | int], value: Any, missing: bool) -> list[str | int] | None:
+    """The parts of the location that lead to its end; None where none do."""
+    if not location:
+        return []
+    part, *rest = location
+    if not rest and missing and isinstance(value, Mapping):
+        return [part]
+    inside = _resolve(rest, value[part], missing) if _holds(value, part) else None
+    if inside is not None:
+        return [part, *inside]
+    return _resolve(rest, value, missing) if rest else None
+
+
+def _holds(value: Any, part: str | int) -> bool:
+    if isinstance(value, list):
+        return isinstance(part, int) and part < len(value)
+    return isinstance(value, Mapping) and part in value
 
 
 def install(app: FastAPI) -> None:

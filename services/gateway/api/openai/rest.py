@@ -7,7 +7,6 @@ from fastapi import APIRouter
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai import models
 from services.gateway.api.openai.chat import completions
-from services.gateway.api.openai.dependencies import authorized
 from services.gateway.api.openai.media_urls import MediaUrls
 from services.gateway.api.openai.names import ModelNames
 from services.gateway.media.remote_files import RemoteFiles
@@ -15,7 +14,7 @@ from services.gateway.media.remote_files import RemoteFiles
 
 def router(backend: Backend) -> APIRouter:
     api, media = backend.settings.api, backend.settings.media
-    routes = APIRouter(prefix="/v1", route_class=authorized(backend.access), max_body_size=api.max_body_bytes)
+    routes = APIRouter(prefix="/v1")
     names = ModelNames(api)
     urls = MediaUrls(RemoteFiles(media.max_video_bytes) if api.remote_media else None)
     models.add_routes(routes, names)

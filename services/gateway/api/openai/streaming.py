@@ -11,39 +11,52 @@ from fastapi import Request
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from services.gateway.api.openai.errors import told_of
 
 T = TypeVar("T")
 
+REQUEST_SECONDS = 300.0  # that a request has until its answer begins
 DONE = b"data: [DONE]\n\n"
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled at once where the client goes away. Raises `ClientDisconnect` then."""
-    working, watching = asyncio.create_task(work), asyncio.create_task(_disconnected(request))
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T], seconds: float | None = REQUEST_SECONDS) -> T:
+    """The result of `work`, which is cancelled at once where the client goes away. Raises `ClientDisconnect` then, and
+    `TimeoutError` where it takes longer than `seconds`.
+
+    `receive`: of a request whose body has been read.
+    """
+    working, watching = asyncio.create_task(work), asyncio.create_task(_disconnected(receive))
     try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
+        await asyncio.wait({working, watching}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        if watching.done():
             raise ClientDisconnect
-        return working.result()
+        raise TimeoutError(f"no answer within {seconds:g} s")
     finally:
         working.cancel()
         watching.cancel()
         await asyncio.wait({working, watching})
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 
 class Stream(StreamingResponse):
-    """Its generator is closed when it is over, however it ends."""
+    """Its generator is closed when it is over, however it ends.
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    Starlette cancels over and over what waits within a response whose client is gone, also what cleans up.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            await while_connected(receive, self.stream_response(send), seconds=None)
+        except ClientDisconnect:
+            pass
         finally:
             await self.body_iterator.aclose()
 
@@ -51,11 +64,15 @@ class Stream(StreamingResponse):
 async def stream(request: Request, pieces: AsyncGenerator[bytes, None], media_type: str) -> Stream:
     """The first piece is awaited before the response begins: what fails until then has a status of its own."""
     try:
-        first = await while_connected(request, anext(pieces, b""))
+        first = await while_connected(request.receive, _first(pieces))
     except BaseException:
         await pieces.aclose()
         raise
     return Stream(_from(first, pieces), media_type=media_type)
+
+
+async def _first(pieces: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(pieces, b"")
 
 
 async def _from(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

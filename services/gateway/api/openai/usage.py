@@ -9,7 +9,7 @@ from services.gateway.events import Usage
 
 
 def completion_usage(usage: Usage, images: int, audio: int, frame_rate: float) -> CompletionUsage:
-    """`images`, `audio`: embeddings of them in the prompt. `frame_rate`: codec frames a second of the answer's audio."""
+    """`images`, `audio`: their embeddings in the prompt. `frame_rate`: codec frames a second of the answer's audio."""
     frames = round(usage.audio_output_seconds * frame_rate)
     completion = usage.answer_tokens + frames
     return CompletionUsage(

@@ -17,7 +17,6 @@ from services.gateway.api.backend import Backend
 from services.gateway.api.openai.chat.answer import ChatAnswer, Chunks
 from services.gateway.api.openai.chat.messages import MessageReader
 from services.gateway.api.openai.chat.request import ChatRequest, NamedTool
-from services.gateway.api.openai.dependencies import caller_of
 from services.gateway.api.openai.media_urls import MediaUrls
 from services.gateway.api.openai.names import ModelNames, speaker_of
 from services.gateway.api.openai.streaming import DONE, server_sent, while_connected
@@ -36,10 +35,10 @@ def add_routes(router: APIRouter, backend: Backend, names: ModelNames, urls: Med
     async def complete_chat(body: ChatRequest, request: Request) -> Response:
         """Answers the last message, in writing or aloud."""
         answer = ChatAnswer(names.resolve(body.model), body.audio.format if body.audio is not None else "")
-        chat = Chat(backend, urls, body, answer, caller_of(request))
+        chat = Chat(backend, urls, body, answer, request.state.caller)
         if body.stream:
             return await server_sent(request, chat.chunks(), DONE)
-        completion = await while_connected(request, chat.completion())
+        completion = await while_connected(request.receive, chat.completion())
         return JSONResponse(completion.model_dump(mode="json", exclude_unset=True))
 
 

@@ -17,6 +17,7 @@ from services.gateway.api.openai.chat.request import (
     Message,
     SystemMessage,
     TextPart,
+    ToolCall,
     ToolMessage,
     UserMessage,
     VideoPart,
@@ -29,6 +30,8 @@ from services.gateway.media.audio_files import read_audio
 from services.gateway.settings import ConversationSettings, MediaSettings
 from services.rpc.errors import ServiceError
 from services.rpc.limits import too_much
+
+FAULTS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 Transcript = Callable[[str], Awaitable[str | None]]  # id of an earlier spoken answer → what it said
 CountAudio = Callable[[float], Awaitable[None]]  # seconds of the caller's audio; raises where there are too many
@@ -96,11 +99,7 @@ class MessageReader:
                 raise ApiError(f"{at}.audio.id {reason}", "invalid_value", f"{at}.audio.id")
             text = said
         items = [Item(id="", role="assistant", parts=[ItemPart(kind="text", text=text)])] if text else []
-        calls = (
-            Item(id="", type="function_call", call_id=call.id, name=call.function.name, arguments=call.function.arguments)
-            for call in message.tool_calls or ()
-        )
-        return [*items, *calls]
+        return [*items, *map(_call, message.tool_calls or ())]
 
     def _check_count(self, content: Sequence) -> None:
         pictures = sum(isinstance(part, ImagePart | VideoPart | FramesPart) for part in content)
@@ -153,9 +152,14 @@ def _naming(param: str) -> Iterator[None]:
         yield
     except ServiceError as error:
         told = error_of(error)
-        if error.code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED) and not error.retry_after:
+        if error.code in FAULTS and not error.retry_after:
             told.param = param
         raise told from error
+
+
+def _call(call: ToolCall) -> Item:
+    function = call.function
+    return Item(id="", type="function_call", call_id=call.id, name=function.name, arguments=function.arguments)
 
 
 def _text_of(content: str | Sequence) -> str:

@@ -1,6 +1,6 @@
 """The body of `/v1/chat/completions`: what is served of it, what is accepted without effect, what is refused.
 
-The types of the `openai` package do not fit: they allow everything that OpenAI serves, and ignore what they do not know.
+The types of the `openai` package do not fit: they allow all that OpenAI serves, and ignore what they do not know.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def _kind(content: Any) -> str:
     return "parts" if isinstance(content, list) else "string"
 
 
-def _string_or(listed: Any) -> Any:
+def _string_or(listed: Any, string: Any = str) -> Any:
     """A string, or a list."""
-    return Annotated[Annotated[str, Tag("string")] | Annotated[listed, Tag("parts")], Discriminator(_kind)]
+    return Annotated[Annotated[string, Tag("string")] | Annotated[listed, Tag("parts")], Discriminator(_kind)]
 
 
 def _text_or(part: Any) -> Any:
@@ -190,7 +190,7 @@ class ChatRequest(Strict):
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="0 and absent: greedy")
     top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    stop: _string_or(Annotated[list[Stop], Field(max_length=4)]) | None = None
+    stop: _string_or(Annotated[list[Stop], Field(max_length=4)], Stop) | None = None
     max_completion_tokens: int | None = Field(None, ge=1, lt=2**31)
     max_tokens: int | None = Field(None, ge=1, lt=2**31, description="The old name of max_completion_tokens")
     tools: list[FunctionTool] | None = Field(None, max_length=128)
@@ -238,7 +238,15 @@ class ChatRequest(Strict):
             raise refused("stream_options", "goes with stream: true only")
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise refused("max_tokens", "is the old name of max_completion_tokens; send one of them")
+        self._check_tool_choice()
         return self
+
+    def _check_tool_choice(self) -> None:
+        names = [tool.function.name for tool in self.tools or ()]
+        if self.tool_choice in ("auto", "required") and not names:
+            raise refused("tool_choice", f"is {self.tool_choice}, but there are no tools")
+        if isinstance(self.tool_choice, NamedTool) and self.tool_choice.function.name not in names:
+            raise refused("tool_choice.function.name", "names none of the tools")
 
     @property
     def spoken(self) -> bool:
