@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError, StarletteHTTPException
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from services.gateway.api.openai.fields import RefusedError
 from services.rpc.errors import ServiceError, status_of
 from services.telemetry import logs
 
@@ -93,8 +94,10 @@ def invalid_field(error: Mapping[str, Any], body: Any) -> ApiError:
 
     A field that only takes `None` is one that is known and not supported; one that only takes some values is told them.
     """
-    path = _path(error["loc"], body, error["type"] == "missing")
-    param = error.get("ctx", {}).get("param") or ".".join(map(str, path)) or None
+    raised = error.get("ctx", {}).get("error")
+    if isinstance(raised, RefusedError):
+        return ApiError(str(raised), "invalid_value", raised.param)
+    param = ".".join(map(str, _path(error["loc"], body, error["type"] == "missing"))) or None
     named = param or "the body"
     match error["type"]:
         case "missing":
@@ -105,8 +108,6 @@ def invalid_field(error: Mapping[str, Any], body: Any) -> ApiError:
             return ApiError(f"{named} is not supported here; leave it out", "unsupported_parameter", param)
         case "literal_error":
             return ApiError(f"{named} may only be {error['ctx']['expected']} here", "unsupported_value", param)
-        case "refused":
-            return ApiError(f"{named} {error['msg']}", "invalid_value", param)
         case "json_invalid":
             return ApiError(f"the body is no JSON: {error['ctx']['error']}", "invalid_json")
         case kind if kind.endswith(("_type", "_parsing")):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
 
 NO_EFFECT = "Accepted, without effect."
 NOT_SUPPORTED = "Not supported: refused unless null."
@@ -20,6 +19,9 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def refused(param: str, reason: str) -> PydanticCustomError:
+class RefusedError(ValueError):
     """For a validator of several fields together to raise; `errors.invalid_field` names the one at fault."""
-    return PydanticCustomError("refused", "{reason}", {"param": param, "reason": reason})
+
+    def __init__(self, param: str, reason: str):
+        super().__init__(f"{param} {reason}")
+        self.param = param

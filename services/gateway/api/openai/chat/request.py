@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from services.gateway.api.openai.fields import Ignored, Strict, Unsupported, refused
+from services.gateway.api.openai.fields import Ignored, RefusedError, Strict, Unsupported
 
 # Content of messages.
 
@@ -227,26 +227,26 @@ class ChatRequest(Strict):
     def _check_together(self) -> ChatRequest:
         """What only makes sense together."""
         if self.modalities is not None and "text" not in self.modalities:
-            raise refused("modalities", "must hold text: audio comes with its transcript")
+            raise RefusedError("modalities", "must hold text: audio comes with its transcript")
         if self.spoken and self.audio is None:
-            raise refused("audio", "{voice, format} is needed for the modality audio")
+            raise RefusedError("audio", "{voice, format} is needed for the modality audio")
         if self.audio is not None and not self.spoken:
-            raise refused("audio", "goes with the modality audio only")
+            raise RefusedError("audio", "goes with the modality audio only")
         if self.stream and self.audio is not None and self.audio.format != "pcm16":
-            raise refused("audio.format", f"is {self.audio.format}, which cannot be streamed; ask for pcm16")
+            raise RefusedError("audio.format", f"is {self.audio.format}, which cannot be streamed; ask for pcm16")
         if self.stream_options is not None and not self.stream:
-            raise refused("stream_options", "goes with stream: true only")
+            raise RefusedError("stream_options", "goes with stream: true only")
         if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise refused("max_tokens", "is the old name of max_completion_tokens; send one of them")
+            raise RefusedError("max_tokens", "is the old name of max_completion_tokens; send one of them")
         self._check_tool_choice()
         return self
 
     def _check_tool_choice(self) -> None:
         names = [tool.function.name for tool in self.tools or ()]
         if self.tool_choice in ("auto", "required") and not names:
-            raise refused("tool_choice", f"is {self.tool_choice}, but there are no tools")
+            raise RefusedError("tool_choice", f"is {self.tool_choice}, but there are no tools")
         if isinstance(self.tool_choice, NamedTool) and self.tool_choice.function.name not in names:
-            raise refused("tool_choice.function.name", "names none of the tools")
+            raise RefusedError("tool_choice.function.name", "names none of the tools")
 
     @property
     def spoken(self) -> bool:
