@@ -12,6 +12,7 @@ from services.gateway.api import guards, health
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai import errors, realtime, rest
 from services.gateway.api.openai.admission import Admission
+from services.gateway.api.openai.body_limit import BodyLimit
 from services.gateway.api.openai.realtime import client_secrets
 from services.gateway.api.openai.request_ids import RequestIds
 from services.gateway.settings import ServerSettings
@@ -27,6 +28,7 @@ def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> Fast
     """`missing`: names what keeps the gateway from serving a turn."""
     app = FastAPI(title="Parley", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
     errors.install(app)
+    app.add_middleware(BodyLimit, max_bytes=backend.settings.api.max_body_bytes)
     app.add_middleware(Admission, limit=backend.settings.api.max_requests)
     guards.install(app, backend)  # around it: what a guard refuses takes no place
     app.add_middleware(RequestIds)

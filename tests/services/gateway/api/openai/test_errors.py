@@ -126,7 +126,7 @@ async def test_errors_of_the_protocol_are_in_the_same_form(http):
 
 
 async def test_a_body_above_the_limit_is_refused_before_it_is_read(make_gateway):
-    gateway = await make_gateway(server__max_body_bytes=2000)
+    gateway = await make_gateway(api__max_body_bytes=2000)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.http_port}") as http:
         large = json.dumps(BODY | {"user": "x" * 3000}).encode()
         response = await http.post(CHAT, content=large, headers={"content-type": "application/json"})
