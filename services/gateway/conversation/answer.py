@@ -7,6 +7,7 @@ import contextlib
 import time
 from dataclasses import dataclass, field
 
+from services.gateway.conversation.told import Told
 from services.gateway.events.items import Item, ItemPart, answer_item_id
 
 
@@ -15,7 +16,6 @@ class Answer:
     spoken: bool = True  # with audio; otherwise only written
     text: str = ""
     tokens: int = 0
-    calls: list[Item] = field(default_factory=list)  # complete ones
     samples: int = 0  # of audio, delivered
     sample_rate: int = 0
     marks: list[tuple[int, int]] = field(default_factory=list)  # (samples, characters spoken by then)
@@ -23,6 +23,14 @@ class Answer:
     first_audio: float = 0.0  # `time.monotonic()`; 0: not yet
     _report: asyncio.Event = field(default_factory=asyncio.Event)
     _awaited: bool = False
+
+    @classmethod
+    def of(cls, told: Told, spoken: bool) -> Answer:
+        """As far as the client has been told it."""
+        answer = cls(spoken, told.text, samples=told.samples, sample_rate=told.sample_rate, marks=list(told.marks))
+        if told.first_audio:
+            answer.first_audio = time.monotonic() - (time.time() - told.first_audio)
+        return answer
 
     @property
     def being_played(self) -> bool:
@@ -44,6 +52,10 @@ class Answer:
         self.played = max(self.played or 0, samples)
         self._report.set()
 
+    def go_on_from(self, told: Answer) -> None:
+        """It has come as far as what the client was told before."""
+        self.played, self.first_audio = told.played, told.first_audio or self.first_audio
+
     def expect_playback_report(self) -> None:
         """What the client has said so far does not tell yet where the answer was interrupted."""
         self._report.clear()
@@ -55,13 +67,8 @@ class Answer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._report.wait(), seconds)
 
-    def items(self, turn_id: str, whole: bool) -> list[Item]:
-        """As history has it: its message, if any of it was delivered, and its calls. `whole`: it was not cut off."""
-        message = self.item(turn_id, whole)
-        return [*([message] if message is not None else []), *self.calls]
-
     def item(self, turn_id: str, whole: bool) -> Item | None:
-        """Its message as history has it; None while nothing of it was delivered. `whole`: it was not cut off."""
+        """As history has it; None while nothing of it was delivered. `whole`: it was not cut off."""
         if not self.text or (self.spoken and not self.samples):
             return None
         parts = [ItemPart(kind="text", text=self.text)]

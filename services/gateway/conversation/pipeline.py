@@ -9,7 +9,7 @@ costs a prefill of what was said so far and nothing after the end of the questio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 import grpc
 
@@ -18,17 +18,7 @@ from protos.parley.v1.tensor_pb2 import Tensor
 from protos.parley.v1.usage_pb2 import FinishReason
 from services.gateway.conversation.answer import Answer
 from services.gateway.conversation.question import Question, to_wire
-from services.gateway.conversation.tool_calls import CallReader, Piece, call_item
-from services.gateway.events import (
-    AudioDelta,
-    Body,
-    FunctionCallDelta,
-    FunctionCallDone,
-    StateDecided,
-    TextDelta,
-    Transcript,
-    Usage,
-)
+from services.gateway.events import AudioDelta, Body, StateDecided, TextDelta, Transcript, Usage
 from services.gateway.turn.clock import TurnClock
 from services.gateway.turn.encode_speech import encode_speech
 from services.gateway.turn.generate import Prompt, Resolve, generate
@@ -44,10 +34,18 @@ STATES = {State.STATE_SPEECH: "speech", State.STATE_TEXT: "text", State.STATE_NO
 
 
 class TurnEvents:
-    """What the pipeline tells, and whom. `emit` waits for a slow client, `emit_now` does not."""
+    """What the pipeline tells, and whom. `emit` waits for a slow client, `emit_now` does not.
 
-    def __init__(self, emit: Callable[[Body], Awaitable[None]], emit_now: Callable[[Body], None]):
-        self.emit, self.emit_now = emit, emit_now
+    `on_prompt`: is given the prompt once it is complete.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[Body], Awaitable[None]],
+        emit_now: Callable[[Body], None],
+        on_prompt: Callable[[Prompt], None] = lambda prompt: None,
+    ):
+        self.emit, self.emit_now, self.on_prompt = emit, emit_now, on_prompt
 
 
 class TurnPipeline:
@@ -77,7 +75,6 @@ class TurnPipeline:
         self._on_state, self._on_speech = on_state, on_speech
         self._only_listens = asyncio.Event()
         self._prompt = Prompt()
-        self._call_reader = CallReader(context.turn_id, ())
         self._tokens: InputLog[Token] = InputLog()
         self._prompt_has_speech = False
         self._prompt_changed = asyncio.Event()
@@ -175,7 +172,6 @@ class TurnPipeline:
             if prompt is None or self._prompt_changed.is_set():
                 self._prompt_changed.clear()
                 prompt = self._prompt = await self._read_prompt()
-                self._call_reader = CallReader(self._context.turn_id, {tool.name for tool in prompt.tools})
             prompt.parts = InputLog()
             attempt = asyncio.create_task(self._generate_once(prompt))
             changed = asyncio.create_task(self._prompt_changed.wait())
@@ -191,7 +187,6 @@ class TurnPipeline:
                 listens.cancel()
                 attempt.cancel()
                 await asyncio.wait({attempt})
-        await self._add(self._call_reader.finish())
         self._tokens.close()
         self.state_known.set()
 
@@ -212,6 +207,7 @@ class TurnPipeline:
         await question.write_speech_and_text(prompt.parts)
         prompt.utterance = to_wire(question.utterance) if question.utterance is not None else None
         prompt.parts.close()
+        self._events.on_prompt(prompt)
 
     def on_state(self, decision: StateDecision) -> None:
         self.state = STATES[decision.state]
@@ -225,32 +221,16 @@ class TurnPipeline:
         if not self.answer.spoken:
             self.clock.deliver()
         self.answer.tokens += 1
-        await self._add(self._call_reader.read(token))
-
-    async def _add(self, pieces: Iterable[Piece]) -> None:
-        """The next of the answer: its text is spoken, its calls are not."""
-        for piece in pieces:
-            if not isinstance(piece, Token):
-                await self._add_call(piece)
-                continue
-            self._tokens.append(piece)
-            if piece.text:
-                self.answer.text += piece.text
-                await self._events.emit(TextDelta(piece.text))
-
-    async def _add_call(self, piece: FunctionCallDelta | FunctionCallDone) -> None:
-        self.clock.deliver()
-        await self._events.emit(piece)
-        if isinstance(piece, FunctionCallDone):
-            self.answer.calls.append(call_item(self._context.turn_id, piece))
+        self._tokens.append(token)
+        if token.text:
+            self.answer.text += token.text
+            await self._events.emit(TextDelta(token.text))
 
     # Synthesize.
 
     async def _synthesize(self) -> None:
         await self.state_known.wait()
         if self.state in (None, "nothing") or not self.answer.spoken:
-            return
-        if not await self._tokens.begun():  # the answer has no text
             return
         with tracing.step("synthesize"):
             done = await synthesize(self._tokens, self._calls, self, self._context, self._speech)

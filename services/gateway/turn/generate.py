@@ -21,7 +21,6 @@ from protos.parley.v1.language_model_pb2 import (
     Token,
 )
 from protos.parley.v1.tensor_pb2 import EmbeddingRef, Embeddings, Tensor
-from protos.parley.v1.tool_pb2 import TOOL_CHOICE_AUTO, Tool
 from services.gateway.turn.input_log import InputLog
 from services.gateway.upstream.calls import CallContext, Calls, ConnectionLostError, Stream
 from services.rpc.errors import ServiceError
@@ -36,16 +35,30 @@ class Prompt:
     parts: InputLog[Part] = field(default_factory=InputLog)
     sampling: Sampling = field(default_factory=Sampling)
     max_history_tokens: int = 0  # 0: all messages are read
-    tools: Sequence[Tool] = ()  # functions that the answer may call
-    tool_choice: int = TOOL_CHOICE_AUTO
-    tool_name: str = ""  # of the function that it must call, with TOOL_CHOICE_FUNCTION
-    max_calls: int = 0  # 0: any number
     utterance: EmbeddingRef | None = None  # names the message's speech; set before `parts` is closed
 
     def count(self, kind: Literal["utterance", "image"]) -> int:
         """Embeddings of a kind in what comes before the user's new message, and in its opening."""
         parts = itertools.chain(self.opening, *(message.parts for message in self.messages))
         return sum(getattr(part, kind).length for part in parts if part.WhichOneof("part") == kind)
+
+
+def opening_of(prompt: Prompt) -> GenerateOpen:
+    """What is known of it before its parts; of no call yet."""
+    return GenerateOpen(
+        messages=prompt.messages,
+        sampling=prompt.sampling,
+        max_history_tokens=prompt.max_history_tokens,
+    )
+
+
+def prompt_of(opening: GenerateOpen) -> Prompt:
+    """What `opening_of` was made of."""
+    return Prompt(
+        messages=opening.messages,
+        sampling=opening.sampling,
+        max_history_tokens=opening.max_history_tokens,
+    )
 
 
 class AnswerSink(Protocol):
@@ -110,18 +123,8 @@ async def generate(
 
 
 async def _requests(prompt: Prompt, context: CallContext) -> AsyncGenerator[GenerateRequest, None]:
-    opening = GenerateOpen(
-        session_id=context.session_id,
-        turn_id=context.turn_id,
-        deadline_ms=context.deadline_ms,
-        messages=prompt.messages,
-        sampling=prompt.sampling,
-        max_history_tokens=prompt.max_history_tokens,
-        tools=prompt.tools,
-        tool_choice=prompt.tool_choice,
-        tool_name=prompt.tool_name,
-        max_calls=prompt.max_calls,
-    )
+    opening = opening_of(prompt)
+    opening.session_id, opening.turn_id, opening.deadline_ms = context.session_id, context.turn_id, context.deadline_ms
     yield GenerateRequest(open=opening)
     async for part in prompt.parts.read():
         yield GenerateRequest(part=part)

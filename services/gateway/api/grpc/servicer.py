@@ -51,7 +51,8 @@ class ConversationService:
             async for event in conversation.delivery.events():
                 if isinstance(event.body, AudioDelta):
                     await self._backend.access.audio(caller, event.body.seconds)
-                yield wire.write_event(event)
+                if not event.repeated:
+                    yield wire.write_event(event)
             await reading  # raises what ended the stream
         finally:
             try:
@@ -77,7 +78,9 @@ class ConversationService:
         try:
             async with access.session(caller):
                 opening = await self._first(events)
-                await conversation.open(opening.session_id, wire.config_changes(opening.config), caller.key_id)
+                after = opening.after_sequence if opening.HasField("after_sequence") else None
+                changes = wire.config_changes(opening.config)
+                await conversation.open(opening.session_id, changes, caller.key_id, opening.resumable, after)
                 async with asyncio.TaskGroup() as group:
                     guarding = group.create_task(self._guard(conversation))
                     async for event in events:

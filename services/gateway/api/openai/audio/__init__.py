@@ -1,1 +1,0 @@
-"""`/v1/audio`: speech from text, text from speech."""

@@ -1,1 +1,0 @@
-"""`/v1/chat/completions`: a request, answered by one stateless turn."""
