@@ -1,5 +1,5 @@
 # make demo        ask a spoken question about a picture and hear the answer
-# make up          start everything and stay; Ctrl-C or `make down` stops it
+# make up          start everything and stay; prints first where the page to talk to is; Ctrl-C or `make down` stops it
 # make status      show what runs
 # make test        install what the tests need, check the style, run all tests
 # make lint        check the style only

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import urllib.error
-import urllib.request
 from typing import Annotated
 
 import typer
@@ -13,14 +12,16 @@ import typer
 from cli.errors import CommandError
 from services.local import memory, state
 
+TIMEOUT = 3.0  # seconds
+
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-def health(address: str, page: str) -> str:
+def health(url: str, authority: str = "") -> str:
     """ "ok", or what is wrong."""
     try:
-        with urllib.request.urlopen(f"http://{address}{page}", timeout=3):
-            return "ok"
+        state.fetch(url, TIMEOUT, authority)
+        return "ok"
     except urllib.error.HTTPError as error:
         said = error.read().decode(errors="replace")
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -44,14 +45,15 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print it as JSO
         raise CommandError("nothing runs here; start it with `parley up`")
     report = {
         "ready": running.ready,
+        "page": running.url,
         "gateway": running.gateway,
         "http": running.http,
         "services": running.services,
         "checkpoint": running.checkpoint,
         "startup_seconds": running.startup_seconds,
         "health": {
-            "gateway": health(running.http, "/readyz"),
-            "services": health(running.serve_http, "/-/healthz"),
+            "gateway": health(f"{running.url}readyz", running.tls_authority),
+            "services": health(f"http://{running.serve_http}/-/healthz"),
         },
         "memory_mb": memory.by_process(running.supervisor_pid),
     }
@@ -59,7 +61,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print it as JSO
         typer.echo(json.dumps(report, indent=1))
     else:
         typer.echo(f"{'ready':11} {f'in {running.startup_seconds:g} s' if running.ready else 'not yet'}")
-        for name in ("gateway", "http", "services", "checkpoint"):
+        for name in ("page", "gateway", "services", "checkpoint"):
             typer.echo(f"{name:11} {report[name]}")
         typer.echo(f"{'health':11} gateway {report['health']['gateway']}, services {report['health']['services']}")
         typer.echo(f"{'memory':11} {'MB':32} resident   share")

@@ -5,7 +5,7 @@ Notable points:
   tag its text, whatever the tokenizer decodes it to.
 - What may be the beginning of a tag is withheld until it is known. No tag is ever sent as text; its tokens are sent
   with an empty one.
-- The line feed before a call is the template's, and white space behind one is nothing unless text follows.
+- The line feed before a call is the template's, and white space before or behind one is nothing without text there.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class CallMatcher:
         self._held: list[tuple[int, str]] = []
         self._call = 0  # the call that is open; 0: none
         self._calls = 0  # begun
+        self._blank = True  # no text has been sent since the last call
 
     @property
     def enough(self) -> bool:
@@ -41,9 +42,9 @@ class CallMatcher:
 
     def flush(self) -> list[Token]:
         """What is still withheld, for an answer that has ended."""
-        text = "" if not self._call and self._calls and not self._text.strip() else None
+        is_nothing = not self._call and self._calls and self._blank and not self._text.strip()
         held, self._held = self._held, []
-        return [Token(token, piece if text is None else text, self._call) for token, piece in held]
+        return [Token(token, "" if is_nothing else text, self._call) for token, text in held]
 
     def drop(self) -> None:
         """A stop string has ended the answer."""
@@ -65,7 +66,7 @@ class CallMatcher:
 
     def _open(self, start: int) -> list[Token]:
         before = self._text[:start].removesuffix("\n")
-        if self._calls and not before.strip():
+        if self._blank and not before.strip():
             before = ""
         out = self._take(len(before))
         gap = self._take(start - len(before) + len(CALL))
@@ -75,7 +76,7 @@ class CallMatcher:
 
     def _close(self, start: int) -> list[Token]:
         call, out = self._call, self._take(start)
-        self._call = 0
+        self._call, self._blank = 0, True
         *tag, last = [Token(token.id, "", call) for token in self._take(len(END_OF_CALL))]
         return [*(Token(t.id, t.text, call) for t in out), *tag, Token(last.id, "", call, call_done=True)]
 
@@ -85,9 +86,11 @@ class CallMatcher:
 
     def _of_text(self) -> list[Token]:
         text = self._text
-        if self._calls and not text.strip():
+        known = len(text) - max(overlap(text, CALL), overlap(text, f"\n{CALL}"))
+        if self._blank and not text[:known].strip():
             return []
-        return self._take(len(text) - max(overlap(text, CALL), overlap(text, f"\n{CALL}")))
+        self._blank = False
+        return self._take(known)
 
     def _take(self, length: int) -> list[Token]:
         """The first `length` characters; a token that goes on behind them is split."""

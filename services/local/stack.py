@@ -15,9 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.local import ports, state
 from services.local.supervisor import Options, StackError
+
+if TYPE_CHECKING:
+    from services.local.certificate import Certificate
 
 GATEWAY_PORT = 50051
 HTTP_PORT = 8080
@@ -31,8 +35,9 @@ def _ignore(text: str) -> None:
 class LocalStack:
     """`port`, `http_port`: of the gateway; 0: any free one. `redis_url`: of a Redis; empty: an embedded Valkey.
 
-    `start` raises `ValueError` for a port that is taken, a folder that is no checkpoint or a stack that already runs in
-    `directory`, and `StackError` if the stack does not come up.
+    `host`: that the gateway listens on. Where other machines reach it, it needs a `certificate`, unless `insecure`.
+    `start` raises `ValueError` for a port that is taken, a folder that is no checkpoint, a stack that already runs in
+    `directory` or a gateway that would be open to others, and `StackError` if the stack does not come up.
     """
 
     def __init__(
@@ -42,9 +47,13 @@ class LocalStack:
         port: int = GATEWAY_PORT,
         http_port: int = HTTP_PORT,
         redis_url: str = "",
+        host: str = ports.HOST,
+        certificate: Certificate | None = None,
+        insecure: bool = False,
     ):
         self.checkpoint, self.directory = Path(checkpoint), Path(directory)
         self.port, self.http_port, self.redis_url = port, http_port, redis_url
+        self.host, self.certificate, self.insecure = host, certificate, insecure
         self.supervisor: subprocess.Popen | None = None
         self.state: state.StackState | None = None
 
@@ -86,6 +95,8 @@ class LocalStack:
 
     def _options(self) -> Options:
         port = ports.choose(self.port, "--port", exclude=[self.http_port])
+        files = self._tls_files()
+        _check_exposure(self.host, files, self.insecure)
         return Options(
             directory=str(self.directory.resolve()),
             checkpoint=str(self.checkpoint.resolve()),
@@ -93,7 +104,20 @@ class LocalStack:
             http_port=ports.choose(self.http_port, "--http-port", exclude=[port]),
             redis_url=self.redis_url,
             embeddings_mb=_embeddings_mb(),
+            host=self.host,
+            insecure=self.insecure,
+            **files,
         )
+
+    def _tls_files(self) -> dict[str, str]:
+        if self.certificate is None:
+            return {}
+        files = {
+            "certificate": self.certificate.chain,
+            "key": self.certificate.key,
+            "authority": self.certificate.authority,
+        }
+        return {f"tls_{name}": str(path) for name, path in files.items()}
 
     def _wait_until_ready(self, on_progress: Callable[[str], None]) -> None:
         for line in self.supervisor.stdout:
@@ -141,6 +165,16 @@ class LocalStack:
 
     def __exit__(self, *_) -> None:
         self.stop()
+
+
+def _check_exposure(host: str, files: dict[str, str], insecure: bool) -> None:
+    """What the gateway would say only once everything else runs."""
+    from services.gateway.access import exposure
+    from services.gateway.settings import GatewaySettings
+
+    tls = {name: files.get(name, "") for name in ("tls_certificate", "tls_key")}
+    settings = GatewaySettings()
+    exposure.check(settings.server.model_copy(update={"host": host, "insecure": insecure, **tls}), settings.access)
 
 
 def _embeddings_mb() -> int:

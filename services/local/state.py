@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import ssl
+import urllib.request
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,7 +23,8 @@ class StackState:
     runtime_dir: str  # sockets and Ray's files; removed with the stack
     ready: bool = False
     gateway: str = ""  # host:port of Conversation
-    http: str = ""  # host:port of the gateway's pages: /healthz, /readyz, /metrics
+    http: str = ""  # host:port of the page, the OpenAI API, and /healthz, /readyz, /metrics
+    tls_authority: str = ""  # PEM file that clients of both have to trust; empty: they speak no TLS
     services: str = ""  # host:port of the gRPC proxy of the four services
     serve_http: str = ""  # host:port of Ray Serve's /-/healthz
     redis_url: str = ""
@@ -31,9 +34,21 @@ class StackState:
     startup_seconds: float = 0.0
 
     @property
+    def url(self) -> str:
+        """Of the page."""
+        return f"{'https' if self.tls_authority else 'http'}://{self.http}/"
+
+    @property
     def alive(self) -> bool:
         """Whether the supervisor runs."""
         return processes.started_at(self.supervisor_pid) == self.supervisor_started
+
+
+def fetch(url: str, seconds: float, authority: str = "") -> bytes:
+    """`authority`: PEM file to trust. Raises `OSError`; its `HTTPError` tells the status and the answer."""
+    context = ssl.create_default_context(cafile=authority) if authority else None
+    with urllib.request.urlopen(url, timeout=seconds, context=context) as answer:
+        return answer.read()
 
 
 def path(directory: Path) -> Path:

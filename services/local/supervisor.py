@@ -19,8 +19,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +30,7 @@ from services.registry import SERVICES
 
 MAX_RESTARTS = 5  # of the gateway or Valkey within RESTART_WINDOW, before the stack gives up
 RESTART_WINDOW = 60.0  # seconds
+EVERYWHERE = ("0.0.0.0", "::")
 SESSIONS_MB = 512  # memory of the embedded Valkey beside the embeddings: 128 event logs of 2 MB, and as much again
 
 
@@ -43,7 +42,17 @@ class Options:
     http_port: int
     embeddings_mb: int  # that the gateway keeps in Redis
     redis_url: str = ""  # empty: an embedded Valkey
+    host: str = ports.HOST  # that the gateway listens on
+    tls_certificate: str = ""  # PEM files; empty: no TLS
+    tls_key: str = ""
+    tls_authority: str = ""
+    insecure: bool = False  # see the gateway's setting of this name
     start_timeout: float = 300.0  # seconds
+
+    @property
+    def reachable_host(self) -> str:
+        """Under which this machine reaches the gateway."""
+        return ports.HOST if self.host in EVERYWHERE else f"[{self.host}]" if ":" in self.host else self.host
 
 
 class StackError(Exception):
@@ -78,8 +87,9 @@ class Supervisor:
             supervisor_pid=os.getpid(),
             supervisor_started=processes.started_at(os.getpid()),
             runtime_dir=str(self.runtime),
-            gateway=f"{ports.HOST}:{options.port}",
-            http=f"{ports.HOST}:{options.http_port}",
+            gateway=f"{options.reachable_host}:{options.port}",
+            http=f"{options.reachable_host}:{options.http_port}",
+            tls_authority=options.tls_authority,
             services=f"{ports.HOST}:{grpc_port}",
             serve_http=f"{ports.HOST}:{serve_http_port}",
             redis_url=options.redis_url or f"unix://{self.runtime / 'valkey.sock'}",
@@ -97,7 +107,10 @@ class Supervisor:
             "PARLEY_SERVICE_TOKEN": self.state.service_token,
             "PARLEY_GATEWAY_UPSTREAM_ADDRESSES": self.state.services,
             "PARLEY_GATEWAY_STORE_REDIS_URL": self.state.redis_url,
-            "PARLEY_GATEWAY_SERVER_HOST": ports.HOST,
+            "PARLEY_GATEWAY_SERVER_HOST": self.options.host,
+            "PARLEY_GATEWAY_SERVER_TLS_CERTIFICATE": self.options.tls_certificate,
+            "PARLEY_GATEWAY_SERVER_TLS_KEY": self.options.tls_key,
+            "PARLEY_GATEWAY_SERVER_INSECURE": str(self.options.insecure),
             "PARLEY_GATEWAY_SERVER_PORT": str(self.options.port),
             "PARLEY_GATEWAY_SERVER_HTTP_PORT": str(self.options.http_port),
             "PARLEY_GATEWAY_SERVER_DRAIN_SECONDS": "3",
@@ -173,10 +186,10 @@ class Supervisor:
 
     def gateway_is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self.state.http}/readyz", timeout=2) as answer:
-                return answer.status == 200
-        except (urllib.error.URLError, OSError):
+            state.fetch(f"{self.state.url}readyz", 2, self.state.tls_authority)
+        except OSError:
             return False
+        return True
 
     def wait_for(self, what: str, is_ready: Callable[[], bool]) -> None:
         until = self.created + self.options.start_timeout

@@ -30,9 +30,9 @@ def test_health_says_what_is_missing(code, body, said):
     with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        assert health(f"127.0.0.1:{server.server_port}", "/readyz") == said
+        assert health(f"http://127.0.0.1:{server.server_port}/readyz") == said
         thread.join()
-    assert "refused" in health(f"127.0.0.1:{server.server_port}", "/readyz")
+    assert "refused" in health(f"http://127.0.0.1:{server.server_port}/readyz")
 
 
 def test_a_folder_where_nothing_runs_is_named_with_the_command_that_starts(tmp_path, monkeypatch):

@@ -10,8 +10,11 @@ from fastapi import FastAPI
 
 from services.gateway.api import guards, health
 from services.gateway.api.backend import Backend
-from services.gateway.api.openai import errors, realtime
+from services.gateway.api.openai import errors, realtime, rest
+from services.gateway.api.openai.admission import Admission
+from services.gateway.api.openai.body_limit import BodyLimit
 from services.gateway.api.openai.realtime import client_secrets
+from services.gateway.api.openai.request_ids import RequestIds
 from services.gateway.settings import ServerSettings
 from services.gateway.web import page
 from services.telemetry import logs
@@ -25,9 +28,13 @@ def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> Fast
     """`missing`: names what keeps the gateway from serving a turn."""
     app = FastAPI(title="Parley", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
     errors.install(app)
-    guards.install(app, backend)
+    app.add_middleware(BodyLimit, max_bytes=backend.settings.api.max_body_bytes)
+    app.add_middleware(Admission, limit=backend.settings.api.max_requests)
+    guards.install(app, backend)  # around it: what a guard refuses takes no place
+    app.add_middleware(RequestIds)
     app.include_router(health.router(missing))
     app.include_router(client_secrets.router(backend))
+    app.include_router(rest.router(backend))
     app.include_router(realtime.router(backend))
     app.include_router(page.router())
     return app

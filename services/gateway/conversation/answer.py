@@ -16,6 +16,7 @@ class Answer:
     spoken: bool = True  # with audio; otherwise only written
     text: str = ""
     tokens: int = 0
+    calls: list[Item] = field(default_factory=list)  # complete ones
     samples: int = 0  # of audio, delivered
     sample_rate: int = 0
     marks: list[tuple[int, int]] = field(default_factory=list)  # (samples, characters spoken by then)
@@ -67,8 +68,13 @@ class Answer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._report.wait(), seconds)
 
+    def items(self, turn_id: str, whole: bool) -> list[Item]:
+        """As history has it: its message, if any of it was delivered, and its calls. `whole`: it was not cut off."""
+        message = self.item(turn_id, whole)
+        return [*([message] if message is not None else []), *self.calls]
+
     def item(self, turn_id: str, whole: bool) -> Item | None:
-        """As history has it; None while nothing of it was delivered. `whole`: it was not cut off."""
+        """Its message as history has it; None while nothing of it was delivered. `whole`: it was not cut off."""
         if not self.text or (self.spoken and not self.samples):
             return None
         parts = [ItemPart(kind="text", text=self.text)]

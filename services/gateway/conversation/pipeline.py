@@ -9,7 +9,7 @@ costs a prefill of what was said so far and nothing after the end of the questio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import grpc
 
@@ -18,7 +18,17 @@ from protos.parley.v1.tensor_pb2 import Tensor
 from protos.parley.v1.usage_pb2 import FinishReason
 from services.gateway.conversation.answer import Answer
 from services.gateway.conversation.question import Question, to_wire
-from services.gateway.events import AudioDelta, Body, StateDecided, TextDelta, Transcript, Usage
+from services.gateway.conversation.tool_calls import CallReader, Piece, call_item
+from services.gateway.events import (
+    AudioDelta,
+    Body,
+    FunctionCallDelta,
+    FunctionCallDone,
+    StateDecided,
+    TextDelta,
+    Transcript,
+    Usage,
+)
 from services.gateway.turn.clock import TurnClock
 from services.gateway.turn.encode_speech import encode_speech
 from services.gateway.turn.generate import Prompt, Resolve, generate
@@ -75,6 +85,7 @@ class TurnPipeline:
         self._on_state, self._on_speech = on_state, on_speech
         self._only_listens = asyncio.Event()
         self._prompt = Prompt()
+        self._call_reader = CallReader(context.turn_id, ())
         self._tokens: InputLog[Token] = InputLog()
         self._prompt_has_speech = False
         self._prompt_changed = asyncio.Event()
@@ -172,6 +183,7 @@ class TurnPipeline:
             if prompt is None or self._prompt_changed.is_set():
                 self._prompt_changed.clear()
                 prompt = self._prompt = await self._read_prompt()
+                self._call_reader = CallReader(self._context.turn_id, {tool.name for tool in prompt.tools})
             prompt.parts = InputLog()
             attempt = asyncio.create_task(self._generate_once(prompt))
             changed = asyncio.create_task(self._prompt_changed.wait())
@@ -187,6 +199,7 @@ class TurnPipeline:
                 listens.cancel()
                 attempt.cancel()
                 await asyncio.wait({attempt})
+        await self._add(self._call_reader.finish())
         self._tokens.close()
         self.state_known.set()
 
@@ -221,16 +234,32 @@ class TurnPipeline:
         if not self.answer.spoken:
             self.clock.deliver()
         self.answer.tokens += 1
-        self._tokens.append(token)
-        if token.text:
-            self.answer.text += token.text
-            await self._events.emit(TextDelta(token.text))
+        await self._add(self._call_reader.read(token))
+
+    async def _add(self, pieces: Iterable[Piece]) -> None:
+        """The next of the answer: its text is spoken, its calls are not."""
+        for piece in pieces:
+            if not isinstance(piece, Token):
+                await self._add_call(piece)
+                continue
+            self._tokens.append(piece)
+            if piece.text:
+                self.answer.text += piece.text
+                await self._events.emit(TextDelta(piece.text))
+
+    async def _add_call(self, piece: FunctionCallDelta | FunctionCallDone) -> None:
+        self.clock.deliver()
+        await self._events.emit(piece)
+        if isinstance(piece, FunctionCallDone):
+            self.answer.calls.append(call_item(self._context.turn_id, piece))
 
     # Synthesize.
 
     async def _synthesize(self) -> None:
         await self.state_known.wait()
         if self.state in (None, "nothing") or not self.answer.spoken:
+            return
+        if not await self._tokens.begun():  # the answer has no text
             return
         with tracing.step("synthesize"):
             done = await synthesize(self._tokens, self._calls, self, self._context, self._speech)

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from protos.parley.v1.language_model_pb2 import Message, Sampling
 from services.gateway.conversation.history import to_messages
+from services.gateway.conversation.tools import CHOICES, to_wire
 from services.gateway.events.items import Item, Ref
+from services.gateway.events.session import SessionConfig
 from services.gateway.media.originals import Originals
 from services.gateway.turn.generate import Prompt
 from services.gateway.upstream.calls import Calls
@@ -30,7 +32,7 @@ class PromptReader:
         """The turn starts again on another release."""
         self._calls = calls
 
-    async def read(self, items: Sequence[Item], instructions: str, sampling: Sampling) -> Prompt:
+    async def read(self, items: Sequence[Item], config: SessionConfig, sampling: Sampling) -> Prompt:
         """`items`: oldest first. What the encoders' weights of now have not made is made again, or its text is read.
 
         What the user said last opens the new message.
@@ -39,13 +41,17 @@ class PromptReader:
         weights = await self._weights(items)
         if "image" in weights:
             items = await self._renewed(items, weights["image"])
-        messages = to_messages(items, instructions, set(weights.values()))
+        messages = to_messages(items, config.instructions, set(weights.values()))
         ends_with_user = bool(messages) and messages[-1].role == Message.ROLE_USER
         return Prompt(
             opening=messages.pop().parts if ends_with_user else (),
             messages=messages,
             sampling=sampling,
             max_history_tokens=max(1, int(self._history_share * model.context_length)),
+            tools=list(map(to_wire, config.tools)),
+            tool_choice=CHOICES[config.tool_choice],
+            tool_name=config.tool_name,
+            max_calls=0 if config.parallel_tool_calls else 1,
         )
 
     async def _weights(self, items: Sequence[Item]) -> dict[str, str]:

@@ -69,7 +69,7 @@ class TurnRecord:
         items = await self._history()
         known = {item.id for item in items}
         items = [*items, *(item for item in unwritten if item.id not in known)]
-        return await self._reader.read(items, self.request.config.instructions, sampling)
+        return await self._reader.read(items, self.request.config, sampling)
 
     async def _history(self) -> list[Item]:
         """What the request names, or the session's items without the turn's own."""

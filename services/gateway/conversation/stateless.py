@@ -107,7 +107,7 @@ class StatelessTurn:
         """The user's last message is the question. Nothing is left out of the others: they were named one by one."""
         originals = Originals(self._store.embeddings, EmbeddingWriter(self._store.embeddings))
         reader = PromptReader(self.session_id, originals, self.calls, self._settings.history_share)
-        prompt = await reader.read(items, config.instructions, sampling)
+        prompt = await reader.read(items, config, sampling)
         if not prompt.opening:
             message = "the last item must be a message of the user, or the output of a call, with something in it"
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)

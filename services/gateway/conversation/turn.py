@@ -234,9 +234,10 @@ class Turn:
         await self.answer.playback_report(self._settings.playback_report_seconds)
 
     def items(self) -> list[Item]:
-        """The question and, if any of it was delivered, the answer with how far it was played."""
-        answer = None if self._unwanted else self.answer.item(self.id, whole=self._whole)
-        return [item for item in (self._question_item(), answer) if item is not None]
+        """The question, what was delivered of the answer, with how far it was played, and the calls that it made."""
+        question = self._question_item()
+        answer = self.answer.calls if self._unwanted else self.answer.items(self.id, whole=self._whole)
+        return [*([question] if question is not None else []), *answer]
 
     def _question_item(self) -> Item | None:
         """None for a turn that answers what is in the history already."""
@@ -409,15 +410,16 @@ class Turn:
         if self.record.lease is None or self._state in (None, "nothing"):
             return ""
         items = self.items()
-        answer = items[-1] if items and items[-1].role == "assistant" else None
-        if self._failure is not None and answer is None:  # nothing was answered: the client asks again
+        answered = [item for item in items if item.role != "user"]
+        if self._failure is not None and not answered:  # nothing was answered: the client asks again
             return ""
         speech = self.question.speech() if self.question.utterance is not None else None
-        written = [item for item in items if item is answer or not first]
+        written = answered if first else items
         previous = await self.record.write(written, None if first else speech, self.question.encoded_images())
         for item in written:
             self.emit_now(ItemCreated(item, previous))
             previous = item.id
+        answer = next((item for item in answered if item.type == "message"), None)
         if answer is None:
             return ""
         if self.answer.played not in (None, answer.played):  # the client has said so meanwhile

@@ -63,6 +63,16 @@ def answer_item_id(turn_id: str) -> str:
     return f"item_{turn_id}_a"
 
 
+def call_item_id(turn_id: str, number: int) -> str:
+    """`number`: of the answer's calls, from 1."""
+    return f"item_{turn_id}_c{number}"
+
+
+def call_id(turn_id: str, number: int) -> str:
+    """By which the output of a call names it. As hard to guess as the turn's id."""
+    return f"call_{turn_id}_{number}"
+
+
 def played_text(text: str, marks: Sequence[tuple[int, int]], samples: int | None) -> str:
     """The part of `text` that has been spoken after `samples` of its audio, whole words only. None: all of it.
 

@@ -13,6 +13,7 @@ from services.gateway.store.leases import LeaseStore
 from services.gateway.store.releases import ReleaseStore
 from services.gateway.store.running_turns import RunningTurnStore
 from services.gateway.store.sessions import SessionStore
+from services.gateway.store.spoken_answers import SpokenAnswers
 from services.telemetry import logs
 
 log = logs.get_logger(__name__)
@@ -35,6 +36,7 @@ class RedisStore:
         self.events = EventLog(sessions, settings)
         self.running_turns = RunningTurnStore(sessions)
         self.releases = ReleaseStore(sessions)
+        self.spoken_answers = SpokenAnswers(sessions)
         self.embeddings = EmbeddingStore(embeddings, settings)
 
     @guarded

@@ -21,6 +21,7 @@ from protos.parley.v1.language_model_pb2 import (
     Token,
 )
 from protos.parley.v1.tensor_pb2 import EmbeddingRef, Embeddings, Tensor
+from protos.parley.v1.tool_pb2 import TOOL_CHOICE_AUTO, Tool
 from services.gateway.turn.input_log import InputLog
 from services.gateway.upstream.calls import CallContext, Calls, ConnectionLostError, Stream
 from services.rpc.errors import ServiceError
@@ -35,6 +36,10 @@ class Prompt:
     parts: InputLog[Part] = field(default_factory=InputLog)
     sampling: Sampling = field(default_factory=Sampling)
     max_history_tokens: int = 0  # 0: all messages are read
+    tools: Sequence[Tool] = ()  # functions that the answer may call
+    tool_choice: int = TOOL_CHOICE_AUTO
+    tool_name: str = ""  # of the function that it must call, with TOOL_CHOICE_FUNCTION
+    max_calls: int = 0  # 0: any number
     utterance: EmbeddingRef | None = None  # names the message's speech; set before `parts` is closed
 
     def count(self, kind: Literal["utterance", "image"]) -> int:
@@ -49,6 +54,10 @@ def opening_of(prompt: Prompt) -> GenerateOpen:
         messages=prompt.messages,
         sampling=prompt.sampling,
         max_history_tokens=prompt.max_history_tokens,
+        tools=prompt.tools,
+        tool_choice=prompt.tool_choice,
+        tool_name=prompt.tool_name,
+        max_calls=prompt.max_calls,
     )
 
 
@@ -58,6 +67,10 @@ def prompt_of(opening: GenerateOpen) -> Prompt:
         messages=opening.messages,
         sampling=opening.sampling,
         max_history_tokens=opening.max_history_tokens,
+        tools=opening.tools,
+        tool_choice=opening.tool_choice,
+        tool_name=opening.tool_name,
+        max_calls=opening.max_calls,
     )
 
 

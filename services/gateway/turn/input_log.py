@@ -33,6 +33,12 @@ class InputLog(Generic[T]):
         self._changed.set()
         self._changed = asyncio.Event()
 
+    async def begun(self) -> bool:
+        """Waits for the first item. Returns whether there is one."""
+        while not self.items and not self.closed:
+            await self._changed.wait()
+        return bool(self.items)
+
     async def read(self) -> AsyncIterator[T]:
         """All items from the first, waiting for those still to come, until the log is closed."""
         position = 0

@@ -40,12 +40,67 @@ def test_media_go_by_reference_and_those_of_other_weights_as_text_or_not_at_all(
     assert only.parts[2].text == "and this"
 
 
-def test_a_call_and_its_output_read_as_in_qwens_chat_template():
-    items = [
-        Item(id="1", type="function_call", call_id="c", name="weather", arguments='{"city": "Rome"}'),
-        Item(id="2", type="function_call_output", call_id="c", output="sunny"),
+def call(name: str, turn: str = "t", **more) -> Item:
+    arguments = f'{{"n": "{name}"}}'
+    return Item(id=name, type="function_call", turn_id=turn, call_id=name, name="f", arguments=arguments, **more)
+
+
+def output(name: str, text: str = "") -> Item:
+    return Item(id=f"o{name}", type="function_call_output", call_id=name, output=text or f"of {name}")
+
+
+def written(items: list[Item]) -> list[tuple]:
+    """Each message in brief: role, texts and outputs of its parts, its calls."""
+    told = []
+    for each in to_messages(items, "", WEIGHTS):
+        parts = [list(part.outputs.outputs) or part.text or "picture" for part in each.parts]
+        told.append((Message.Role.Name(each.role)[5:].lower(), parts, [call.arguments for call in each.calls]))
+    return told
+
+
+def test_a_call_goes_with_its_name_and_arguments_and_an_output_as_what_it_is():
+    first, second = to_messages([call("a"), output("a", "<tool_call>")], "", WEIGHTS)
+    assert (first.role, first.calls[0].name, first.calls[0].arguments) == (Message.ROLE_ASSISTANT, "f", '{"n": "a"}')
+    assert second.role == Message.ROLE_USER and second.parts[0].outputs.outputs == ["<tool_call>"]
+
+
+def test_an_answer_and_its_calls_are_one_message_and_their_outputs_another():
+    items = [message("user", "compare"), message("assistant", "let me look."), call("a"), call("b"),
+             output("b"), output("a"), message("assistant", "done.")]  # fmt: skip
+    assert written(items) == [
+        ("user", ["compare"], []),
+        ("assistant", ["let me look."], ['{"n": "a"}', '{"n": "b"}']),
+        ("user", [["of a", "of b"]], []),  # the order of the calls is all that tells them apart
+        ("assistant", ["done."], []),
     ]
-    call, output = to_messages(items, "", WEIGHTS)
-    assert call.role == Message.ROLE_ASSISTANT and output.role == Message.ROLE_USER
-    assert call.parts[0].text == '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
-    assert output.parts[0].text == "<tool_response>\nsunny\n</tool_response>"
+
+
+def test_calls_of_another_answer_are_a_message_of_their_own():
+    items = [message("assistant", "so."), call("a", "t"), call("b", "u"), message("assistant", "and.")]
+    assert [parts for _, parts, _ in written(items)] == [["so."], [], ["and."]]
+    assert [len(calls) for _, _, calls in written(items)] == [1, 1, 0]
+
+
+def test_an_answer_of_which_nothing_was_played_leaves_its_calls():
+    items = [message("assistant", ANSWER, marks=MARKS, played=0), call("a"), output("a")]
+    assert written(items) == [("assistant", [], ['{"n": "a"}']), ("user", [["of a"]], [])]
+
+
+def test_an_output_whose_call_is_gone_is_left_out():
+    assert written([output("a"), message("user", "hm"), call("b"), output("a"), output("b")]) == [
+        ("user", ["hm"], []),
+        ("assistant", [], ['{"n": "b"}']),
+        ("user", [["of b"]], []),
+    ]
+
+
+def test_what_the_user_says_in_several_items_is_one_message_with_pictures_in_front():
+    picture = Item(id="p", role="user", parts=[ItemPart(kind="image", ref=Ref(weights="w", hash="a", length=9))])
+    items = [message("user", "look"), picture, message("user", "what is it?"), message("assistant", "a dog"), picture]
+    assert written(items) == [
+        ("user", ["picture", "look", "what is it?"], []),
+        ("assistant", ["a dog"], []),
+        ("user", ["picture"], []),
+    ]
+    items = [call("a"), output("a"), message("user", "and"), picture]
+    assert written(items)[-1] == ("user", [["of a"], "picture", "and"], [])

@@ -105,8 +105,8 @@ async def test_the_prompt_is_the_history_and_what_is_not_written_yet():
     calls = Calls()
     record = record_of(calls, message("a", text("one")))
     prompt = await record.prompt(Sampling(seed=3), [message("a", text("one")), message("b", text("two"))])
-    assert [part.text for message in prompt.messages for part in message.parts] == ["be brief", "one"]
-    assert [part.text for part in prompt.opening] == ["two"]  # a user's last words begin the new message
+    assert [part.text for message in prompt.messages for part in message.parts] == ["be brief"]
+    assert [part.text for part in prompt.opening] == ["one", "two"]  # a user's last words begin the new message
     assert prompt.messages[0].role == Message.ROLE_SYSTEM
     assert (prompt.max_history_tokens, prompt.sampling.seed) == (500, 3)
     assert calls.asked == ["llm_core"]  # no encoder has made anything of this history
@@ -128,7 +128,7 @@ async def test_pictures_that_other_weights_encoded_are_named_anew_or_left_out():
     record = record_of(Calls(), message("a", *old, text("look"), SEEN), originals=Originals("kept"))
     asked = (await record.prompt(Sampling(), [])).opening
     images = [(part.image.weights, part.image.hash) for part in asked if part.HasField("image")]
-    assert images == [("eyes", "kept"), ("eyes", "eyes")] and asked[1].text == "look"
+    assert images == [("eyes", "kept"), ("eyes", "eyes")] and asked[-1].text == "look"
 
 
 async def test_a_lease_is_held_until_it_is_released_and_a_lost_one_is_noticed():

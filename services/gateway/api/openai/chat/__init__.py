@@ -1,0 +1,1 @@
+"""`/v1/chat/completions`: a request, answered by one stateless turn."""

@@ -1,0 +1,22 @@
+"""The HTTP half of the OpenAI API: chat, speech, transcription and models."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from services.gateway.api.backend import Backend
+from services.gateway.api.openai import models
+from services.gateway.api.openai.chat import completions
+from services.gateway.api.openai.media_urls import MediaUrls
+from services.gateway.api.openai.names import ModelNames
+from services.gateway.media.remote_files import RemoteFiles
+
+
+def router(backend: Backend) -> APIRouter:
+    api, media = backend.settings.api, backend.settings.media
+    routes = APIRouter(prefix="/v1")
+    names = ModelNames(api)
+    urls = MediaUrls(RemoteFiles(media.max_video_bytes) if api.remote_media else None)
+    models.add_routes(routes, names)
+    completions.add_routes(routes, backend, names, urls)
+    return routes
