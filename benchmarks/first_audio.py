@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.measuring import machine, percentile, table, write_json
+from benchmarks.measuring import everybody_let_in, machine, percentile, table, write_json
 from benchmarks.one_process import DirectCalls, DirectClient, MemoryStore
 from benchmarks.published_order import PublishedOrder
 from benchmarks.workload import questions
@@ -160,7 +160,11 @@ def services(arguments: argparse.Namespace, facts: dict) -> list[dict]:
     """Rows of the stack; a stack of its own is started and ended, and its start-up and memory go into `facts`."""
     if arguments.address:
         return asyncio.run(measure_services(arguments, arguments.address))
-    with tempfile.TemporaryDirectory() as folder, LocalStack(arguments.checkpoint, Path(folder), 0, 0) as stack:
+    with (
+        everybody_let_in(),
+        tempfile.TemporaryDirectory() as folder,
+        LocalStack(arguments.checkpoint, Path(folder), 0, 0) as stack,
+    ):
         rows = asyncio.run(measure_services(arguments, stack.state.gateway))
         facts["startup_s"] = stack.state.startup_seconds
         by_process = memory.by_process(stack.state.supervisor_pid)

@@ -17,6 +17,7 @@ says. 0 is twice the most sessions that kept real time. With `--minutes` the lev
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import subprocess
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -31,7 +33,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.load_figure import draw
-from benchmarks.measuring import machine, percentile, table, write_json
+from benchmarks.measuring import everybody_let_in, machine, percentile, table, write_json
 from benchmarks.talker import RATE
 from benchmarks.workload import small_talk_clips
 from services.local import memory, processes
@@ -42,6 +44,8 @@ ARRIVAL_SECONDS = 2.0  # within which the talkers of a level come
 OVERLOAD_ARRIVAL_SECONDS = 20.0
 GRACE_SECONDS = 30.0  # that a talker may take longer than it was told to
 LATE_FIRST_AUDIO, MOST_UNDERRUNS = 2.0, 0.02  # beyond either, sessions did not keep real time
+WARM_UP_SECONDS = 15.0
+THIRDS = ("third", "turns", "first_audio_p50", "first_audio_p95", "underruns", "unanswered")
 COLUMNS = (
     *("sessions", "turns", "first_audio_p50", "first_audio_p95", "noticed_p50", "underruns", "real_time_p50"),
     *("real_time_p95", "unanswered", "errors", "refused", "cores", "client_cores", "memory_mb"),
@@ -194,24 +198,54 @@ def thirds(level: Level) -> list[dict[str, object]]:
     return rows
 
 
-def measure(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
-    """All levels, the overload and the long run, as facts for the table, the file and the figure."""
-    load.run(1, 15.0)  # warms up
+def measure_levels(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     facts: dict[str, object] = {"levels": [], "processes": []}
     for sessions in arguments.sessions:
         level = load.run(sessions, arguments.seconds)
         facts["levels"].append(level.row())
         facts["processes"].append({"sessions": sessions, "cpu_s": level.cpu, "memory_mb": level.memory})
         print(table([level.row()], COLUMNS), flush=True)
-    if arguments.overload is not None:
-        sessions = overload_sessions(arguments.overload, facts["levels"])
-        level = load.run(sessions, arguments.overload_seconds, OVERLOAD_ARRIVAL_SECONDS)
-        facts["overload"] = {"row": level.row(), "events": level.events}
-        print("overload", table([level.row()], COLUMNS), sep="\n", flush=True)
-    if arguments.minutes:
-        level = load.run(arguments.long_sessions, 60 * arguments.minutes)
-        facts["long"] = {"row": level.row(), "thirds": thirds(level), "cpu_s": level.cpu, "memory_mb": level.memory}
-        print("long", table(thirds(level), list(thirds(level)[0])), sep="\n", flush=True)
+    return facts
+
+
+def measure_overload(arguments: argparse.Namespace, load: Load, sessions: int) -> dict[str, object]:
+    level = load.run(sessions, arguments.overload_seconds, OVERLOAD_ARRIVAL_SECONDS)
+    print(f"{sessions} where fewer can be served", table([level.row()], COLUMNS), sep="\n", flush=True)
+    return {"overload": {"row": level.row(), "events": level.events}}
+
+
+def measure_long(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
+    level = load.run(arguments.long_sessions, 60 * arguments.minutes)
+    print(table([level.row()], COLUMNS), table(thirds(level), THIRDS), sep="\n", flush=True)
+    return {"long": {"row": level.row(), "thirds": thirds(level), "cpu_s": level.cpu, "memory_mb": level.memory}}
+
+
+@contextlib.contextmanager
+def stack(arguments: argparse.Namespace, clips: Path) -> Iterator[Load]:
+    """Load on the gateway that was named, or on a stack that lives as long as the context; both warmed up."""
+    with contextlib.ExitStack() as context:
+        if arguments.address:
+            load = Load(arguments, arguments.address, 0, clips)
+        else:
+            folder = context.enter_context(tempfile.TemporaryDirectory())
+            started = context.enter_context(LocalStack(arguments.checkpoint, Path(folder), 0, 0))
+            load = Load(arguments, started.state.http, started.state.supervisor_pid, clips)
+        load.run(1, WARM_UP_SECONDS)
+        yield load
+
+
+def measure(arguments: argparse.Namespace, clips: Path) -> dict[str, object]:
+    """The facts for the table, the file and the figure. Only in the overload and the long run are sessions refused."""
+    facts: dict[str, object] = {"levels": [], "processes": []}
+    if arguments.sessions:
+        with everybody_let_in(), stack(arguments, clips) as load:
+            facts |= measure_levels(arguments, load)
+    if arguments.overload is not None or arguments.minutes:
+        with stack(arguments, clips) as load:
+            if arguments.overload is not None:
+                facts |= measure_overload(arguments, load, overload_sessions(arguments.overload, facts["levels"]))
+            if arguments.minutes:
+                facts |= measure_long(arguments, load)
     return facts
 
 
@@ -233,12 +267,7 @@ def main() -> None:
     arguments = parser.parse_args()
     facts: dict[str, object] = {"machine": machine(), "command": " ".join(sys.argv[1:])}
     with tempfile.TemporaryDirectory() as clips:
-        if arguments.address:
-            facts |= measure(arguments, Load(arguments, arguments.address, 0, Path(clips)))
-        else:
-            with tempfile.TemporaryDirectory() as folder, LocalStack(arguments.checkpoint, Path(folder), 0, 0) as stack:
-                state = stack.state
-                facts |= measure(arguments, Load(arguments, state.http, state.supervisor_pid, Path(clips)))
+        facts |= measure(arguments, Path(clips))
     print(table(facts["levels"], COLUMNS))
     print("milliseconds; cores and memory are of the stack; one process a talker")
     print(", ".join(f"{name} {value}" for name, value in facts["machine"].items()))

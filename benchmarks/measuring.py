@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
@@ -41,6 +42,22 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+ADMISSION = {"PARLEY_GATEWAY_ADMISSION_LATE_SHARE": "1", "PARLEY_GATEWAY_ADMISSION_GROWTH": "0"}
+
+
+@contextlib.contextmanager
+def everybody_let_in() -> Iterator[None]:
+    """A stack that is started within takes all who come, however late its answers: what is asked for is measured."""
+    before = os.environ.copy()
+    os.environ |= ADMISSION
+    try:
+        yield
+    finally:
+        for name in ADMISSION:
+            os.environ.pop(name)
+        os.environ |= {name: value for name, value in before.items() if name in ADMISSION}
 
 
 def table(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> str:

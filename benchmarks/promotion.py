@@ -26,7 +26,7 @@ from pathlib import Path
 
 import grpc
 
-from benchmarks.measuring import machine, percentile, table
+from benchmarks.measuring import everybody_let_in, machine, percentile, table
 from benchmarks.workload import questions
 from cli.client import Client, Question
 from parley.checkpoints import Checkpoint
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/nano"))
     arguments = parser.parse_args()
     print(machine())
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stacks:
+    with everybody_let_in(), tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stacks:
         stack = LocalStack(arguments.checkpoint, Path(folder) / "stack", port=0, http_port=0)
         stacks.enter_context(stack)
         os.environ[TOKEN_VARIABLE] = stack.state.service_token

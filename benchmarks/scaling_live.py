@@ -29,7 +29,7 @@ from pathlib import Path
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.measuring import machine, percentile, table, write_json
+from benchmarks.measuring import everybody_let_in, machine, percentile, table, write_json
 from benchmarks.workload import questions
 from cli.client import Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
@@ -200,7 +200,11 @@ def main() -> None:
 
     os.environ.update(settings(arguments))
     facts: dict[str, object] = {"machine": machine(), "settings": settings(arguments)}
-    with tempfile.TemporaryDirectory() as folder, LocalStack(arguments.checkpoint, Path(folder), 0, 0) as stack:
+    with (
+        everybody_let_in(),
+        tempfile.TemporaryDirectory() as folder,
+        LocalStack(arguments.checkpoint, Path(folder), 0, 0) as stack,
+    ):
         run = Run(stack, arguments)
         print(" ".join(COLUMNS), flush=True)
         facts |= asyncio.run(run.all())

@@ -56,6 +56,21 @@ class AccessSettings(Group):
     client_secrets: int = Field(1000, ge=1, description="Client secrets of one key that have not expired")
 
 
+class AdmissionSettings(Group):
+    seconds: float = Field(10.0, gt=0, description="What happened within this time decides whether others come in")
+    late_share: float = Field(
+        0.1, ge=0, le=1, description="Nobody new comes in while more of the audio than this share is late; 1: never so"
+    )
+    always: int = Field(2, ge=0, description="Sessions inside up to which late audio keeps nobody out")
+    growth: float = Field(
+        0.25,
+        ge=0,
+        description="Beyond half of the LLM core's slots, sessions may become more by this share within `seconds`; "
+        "0: they may at any rate",
+    )
+    retry_seconds: float = Field(5.0, gt=0, description="When who was not let in is told to come again")
+
+
 class ApiSettings(Group):
     model: str = Field(
         "parley", min_length=1, description="Name of the served model, as clients of the OpenAI API see it"
@@ -173,6 +188,7 @@ class GatewaySettings(BaseSettings):
     )
 
     server: ServerSettings = Field(default_factory=ServerSettings)
+    admission: AdmissionSettings = Field(default_factory=AdmissionSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     access: AccessSettings = Field(default_factory=AccessSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)

@@ -133,6 +133,7 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
         info = super().describe()
         info.context_length = self.engine.max_length
         info.max_answer_tokens = self.settings.max_tokens
+        info.slots = self.engine.limits.num_slots
         return info
 
 

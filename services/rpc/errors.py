@@ -28,8 +28,12 @@ class ServiceError(Exception):
     @classmethod
     def at_capacity(cls, what: str, limit: int, retry_after: float = 1.0) -> ServiceError:
         """RESOURCE_EXHAUSTED: `what` is used up to `limit`."""
-        message = f"at capacity: {limit} {what} in use; try again in {retry_after:g} s"
-        return cls(grpc.StatusCode.RESOURCE_EXHAUSTED, message, retry_after)
+        return cls.busy(f"at capacity: {limit} {what} in use", retry_after)
+
+    @classmethod
+    def busy(cls, reason: str, retry_after: float) -> ServiceError:
+        """RESOURCE_EXHAUSTED for a while."""
+        return cls(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{reason}; try again in {retry_after:g} s", retry_after)
 
     @classmethod
     def too_much(cls, message: str) -> ServiceError:

@@ -9,6 +9,8 @@ disable_created_metrics()
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30)
 _COMPUTE = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _BATCH = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+LITTLE_LEAD, LATE_FIRST_AUDIO = 0.1, 2.5  # seconds; buckets of the histograms that show whether answers keep real time
+_LEAD = (-1, -0.5, -0.25, 0, LITTLE_LEAD, 0.25, 0.5, 1, 2, 5)
 _RATIO = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1, 1.5, 2, 4)
 
 # Calls, counted by `@rpc`.
@@ -59,6 +61,12 @@ REAL_TIME_FACTOR = Histogram(
     "Compute seconds for each second of audio",
     ["service"],
     buckets=_RATIO,
+)
+
+AUDIO_LEAD_SECONDS = Histogram(
+    "parley_audio_lead_seconds",
+    "Audio of an answer that a client has not played yet when the gateway gets more of it; below 0: it has run out",
+    buckets=_LEAD,
 )
 
 # The gateway.

@@ -48,6 +48,7 @@ def stack(stack_folder, tiny_checkpoint, collector):
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
         environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+        environment.setenv("PARLEY_GATEWAY_ADMISSION_LATE_SHARE", "1")  # these machines are busy
         state = stack.start()
     yield stack
     tree = [state.supervisor_pid, *processes.descendants(state.supervisor_pid)]

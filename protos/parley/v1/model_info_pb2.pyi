@@ -11,7 +11,7 @@ class DescribeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("service", "model", "parts", "weights", "device", "dtype", "embedding_width", "context_length", "max_answer_tokens", "input_sample_rate", "embedding_rate", "max_audio_seconds", "transcribes", "output_sample_rate", "codec_frame_rate", "speakers", "num_speaker_tokens")
+    __slots__ = ("service", "model", "parts", "weights", "device", "dtype", "embedding_width", "context_length", "max_answer_tokens", "slots", "input_sample_rate", "embedding_rate", "max_audio_seconds", "transcribes", "output_sample_rate", "codec_frame_rate", "speakers", "num_speaker_tokens")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class ModelInfo(_message.Message):
     EMBEDDING_WIDTH_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
     MAX_ANSWER_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
     INPUT_SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_RATE_FIELD_NUMBER: _ClassVar[int]
     MAX_AUDIO_SECONDS_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +39,7 @@ class ModelInfo(_message.Message):
     embedding_width: int
     context_length: int
     max_answer_tokens: int
+    slots: int
     input_sample_rate: int
     embedding_rate: float
     max_audio_seconds: float
@@ -46,7 +48,7 @@ class ModelInfo(_message.Message):
     codec_frame_rate: float
     speakers: _containers.RepeatedCompositeFieldContainer[Speaker]
     num_speaker_tokens: int
-    def __init__(self, service: _Optional[str] = ..., model: _Optional[str] = ..., parts: _Optional[_Iterable[str]] = ..., weights: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., embedding_width: _Optional[int] = ..., context_length: _Optional[int] = ..., max_answer_tokens: _Optional[int] = ..., input_sample_rate: _Optional[int] = ..., embedding_rate: _Optional[float] = ..., max_audio_seconds: _Optional[float] = ..., transcribes: _Optional[bool] = ..., output_sample_rate: _Optional[int] = ..., codec_frame_rate: _Optional[float] = ..., speakers: _Optional[_Iterable[_Union[Speaker, _Mapping]]] = ..., num_speaker_tokens: _Optional[int] = ...) -> None: ...
+    def __init__(self, service: _Optional[str] = ..., model: _Optional[str] = ..., parts: _Optional[_Iterable[str]] = ..., weights: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., embedding_width: _Optional[int] = ..., context_length: _Optional[int] = ..., max_answer_tokens: _Optional[int] = ..., slots: _Optional[int] = ..., input_sample_rate: _Optional[int] = ..., embedding_rate: _Optional[float] = ..., max_audio_seconds: _Optional[float] = ..., transcribes: _Optional[bool] = ..., output_sample_rate: _Optional[int] = ..., codec_frame_rate: _Optional[float] = ..., speakers: _Optional[_Iterable[_Union[Speaker, _Mapping]]] = ..., num_speaker_tokens: _Optional[int] = ...) -> None: ...
 
 class Speaker(_message.Message):
     __slots__ = ("name", "tokens")

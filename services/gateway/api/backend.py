@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services.gateway.access.access import Access
+from services.gateway.access.admission import Admission
 from services.gateway.api.release_watch import ReleaseWatch
 from services.gateway.conversation.conversation import Conversation
 from services.gateway.settings import GatewaySettings
@@ -25,15 +26,20 @@ class Backend:
             settings.server,
             connect(settings.store.redis_url, settings.store, settings.store.recovery_seconds),
         )
+        self.admission = Admission(settings.admission, settings.server.max_connections, self._slots)
         self._watch = ReleaseWatch(self.store.releases, self.releases)
         self.settings = settings
 
     async def start(self) -> None:
         await self._watch.start()
+        self.admission.start()
 
     def conversation(self) -> Conversation:
         settings = self.settings
         return Conversation(self.store, self.releases, settings.conversation, settings.media, settings.vad)
+
+    async def _slots(self) -> int:
+        return (await self.releases.current.describe("llm_core")).slots
 
     async def missing(self) -> list[str]:
         """What does not answer now, of the sessions' Redis and the four services; empty when a turn can be served.
@@ -53,6 +59,7 @@ class Backend:
         return True
 
     async def close(self) -> None:
+        await self.admission.close()
         await self._watch.stop()
         await self.releases.close()
         await self.access.close()

@@ -44,18 +44,10 @@ STATES = {State.STATE_SPEECH: "speech", State.STATE_TEXT: "text", State.STATE_NO
 
 
 class TurnEvents:
-    """What the pipeline tells, and whom. `emit` waits for a slow client, `emit_now` does not.
+    """What the pipeline tells, and whom. `emit` waits for a slow client, `emit_now` does not."""
 
-    `on_prompt`: is given the prompt once it is complete.
-    """
-
-    def __init__(
-        self,
-        emit: Callable[[Body], Awaitable[None]],
-        emit_now: Callable[[Body], None],
-        on_prompt: Callable[[Prompt], None] = lambda prompt: None,
-    ):
-        self.emit, self.emit_now, self.on_prompt = emit, emit_now, on_prompt
+    def __init__(self, emit: Callable[[Body], Awaitable[None]], emit_now: Callable[[Body], None]):
+        self.emit, self.emit_now = emit, emit_now
 
 
 class TurnPipeline:
@@ -220,7 +212,6 @@ class TurnPipeline:
         await question.write_speech_and_text(prompt.parts)
         prompt.utterance = to_wire(question.utterance) if question.utterance is not None else None
         prompt.parts.close()
-        self._events.on_prompt(prompt)
 
     def on_state(self, decision: StateDecision) -> None:
         self.state = STATES[decision.state]
@@ -272,7 +263,10 @@ class TurnPipeline:
             self.clock.deliver()
             waited = self.clock.audio - self.clock.asked
             metrics.FIRST_AUDIO_SECONDS.labels("gateway").observe(waited, tracing.exemplar())
+        else:
+            metrics.AUDIO_LEAD_SECONDS.observe(self.clock.lead(self.answer.audio_seconds))
         samples, offset = len(audio) // 2, self.answer.samples
         self.answer.add_audio(samples, sample_rate, text)
         metrics.AUDIO_SECONDS.labels("gateway", "out").inc(samples / max(1, sample_rate))
-        await self._events.emit(AudioDelta(audio, sample_rate, offset, spoken=self.answer.marks[-1][1]))
+        with self.clock.holding():
+            await self._events.emit(AudioDelta(audio, sample_rate, offset, spoken=self.answer.marks[-1][1]))

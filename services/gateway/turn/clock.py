@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,6 +37,7 @@ class TurnClock:
     ended: float = 0.0
     decoder: float = 0.0  # seconds: first clause complete → its first audio, as the speech decoder measured it
     vision: float = 0.0  # seconds: picture received → embeddings
+    held: float = 0.0  # seconds that audio has waited for a client that does not read
     _phase: str = ""
 
     def __post_init__(self) -> None:
@@ -53,6 +56,17 @@ class TurnClock:
             self.audio = self.audio or time.monotonic()
         else:
             self.token = self.token or time.monotonic()
+
+    def lead(self, delivered: float) -> float:
+        """Seconds of audio that are left to a client which plays from the first on; `delivered`: seconds until now."""
+        return delivered - (time.monotonic() - self.audio - self.held)
+
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[None]:
+        """Around the delivery of audio, which may wait for the client."""
+        began = time.monotonic()
+        yield
+        self.held += time.monotonic() - began
 
     def deliver(self) -> None:
         """The client is given the first of the answer."""

@@ -219,6 +219,7 @@ async def test_describe_says_what_is_served(serve, checkpoint):
     assert list(info.parts) == ["language", "speech_prompt", "state_head"]
     assert (info.device, info.dtype) == (servicer.settings.device, servicer.settings.dtype)
     assert (info.embedding_width, info.context_length, info.max_answer_tokens) == (WIDTH, 512, 20)
+    assert info.slots == servicer.engine.limits.num_slots > 0
 
 
 async def test_the_next_request_computes_only_what_is_new(serve):

@@ -17,7 +17,6 @@ from services.gateway.events import AudioDelta
 from services.gateway.settings import ServerSettings
 from services.rpc.decorator import rpc
 from services.rpc.errors import ServiceError
-from services.telemetry import metrics
 
 
 class ConversationService:
@@ -27,43 +26,32 @@ class ConversationService:
     def __init__(self, backend: Backend, settings: ServerSettings):
         self._backend, self._settings = backend, settings
         self.stopping = False
-        self.connections = 0  # open now
-        metrics.MAX_CONNECTIONS.set(settings.max_connections)
 
     @rpc
     async def Converse(self, request_iterator, context):
         if self.stopping:
             raise _stopping()
-        if self.connections >= self._settings.max_connections:
-            metrics.REFUSED.labels(self.service, "max_connections").inc()
-            raise ServiceError.at_capacity("connections", self._settings.max_connections, retry_after=5.0)
-        caller = await self._admit(context)
-        conversation = self._backend.conversation()
-        self.connections += 1
-        metrics.CONNECTIONS.set(self.connections)
-        reading = asyncio.create_task(self._read(conversation, caller, aiter(request_iterator)))
-        loop, handling = asyncio.get_running_loop(), asyncio.current_task()
-        # A client that does not read keeps this call in `yield`, whatever has ended the stream.
-        timers: list[asyncio.TimerHandle] = []
-        limit = self._settings.idle_seconds
-        reading.add_done_callback(lambda _: timers.append(loop.call_later(limit, handling.cancel)))
-        try:
-            async for event in conversation.delivery.events():
-                if isinstance(event.body, AudioDelta):
-                    await self._backend.access.audio(caller, event.body.seconds)
-                if not event.repeated:
-                    yield wire.write_event(event)
-            await reading  # raises what ended the stream
-        finally:
+        with self._backend.admission.connection():
+            caller = await self._admit(context)
+            conversation = self._backend.conversation()
+            reading = asyncio.create_task(self._read(conversation, caller, aiter(request_iterator)))
+            loop, handling = asyncio.get_running_loop(), asyncio.current_task()
+            # A client that does not read keeps this call in `yield`, whatever has ended the stream.
+            timers: list[asyncio.TimerHandle] = []
+            limit = self._settings.idle_seconds
+            reading.add_done_callback(lambda _: timers.append(loop.call_later(limit, handling.cancel)))
             try:
+                async for event in conversation.delivery.events():
+                    if isinstance(event.body, AudioDelta):
+                        await self._backend.access.audio(caller, event.body.seconds)
+                    yield wire.write_event(event)
+                await reading  # raises what ended the stream
+            finally:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
                 for timer in timers:
                     timer.cancel()
                 await conversation.abandon()
-            finally:  # also where this is cancelled once more
-                self.connections -= 1
-                metrics.CONNECTIONS.set(self.connections)
 
     async def _admit(self, context) -> Caller:
         """Who calls, from the metadata: nothing that the client sends is read before."""
@@ -78,9 +66,9 @@ class ConversationService:
         try:
             async with access.session(caller):
                 opening = await self._first(events)
-                after = opening.after_sequence if opening.HasField("after_sequence") else None
-                changes = wire.config_changes(opening.config)
-                await conversation.open(opening.session_id, changes, caller.key_id, opening.resumable, after)
+                if not opening.session_id:
+                    await self._backend.admission.admit()
+                await conversation.open(opening.session_id, wire.config_changes(opening.config), caller.key_id)
                 async with asyncio.TaskGroup() as group:
                     guarding = group.create_task(self._guard(conversation))
                     async for event in events:

@@ -15,7 +15,7 @@ async def test_every_event_is_numbered_and_kept(make_gateway, connect):
     await client.ask(Question(text="hello"), events.append)
     await client.close()
     for _ in range(200):
-        if gateway.service.connections == 0:
+        if gateway.backend.admission.connections == 0:
             break
         await asyncio.sleep(0.02)
     numbers = [event.sequence for event in events]

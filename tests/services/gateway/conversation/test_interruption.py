@@ -139,10 +139,10 @@ async def test_a_client_that_vanishes_frees_everything(make_gateway, connect, se
     await first_audio(client)
     await client.close()
     for _ in range(250):
-        if gateway.service.connections == 0:
+        if gateway.backend.admission.connections == 0:
             break
         await asyncio.sleep(0.02)
-    assert gateway.service.connections == 0
+    assert gateway.backend.admission.connections == 0
     await no_live_turns(services)
     back = await connect(gateway, session_id=client.session_id)  # the session is free and goes on
     assert (await back.ask(Question(text="hello"))).complete

@@ -19,10 +19,12 @@ from protos.parley.v1 import conversation_pb2_grpc
 from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.usage_pb2 import FinishReason
 from services.gateway.access.access import Access
+from services.gateway.access.admission import Admission
 from services.gateway.api.grpc.servicer import ConversationService
 from services.gateway.events import AudioDelta, Event
-from services.gateway.settings import AccessSettings, ServerSettings
+from services.gateway.settings import AccessSettings, AdmissionSettings, ServerSettings
 from services.rpc.errors import RETRY_AFTER_KEY
+from services.telemetry import metrics
 
 HELLO = Question(text="hello")
 
@@ -266,10 +268,23 @@ async def test_a_full_gateway_says_so_and_when_to_come_back(make_gateway, connec
     assert (await first.ask(HELLO)).complete
     await first.close()
     for _ in range(100):
-        if gateway.service.connections == 0:
+        if gateway.backend.admission.connections == 0:
             break
         await asyncio.sleep(0.02)
     assert (await (await connect(gateway, text_only=True)).ask(HELLO)).complete
+
+
+async def test_while_audio_is_late_only_those_with_a_session_are_let_in(make_gateway, connect):
+    gateway = await make_gateway(admission__late_share=0.1, admission__always=0)
+    first = await connect(gateway, text_only=True)
+    for _ in range(10):
+        metrics.AUDIO_LEAD_SECONDS.observe(-1.0)
+    with pytest.raises(grpc.aio.AioRpcError, match="do not keep real time") as caught:
+        await connect(gateway)
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert int(dict(caught.value.trailing_metadata())[RETRY_AFTER_KEY]) > 0
+    again = await connect(gateway, session_id=first.session_id, text_only=True)
+    assert (await again.ask(HELLO)).complete
 
 
 async def test_while_redis_is_away_turns_are_refused_and_once_it_is_back_they_work(make_gateway, connect, tmp_path):
@@ -301,7 +316,7 @@ class EndlessConversation:
         self.busy, self.last_input = False, time.monotonic()
         self.given, self.finished, self.abandoned = 0, asyncio.Event(), asyncio.Event()
 
-    async def open(self, *_) -> None:
+    async def open(self, session_id: str, changes, owner: str) -> None:
         pass
 
     async def finish(self) -> None:
@@ -318,40 +333,41 @@ class EndlessConversation:
 
 @pytest.fixture
 async def endless():
-    """A server of one endless conversation: (conversation, service, client's stub)."""
+    """A server of one endless conversation: (conversation, admission, client's stub)."""
     conversation = EndlessConversation()
     settings = ServerSettings(idle_seconds=0.3)
     access = Access(AccessSettings(keys="off"), settings, Redis())  # which it does not ask
-    backend = SimpleNamespace(conversation=lambda: conversation, access=access)
+    admission = Admission(AdmissionSettings(), 8, lambda: asyncio.sleep(0, 16))
+    backend = SimpleNamespace(conversation=lambda: conversation, access=access, admission=admission)
     service = ConversationService(backend, settings)
     server = grpc.aio.server()
     conversation_pb2_grpc.add_ConversationServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield conversation, service, conversation_pb2_grpc.ConversationStub(channel)
+        yield conversation, admission, conversation_pb2_grpc.ConversationStub(channel)
     await server.stop(None)
 
 
 async def test_a_client_that_does_not_read_is_cut_after_its_stream_has_ended(endless):
-    conversation, service, stub = endless
+    conversation, admission, stub = endless
     call = stub.Converse()
     await call.write(wire.ClientEvent(open=wire.OpenSession()))
     await call.done_writing()
     await asyncio.wait_for(conversation.finished.wait(), 10)
-    assert service.connections == 1 and not conversation.abandoned.is_set()
+    assert admission.connections == 1 and not conversation.abandoned.is_set()
     await asyncio.wait_for(conversation.abandoned.wait(), 10)
-    assert service.connections == 0
+    assert admission.connections == 0
     given = conversation.given
     await asyncio.sleep(0.05)
     assert conversation.given == given < 100  # the client's window was full long before
 
 
 async def test_a_client_that_goes_leaves_nothing_behind(endless):
-    conversation, service, stub = endless
+    conversation, admission, stub = endless
     call = stub.Converse()
     await call.write(wire.ClientEvent(open=wire.OpenSession()))
     await call.read()
     call.cancel()
     await asyncio.wait_for(conversation.abandoned.wait(), 10)
-    assert service.connections == 0
+    assert admission.connections == 0
