@@ -46,6 +46,7 @@ class Answer:
     sample_rate: int = 0
     finish_reason: str = ""  # stop, length, nothing, cancelled, failed
     usage: Usage = field(default_factory=Usage)
+    calls: list[wire.FunctionCallDone] = field(default_factory=list)
     error: wire.ErrorEvent | None = None
     latency: wire.Latency = field(default_factory=wire.Latency)  # as the gateway measured it
     first_audio: float = 0.0
@@ -182,6 +183,8 @@ class Client:
                 answer.probability = max(event.state.probabilities, default=0.0)
             case "text":
                 answer.text += event.text.text
+            case "function_call_done":
+                answer.calls.append(event.function_call_done)
             case "audio":
                 answer.first_audio = answer.first_audio or time.monotonic() - asked
                 answer.audio += event.audio.audio

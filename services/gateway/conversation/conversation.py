@@ -91,6 +91,7 @@ class Conversation:
         self._draft = Draft(settings.max_frames)
         self._inputs = 0  # since the last turn ended
         self._question_id = ""  # of the input at hand
+        self._unanswered = False  # the client has created an item that `respond` may answer
 
     async def open(self, session_id: str, changes: Mapping[str, Any], owner: str = "") -> None:
         """Opens the session of this owner (`Caller.key_id`) and says so.
@@ -253,6 +254,7 @@ class Conversation:
             return self._turns.begin_beside(self._maker(request)).ask_at_once()
         if self._turns.active is not None:
             raise ServiceError(grpc.StatusCode.FAILED_PRECONDITION, "an answer is being made already")
+        self._unanswered = False
         if self._turns.listening:  # what is being said goes on, and is not answered
             self._turn.only_listen()
         return self._turns.begin(self._maker(request), detected=False, interruption="never").ask_at_once()
@@ -271,7 +273,8 @@ class Conversation:
             await self.end_audio()
             return
         failed_before = self._turns.end_failed_question()
-        if self._draft.texts or self._draft.images or self._draft.refused(self._question_id):
+        asked = self._draft.texts or self._draft.images or self._draft.refused(self._question_id)
+        if asked or (self._unanswered and not failed_before):
             self._begin(spoken=False)
             self._ask()
         elif not failed_before:  # else the client has been told that the question failed
@@ -343,6 +346,7 @@ class Conversation:
 
     async def create_item(self, item: Item, previous_item_id: str) -> None:
         self._emit(await self._items.create(item, previous_item_id))
+        self._unanswered = item.role == "user" or item.type == "function_call_output"
         self._turns.history_changed()
 
     async def retrieve_item(self, item_id: str) -> None:
@@ -399,6 +403,7 @@ class Conversation:
 
     def _begin(self, spoken: bool, at_ms: int = -1) -> None:
         """A new question, with what the draft holds."""
+        self._unanswered = False
         question = Question(spoken, self._model_rate, self._media)
         detected = spoken and self._input.detects
         turns = self.config.turn_taking

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import grpc
 import pytest
 
+from parley.checkpoints import Checkpoint
+from parley.text.prompt import PromptWriter
 from protos.parley.v1 import language_model_pb2 as pb
 from protos.parley.v1 import language_model_pb2_grpc as rpcs
 from protos.parley.v1 import tool_pb2, usage_pb2
 from services.llm_core.service import LlmCoreService
 from services.llm_core.settings import LlmCoreSettings
+from services.llm_core.tools import read_tools
 from services.registry import SERVICES
 from services.rpc.server import start_server
 
@@ -207,6 +211,14 @@ async def test_what_a_request_cannot_mean_is_refused(ask, opening, complaint):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await ask("hello", **opening)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT and complaint in caught.value.details()
+
+
+def test_a_model_that_cannot_write_calls_refuses_functions():
+    nano = Checkpoint.open(Path(__file__).parents[3] / "checkpoints" / "nano")
+    writer = PromptWriter.of(nano.config.language, nano.tokenizer())
+    with pytest.raises(ValueError, match="this model cannot call functions: its tokenizer has no way to write a call"):
+        read_tools(pb.GenerateOpen(tools=[WEATHER]), writer)
+    assert read_tools(pb.GenerateOpen(tools=[WEATHER], tool_choice=tool_pb2.TOOL_CHOICE_NONE), writer) == ([], None)
 
 
 async def test_requests_with_and_without_functions_run_side_by_side(ask):
