@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,12 @@ async def test_a_call_is_forced(client):
     await client.send(update=wire.SessionConfig(tool_choice=tool_pb2.TOOL_CHOICE_FUNCTION, tool_name="get_weather"))
     answer = await client.ask(Question(text="what is the weather in Lima?"))
     assert [call.arguments for call in answer.calls] == ['{"city": "Lima"}']
+
+
+async def test_the_program_in_the_documentation_runs(make_gateway, addresses):
+    page = (Path(__file__).parents[4] / "docs" / "tools.md").read_text()
+    program = page.split("```python\n")[1].split("```")[0]
+    names = {"__name__": "program"}
+    exec(compile(program, "docs/tools.md", "exec"), names)
+    gateway = await make_gateway(**addresses)
+    assert await names["main"](f"127.0.0.1:{gateway.port}") == "it is sunny in Rome."
