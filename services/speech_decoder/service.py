@@ -70,7 +70,7 @@ class SpeechDecoderService(EngineService[Engine], rpcs.SpeechDecoderServicer):
                     break
                 yield answer.chunk(chunk)
             tracing.annotate(weights=self.checkpoint.fingerprint, audio_seconds=answer.audio_seconds)
-            yield answer.done(chunk)
+            yield answer.done(chunk, reader.tokens)
 
 
 class Answer:
@@ -93,14 +93,15 @@ class Answer:
         self.sequence += 1
         return pb.SynthesizeResponse(sequence=self.sequence - 1, chunk=audio)
 
-    def done(self, chunk: Chunk) -> pb.SynthesizeResponse:
+    def done(self, chunk: Chunk, tokens: int) -> pb.SynthesizeResponse:
+        """`tokens`: of the text."""
         if self.samples:
             factor = chunk.compute_seconds / self.audio_seconds
             metrics.REAL_TIME_FACTOR.labels(SERVICE).observe(factor, tracing.exemplar())
         done = pb.SynthesizeDone(
             compute_seconds=chunk.compute_seconds,
             first_audio_seconds=chunk.first_audio_seconds,
-            usage=Usage(audio_output_seconds=self.audio_seconds),
+            usage=Usage(prompt_tokens=tokens, audio_output_seconds=self.audio_seconds),
             finish_reason=FINISH_REASON_LENGTH if chunk.truncated else FINISH_REASON_STOP,
             weights=self.weights,
         )

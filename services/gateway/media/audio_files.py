@@ -61,12 +61,15 @@ def _decode(file: soundfile.SoundFile, sample_rate: int, max_seconds: float) -> 
         frames += len(samples)
         if frames > max_seconds * file.samplerate:  # the header said less
             raise _too_long(frames / file.samplerate, max_seconds)
-        pieces.append(resampler.resample_chunk(np.ascontiguousarray(samples.mean(axis=1))))
-    pieces.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-    samples = np.concatenate(pieces)
-    if not len(samples):
+        mono = np.nan_to_num(samples.mean(axis=1))  # a file of floating-point samples may hold anything
+        pieces.append(_to_pcm(resampler.resample_chunk(mono)))
+    pieces.append(_to_pcm(resampler.resample_chunk(np.zeros(0, np.float32), last=True)))
+    if not any(pieces):
         raise _refuse("the audio is empty: its header promises sound, but none follows")
-    samples = np.nan_to_num(samples)  # of a file of floating-point samples
+    return b"".join(pieces)
+
+
+def _to_pcm(samples: np.ndarray) -> bytes:
     return np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
 
 

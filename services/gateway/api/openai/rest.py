@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai import models
+from services.gateway.api.openai.audio import speech, transcriptions
 from services.gateway.api.openai.chat import completions
 from services.gateway.api.openai.media_urls import MediaUrls
 from services.gateway.api.openai.names import ModelNames
@@ -19,4 +20,6 @@ def router(backend: Backend) -> APIRouter:
     urls = MediaUrls(RemoteFiles(media.max_video_bytes) if api.remote_media else None)
     models.add_routes(routes, names)
     completions.add_routes(routes, backend, names, urls)
+    speech.add_routes(routes, backend, names)
+    transcriptions.add_routes(routes, backend, names)
     return routes

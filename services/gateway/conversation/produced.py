@@ -1,0 +1,33 @@
+"""What a task produces, as a generator: closing it cancels the task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+MAX_WAITING = 64  # that a slow reader may leave before the task waits too
+
+
+async def produced(
+    produce: Callable[[Callable[[T], Awaitable[None]]], Awaitable[Any]], limit: int = MAX_WAITING
+) -> AsyncGenerator[T, None]:
+    """`produce(emit)` runs as a task. Raises what it raises, after all that it has emitted."""
+    queue: asyncio.Queue[T] = asyncio.Queue(limit)
+    working = asyncio.ensure_future(produce(queue.put))
+    try:
+        while True:
+            getting = asyncio.ensure_future(queue.get())
+            await asyncio.wait({getting, working}, return_when=asyncio.FIRST_COMPLETED)
+            if not getting.done():
+                getting.cancel()
+                break
+            yield getting.result()
+        while not queue.empty():
+            yield queue.get_nowait()
+        await working
+    finally:
+        working.cancel()
+        await asyncio.wait({working})
