@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,10 @@ from protos.parley.v1.language_model_pb2 import State
 from protos.parley.v1.usage_pb2 import FinishReason, Usage
 
 MAX_MESSAGE_BYTES = 64 << 20
+FULL = (grpc.StatusCode.RESOURCE_EXHAUSTED,)  # the place of the lost connection is not free yet
+RESUME_SECONDS = 20.0  # of trying, after a lost connection
+RESUME_PAUSE = 0.05  # seconds between two attempts
+LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 
 @dataclass
@@ -62,24 +67,34 @@ class Answer:
         return len(self.audio) / 2 / self.sample_rate if self.sample_rate else 0.0
 
 
+def _channel(address: str) -> grpc.aio.Channel:
+    options = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    return grpc.aio.insecure_channel(address, options=options)
+
+
 class Client:
     """One conversation.
 
     async with Client("127.0.0.1:50051") as client:
         ready = await client.open(wire.SessionConfig(...))
         answer = await client.ask(Question(text="hello"))
+
+    With `resumable=True` in `open`, `events` goes on by itself when the connection is lost, through the next address.
     """
 
-    def __init__(self, address: str):
-        options = [
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.use_local_subchannel_pool", 1),
-        ]
-        self._channel = grpc.aio.insecure_channel(address, options=options)
+    def __init__(self, *addresses: str):
+        """Of one gateway or several, all of the same Redis."""
+        self._addresses = itertools.cycle(addresses)
+        self._channel = _channel(next(self._addresses))
         self._call: grpc.aio.StreamStreamCall | None = None
         self.session_id = ""
         self.ready = wire.SessionReady()
+        self.resumable = False
+        self.last_sequence = 0  # of the last event that came
 
     async def __aenter__(self) -> Client:
         return self
@@ -96,15 +111,21 @@ class Client:
         """Opens the stream; the gateway waits for `open`."""
         self._call = ConversationStub(self._channel).Converse()
 
-    async def open(self, config: wire.SessionConfig, session_id: str = "") -> wire.SessionReady:
-        """`session_id`: of a session to go on with. Raises `grpc.RpcError` where the gateway refuses."""
+    async def open(
+        self, config: wire.SessionConfig, session_id: str = "", resumable: bool = False, after: int | None = None
+    ) -> wire.SessionReady:
+        """`session_id`: of a session to go on with. Raises `grpc.RpcError` where the gateway refuses.
+
+        `resumable`: goes on when the connection is lost. `after`: goes on with one that was lost before, behind its
+        last event.
+        """
         self.start()
-        await self.send(open=wire.OpenSession(session_id=session_id, config=config))
+        opening = wire.OpenSession(session_id=session_id, config=config, resumable=resumable, after_sequence=after)
+        await self.send(open=opening)
         event = await anext(self.events(), None)
         if event is None or event.WhichOneof("event") != "session":
             raise ConnectionError("the gateway closed the stream before it opened the session")
-        self.session_id = event.session.session_id
-        self.ready = event.session
+        self.session_id, self.ready, self.resumable = event.session.session_id, event.session, resumable
         return event.session
 
     async def send(self, **event) -> None:
@@ -113,9 +134,32 @@ class Client:
             await self._call.write(wire.ClientEvent(**event))
 
     async def events(self) -> AsyncIterator[wire.ServerEvent]:
-        """What the gateway says. Raises `grpc.RpcError` for how the stream ended, unless well."""
-        while (event := await self._call.read()) is not grpc.aio.EOF:
+        """What the gateway says. Raises `grpc.RpcError` for how the stream ended, unless well or resumed."""
+        while (event := await self._next()) is not grpc.aio.EOF:
+            self.last_sequence = event.sequence
             yield event
+
+    async def _next(self) -> wire.ServerEvent:
+        """Of a connection that is lost, the next is the `session` of the one that goes on."""
+        until = None
+        while True:
+            try:
+                return await self._call.read()
+            except grpc.RpcError as error:
+                again = error.code() in LOST or (until is not None and error.code() in FULL)
+                until = until or time.monotonic() + RESUME_SECONDS
+                if not self.resumable or not again or time.monotonic() > until:
+                    raise
+            await self._reconnect()
+
+    async def _reconnect(self) -> None:
+        """Asks the next gateway for all events after the last one that came."""
+        await asyncio.sleep(RESUME_PAUSE)
+        await self._channel.close()
+        self._channel = _channel(next(self._addresses))
+        self.start()
+        opening = wire.OpenSession(session_id=self.session_id, resumable=True, after_sequence=self.last_sequence)
+        await self.send(open=opening)
 
     async def ask(
         self, question: Question, on_event: Callable[[wire.ServerEvent], None] = lambda event: None

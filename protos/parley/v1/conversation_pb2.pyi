@@ -56,12 +56,16 @@ class ClientEvent(_message.Message):
     def __init__(self, open: _Optional[_Union[OpenSession, _Mapping]] = ..., update: _Optional[_Union[SessionConfig, _Mapping]] = ..., audio: _Optional[bytes] = ..., end_of_audio: _Optional[_Union[EndOfAudio, _Mapping]] = ..., image: _Optional[bytes] = ..., video: _Optional[bytes] = ..., frame: _Optional[bytes] = ..., text: _Optional[str] = ..., respond: _Optional[_Union[Respond, _Mapping]] = ..., cancel: _Optional[_Union[CancelTurn, _Mapping]] = ..., played: _Optional[_Union[Played, _Mapping]] = ..., create_item: _Optional[_Union[CreateItem, _Mapping]] = ..., retrieve_item: _Optional[_Union[RetrieveItem, _Mapping]] = ..., truncate_item: _Optional[_Union[TruncateItem, _Mapping]] = ..., delete_item: _Optional[_Union[DeleteItem, _Mapping]] = ..., question_id: _Optional[str] = ...) -> None: ...
 
 class OpenSession(_message.Message):
-    __slots__ = ("session_id", "config")
+    __slots__ = ("session_id", "config", "resumable", "after_sequence")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     config: SessionConfig
-    def __init__(self, session_id: _Optional[str] = ..., config: _Optional[_Union[SessionConfig, _Mapping]] = ...) -> None: ...
+    resumable: bool
+    after_sequence: int
+    def __init__(self, session_id: _Optional[str] = ..., config: _Optional[_Union[SessionConfig, _Mapping]] = ..., resumable: _Optional[bool] = ..., after_sequence: _Optional[int] = ...) -> None: ...
 
 class SessionConfig(_message.Message):
     __slots__ = ("turn_detection", "input_sample_rate", "instructions", "sampling", "text_only", "speaker", "speaker_tokens", "tools", "tool_choice", "tool_name", "parallel_tool_calls")
@@ -236,20 +240,22 @@ class ServerEvent(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., turn_id: _Optional[str] = ..., question_id: _Optional[str] = ..., session: _Optional[_Union[SessionReady, _Mapping]] = ..., session_updated: _Optional[_Union[SessionConfig, _Mapping]] = ..., speech_started: _Optional[_Union[SpeechStarted, _Mapping]] = ..., speech_stopped: _Optional[_Union[SpeechStopped, _Mapping]] = ..., transcript: _Optional[_Union[Transcript, _Mapping]] = ..., state: _Optional[_Union[_language_model_pb2.StateDecision, _Mapping]] = ..., text: _Optional[_Union[TextDelta, _Mapping]] = ..., audio: _Optional[_Union[AudioDelta, _Mapping]] = ..., done: _Optional[_Union[TurnDone, _Mapping]] = ..., error: _Optional[_Union[ErrorEvent, _Mapping]] = ..., item_created: _Optional[_Union[ItemCreated, _Mapping]] = ..., item: _Optional[_Union[Item, _Mapping]] = ..., item_truncated: _Optional[_Union[ItemTruncated, _Mapping]] = ..., item_deleted: _Optional[_Union[ItemDeleted, _Mapping]] = ..., function_call_delta: _Optional[_Union[FunctionCallDelta, _Mapping]] = ..., function_call_done: _Optional[_Union[FunctionCallDone, _Mapping]] = ...) -> None: ...
 
 class SessionReady(_message.Message):
-    __slots__ = ("session_id", "resumed", "items", "output_sample_rate", "config", "speakers")
+    __slots__ = ("session_id", "resumed", "items", "output_sample_rate", "config", "speakers", "running_turn_id")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     SPEAKERS_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_TURN_ID_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     resumed: bool
     items: int
     output_sample_rate: int
     config: SessionConfig
     speakers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, session_id: _Optional[str] = ..., resumed: _Optional[bool] = ..., items: _Optional[int] = ..., output_sample_rate: _Optional[int] = ..., config: _Optional[_Union[SessionConfig, _Mapping]] = ..., speakers: _Optional[_Iterable[str]] = ...) -> None: ...
+    running_turn_id: str
+    def __init__(self, session_id: _Optional[str] = ..., resumed: _Optional[bool] = ..., items: _Optional[int] = ..., output_sample_rate: _Optional[int] = ..., config: _Optional[_Union[SessionConfig, _Mapping]] = ..., speakers: _Optional[_Iterable[str]] = ..., running_turn_id: _Optional[str] = ...) -> None: ...
 
 class SpeechStarted(_message.Message):
     __slots__ = ()

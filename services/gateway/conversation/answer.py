@@ -7,6 +7,7 @@ import contextlib
 import time
 from dataclasses import dataclass, field
 
+from services.gateway.conversation.told import Told
 from services.gateway.events.items import Item, ItemPart, answer_item_id
 
 
@@ -23,6 +24,14 @@ class Answer:
     first_audio: float = 0.0  # `time.monotonic()`; 0: not yet
     _report: asyncio.Event = field(default_factory=asyncio.Event)
     _awaited: bool = False
+
+    @classmethod
+    def of(cls, told: Told, spoken: bool) -> Answer:
+        """As far as the client has been told it."""
+        answer = cls(spoken, told.text, samples=told.samples, sample_rate=told.sample_rate, marks=list(told.marks))
+        if told.first_audio:
+            answer.first_audio = time.monotonic() - (time.time() - told.first_audio)
+        return answer
 
     @property
     def being_played(self) -> bool:
@@ -43,6 +52,10 @@ class Answer:
     def set_played(self, samples: int) -> None:
         self.played = max(self.played or 0, samples)
         self._report.set()
+
+    def go_on_from(self, told: Answer) -> None:
+        """It has come as far as what the client was told before."""
+        self.played, self.first_audio = told.played, told.first_audio or self.first_audio
 
     def expect_playback_report(self) -> None:
         """What the client has said so far does not tell yet where the answer was interrupted."""

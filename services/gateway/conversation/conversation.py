@@ -14,6 +14,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import grpc
@@ -28,6 +29,7 @@ from services.gateway.conversation.outbox import Outbox
 from services.gateway.conversation.part_encoder import PartEncoder
 from services.gateway.conversation.question import Question
 from services.gateway.conversation.request import TurnRequest
+from services.gateway.conversation.takeover import Takeover
 from services.gateway.conversation.turn import Turn, TurnTools, failed
 from services.gateway.conversation.turns import Turns
 from services.gateway.events import (
@@ -85,7 +87,15 @@ class Conversation:
         originals = Originals(store.embeddings, self._embeddings)
         self._parts = PartEncoder(store.embeddings, settings, media)
         self._tools = TurnTools(
-            releases, store, self._images, originals, self._embeddings, self._parts, self.outbox, settings
+            releases,
+            store,
+            self._images,
+            originals,
+            self._embeddings,
+            self._parts,
+            self.outbox,
+            self.delivery,
+            settings,
         )
         self._turns = Turns(InterruptionPolicy(settings.interruption, self.outbox), self._turn_ended)
         self._draft = Draft(settings.max_frames)
@@ -93,11 +103,21 @@ class Conversation:
         self._question_id = ""  # of the input at hand
         self._unanswered = False  # the client has created an item that `respond` may answer
 
-    async def open(self, session_id: str, changes: Mapping[str, Any], owner: str = "") -> None:
+    async def open(
+        self,
+        session_id: str,
+        changes: Mapping[str, Any],
+        owner: str = "",
+        resumable: bool = False,
+        after: int | None = None,
+    ) -> None:
         """Opens the session of this owner (`Caller.key_id`) and says so.
 
+        `resumable`: when the connection is lost, another one can go on `after` the last event that the client got.
         Raises `ServiceError`; the connection cannot go on then.
         """
+        if after is not None and not session_id:
+            raise _refuse("the session to resume is not named; send the session_id with the last event's number")
         encoder = await self._releases.current.describe("speech_encoder")
         self._model_rate = encoder.input_sample_rate
         longest = min(self._media.max_audio_seconds, encoder.max_audio_seconds)
@@ -108,8 +128,14 @@ class Conversation:
         self._detected_end_ms = -JUST_MS
         self._items = ItemEditor(self._store.items, self.session_id, self._settings.max_text_chars)
         logs.bind(self.session_id)
-        await self.delivery.begin(self.session_id)
-        self._emit(ready)
+        await self.delivery.begin(self.session_id, resumable or after is not None)
+        takeover = Takeover(self._opened.session, self._tools, self.delivery, self._model_rate, self._media)
+        if after is not None:
+            if (make := await takeover.resume(after, ready)) is not None:
+                self._turns.begin(make, detected=False).ask()
+        else:
+            left_items = await takeover.settle() if session_id else 0
+            self._emit(replace(ready, items=ready.items + left_items))
 
     @property
     def session_id(self) -> str:
@@ -176,8 +202,14 @@ class Conversation:
         self.outbox.close()
 
     async def abandon(self) -> None:
-        """The client is gone, or the connection must end: everything stops, what was played is kept."""
-        self._turns.cancel()
+        """The client is gone, or the connection must end: everything stops, what was played is kept.
+
+        Where the connection is resumable, an answer can go on through another one.
+        """
+        if self.delivery.resumable:
+            self._turns.leave()
+        else:
+            self._turns.cancel()
         self._draft.discard()
         await self._turns.wait()
         self.outbox.close()

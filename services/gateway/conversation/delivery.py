@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from services.gateway.conversation.log_writers import LogWriter, WriteAhead, WriteBehind
 from services.gateway.conversation.outbox import Outbox
@@ -19,7 +19,8 @@ class Delivery:
 
     def __init__(self, outbox: Outbox, log: Events):
         self._outbox, self._log = outbox, log
-        self._sequence = 0
+        self._session_id = ""
+        self._epoch = self._sequence = 0
         self._writer: LogWriter | None = None
 
     @property
@@ -28,8 +29,9 @@ class Delivery:
 
     async def begin(self, session_id: str, resumable: bool = False) -> None:
         """This connection goes on with the session's numbers; an older one that is still open is no longer logged."""
-        epoch, self._sequence = await self._log.begin(session_id, ahead=resumable)
-        self._writer = (WriteAhead if resumable else WriteBehind)(self._log, session_id, epoch)
+        self._session_id = session_id
+        self._epoch, self._sequence = await self._log.begin(session_id, ahead=resumable)
+        self._writer = (WriteAhead if resumable else WriteBehind)(self._log, session_id, self._epoch)
 
     async def events(self) -> AsyncIterator[Event]:
         """What the client is to be told, numbered, until the outbox closes.
@@ -58,6 +60,11 @@ class Delivery:
         """A turn of an earlier connection, which this one goes on with or ends."""
         if isinstance(self._writer, WriteAhead):
             self._writer.adopt(told)
+
+    async def forget(self, turn_ids: Iterable[str]) -> None:
+        """Turns of an earlier connection, which nobody goes on with."""
+        fields = {f"{kind}:{turn_id}": b"" for turn_id in turn_ids for kind in ("told", "asked")}
+        await self._log.append(self._session_id, self._epoch, [], fields)
 
     def _numbered(self, event: Event) -> Event:
         self._sequence += 1

@@ -44,10 +44,18 @@ STATES = {State.STATE_SPEECH: "speech", State.STATE_TEXT: "text", State.STATE_NO
 
 
 class TurnEvents:
-    """What the pipeline tells, and whom. `emit` waits for a slow client, `emit_now` does not."""
+    """What the pipeline tells, and whom. `emit` waits for a slow client, `emit_now` does not.
 
-    def __init__(self, emit: Callable[[Body], Awaitable[None]], emit_now: Callable[[Body], None]):
-        self.emit, self.emit_now = emit, emit_now
+    `on_prompt`: is given the prompt once it is complete.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[Body], Awaitable[None]],
+        emit_now: Callable[[Body], None],
+        on_prompt: Callable[[Prompt], None] = lambda prompt: None,
+    ):
+        self.emit, self.emit_now, self.on_prompt = emit, emit_now, on_prompt
 
 
 class TurnPipeline:
@@ -212,6 +220,7 @@ class TurnPipeline:
         await question.write_speech_and_text(prompt.parts)
         prompt.utterance = to_wire(question.utterance) if question.utterance is not None else None
         prompt.parts.close()
+        self._events.on_prompt(prompt)
 
     def on_state(self, decision: StateDecision) -> None:
         self.state = STATES[decision.state]

@@ -49,11 +49,11 @@ class TurnRecord:
         """The turn starts again on another release."""
         self._reader.use(calls)
 
-    async def take_lease(self) -> None:
-        """Raises ABORTED where another connection answers in this session."""
+    async def take_lease(self, take: bool = False) -> None:
+        """Raises ABORTED where another connection answers in this session; with `take`, that one loses it."""
         if self.lease is not None:
             return
-        self.lease = await self._leases.enter_async_context(self._store.leases.lease(self._session_id))
+        self.lease = await self._leases.enter_async_context(self._store.leases.lease(self._session_id, take))
 
     async def release(self) -> None:
         await self._leases.aclose()

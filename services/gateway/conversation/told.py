@@ -66,7 +66,7 @@ class Told:
         if isinstance(event.body, AudioDelta):
             self.first_audio = self.first_audio or time.time()
             self.marks.append((event.body.offset + _samples(event.body), event.body.spoken))
-        name = _name(event.body)
+        name = name_of(event.body)
         self.bodies[name] = _joined(self.bodies.get(name), event.body)
         self.pieces[name] += 1
 
@@ -74,7 +74,7 @@ class Told:
         """What it was before the events `later`, the last of the turn. A transcript that they change is left out."""
         bodies, pieces = dict(self.bodies), Counter(self.pieces)
         for body in reversed(later):
-            name = _name(body)
+            name = name_of(body)
             pieces[name] -= 1
             bodies[name] = _without(bodies[name], body)
         return [body for name, body in bodies.items() if pieces[name] and body is not None]
@@ -107,7 +107,7 @@ class Told:
         )
 
 
-def _name(body: Body) -> str:
+def name_of(body: Body) -> str:
     """Of what it is put together with."""
     kind = type(body).__name__
     item_id = getattr(body, "item_id", "") or getattr(getattr(body, "item", None), "id", "")

@@ -12,6 +12,9 @@ import grpc
 
 from protos.parley.v1.language_model_pb2 import Sampling
 from services.gateway.conversation.answer import Answer
+from services.gateway.conversation.asked import Asked
+from services.gateway.conversation.continuation import Continuation
+from services.gateway.conversation.delivery import Delivery
 from services.gateway.conversation.handover import Handover
 from services.gateway.conversation.interruption import PendingBargeIn
 from services.gateway.conversation.outbox import Outbox
@@ -28,6 +31,7 @@ from services.gateway.media.images import EncodedImage, Images
 from services.gateway.media.originals import Originals
 from services.gateway.settings import ConversationSettings
 from services.gateway.store.protocols import Store
+from services.gateway.turn.generate import Prompt
 from services.gateway.turn.synthesize import Speech
 from services.gateway.upstream.calls import CallContext, Releases
 from services.rpc import streams
@@ -51,6 +55,7 @@ class TurnTools:
     embeddings: EmbeddingWriter
     parts: PartEncoder
     outbox: Outbox
+    delivery: Delivery
     settings: ConversationSettings
 
 
@@ -71,18 +76,23 @@ class Turn:
         request: TurnRequest,
         span: tracing.Span,
         tools: TurnTools,
+        continuation: Continuation | None = None,
     ):
         """`previous`: the turn before. `barge_in`: this turn may interrupt it, as its own state will say.
 
-        `span`: the first of the turn's trace, which it ends.
+        `span`: the first of the turn's trace, which it ends. `continuation`: of a turn that another connection began.
         """
         self.request, self.span = request, span
         config = request.config
-        self.id = secrets.token_urlsafe(9)
+        self.id = secrets.token_urlsafe(9) if continuation is None else continuation.told.turn_id
         self.question_id = question_id  # the client's name for the question
-        self.question, self.answer = question, Answer(spoken=not config.text_only)
+        making = Answer(spoken=not config.text_only)
+        self.question = question
+        self.answer = making if continuation is None else Answer.of(continuation.told, making.spoken)
         self._settings, self._outbox = tools.settings, tools.outbox
-        self._cancelled = self._by_speech = False
+        self._cancelled = self._by_speech = self._left = False
+        self._continuation = continuation
+        self._keeping: asyncio.Task | None = None  # the question, so that another connection can go on with the answer
         self._failure: Exception | None = None
         self._begun = False  # the client has been told that an answer comes
         self._committed = asyncio.Event()  # the question is an item, where it is one before it is answered
@@ -104,13 +114,13 @@ class Turn:
         self._handover = Handover(previous, barge_in, self.record, self._resolver)
         self.pipeline = TurnPipeline(
             self.question,
-            self.answer,
+            making,
             self.calls,
             context,
             Speech(config.speaker, config.speaker_tokens, self._sampling.seed),
-            lambda: self._handover.read_prompt(self._sampling),
+            self._read_prompt,
             self._resolver,
-            TurnEvents(self._emit, self.emit_now),
+            TurnEvents(self._emit, self.emit_now, self._prompt_complete),
             lambda state: self._handover.decide(state != "nothing"),
             self._speech_encoded,
         )
@@ -140,7 +150,7 @@ class Turn:
 
     @property
     def answering(self) -> bool:
-        return not self.over and self.pipeline.state not in (None, "nothing")
+        return not self.over and self._state not in (None, "nothing")
 
     def add_audio(self, audio: bytes) -> None:
         """16-bit, at the model's rate. A question above the limit fails the turn."""
@@ -186,6 +196,16 @@ class Turn:
             self._cancelled, self._by_speech = True, by_speech
             tracing.event("cancel", self.span)
             self.answer.expect_playback_report()
+            self._work.cancel()
+
+    def leave(self) -> None:
+        """The client is lost. An answer may go on through another connection: nothing says that it has ended."""
+        if self.over or self._work.done():
+            return
+        if self._keeping is None and self._continuation is None:
+            self.cancel_self()
+        else:
+            self._left = True
             self._work.cancel()
 
     def fail(self, error: Exception) -> None:
@@ -245,7 +265,7 @@ class Turn:
             self._outbox.silence(self.id)
         for image in self.question.images:
             image.cancel()
-        await self._finish()
+        await (self._finish_left() if self._left else self._finish())
         self.question.release()
 
     def _bind(self, session_id: str) -> None:
@@ -271,8 +291,18 @@ class Turn:
         if self.request.config.turn_taking.items_first and self.request.kept:
             await self.question.ended.wait()
             if (item := self._question_item()) is not None:
-                self.emit_now(ItemCreated(item, await self.record.insert(item)))
+                self.emit_now(ItemCreated(item, await self._insert(item)))
         self._committed.set()
+
+    async def _insert(self, item: Item) -> str:
+        """Of a turn that goes on, the item may be there already. → id of the item before it."""
+        try:
+            return await self.record.insert(item)
+        except ServiceError as error:
+            if self._continuation is None or error.code != grpc.StatusCode.ALREADY_EXISTS:
+                raise
+        await self.record.replace(item)
+        return ""
 
     async def _speech_encoded(self) -> None:
         """The question's item, where there is one already, has what was heard."""
@@ -287,11 +317,14 @@ class Turn:
         except ExceptionGroup as errors:
             status, releases = status_of(first_of(errors)), self._tools.releases
             lost = status.code == grpc.StatusCode.UNAVAILABLE and releases.current is not self.calls
-            if not lost or self.pipeline.state is not None:  # else the client has had some of the answer
+            begun = self.pipeline.state is not None or self._continuation is not None
+            if not lost or begun:  # the client may have had some of the answer
                 raise
             log.warning("the release of this turn has gone: it starts again", message=status.message)
             self._bind_again(session_id)
             await self.pipeline.run_again(self.calls)
+        if self._continuation is not None:
+            self._continuation.check_end()
 
     def _bind_again(self, session_id: str) -> None:
         self._release.close()
@@ -313,6 +346,42 @@ class Turn:
                     "it was given up"
                 )
                 raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message)
+
+    # Going on elsewhere.
+
+    async def _read_prompt(self) -> Prompt:
+        if self._continuation is None:
+            return await self._handover.read_prompt(self._sampling)
+        await self.record.take_lease(take=True)  # whoever answered in this session before has lost the client
+        return self._continuation.prompt
+
+    def _prompt_complete(self, prompt: Prompt) -> None:
+        if self._tools.delivery.resumable and self.request.kept and self._continuation is None:
+            if self._keeping is not None:
+                self._keeping.cancel()
+            self._keeping = asyncio.create_task(self._keep_asked(prompt))
+
+    async def _keep_asked(self, prompt: Prompt) -> None:
+        """Before any of the answer is delivered, so that another connection can go on with it."""
+        try:
+            services = ("llm_core", "speech_decoder") if self.answer.spoken else ("llm_core",)
+            weights = {service: (await self.calls.describe(service)).weights for service in services}
+            asked = Asked.of(self.question, self.question_id, self.request, self._sampling.seed, prompt, weights)
+            if self.question.utterance is not None:
+                self._tools.embeddings.write(self.question.utterance, self.question.speech())
+            await self._tools.embeddings.wait()
+            await self._tools.delivery.keep_asked(self.id, asked.model_dump_json().encode())
+        except ServiceError as error:
+            log.warning("a question was not kept: its answer cannot go on elsewhere", message=error.message)
+
+    async def _finish_left(self) -> None:
+        self._handover.decide(False)
+        if self._keeping is not None:
+            await asyncio.wait({self._keeping})
+        await self.record.release()
+        log.info("turn left: its client may go on with it")
+        tracing.annotate(self.span, finish_reason="left")
+        tracing.end(self.span)
 
     # The end.
 
@@ -336,7 +405,9 @@ class Turn:
         first = self.request.config.turn_taking.items_first
         if first and self.pipeline.state == "nothing" and not self.request.explicit and self.question.has_content:
             await self.record.replace(self._question_item().model_copy(update={"ignored": True}))
-        if self.record.lease is None or self.pipeline.state in (None, "nothing"):
+        if self._continuation is not None:
+            await self.record.take_lease(take=True)
+        if self.record.lease is None or self._state in (None, "nothing"):
             return ""
         items = self.items()
         answered = [item for item in items if item.role != "user"]
@@ -382,6 +453,12 @@ class Turn:
         tracing.end(self.span)
 
     @property
+    def _state(self) -> str | None:
+        """As the client knows it; None: not decided."""
+        told = self._continuation.told.state if self._continuation is not None else ""
+        return self.pipeline.state or told or None
+
+    @property
     def _finish_reason(self) -> str:
         if self._failure is not None:
             return "failed"
@@ -395,14 +472,28 @@ class Turn:
     # Events.
 
     def emit_now(self, body: Body) -> None:
-        self._outbox.put_now(self._event(body))
+        if (new := self._new(body)) is not None:
+            self._outbox.put_now(self._event(new))
 
     async def _emit(self, body: Body) -> None:
         """Of the answer."""
         await self._committed.wait()
         if not self._begun and self.request.config.turn_taking.items_first:
             self._begin()
-        await self._outbox.put(self._event(body))
+        if self._keeping is not None and not self._keeping.done():
+            await asyncio.wait({self._keeping})
+        if (new := self._new(body)) is not None:
+            await self._outbox.put(self._event(new))
+
+    def _new(self, body: Body) -> Body | None:
+        """What the client has not been told of it."""
+        if self._continuation is None:
+            return body
+        new = self._continuation.new(body)
+        if not self._continuation.behind and self.answer is not self.pipeline.answer:
+            self.pipeline.answer.go_on_from(self.answer)
+            self.answer = self.pipeline.answer
+        return new
 
     def _begin(self) -> None:
         self._begun = True

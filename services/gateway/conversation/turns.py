@@ -105,6 +105,11 @@ class Turns:
             if turn is not None:
                 turn.cancel()
 
+    def leave(self) -> None:
+        """Stops all turns. The client may go on with them through another connection."""
+        for turn in list(self._running.values()):
+            turn.leave()
+
     async def wait(self) -> None:
         """Returns when none runs."""
         if self._running:

@@ -48,6 +48,7 @@ class SessionReady:
     output_sample_rate: int  # Hz
     config: SessionConfig
     speakers: tuple[str, ...] = ()
+    running_turn_id: str = ""  # after a resume: the turn whose answer goes on
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,32 @@ class Prompt:
         return sum(getattr(part, kind).length for part in parts if part.WhichOneof("part") == kind)
 
 
+def opening_of(prompt: Prompt) -> GenerateOpen:
+    """What is known of it before its parts; of no call yet."""
+    return GenerateOpen(
+        messages=prompt.messages,
+        sampling=prompt.sampling,
+        max_history_tokens=prompt.max_history_tokens,
+        tools=prompt.tools,
+        tool_choice=prompt.tool_choice,
+        tool_name=prompt.tool_name,
+        max_calls=prompt.max_calls,
+    )
+
+
+def prompt_of(opening: GenerateOpen) -> Prompt:
+    """What `opening_of` was made of."""
+    return Prompt(
+        messages=opening.messages,
+        sampling=opening.sampling,
+        max_history_tokens=opening.max_history_tokens,
+        tools=opening.tools,
+        tool_choice=opening.tool_choice,
+        tool_name=opening.tool_name,
+        max_calls=opening.max_calls,
+    )
+
+
 class AnswerSink(Protocol):
     def on_state(self, decision: StateDecision) -> None: ...
 
@@ -110,18 +136,8 @@ async def generate(
 
 
 async def _requests(prompt: Prompt, context: CallContext) -> AsyncGenerator[GenerateRequest, None]:
-    opening = GenerateOpen(
-        session_id=context.session_id,
-        turn_id=context.turn_id,
-        deadline_ms=context.deadline_ms,
-        messages=prompt.messages,
-        sampling=prompt.sampling,
-        max_history_tokens=prompt.max_history_tokens,
-        tools=prompt.tools,
-        tool_choice=prompt.tool_choice,
-        tool_name=prompt.tool_name,
-        max_calls=prompt.max_calls,
-    )
+    opening = opening_of(prompt)
+    opening.session_id, opening.turn_id, opening.deadline_ms = context.session_id, context.turn_id, context.deadline_ms
     yield GenerateRequest(open=opening)
     async for part in prompt.parts.read():
         yield GenerateRequest(part=part)

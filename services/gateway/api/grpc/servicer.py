@@ -44,7 +44,8 @@ class ConversationService:
                 async for event in conversation.delivery.events():
                     if isinstance(event.body, AudioDelta):
                         await self._backend.access.audio(caller, event.body.seconds)
-                    yield wire.write_event(event)
+                    if not event.repeated:
+                        yield wire.write_event(event)
                 await reading  # raises what ended the stream
             finally:
                 reading.cancel()
@@ -68,7 +69,9 @@ class ConversationService:
                 opening = await self._first(events)
                 if not opening.session_id:
                     await self._backend.admission.admit()
-                await conversation.open(opening.session_id, wire.config_changes(opening.config), caller.key_id)
+                after = opening.after_sequence if opening.HasField("after_sequence") else None
+                changes = wire.config_changes(opening.config)
+                await conversation.open(opening.session_id, changes, caller.key_id, opening.resumable, after)
                 async with asyncio.TaskGroup() as group:
                     guarding = group.create_task(self._guard(conversation))
                     async for event in events:

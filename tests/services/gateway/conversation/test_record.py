@@ -48,7 +48,7 @@ class Leases:
         self.held: list[Lease] = []
 
     @contextlib.asynccontextmanager
-    async def lease(self, session_id: str):
+    async def lease(self, session_id: str, take: bool = False):
         self.held.append(Lease(session_id, "token", asyncio.Event()))
         yield self.held[-1]
         self.held.pop()

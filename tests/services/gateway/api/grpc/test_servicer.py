@@ -316,7 +316,7 @@ class EndlessConversation:
         self.busy, self.last_input = False, time.monotonic()
         self.given, self.finished, self.abandoned = 0, asyncio.Event(), asyncio.Event()
 
-    async def open(self, session_id: str, changes, owner: str) -> None:
+    async def open(self, *_) -> None:
         pass
 
     async def finish(self) -> None:
