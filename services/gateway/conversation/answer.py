@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from services.gateway.conversation.told import Told
+from services.gateway.conversation.tool_calls import call_item
 from services.gateway.events.items import Item, ItemPart, answer_item_id
 
 
@@ -29,6 +30,7 @@ class Answer:
     def of(cls, told: Told, spoken: bool) -> Answer:
         """As far as the client has been told it."""
         answer = cls(spoken, told.text, samples=told.samples, sample_rate=told.sample_rate, marks=list(told.marks))
+        answer.calls = [call_item(told.turn_id, call) for call in told.calls]
         if told.first_audio:
             answer.first_audio = time.monotonic() - (time.time() - told.first_audio)
         return answer

@@ -7,7 +7,16 @@ from dataclasses import replace
 import grpc
 
 from services.gateway.conversation.told import Told, name_of
-from services.gateway.events import AudioDelta, Body, Failed, FunctionCallDelta, StateDecided, TextDelta, TurnDone
+from services.gateway.events import (
+    AudioDelta,
+    Body,
+    Failed,
+    FunctionCallDelta,
+    FunctionCallDone,
+    StateDecided,
+    TextDelta,
+    TurnDone,
+)
 from services.gateway.turn.generate import Prompt
 from services.rpc.errors import ServiceError
 
@@ -19,11 +28,14 @@ class Continuation:
         self.told, self.prompt = told, prompt
         self._done: dict[str, int] = {}  # name of the text, or of a call → characters that have been made again
         self._samples = 0  # that have been made again
+        self._calls: set[str] = set()  # ids of those that have been made again to their end
 
     @property
     def behind(self) -> bool:
         """Not all that the client has been told has been made again."""
-        return self._done.get("TextDelta", 0) < len(self.told.text) or self._samples < self.told.samples
+        text = self._done.get("TextDelta", 0) < len(self.told.text)
+        calls = any(call.item_id not in self._calls for call in self.told.calls)
+        return text or calls or self._samples < self.told.samples
 
     def check_end(self) -> None:
         """The answer has come to its end. Raises ABORTED where the client has been told more."""
@@ -44,6 +56,8 @@ class Continuation:
                 if body.state != self.told.state:
                     raise _differs()
                 return None
+            case FunctionCallDone():
+                self._calls.add(body.item_id)
             case TurnDone() | Failed():
                 return body
         return None if name_of(body) in self.told.bodies else body

@@ -40,9 +40,8 @@ class LeftTurn:
         if self.asked is None or self.told.state not in ("speech", "text"):
             return []
         question = Item(id=question_item_id(self.id), role="user", turn_id=self.id, parts=self.asked.items)
-        answer = Answer.of(self.told, spoken=not self.asked.config.text_only).item(self.id, whole=False)
-        items = [question] if self.asked.items else []
-        return items if answer is None else [*items, answer]
+        answer = Answer.of(self.told, spoken=not self.asked.config.text_only).items(self.id, whole=False)
+        return [*([question] if self.asked.items else []), *answer]
 
 
 class Takeover:
@@ -120,8 +119,8 @@ class Takeover:
     async def _end(self, turn: LeftTurn, error: ServiceError | None) -> None:
         """Tells how it ended."""
         created = await self._write(turn)
-        answer = created[-1].item if created and created[-1].item.role == "assistant" else None
-        text = played_text(answer.text, answer.marks, answer.played) if answer is not None else ""
+        answers = (each.item for each in created if each.item.role == "assistant")
+        text = "".join(played_text(answer.text, answer.marks, answer.played) for answer in answers)
         reason = "cancelled" if error is None else "failed"
         bodies: list[Body] = [body for body in created if name_of(body) not in turn.told.bodies]
         bodies += [] if error is None else [failed(error)]

@@ -18,6 +18,7 @@ from services.gateway.events import (
     Body,
     Event,
     FunctionCallDelta,
+    FunctionCallDone,
     StateDecided,
     TextDelta,
     TurnDone,
@@ -57,6 +58,11 @@ class Told:
     def sample_rate(self) -> int:
         audio = self.bodies.get("AudioDelta")
         return audio.sample_rate if isinstance(audio, AudioDelta) else 0
+
+    @property
+    def calls(self) -> list[FunctionCallDone]:
+        """The complete ones."""
+        return [body for body in self.bodies.values() if isinstance(body, FunctionCallDone)]
 
     def add(self, event: Event) -> None:
         """The next event of the turn."""

@@ -87,6 +87,16 @@ def test_another_answer_is_refused(other):
     assert caught.value.code == grpc.StatusCode.ABORTED and caught.value.retry_after > 0
 
 
+def test_an_answer_of_calls_is_behind_until_they_are_complete():
+    calls = [body for body in ANSWER if isinstance(body, FunctionCallDelta | FunctionCallDone)]
+    goes_on = continuation(*calls)
+    for body in calls:
+        assert goes_on.behind
+        assert goes_on.new(body) is None
+    assert not goes_on.behind
+    assert [call.arguments for call in goes_on.told.calls] == ['{"x": 1}']
+
+
 def test_an_answer_that_ends_before_what_was_told_is_refused():
     goes_on = continuation(*ANSWER[:7])
     goes_on.new(ANSWER[1])
