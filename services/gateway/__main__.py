@@ -57,7 +57,7 @@ class Gateway:
 
     async def missing(self) -> list[str]:
         """What keeps this gateway from serving a turn."""
-        return ["stopping"] if self.service.stopping else await self.backend.missing()
+        return ["stopping"] if self.backend.stopping else await self.backend.missing()
 
     async def start(self) -> None:
         """Raises `OSError` where it cannot listen."""
@@ -90,7 +90,7 @@ class Gateway:
         return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
     async def stop(self) -> None:
-        self.service.stopping = True
+        self.backend.stopping = True
         health.process_health.ready = False
         await self._server.stop(self._settings.drain_seconds)
         self._watching.cancel()

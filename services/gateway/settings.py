@@ -26,6 +26,7 @@ class ServerSettings(Group):
     open_seconds: float = Field(10.0, gt=0, description="Time that a new stream has to send `open`")
     idle_seconds: float = Field(300.0, gt=0, description="A stream on which nothing happens for this long is ended")
     connection_seconds: float = Field(4 * 3600, gt=0, description="A stream is ended after this long in any case")
+    realtime_seconds: float = Field(3600.0, gt=0, description="Longest session of the Realtime API")
     drain_seconds: float = Field(15.0, ge=0, description="Time that running turns have to end when the gateway stops")
     published_host: str = Field(
         "", description="Address under which others reach this server, where `host` does not say it: in a container"

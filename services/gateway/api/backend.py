@@ -6,6 +6,7 @@ import asyncio
 
 from services.gateway.access.access import Access
 from services.gateway.access.admission import Admission
+from services.gateway.api.openai.names import ModelNames
 from services.gateway.api.release_watch import ReleaseWatch
 from services.gateway.conversation.conversation import Conversation
 from services.gateway.settings import GatewaySettings
@@ -27,6 +28,8 @@ class Backend:
             connect(settings.store.redis_url, settings.store, settings.store.recovery_seconds),
         )
         self.admission = Admission(settings.admission, settings.server.max_connections, self._slots)
+        self.models = ModelNames(settings.api)
+        self.stopping = False  # nobody new is served
         self._watch = ReleaseWatch(self.store.releases, self.releases)
         self.settings = settings
 

@@ -165,7 +165,7 @@ class TurnPipeline:
         self.question.embeddings.close()
         self.question.name_utterance()
         await self._on_speech()
-        self._events.emit_now(Transcript(self.question.transcript, final=True))
+        self._events.emit_now(Transcript(self.question.transcript, final=True, seconds=self.question.seconds))
 
     def on_embeddings(self, embeddings: Tensor, weights: str) -> None:
         self.question.weights = weights

@@ -108,7 +108,7 @@ class Question:
     def item_parts(self) -> list[ItemPart]:
         """Its parts as history has them."""
         parts = [ItemPart(kind="image", ref=image.ref) for image in self.encoded_images()]
-        if self.utterance is not None:
+        if self.spoken:  # without a reference until all of it is encoded
             parts.append(ItemPart(kind="speech", ref=self.utterance, text=self.transcript))
         return parts + [ItemPart(kind="text", text=text) for text in self.texts]
 

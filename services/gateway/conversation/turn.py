@@ -441,7 +441,7 @@ class Turn:
         weights = self.pipeline.weights
         log.info("turn over", reason=reason, first_audio=latency.first_audio, total=latency.total, weights=weights)
         self._end_trace(reason, usage)
-        self.emit_now(TurnDone(reason, kept, latency, usage, self._by_speech))
+        self.emit_now(TurnDone(reason, kept, latency, usage, self._by_speech, self.request.answers))
 
     def _end_trace(self, reason: str, usage: Usage) -> None:
         self.pipeline.clock.record(self.span)

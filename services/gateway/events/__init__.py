@@ -72,6 +72,7 @@ class SpeechStopped:
 class Transcript:
     text: str
     final: bool = False
+    seconds: float = 0.0  # of audio, once it is final
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ class TurnDone:
     latency: Latency = Latency()
     usage: Usage = Usage()
     by_speech: bool = False  # cancelled by speech that was detected
+    answers: bool = True  # otherwise its question only became an item
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,10 @@ class ConversationService:
 
     def __init__(self, backend: Backend, settings: ServerSettings):
         self._backend, self._settings = backend, settings
-        self.stopping = False
 
     @rpc
     async def Converse(self, request_iterator, context):
-        if self.stopping:
+        if self._backend.stopping:
             raise _stopping()
         with self._backend.admission.connection():
             caller = await self._admit(context)
@@ -106,7 +105,7 @@ class ConversationService:
         while True:
             await asyncio.sleep(min(1.0, settings.idle_seconds / 4, settings.connection_seconds / 4))
             now = time.monotonic()
-            if self.stopping and not conversation.busy:
+            if self._backend.stopping and not conversation.busy:
                 raise _stopping()
             if not conversation.busy and now - conversation.last_input > settings.idle_seconds:
                 message = (

@@ -94,7 +94,7 @@ async def test_its_item_has_pictures_speech_and_text_and_no_picture_that_failed(
     assert kinds == [("image", "a"), ("speech", "u"), ("text", "and"), ("text", "why?")] and asked.characters == 7
     pending = asked.images[2]
     asked.release()
-    assert [part.kind for part in asked.item_parts()] == ["text", "text"]
+    assert [part.kind for part in asked.item_parts()] == ["speech", "text", "text"]
     pending.cancel()
 
 

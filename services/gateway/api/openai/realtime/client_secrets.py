@@ -12,7 +12,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai.errors import ApiError
-from services.gateway.api.openai.names import ModelNames
 
 SECONDS = range(10, 7201)  # that a secret may live
 DEFAULT_SECONDS = 600
@@ -24,7 +23,7 @@ _OBJECTS = {"realtime": "realtime.session", "transcription": "realtime.transcrip
 
 def router(backend: Backend) -> APIRouter:
     routes = APIRouter(max_body_size=MAX_BODY_BYTES)
-    names = ModelNames(backend.settings.api)
+    names = backend.models
 
     @routes.post("/v1/realtime/client_secrets", response_model_exclude_unset=True)
     async def create_client_secret(request: Request) -> ClientSecretCreateResponse:

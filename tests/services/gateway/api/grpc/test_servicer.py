@@ -338,7 +338,7 @@ async def endless():
     settings = ServerSettings(idle_seconds=0.3)
     access = Access(AccessSettings(keys="off"), settings, Redis())  # which it does not ask
     admission = Admission(AdmissionSettings(), 8, lambda: asyncio.sleep(0, 16))
-    backend = SimpleNamespace(conversation=lambda: conversation, access=access, admission=admission)
+    backend = SimpleNamespace(conversation=lambda: conversation, access=access, admission=admission, stopping=False)
     service = ConversationService(backend, settings)
     server = grpc.aio.server()
     conversation_pb2_grpc.add_ConversationServicer_to_server(service, server)

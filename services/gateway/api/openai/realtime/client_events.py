@@ -1,0 +1,52 @@
+"""A client's message → an event of the Realtime API, or what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+from openai.types import realtime as types
+from pydantic import BaseModel
+
+from services.gateway.api.openai.errors import ApiError
+from services.gateway.api.openai.validation import validate
+
+MAX_EVENT_ID = 512  # characters, as OpenAI has it
+
+
+def _type_of(event: type[BaseModel]) -> str:
+    return get_args(event.model_fields["type"].annotation)[0]
+
+
+CLIENT_EVENTS = {_type_of(event): event for event in get_args(get_args(types.RealtimeClientEvent)[0])}
+
+
+class ClientEvent:
+    """`body`: the fields as the client sent them, `event_id` its own name for it."""
+
+    def __init__(self, type: str, event_id: str | None, body: dict[str, Any]):
+        self.type, self.event_id, self.body = type, event_id, body
+
+
+def parse(text: str) -> ClientEvent:
+    """Raises `ApiError`. The fields of the event are checked by whoever handles it."""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ApiError("The message is not valid JSON.", "invalid_json") from None
+    if not isinstance(body, dict):
+        raise ApiError("The message is not a JSON object.", "invalid_json")
+    event_id = body.get("event_id")
+    if event_id is not None and not (isinstance(event_id, str) and len(event_id) <= MAX_EVENT_ID):
+        raise ApiError(f"event_id is a string of at most {MAX_EVENT_ID} characters.", "invalid_type", "event_id")
+    if "type" not in body:
+        raise ApiError("Missing required parameter: 'type'.", "missing_required_parameter", "type")
+    if body["type"] not in CLIENT_EVENTS:
+        known = ", ".join(sorted(CLIENT_EVENTS))
+        raise ApiError(f"Invalid value: {body['type']!r}. Supported values are: {known}.", "invalid_value", "type")
+    return ClientEvent(body["type"], event_id, body)
+
+
+def checked(event: ClientEvent) -> Any:
+    """The event as its type in the `openai` package. Raises `ApiError`."""
+    return validate(CLIENT_EVENTS[event.type], event.body)
