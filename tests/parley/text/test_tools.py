@@ -6,15 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from parley.checkpoints import Checkpoint
 from parley.config import ChatFormat
 from parley.text.prompt import PromptWriter, TextSegment
-from parley.text.tools import TAGS, call_beginning
+from parley.text.tools import TAGS, call_beginning, output_pieces, system_pieces
 
 TEMPLATE = (Path(__file__).parents[2] / "fixtures" / "qwen25" / "chat_template.jinja").read_text()
+QWENS_WORD = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 DEFAULT = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 TOOLS = [
     {
@@ -65,10 +68,37 @@ def with_tags(tokenizer: Tokenizer, special: bool) -> Tokenizer:
     return copy
 
 
-@pytest.fixture(params=["none", "ordinary", "special"])
-def tokenizer(request, chatml_tokenizer: Tokenizer) -> Tokenizer:
-    """With the tags as no tokens, as added tokens, as special ones."""
-    return chatml_tokenizer if request.param == "none" else with_tags(chatml_tokenizer, request.param == "special")
+@pytest.fixture(scope="module")
+def qwens_words() -> Tokenizer:
+    """Splits text into words as Qwen2.5's tokenizer does: a line feed may be of the mark before it."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWENS_WORD), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<|im_start|>", "<|im_end|>", "<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = ["".join(output_pieces(["sunny", "3"])), "".join(system_pieces(DEFAULT, TOOLS)), json.dumps(CONVERSATIONS)]
+    tokenizer.train_from_iterator(texts * 4, trainer)
+    assert tokenizer.encode("</tool_response>\n<").tokens[-2] == ">Ċ"  # else this tests nothing
+    return tokenizer
+
+
+@pytest.fixture(params=["none", "ordinary", "special", "qwen"])
+def tokenizer(request, chatml_tokenizer: Tokenizer, qwens_words: Tokenizer) -> Tokenizer:
+    """With the tags as no tokens, as added tokens, as special ones; and nearly Qwen2.5's."""
+    if request.param == "none":
+        return chatml_tokenizer
+    base = qwens_words if request.param == "qwen" else chatml_tokenizer
+    return with_tags(base, special=request.param == "special")
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from services.llm_core.requests import Done, Token
 from services.llm_core.sampler import Sampling
 from services.llm_core.settings import LlmCoreSettings
 from services.llm_core.state import Decision
+from services.llm_core.tools import CallRules
 from services.rpc.errors import ServiceError
 
 SPEAKING = torch.tensor([4.0, 0.0, 0.0])  # logits of a state head that always says "speech"
@@ -423,6 +424,29 @@ async def test_a_model_may_state_its_state_with_its_first_token(make_engine, pla
             continue
         with_state = [*prompt, Piece(list(ids_of_state[decision.state]))]
         assert [event.id for event in events[1:-1]] == reference(plain, with_state, 4)
+
+
+@pytest.mark.parametrize("state", ["head", "tokens"])
+async def test_an_answer_goes_on_after_the_beginning_that_it_must_have(
+    make_engine, plain, tiny_config, tiny_tokenizer, state
+):
+    config = tiny_config.language.model_copy(update={"state": state})
+    engine = make_engine(config, num_slots=2, prefill_tokens=5)  # fewer than the beginning has
+    state_ids = PromptWriter.of(config, tiny_tokenizer).state_ids
+    beginning = list(range(20, 33))
+
+    async def one(seed: int) -> None:
+        prompt = random_prompt(seed, 10)
+        request = engine.open(f"s{seed}", "t", prompt, Sampling(max_tokens=17), calls=CallRules(tuple(beginning)))
+        request.respond([])
+        decision, *tokens, done = [event async for event in request.events()]
+        if not decision.nothing:
+            before = [*prompt, Piece([*(state_ids[decision.state] if state_ids else ()), *beginning])]
+            assert [token.id for token in tokens] == [*beginning, *reference(plain, before, 4)]
+            assert done.answer_tokens == 17 and done.finish_reason == "length"
+
+    others = [ask(engine, random_prompt(20 + seed, 10), max_tokens=20) for seed in range(3)]
+    await asyncio.gather(*(one(seed) for seed in range(6)), *others)
 
 
 async def test_embeddings_that_are_not_finite_affect_no_other_request(make_engine, plain):
