@@ -59,7 +59,14 @@ def ask(
     play: Annotated[bool, typer.Option(help="Play the answer on a terminal, where there is a player and no --out")] = (
         True
     ),
-    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Of a gateway; else the stack of this folder")] = "",
+    address: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="Of a gateway, with https:// for TLS; else the stack of this folder"),
+    ] = "",
+    certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Speak TLS, and trust this certificate (PEM)"),
+    ] = None,
     instructions: Annotated[str, typer.Option(metavar="WORDS", help="The system prompt")] = "",
     text_only: Annotated[bool, typer.Option("--text-only", help="No spoken answer")] = False,
     temperature: Annotated[float, typer.Option(min=0, help="Of sampling; 0: always the likeliest word")] = 0.0,
@@ -73,7 +80,8 @@ def ask(
     parley ask --audio examples/question.wav --image examples/scene.png
     parley ask                    type questions, a line each, until an empty line
 
-    A typed line that is the name of a sound file is a spoken question. Exit status 1 if a turn fails.
+    A typed line that is the name of a sound file is a spoken question. Exit status 1 if a turn fails. An API key is
+    taken from the variable PARLEY_API_KEY.
     """
     if out is not None and not out.absolute().parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.parent}")
@@ -95,7 +103,10 @@ def ask(
     typed = not questions
     interactive = typed and sys.stdin.isatty()
     turns = from_terminal(pictures, at_once, interactive) if typed else questions
-    asyncio.run(converse(address or running_gateway(), config, turns, session, out, play, interactive))
+    trusted = read_file(certificate, "certificate") if certificate else None
+    if not address:
+        address, trusted = running_gateway()
+    asyncio.run(converse(address, config, turns, session, out, play, interactive, trusted))
 
 
 async def converse(
@@ -106,13 +117,14 @@ async def converse(
     out: Path | None = None,
     play: bool = False,
     interactive: bool = False,
+    certificate: bytes | None = None,
 ) -> None:
     """Asks one question after the other and prints the answers.
 
     Raises `CommandError` for a turn that fails (with `interactive` it is printed, and the next one asked), and for a
     gateway that is not there, refuses, or goes away.
     """
-    async with Client(address) as client:
+    async with Client(address, certificate=certificate) as client:
         try:
             await client.open(config, session_id)
             for number, question in enumerate(questions, 1):
@@ -135,7 +147,8 @@ def describe_error(error: grpc.RpcError | ConnectionError, address: str) -> str:
         return str(error)
     if error.code() == grpc.StatusCode.UNAVAILABLE:
         return f"the gateway at {address} is not there, or went away (UNAVAILABLE: {error.details()})"
-    return f"{error.code().name}: {error.details()}"
+    hint = "; PARLEY_API_KEY holds the key to send" if error.code() == grpc.StatusCode.UNAUTHENTICATED else ""
+    return f"{error.code().name}: {error.details()}{hint}"
 
 
 def print_or_raise(error: Exception, interactive: bool) -> None:
@@ -145,11 +158,16 @@ def print_or_raise(error: Exception, interactive: bool) -> None:
     typer.echo(f"parley: {error}", err=True)
 
 
-def running_gateway() -> str:
+def running_gateway() -> tuple[str, bytes | None]:
+    """Its address, and the certificate to trust where it speaks TLS."""
     running = state.read()
     if running is None or not running.alive or not running.ready:
         raise CommandError("no stack runs in this folder; start it with `parley up`, or name a gateway with --address")
-    return running.gateway
+    return running.gateway, certificate_of(running)
+
+
+def certificate_of(running: state.StackState) -> bytes | None:
+    return Path(running.tls_authority).read_bytes() if running.tls_authority else None
 
 
 def read_question(path: Path) -> bytes:

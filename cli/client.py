@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -67,13 +68,16 @@ class Answer:
         return len(self.audio) / 2 / self.sample_rate if self.sample_rate else 0.0
 
 
-def _channel(address: str) -> grpc.aio.Channel:
+def _channel(address: str, certificate: bytes | None) -> grpc.aio.Channel:
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.use_local_subchannel_pool", 1),
     ]
-    return grpc.aio.insecure_channel(address, options=options)
+    target = address.removeprefix("https://")
+    if certificate is None and target == address:
+        return grpc.aio.insecure_channel(target, options=options)
+    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(certificate), options=options)
 
 
 class Client:
@@ -86,10 +90,16 @@ class Client:
     With `resumable=True` in `open`, `events` goes on by itself when the connection is lost, through the next address.
     """
 
-    def __init__(self, *addresses: str):
-        """Of one gateway or several, all of the same Redis."""
-        self._addresses = itertools.cycle(addresses)
-        self._channel = _channel(next(self._addresses))
+    def __init__(self, *addresses: str, key: str | None = None, certificate: bytes | None = None):
+        """Of one gateway or several, all of the same Redis.
+
+        `key`: an API key; by default the one in PARLEY_API_KEY. `certificate`: in PEM, of the gateway or of who vouches
+        for it: with it, and where an address begins with https://, connections have TLS.
+        """
+        self._addresses, self._certificate = itertools.cycle(addresses), certificate
+        self._channel = _channel(next(self._addresses), certificate)
+        key = os.environ.get("PARLEY_API_KEY", "") if key is None else key
+        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self._call: grpc.aio.StreamStreamCall | None = None
         self.session_id = ""
         self.ready = wire.SessionReady()
@@ -109,7 +119,7 @@ class Client:
 
     def start(self) -> None:
         """Opens the stream; the gateway waits for `open`."""
-        self._call = ConversationStub(self._channel).Converse()
+        self._call = ConversationStub(self._channel).Converse(metadata=self._metadata)
 
     async def open(
         self, config: wire.SessionConfig, session_id: str = "", resumable: bool = False, after: int | None = None
@@ -156,7 +166,7 @@ class Client:
         """Asks the next gateway for all events after the last one that came."""
         await asyncio.sleep(RESUME_PAUSE)
         await self._channel.close()
-        self._channel = _channel(next(self._addresses))
+        self._channel = _channel(next(self._addresses), self._certificate)
         self.start()
         opening = wire.OpenSession(session_id=self.session_id, resumable=True, after_sequence=self.last_sequence)
         await self.send(open=opening)

@@ -44,7 +44,8 @@ def demo(
             _, share = memory.by_process(running.supervisor_pid)["total"]
             typer.echo(f"ready in {running.startup_seconds:.0f} s; uses {share / 1000:.1f} GB of memory")
             typer.echo(f"\nasking {QUESTION} about {PICTURE}")
-            asyncio.run(ask.converse(running.gateway, config, [question], out=out))
+            certificate = ask.certificate_of(running)
+            asyncio.run(ask.converse(running.gateway, config, [question], out=out, certificate=certificate))
             typer.echo("\nstopping …")
         except KeyboardInterrupt:
             typer.echo("\nstopping …")

@@ -20,6 +20,7 @@ COMMANDS = {
     "up": ("cli.up", "Start the services and the gateway on this machine; stop them on Ctrl-C"),
     "down": ("cli.down", "Stop what `up` started in this folder"),
     "status": ("cli.status", "Show what runs, its addresses, health and memory"),
+    "keys": ("cli.keys", "Create, list and revoke the API keys of a gateway"),
     "promote": ("cli.promote", "Change what runs to another checkpoint, without a lost turn; or go back"),
     "ask": ("cli.ask", "Ask by voice or in writing, about a picture or a video, and hear the answer"),
     "demo": ("cli.demo", "Start, ask the bundled question about the bundled picture, stop"),

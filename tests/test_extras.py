@@ -27,7 +27,7 @@ ELSEWHERE = ["parley.export.triton_model"]  # a Triton server runs it
 
 # Extras → what starts with them alone; a package stands for all of its modules.
 STARTS = {
-    "gateway": ["services.gateway", "cli.main", "cli.ask", "cli.status"],
+    "gateway": ["services.gateway", "cli.main", "cli.ask", "cli.status", "cli.keys"],
     "model": ["parley"],
     "serve": ["services", "cli.up", "cli.down", "cli.demo"],
     "train": [

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MODULES = ["services.gateway.__main__", "cli.main", "cli.up", "cli.down", "cli.status", "cli.promote", "cli.ask"]
+MODULES = [
+    "services.gateway.__main__",
+    "cli.main",
+    "cli.up",
+    "cli.down",
+    "cli.status",
+    "cli.promote",
+    "cli.ask",
+    "cli.keys",
+]
 
 
 @pytest.mark.parametrize("module", MODULES)

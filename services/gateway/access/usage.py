@@ -85,14 +85,23 @@ class Usage:
         return await self._redis.zcount(access_key(f"sessions:{key_id}"), milliseconds(time.time()), "+inf")
 
     @guarded
+    async def audio_today(self, key_id: str) -> float:
+        """Seconds, in and out."""
+        return int(await self._redis.get(_audio_today(key_id)) or 0) / 1000
+
+    @guarded
     async def add_audio(self, key_id: str, seconds: float) -> float:
         """→ the seconds of audio of this day."""
-        name = access_key(f"audio:{key_id}:{int(time.time() // DAY_SECONDS)}")
+        name = _audio_today(key_id)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.incrby(name, milliseconds(seconds))
             pipe.expire(name, 2 * DAY_SECONDS)
             used, _ = await pipe.execute()
         return used / 1000
+
+
+def _audio_today(key_id: str) -> str:
+    return access_key(f"audio:{key_id}:{int(time.time() // DAY_SECONDS)}")
 
 
 def seconds_to_midnight() -> float:

