@@ -41,10 +41,11 @@ class ConversationService:
             reading.add_done_callback(lambda _: timers.append(loop.call_later(limit, handling.cancel)))
             try:
                 async for event in conversation.delivery.events():
+                    if event.repeated:
+                        continue
                     if isinstance(event.body, AudioDelta):
                         await self._backend.access.audio(caller, event.body.seconds)
-                    if not event.repeated:
-                        yield wire.write_event(event)
+                    yield wire.write_event(event)
                 await reading  # raises what ended the stream
             finally:
                 reading.cancel()
