@@ -14,6 +14,7 @@ from protos.parley.v1.tensor_pb2 import Tensor
 from protos.parley.v1.vision_encoder_pb2 import EncodeVisionRequest, EncodeVisionResponse, Frames
 from services.gateway.events.items import Ref
 from services.gateway.media.embedding_writer import EmbeddingWriter
+from services.gateway.media.image_size import image_size
 from services.gateway.settings import MediaSettings
 from services.gateway.store.protocols import Embeddings
 from services.gateway.upstream.calls import Calls
@@ -41,7 +42,10 @@ class Images:
         self._embeddings, self._writer, self._settings = embeddings, writer, settings
 
     def check(self, kind: Literal["image", "video", "frame"], data: bytes) -> None:
-        """Raises `ServiceError` for an empty file or one above the limit."""
+        """Raises `ServiceError` for an empty file or one above a limit, of bytes or of pixels, before it is decoded.
+
+        The pixels of a video, and of kinds of pictures that are not read here, are checked by the vision encoder.
+        """
         limit = "max_video_bytes" if kind == "video" else "max_image_bytes"
         most = getattr(self._settings, limit)
         if not data:
@@ -49,6 +53,15 @@ class Images:
         if len(data) > most:
             message = f"{kind} of {len(data)} bytes is above the limit of {most}; send a smaller one"
             raise too_much("gateway", limit, message)
+        if kind != "video":
+            self._check_pixels(kind, data)
+
+    def _check_pixels(self, kind: str, data: bytes) -> None:
+        width, height = image_size(data) or (0, 0)
+        most = self._settings.max_image_pixels
+        if width * height > most:
+            message = f"{kind} of {width}×{height} pixels is above the limit of {most} pixels; send a smaller one"
+            raise too_much("gateway", "max_image_pixels", message)
 
     async def encode(self, kind: Kind, files: Sequence[bytes], session_id: str, calls: Calls) -> EncodedImage:
         """`files`: one image or video, or the frames in order. Raises `ServiceError`."""
