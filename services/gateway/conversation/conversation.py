@@ -30,6 +30,7 @@ from services.gateway.conversation.part_encoder import PartEncoder
 from services.gateway.conversation.question import Question
 from services.gateway.conversation.request import TurnRequest
 from services.gateway.conversation.takeover import Takeover
+from services.gateway.conversation.tools import check_tools
 from services.gateway.conversation.turn import Turn, TurnTools, failed
 from services.gateway.conversation.turns import Turns
 from services.gateway.events import (
@@ -278,8 +279,9 @@ class Conversation:
     async def answer(self, request: TurnRequest) -> str:
         """Answers the items of the session, or those that the request names. Returns the id of the turn.
 
-        Raises `ServiceError` FAILED_PRECONDITION while another answer is being made.
+        Raises `ServiceError` FAILED_PRECONDITION while another answer is being made, and for tools that cannot be.
         """
+        check_tools(request.config, self._settings)
         if not request.kept:
             if len(self._turns.beside) >= MAX_BESIDE:
                 raise ServiceError.at_capacity("answers beside the session", MAX_BESIDE)

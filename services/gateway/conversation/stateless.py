@@ -17,6 +17,7 @@ from services.gateway.conversation.part_encoder import PartEncoder
 from services.gateway.conversation.pipeline import TurnEvents, TurnPipeline
 from services.gateway.conversation.prompt_reader import PromptReader
 from services.gateway.conversation.question import Question
+from services.gateway.conversation.tools import check_tools
 from services.gateway.conversation.turn import first_of
 from services.gateway.events import Body, Event, TurnDone
 from services.gateway.events.items import Item, Ref
@@ -61,6 +62,7 @@ class StatelessTurn:
         `items`: oldest first; the last is the user's, or the output of a call. Of `config`, what is about the answer
         counts. Raises `ServiceError`: the turn has failed, also where it takes longer than a turn may.
         """
+        check_tools(config, self._settings)
         pipeline = self._pipeline(items, config)
         pipeline.clock.ask()
         working = asyncio.create_task(self._run(pipeline), context=tracing.within(self._span))

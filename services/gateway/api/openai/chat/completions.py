@@ -103,6 +103,7 @@ class Chat:
             ),
             tool_choice="function" if named else body.tool_choice or "auto",
             tool_name=body.tool_choice.function.name if named else "",
+            parallel_tool_calls=body.parallel_tool_calls is not False,
         )
 
     def _session_id(self) -> str:

@@ -195,6 +195,7 @@ class ChatRequest(Strict):
     max_tokens: int | None = Field(None, ge=1, lt=2**31, description="The old name of max_completion_tokens")
     tools: list[FunctionTool] | None = Field(None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = Field(None, description="false: the answer ends after its first call")
 
     # Only the value that changes nothing.
     n: Literal[1] | None = None
@@ -203,7 +204,6 @@ class ChatRequest(Strict):
     presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
     response_format: ResponseFormat | None = None
-    parallel_tool_calls: Literal[True] | None = None
     reasoning_effort: Literal["none"] | None = None
     verbosity: Literal["medium"] | None = None
 
