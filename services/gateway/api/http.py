@@ -26,7 +26,9 @@ MAX_FRAME_BYTES = 24 << 20  # of a WebSocket message: 15 MiB of audio in base64,
 
 def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> FastAPI:
     """`missing`: names what keeps the gateway from serving a turn."""
-    app = FastAPI(title="Parley", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    app = FastAPI(
+        title="Parley", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json", responses=errors.RESPONSES
+    )
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=backend.settings.api.max_body_bytes)
     app.add_middleware(Admission, limit=backend.settings.api.max_requests)

@@ -10,6 +10,7 @@ import grpc
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError, StarletteHTTPException
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from services.gateway.api.openai.fields import RefusedError
@@ -34,6 +35,21 @@ _KINDS = {
     grpc.StatusCode.UNAVAILABLE: (503, SERVER, "service_unavailable"),
     grpc.StatusCode.DEADLINE_EXCEEDED: (504, SERVER, "timeout"),
 }
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(BaseModel):
+    error: ErrorBody
+
+
+# What every operation may answer, for the OpenAPI document.
+RESPONSES = {"4XX": {"model": ErrorResponse}, "5XX": {"model": ErrorResponse}}
 
 
 class ApiError(Exception):

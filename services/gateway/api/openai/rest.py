@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
+from fastapi.security import HTTPBearer
 
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai import models
@@ -12,10 +13,13 @@ from services.gateway.api.openai.media_urls import MediaUrls
 from services.gateway.api.openai.names import ModelNames
 from services.gateway.media.remote_files import RemoteFiles
 
+# For the OpenAPI document: `guards.key_guard` has asked for the key before.
+KEY = HTTPBearer(auto_error=False, description="An API key, where the gateway asks for one")
+
 
 def router(backend: Backend) -> APIRouter:
     api, media = backend.settings.api, backend.settings.media
-    routes = APIRouter(prefix="/v1")
+    routes = APIRouter(prefix="/v1", dependencies=[Depends(KEY)])
     names = ModelNames(api)
     urls = MediaUrls(RemoteFiles(media.max_video_bytes) if api.remote_media else None)
     models.add_routes(routes, names)

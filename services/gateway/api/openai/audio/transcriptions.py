@@ -75,7 +75,9 @@ def add_routes(router: APIRouter, backend: Backend, names: ModelNames) -> None:
         response_model=Transcription | TranscriptionVerbose,
         responses={200: {"content": content}},
     )
-    async def create_transcription(body: Annotated[TranscriptionRequest, Form()], request: Request) -> Response:
+    async def create_transcription(
+        body: Annotated[TranscriptionRequest, Form(media_type="multipart/form-data")], request: Request
+    ) -> Response:
         """Writes down what is said in a sound file: WAV, FLAC, Ogg (Opus or Vorbis) or MP3."""
         names.resolve(body.model)
         recording = Recording(backend, body, request.state.caller)
