@@ -127,7 +127,7 @@ class Supervisor:
     def make_folders(self) -> None:
         """An empty folder for the logs, the runtime folder, and the state file that names them."""
         shutil.rmtree(self.logs, ignore_errors=True)
-        self.logs.mkdir(parents=True)
+        self.logs.mkdir(parents=True, mode=0o700)  # without keys, who knows a session opens it
         self.runtime.mkdir(mode=0o700)
         state.write(self.directory, self.state)
 

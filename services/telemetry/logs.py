@@ -62,6 +62,8 @@ def configure(service: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(os.environ.get(LOG_LEVEL_VARIABLE, "INFO").upper())
+    for library in ("httpx", "httpcore"):  # they log URLs, which may be a user's
+        logging.getLogger(library).setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

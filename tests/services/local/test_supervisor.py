@@ -175,3 +175,8 @@ def test_nothing_is_left_when_standard_input_closes(options):
     assert [pid for pid in tree if processes.started_at(pid) is not None] == []
     assert os.listdir(options.directory) == ["logs"]
     process.stdout.close()
+
+
+def test_others_of_the_machine_can_read_neither_logs_nor_tokens(stack):
+    modes = [path.stat().st_mode & 0o777 for path in (stack.logs, stack.runtime, stack.directory / "state.json")]
+    assert modes == [0o700, 0o700, 0o600]

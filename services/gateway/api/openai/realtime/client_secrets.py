@@ -7,61 +7,73 @@ import secrets
 from typing import Any
 
 from fastapi import APIRouter, Request
-from openai.types.realtime import ClientSecretCreateParams, ClientSecretCreateResponse
+from openai.types.realtime import ClientSecretCreateResponse
+from openai.types.realtime.client_secret_create_params import ExpiresAfter
 from pydantic import TypeAdapter, ValidationError
 
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai.errors import ApiError
+from services.gateway.api.openai.names import VOICES
+from services.gateway.api.openai.realtime.session import RealtimeSession, defaults
 
 SECONDS = range(10, 7201)  # that a secret may live
 DEFAULT_SECONDS = 600
 MAX_BODY_BYTES = 256 << 10  # each secret keeps its session in Redis
+FIELDS = {"session", "expires_after"}
 
-_PARAMS = TypeAdapter(ClientSecretCreateParams)
 _OBJECTS = {"realtime": "realtime.session", "transcription": "realtime.transcription_session"}
+_EXPIRES_AFTER = TypeAdapter(ExpiresAfter)
 
 
 def router(backend: Backend) -> APIRouter:
     routes = APIRouter(max_body_size=MAX_BODY_BYTES)
-    names = backend.models
 
     @routes.post("/v1/realtime/client_secrets", response_model_exclude_unset=True)
     async def create_client_secret(request: Request) -> ClientSecretCreateResponse:
         """A client secret: it opens Realtime sessions, which begin with these settings, until it expires."""
         params = read_params(await request.body())
         session = params.get("session", {"type": "realtime"})
-        if "model" in session:
-            names.resolve(session["model"])
         seconds = seconds_of(params.get("expires_after", {}))
+        settled = await settle(backend, session)
         value, record = await backend.access.create_secret(request.state.caller, seconds, session)
+        named = {"id": f"sess_{secrets.token_urlsafe(16)}", "object": _OBJECTS[settled["type"]]}
         return ClientSecretCreateResponse.construct(
-            value=value,
-            expires_at=record.expires_at,
-            session={"id": f"sess_{secrets.token_urlsafe(16)}", "object": _OBJECTS[session["type"]]} | session,
+            value=value, expires_at=record.expires_at, session=named | settled | {"expires_at": record.expires_at}
         )
 
     return routes
 
 
 def read_params(body: bytes) -> dict[str, Any]:
-    """Raises `ApiError` for what is no JSON, or has a field of another type than OpenAI's."""
+    """Raises `ApiError` for what is no JSON object, or has a field that is not known."""
     try:
         params = json.loads(body or b"{}")
-        _PARAMS.validate_python(params)
-    except ValidationError as error:
-        first = min(error.errors(), key=lambda each: -len(each["loc"]))  # of the kind of session that fits best
-        param = ".".join(str(part) for part in first["loc"] if not str(part).endswith("Param"))
-        raise ApiError(f"{param or 'the body'}: {first['msg']}", "invalid_value", param or None) from None
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise ApiError(f"the body is no JSON: {reason}", "invalid_json") from None
+    except (ValueError, RecursionError):
+        raise ApiError("the body is not valid JSON, or is nested too deep", "invalid_json") from None
+    if not isinstance(params, dict):
+        raise ApiError("the body is no JSON object", "invalid_json")
+    for name in sorted(params.keys() - FIELDS):
+        raise ApiError(f"Unknown parameter: {name!r}.", "unknown_parameter", name)
     return params
 
 
-def seconds_of(expires_after: dict[str, Any]) -> int:
+def seconds_of(expires_after: Any) -> int:
     """Raises `ApiError` for a time that a secret cannot live."""
-    seconds = expires_after.get("seconds", DEFAULT_SECONDS)
+    try:
+        seconds = _EXPIRES_AFTER.validate_python(expires_after, strict=True).get("seconds", DEFAULT_SECONDS)
+    except ValidationError as error:
+        first = error.errors()[0]
+        param = ".".join(["expires_after", *map(str, first["loc"])])
+        raise ApiError(f"{param}: {first['msg']}", "invalid_value", param) from None
     if seconds not in SECONDS:
         message = f"expires_after.seconds is {seconds}; it must be {SECONDS.start} to {SECONDS[-1]}"
         raise ApiError(message, "invalid_value", "expires_after.seconds")
     return seconds
+
+
+async def settle(backend: Backend, session: Any) -> dict[str, Any]:
+    """The session that a connection would begin with. Raises `ApiError` for one that it would refuse."""
+    decoder = await backend.releases.current.describe("speech_decoder")
+    speakers = [speaker.name for speaker in decoder.speakers]
+    initial = defaults(backend.models.served, "realtime", speakers[0] if speakers else VOICES[0])
+    return RealtimeSession(backend.models, speakers, initial).merged(session)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import openai
 import pytest
 from openai.types.realtime import ClientSecretCreateResponse
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from services.gateway.access.keys import KeyLimits
 
@@ -40,7 +42,9 @@ async def test_a_secret_carries_its_session_to_every_connection(keyed):
         created = await api.realtime.client_secrets.create(session=SESSION, expires_after={"seconds": 60})
     assert created.value.startswith("ek_") and 55 <= created.expires_at - time.time() <= 60
     told = created.session.to_dict()
-    assert told.pop("id").startswith("sess_") and told.pop("object") == "realtime.session" and told == SESSION
+    assert told["id"].startswith("sess_") and told["object"] == "realtime.session"
+    assert (told["instructions"], told["tools"][0]["name"], told["model"]) == ("be brief", "now", "parley")
+    assert told["audio"]["output"]["voice"] == "marin" and told["audio"]["input"]["turn_detection"] is None
     caller = await gateway.backend.access.caller(created.value)
     assert caller.session == SESSION and caller.limits.sessions == 3
 
@@ -77,7 +81,10 @@ async def test_a_secret_makes_no_secrets_and_opens_no_other_api(keyed):
         ({"session": {"type": "chat"}}, "session.type"),
         ({"session": {"type": "realtime", "tools": 5}}, "session.tools"),
         ({"session": {"type": "realtime", "model": "claude"}}, "model"),
+        ({"session": {"type": "realtime", "audio": {"output": {"voice": "nobody"}}}}, "voice"),
+        ({"session": {"type": "realtime", "nonsense": 1}}, "session.nonsense"),
         ({"session": 5}, "session"),
+        ({"nonsense": 1}, "nonsense"),
     ],
 )
 async def test_what_cannot_be_is_named(make_gateway, params, param):
@@ -100,3 +107,46 @@ async def test_without_keys_a_page_gets_a_secret_too(make_gateway):
     async with client(gateway) as api:
         created = await api.realtime.client_secrets.create(session=SESSION)
     assert (await gateway.backend.access.caller(created.value)).session == SESSION
+
+
+async def test_a_connection_begins_with_the_session_of_its_secret(keyed):
+    gateway, key = keyed
+    async with client(gateway, key) as api:
+        secret = (await api.realtime.client_secrets.create(session=SESSION)).value
+    async with client(gateway, secret) as page, page.realtime.connect() as connection:
+        created = await connection.recv()
+        assert created.type == "session.created" and created.session.instructions == "be brief"
+        assert created.session.tools[0].name == "now" and created.session.audio.output.voice == "marin"
+
+
+async def test_a_revoked_key_ends_the_connections_of_its_secrets(make_gateway, redis_url):
+    gateway = await make_gateway(
+        store__redis_url=f"{redis_url}?db={DATABASE}", access__cache_seconds=0, access__session_lease_seconds=0.2
+    )
+    access = gateway.backend.access
+    key = await access.keys.create("test", KeyLimits())
+    async with client(gateway, key) as api:
+        secret = (await api.realtime.client_secrets.create()).value
+    async with client(gateway, secret) as page, page.realtime.connect() as connection:
+        assert (await connection.recv()).type == "session.created"
+        await access.keys.revoke(key.split("-")[1])
+        error = await connection.recv()
+        assert error.type == "error" and error.error.code == "invalid_api_key"
+        with pytest.raises(ConnectionClosedError) as closed:
+            await connection.recv()
+        assert closed.value.rcvd.code == 1008  # SDKs do not connect again
+    await access.usage._redis.flushdb()
+
+
+async def test_sessions_of_a_key_are_counted_over_its_secrets(keyed):
+    gateway, key = keyed
+    async with client(gateway, key) as api:
+        secrets = [(await api.realtime.client_secrets.create()).value for _ in range(2)]
+        async with contextlib.AsyncExitStack() as stack:
+            for holder in (key, *secrets):
+                page = await stack.enter_async_context(client(gateway, holder))
+                connection = await stack.enter_async_context(page.realtime.connect(model="parley"))
+                await connection.recv()
+            with pytest.raises(InvalidStatus) as refused:
+                await stack.enter_async_context(api.realtime.connect(model="parley"))
+            assert refused.value.response.status_code == 429 and refused.value.response.headers["retry-after"]
