@@ -75,12 +75,18 @@ new DownloadDialog({
   talk,
 });
 
-/** Opens what a talk needs. In a tap: the sound comes first, before anything is awaited. */
+/** Opens what a talk needs. In a tap: the sound comes first, before anything is awaited. → whether there is sound. */
 async function begin() {
   const opened = sound.open();
   document.body.classList.add("begun");
   connect();
-  await opened;
+  try {
+    await opened;
+    return true;
+  } catch (error) {
+    notices.problem(error.message);
+    return false;
+  }
 }
 
 function connect() {
@@ -89,8 +95,8 @@ function connect() {
 }
 
 async function startTalking() {
+  if (!(await begin())) return;
   try {
-    await begin();
     await microphone.start($("microphones").value);
     settings.showDevices();
   } catch (error) {
@@ -184,7 +190,9 @@ async function refused(error) {
 function bindObjects() {
   connection.addEventListener("state", showConnection);
   connection.addEventListener("refused", ({ detail }) => refused(detail.error));
-  connection.addEventListener("new", () => settings.showVoices(connection.model?.voices ?? []));
+  connection.addEventListener("event", ({ detail: { event } }) => {
+    if (event.type === "parley.session") settings.showVoices(event.speakers);
+  });
   conversation.addEventListener("activity", showActivity);
   conversation.addEventListener("problem", ({ detail }) => notices.problem(detail.message));
   conversation.addEventListener("note", ({ detail }) => notices.note(detail.message));

@@ -45,8 +45,11 @@ async def open_page() -> OpenPage:
     browsers = []
     async with async_playwright() as playwright:
 
-        async def open_url(url: str, microphone: Path | None = None, camera: Path | None = None, **options) -> Page:
-            flags = [f"--use-file-for-fake-audio-capture={microphone}%noloop"] if microphone else []
+        async def open_url(
+            url: str, microphone: Path | None = None, camera: Path | None = None, flags: list[str] = (), **options
+        ) -> Page:
+            flags = [*flags]
+            flags += [f"--use-file-for-fake-audio-capture={microphone}%noloop"] if microphone else []
             flags += [f"--use-file-for-fake-video-capture={camera}"] if camera else []
             browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
             browsers.append(browser)

@@ -15,7 +15,7 @@ export class Talk extends EventTarget {
     this.byId = new Map();
     this.question = null; // {voiced, asked}: the times of the question that the next answer belongs to
     this.receivers = {
-      "input_audio_buffer.speech_started": (event, at) => this.user(event.item_id, at),
+      "input_audio_buffer.speech_started": (event, at) => this.#speaks(event, at),
       "input_audio_buffer.committed": (event, at) => this.user(event.item_id, at),
       "conversation.item.input_audio_transcription.delta": (event, at) => this.#heard(event, at),
       "conversation.item.input_audio_transcription.completed": (event, at) => this.#understood(event, at),
@@ -27,6 +27,7 @@ export class Talk extends EventTarget {
       "response.output_audio.delta": (event, at) => this.#answerAudio(event, at),
       "response.output_audio.done": (event) => this.#answerComplete(event),
       "response.done": (event) => this.#done(event.response),
+      "parley.transcript": (event, at) => this.#hearing(event, at),
       "parley.state": (event, at) => this.#decided(event, at),
       "parley.turn": (event) => this.#measured(event),
     };
@@ -74,9 +75,25 @@ export class Talk extends EventTarget {
     this.#emit("left", { utterance });
   }
 
+  /** Speech before it that became no question leaves. */
+  #speaks({ item_id }, at) {
+    const noise = this.utterances.filter((each) => each.role === "user" && each.status === "growing" && !each.text);
+    for (const utterance of noise) this.#remove(utterance.id);
+    this.user(item_id, at);
+  }
+
+  /** What is understood so far of a question that is being spoken; it may still change. */
+  #hearing({ item_id, transcript }, at) {
+    const utterance = this.user(item_id, at);
+    utterance.text = transcript;
+    this.changed(utterance);
+  }
+
+  /** Pieces of a question that is complete. */
   #heard({ item_id, delta }, at) {
     const utterance = this.user(item_id, at);
-    utterance.text += delta;
+    utterance.pieces += delta;
+    if (utterance.pieces.length >= utterance.text.length) utterance.text = utterance.pieces;
     this.changed(utterance);
   }
 

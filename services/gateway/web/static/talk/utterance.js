@@ -9,6 +9,7 @@ export class Utterance {
     this.role = role;
     this.at = at;
     this.text = "";
+    this.pieces = ""; // of the text, that came one by one
     this.status = "growing"; // growing, done, cut, failed
     this.reason = ""; // why it failed
     this.picture = ""; // a data URL
