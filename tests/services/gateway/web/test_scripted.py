@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import soundfile
 from playwright.async_api import Page
 from scripted_gateway import WORDS, ScriptedGateway, serving
+from steps import ask_in_writing, hear, now, played, start_talking, until, until_true
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -34,36 +34,13 @@ async def scripted(open_page):
         await each.__aexit__(None, None, None)
 
 
-async def start_talking(page: Page) -> None:
-    await page.click("#start")
-    await page.wait_for_selector("body[data-connection=open]")
-
-
-async def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
-async def until_true(page: Page, expression: str, seconds: float = 30) -> None:
-    """The page's policy forbids the `eval` that Playwright's `wait_for_function` needs."""
-    async with asyncio.timeout(seconds):
-        while not await page.evaluate(expression):
-            await asyncio.sleep(0.05)
-
-
-async def ask_in_writing(page: Page, text: str) -> None:
-    await page.fill("#text", text)
-    await page.press("#text", "Enter")
-
-
 async def test_a_typed_question_needs_no_microphone_and_is_answered_aloud(scripted):
     gateway, page = await scripted()
     await ask_in_writing(page, "what is there?")
     await page.wait_for_selector(".assistant[data-status=done]")
     assert await page.inner_text(".user .text") == "what is there?"
     await until_true(page, f"document.querySelector('.assistant .spoken').textContent === {WORDS!r}")
-    assert (await page.evaluate("played()"))["seconds"] > 1
+    await hear(page, 1)
     kinds = [event["type"] for event in gateway.received]
     assert kinds == ["session.update", "conversation.item.create", "response.create"]
     assert gateway.received[1]["item"]["content"] == [{"type": "input_text", "text": "what is there?"}]
@@ -97,9 +74,9 @@ async def test_talking_empties_the_player_and_says_how_much_was_heard(scripted, 
     assert 300 < truncated["audio_end_ms"] < 4000
     await page.wait_for_selector(".assistant .cut:not([hidden])")
     await asyncio.sleep(0.2)
-    now = await page.evaluate("performance.now()")
+    after = await now(page)
     await asyncio.sleep(0.4)
-    assert (await page.evaluate(f"played({now})"))["seconds"] == 0
+    assert (await played(page, since=after))["seconds"] == 0
 
 
 async def test_escape_cancels_the_answer(scripted):
@@ -273,11 +250,11 @@ async def test_an_utterance_is_played_again_and_the_talk_downloaded(scripted, si
     await gateway.ask(gateway.sockets[0], "what colour is it")
     await gateway.answer(gateway.sockets[0])
     await page.wait_for_selector("body[data-activity=listening]")
-    now = await page.evaluate("performance.now()")
+    before = await now(page)
     await page.click(".assistant .replay")
     await page.wait_for_selector(".replay.playing")
     await page.wait_for_selector(".replay.playing", state="detached")
-    assert (await page.evaluate(f"played({now})"))["seconds"] > 1
+    assert (await played(page, since=before))["seconds"] > 1
     await page.click("#download")
     async with page.expect_download() as download:
         await page.click("#download-sound")

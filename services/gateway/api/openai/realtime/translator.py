@@ -64,6 +64,8 @@ class Translator:
             case events.SessionReady():
                 self.output_rate, self.session = body.output_sample_rate, body.config.client["session"]
                 yield {"type": "session.created", "session": self.session_object()}
+                if self._parley_events:
+                    yield {"type": "parley.session", "speakers": list(body.speakers)}
             case events.SessionUpdated():
                 self.session = body.config.client["session"]
                 yield {"type": "session.updated", "session": self.session_object()}
