@@ -5,8 +5,10 @@ The Serve, for tests of what asks its REST API, is a server that keeps what Serv
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -175,7 +177,21 @@ def _learn_by_heart(model: Parley, most_steps: int = 400) -> None:
 
 @pytest.fixture(scope="session")
 def calling_checkpoint(tiny_config: ParleyConfig, tmp_path_factory) -> Path:
-    """A checkpoint of all parts whose language model calls `get_weather`, and answers with what that returns."""
+    """A checkpoint of all parts whose language model calls `get_weather`, and answers with what that returns.
+
+    Made once, also where several workers want it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    path = folder / "calling"
+    with (folder / "calling.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            _make_calling_checkpoint(path, tiny_config)
+    return path
+
+
+def _make_calling_checkpoint(path: Path, tiny_config: ParleyConfig) -> None:
     language = LanguageConfig(
         vocab_size=640, hidden_size=72, intermediate_size=144, num_layers=2, num_heads=4, num_kv_heads=2,
         max_position_embeddings=1024, rope_theta=10_000.0,
@@ -190,7 +206,5 @@ def calling_checkpoint(tiny_config: ParleyConfig, tmp_path_factory) -> Path:
         model.state_head.weight.zero_()
         model.state_head.bias.copy_(torch.tensor([0.0, 9.0, 0.0]))  # it takes everything for a written question
     _learn_by_heart(model)
-    path = tmp_path_factory.mktemp("checkpoints") / "calling"
     parts = {name: part.state_dict() for name, part in model.named_children()}
     save_stage(path, stage="calling", config=model.config, parts=parts, tokenizer=model.tokenizer)
-    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import openai
 import pytest
@@ -89,6 +90,18 @@ async def test_a_spoken_chat_says_its_text_and_not_its_calls(client):
     lima = [{"role": "user", "content": "what is the weather in Lima?"}]
     answer = await complete(client, lima, modalities=["text", "audio"], audio={"voice": "alloy", "format": "wav"})
     assert answer.choices[0].message.audio is None and len(answer.choices[0].message.tool_calls) == 1
+
+
+async def test_a_model_that_cannot_write_calls_refuses_them(services, make_gateway):
+    nano = Path(__file__).parents[5] / "checkpoints" / "nano"
+    services.start("llm_core", "nano", checkpoint=nano)
+    gateway = await make_gateway(upstream__llm_core=f"127.0.0.1:{services.ports['nano']}")
+    url = f"http://127.0.0.1:{gateway.http_port}/v1"
+    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        with pytest.raises(openai.BadRequestError, match="cannot call functions: its tokenizer has no way to write"):
+            await complete(client, COMPARE)
+        assert (await complete(client, COMPARE, tool_choice="none")).choices[0].message.content is not None
+    services.kill("nano")
 
 
 async def answer_of(connection) -> tuple[dict, list]:
