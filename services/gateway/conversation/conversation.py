@@ -48,6 +48,7 @@ from services.gateway.events.session import SessionConfig
 from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import EncodedImage, Images, Kind
 from services.gateway.media.originals import Originals
+from services.gateway.media.recordings import Recordings
 from services.gateway.settings import ConversationSettings, MediaSettings, VadSettings
 from services.gateway.store.protocols import Store
 from services.gateway.upstream.calls import Calls, Releases
@@ -59,7 +60,6 @@ log = logs.get_logger(__name__)
 
 MAX_QUESTION_ID = 64  # characters
 MAX_BACKLOG = 4  # times max_unread_events, which only the audio and text of turns wait for
-INPUT_CONFIG = {"manual_turns", "input_sample_rate"}  # what of the config is about the microphone
 MAX_BESIDE = 4  # answers at once that are not part of the session
 JUST_MS = 1000  # of audio; a client that ends a question so soon after the server has ended it means the same one
 
@@ -93,6 +93,7 @@ class Conversation:
             self._images,
             originals,
             self._embeddings,
+            Recordings(store.embeddings, self._embeddings),
             self._parts,
             self.outbox,
             self.delivery,
@@ -290,7 +291,8 @@ class Conversation:
             raise ServiceError(grpc.StatusCode.FAILED_PRECONDITION, "an answer is being made already")
         self._unanswered = False
         if self._turns.listening:  # what is being said goes on, and is not answered
-            self._turn.only_listen()
+            await self._turn.only_listen()
+            return self._turns.begin_beside(self._maker(request)).ask_at_once()
         return self._turns.begin(self._maker(request), detected=False, interruption="never").ask_at_once()
 
     async def cancel_answer(self, turn_id: str = "") -> bool:
@@ -359,11 +361,16 @@ class Conversation:
 
     async def update(self, changes: Mapping[str, Any]) -> None:
         """Changes the session's configuration, from the next turn on."""
-        if INPUT_CONFIG & set(changes) and self._turns.listening:
+        if self._turns.listening and any(changes.get(name, now) != now for name, now in self._fixed().items()):
             raise _refuse("turn_detection and input_sample_rate cannot change while a question is spoken")
         updated = await self._opened.update(changes)
         self._renew_input()
         self._emit(updated)
+
+    def _fixed(self) -> dict[str, Any]:
+        """What of the config cannot change while a question is spoken."""
+        fixed: dict[str, Any] = {"input_sample_rate": self.config.input_sample_rate}
+        return fixed if self.config.turn_taking.items_first else fixed | {"manual_turns": self.config.manual_turns}
 
     def _renew_input(self) -> None:
         """The microphone as the config has it; another connection may have changed it, too. Not within a question."""
@@ -383,8 +390,14 @@ class Conversation:
         self._unanswered = item.role == "user" or item.type == "function_call_output"
         self._turns.history_changed()
 
-    async def retrieve_item(self, item_id: str) -> None:
-        self._emit(ItemRetrieved(await self.item(item_id)))
+    async def retrieve_item(self, item_id: str, with_audio: bool = False) -> None:
+        item = await self.item(item_id)
+        recording = await self._tools.recordings.get(self.session_id, item_id) if with_audio else None
+        if recording is None:
+            self._emit(ItemRetrieved(item))
+        else:
+            played = len(recording.audio) if item.played is None else 2 * item.played
+            self._emit(ItemRetrieved(item, recording.audio[:played], recording.sample_rate))
 
     async def item(self, item_id: str) -> Item:
         """Also of an answer that is being made. Raises `ServiceError` NOT_FOUND."""

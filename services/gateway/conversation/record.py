@@ -40,7 +40,7 @@ class TurnRecord:
         self.written = False
         self.lease: Lease | None = None
         self.request = request
-        self._session_id, self._turn_id = session_id, turn_id
+        self.session_id, self._turn_id = session_id, turn_id
         self._store, self._embeddings, self._originals = store, embeddings, originals
         self._reader = PromptReader(session_id, originals, calls, history_share)
         self._leases = contextlib.AsyncExitStack()
@@ -53,7 +53,7 @@ class TurnRecord:
         """Raises ABORTED where another connection answers in this session; with `take`, that one loses it."""
         if self.lease is not None:
             return
-        self.lease = await self._leases.enter_async_context(self._store.leases.lease(self._session_id, take))
+        self.lease = await self._leases.enter_async_context(self._store.leases.lease(self.session_id, take))
 
     async def release(self) -> None:
         await self._leases.aclose()
@@ -75,16 +75,16 @@ class TurnRecord:
         """What the request names, or the session's items without the turn's own."""
         if self.request.items is not None:
             return list(self.request.items)
-        items = await self._store.items.list(self._session_id)
+        items = await self._store.items.list(self.session_id)
         return [item for item in items if item.turn_id != self._turn_id]
 
     async def insert(self, item: Item) -> str:
         """Adds the question to the session while another turn may still have the lease. → id of the item before it."""
-        return await self._store.items.insert(self._session_id, item)
+        return await self._store.items.insert(self.session_id, item)
 
     async def replace(self, item: Item, speech: Tensor | None = None) -> None:
         """The question's item with what was heard, unless the client has deleted it."""
-        await self._store.items.replace(self._session_id, item)
+        await self._store.items.replace(self.session_id, item)
         self._keep_speech(item, speech)
 
     async def write(self, items: Sequence[Item], speech: Tensor | None, images: Sequence[EncodedImage] = ()) -> str:
@@ -107,7 +107,7 @@ class TurnRecord:
 
     async def set_played(self, item_id: str, samples: int) -> None:
         """How far an answer that is already written has been played."""
-        await self._store.items.set_played(self._session_id, item_id, samples)
+        await self._store.items.set_played(self.session_id, item_id, samples)
 
 
 def question_item(turn_id: str, question: Question) -> Item:
@@ -127,7 +127,7 @@ class EmbeddingResolver:
         calls: Calls,
     ):
         self._questions, self._held = [question], held
-        self._session_id, self._images, self._store, self._calls = session_id, images, store, calls
+        self.session_id, self._images, self._store, self._calls = session_id, images, store, calls
 
     def use(self, calls: Calls) -> None:
         """The turn starts again on another release."""
@@ -145,7 +145,7 @@ class EmbeddingResolver:
                 return question.speech()
             for image in question.encoded_images():
                 if image.ref == ref:
-                    return await self._images.tensor(image, self._session_id, self._calls)
+                    return await self._images.tensor(image, self.session_id, self._calls)
         if (tensor := self._held.get(ref)) is not None:
             return tensor
         kept = (await self._store.embeddings.get([ref])).get(ref)

@@ -23,12 +23,23 @@ from services.gateway.conversation.pipeline import TurnEvents, TurnPipeline
 from services.gateway.conversation.question import Question
 from services.gateway.conversation.record import EmbeddingResolver, TurnRecord, question_item
 from services.gateway.conversation.request import TurnRequest
-from services.gateway.events import AnswerBegun, Body, Event, Failed, FinishReason, ItemCreated, TurnDone, Usage
+from services.gateway.events import (
+    AnswerBegun,
+    AudioDelta,
+    Body,
+    Event,
+    Failed,
+    FinishReason,
+    ItemCreated,
+    TurnDone,
+    Usage,
+)
 from services.gateway.events.items import Item, answer_item_id, played_text
 from services.gateway.events.session import Session
 from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import EncodedImage, Images
 from services.gateway.media.originals import Originals
+from services.gateway.media.recordings import Recordings
 from services.gateway.settings import ConversationSettings
 from services.gateway.store.protocols import Store
 from services.gateway.turn.generate import Prompt
@@ -53,6 +64,7 @@ class TurnTools:
     images: Images
     originals: Originals
     embeddings: EmbeddingWriter
+    recordings: Recordings
     parts: PartEncoder
     outbox: Outbox
     delivery: Delivery
@@ -97,6 +109,7 @@ class Turn:
         self._begun = False  # the client has been told that an answer comes
         self._committed = asyncio.Event()  # the question is an item, where it is one before it is answered
         self._unwanted = False  # the client has deleted the answer
+        self._spoken: list[bytes] = []  # audio of the answer
         self._sampling = Sampling(**config.sampling.model_dump())
         if not self._sampling.seed:
             self._sampling.seed = secrets.randbits(31) + 1  # a retry must sample the same answer again
@@ -214,10 +227,11 @@ class Turn:
             self._outbox.silence(self.id)
             self._work.cancel()
 
-    def only_listen(self) -> None:
+    async def only_listen(self) -> None:
         """Another turn answers: this one only makes an item of its question."""
         self.request = replace(self.request, answers=False)
         self.pipeline.only_listen()
+        await self.record.release()
 
     def drop_answer(self) -> None:
         """The client has deleted the answer before it was written."""
@@ -266,7 +280,13 @@ class Turn:
         for image in self.question.images:
             image.cancel()
         await (self._finish_left() if self._left else self._finish())
+        self._keep_recording(answer_item_id(self.id), b"".join(self._spoken), self.answer.sample_rate)
+        self._spoken.clear()
         self.question.release()
+
+    def _keep_recording(self, item_id: str, pcm: bytes, sample_rate: int) -> None:
+        if self.request.kept and self.request.config.turn_taking.items_first:
+            self._tools.recordings.keep(self.record.session_id, item_id, pcm, sample_rate)
 
     def _bind(self, session_id: str) -> None:
         """All that this task logs and traces is of the turn."""
@@ -308,7 +328,9 @@ class Turn:
         """The question's item, where there is one already, has what was heard."""
         if self.request.config.turn_taking.items_first and self.request.kept:
             await self._committed.wait()
-            await self.record.replace(self._question_item(), self.question.speech())
+            item = self._question_item()
+            await self.record.replace(item, self.question.speech())
+            self._keep_recording(item.id, b"".join(self.question.audio.items), self.question.sample_rate)
 
     async def _answer(self, session_id: str) -> None:
         """By the release that the turn is bound to, or from its start by the current one where that has gone."""
@@ -482,6 +504,8 @@ class Turn:
             self._begin()
         if self._keeping is not None and not self._keeping.done():
             await asyncio.wait({self._keeping})
+        if isinstance(body, AudioDelta):
+            self._spoken.append(body.audio)
         if (new := self._new(body)) is not None:
             await self._outbox.put(self._event(new))
 

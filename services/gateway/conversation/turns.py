@@ -72,6 +72,8 @@ class Turns:
         `detected`: the server noticed its question by itself. `interruption`: None: as the policy is by itself.
         """
         before = self.answered
+        if before is None or before.over:
+            before = self.active or before
         self.newest = make(before, self._policy.on_question(before, detected, interruption))
         return self._run(self.newest)
 

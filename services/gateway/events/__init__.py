@@ -161,7 +161,11 @@ class ItemCreated:
 
 @dataclass(frozen=True)
 class ItemRetrieved:
+    """`audio`: 16-bit little-endian mono at `sample_rate` Hz, where it was asked for and is kept."""
+
     item: Item
+    audio: bytes = b""
+    sample_rate: int = 0
 
 
 @dataclass(frozen=True)
@@ -229,7 +233,7 @@ def decode(sequence: int, entry: dict[bytes, bytes]) -> Event:
     """What `encode` made of an event."""
     record = json.loads(entry[b"event"])
     body = record["body"]
-    if record["kind"] == "AudioDelta":
+    if record["kind"] in ("AudioDelta", "ItemRetrieved"):
         body["audio"] = entry[b"audio"]
     for name, model in (("item", Item), ("config", SessionConfig)):
         if name in body:

@@ -20,14 +20,14 @@ from services.gateway.api.openai.realtime.inputs import Inputs
 from services.gateway.api.openai.realtime.session import RealtimeSession, defaults
 from services.gateway.api.openai.realtime.translator import Translator
 from services.gateway.conversation.conversation import Conversation
-from services.gateway.events import ApiEvent
+from services.gateway.events import ApiEvent, AudioDelta
 from services.rpc.errors import ServiceError
 from services.telemetry import logs
 
 log = logs.get_logger(__name__)
 
-GOING_AWAY, TRY_AGAIN_LATER, INTERNAL = 1001, 1013, 1011  # codes that a connection is closed with
-FATAL = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAUTHENTICATED}
+GOING_AWAY, POLICY, INTERNAL, TRY_AGAIN_LATER = 1001, 1008, 1011, 1013  # codes that a connection is closed with
+CLOSES = {401: POLICY, 413: POLICY, 429: TRY_AGAIN_LATER, 503: GOING_AWAY}  # status of the error → code
 
 
 async def serve(websocket: WebSocket, backend: Backend) -> None:
@@ -67,7 +67,7 @@ async def _end(websocket: WebSocket, error: Exception) -> None:
     if websocket.application_state.name == "CONNECTING":
         await refuse(websocket, error)
         return
-    code = {429: TRY_AGAIN_LATER, 503: GOING_AWAY, 401: 1008}.get(told.status, INTERNAL)
+    code = CLOSES.get(told.status, INTERNAL)
     with contextlib.suppress(Exception):  # it may be gone
         await websocket.send_text(json.dumps({"type": "error", "event_id": "event_end", "error": error_body(told)}))
         await websocket.close(code)
@@ -117,6 +117,8 @@ class Connection:
     async def _write(self) -> None:
         """What the client is told, until the conversation is over."""
         async for event in self._conversation.delivery.events():
+            if isinstance(event.body, AudioDelta):
+                await self._backend.access.audio(self._caller, event.body.seconds)
             for wire_event in self._translator.translate(event):
                 await self._websocket.send_text(json.dumps(wire_event, ensure_ascii=False))
                 if wire_event["type"] == "response.output_audio.delta":
@@ -132,14 +134,13 @@ class Connection:
 
     async def _handle(self, message: dict[str, Any]) -> None:
         event: ClientEvent | None = None
+        self._conversation.count_input()
         try:
             if message.get("text") is None:
                 raise ApiError("Messages are text frames of JSON; this one is binary.", "invalid_json")
             event = parse(message["text"])
             await self._inputs.handle(event)
         except (ApiError, ServiceError, ValueError) as error:
-            if isinstance(error, ServiceError) and error.code in FATAL and error.retry_after:
-                log.info("refused", code=error.code.name)
             told = error_of(error)
             self._conversation.emit(
                 ApiEvent({"type": "error", "error": error_body(told, event.event_id if event else None)})

@@ -13,6 +13,7 @@ import soxr
 from services.gateway.api.openai.errors import ApiError
 from services.gateway.media import g711
 
+PCM = {"type": "audio/pcm", "rate": 24_000}
 PCM_RATE = 24_000  # Hz
 DELTA_SECONDS = 0.2  # of audio in one event, at most: an interruption is exact to it
 
@@ -55,11 +56,11 @@ class OutputEncoder:
         self._resampler = None if same else soxr.ResampleStream(sample_rate, rate, 1, dtype="int16", quality="HQ")
         self._step = 2 * round(DELTA_SECONDS * rate)
 
-    def feed(self, pcm: bytes) -> Iterator[str]:
-        """→ base64, `DELTA_SECONDS` each or less."""
+    def feed(self, pcm: bytes) -> Iterator[bytes]:
+        """→ pieces of `DELTA_SECONDS` or less."""
         return self._pieces(pcm if self._resampler is None else self._resample(pcm, last=False))
 
-    def finish(self) -> Iterator[str]:
+    def finish(self) -> Iterator[bytes]:
         """The last of it."""
         return self._pieces(b"" if self._resampler is None else self._resample(b"", last=True))
 
@@ -67,11 +68,10 @@ class OutputEncoder:
         samples = np.frombuffer(pcm, "<i2")
         return self._resampler.resample_chunk(samples, last=last).astype("<i2", copy=False).tobytes()
 
-    def _pieces(self, pcm: bytes) -> Iterator[str]:
+    def _pieces(self, pcm: bytes) -> Iterator[bytes]:
         for start in range(0, len(pcm), self._step):
             piece = pcm[start : start + self._step]
-            data = piece if self._format["type"] == "audio/pcm" else g711.encode(piece, _law(self._format))
-            yield base64.b64encode(data).decode()
+            yield piece if self._format["type"] == "audio/pcm" else g711.encode(piece, _law(self._format))
 
 
 def _law(format: Mapping[str, Any]) -> g711.Law:

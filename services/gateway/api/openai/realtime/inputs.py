@@ -60,7 +60,6 @@ class Inputs:
         }
 
     async def handle(self, event: ClientEvent) -> None:
-        self._conversation.count_input()
         await self._handlers[event.type](event)
 
     def _tell(self, type: str, **fields: Any) -> None:
@@ -121,7 +120,7 @@ class Inputs:
 
     async def _retrieve_item(self, event: ClientEvent) -> None:
         codes = {grpc.StatusCode.NOT_FOUND: ("item_retrieve_invalid_item_id", "item_id")}
-        await _named(self._conversation.retrieve_item(checked(event).item_id), codes)
+        await _named(self._conversation.retrieve_item(checked(event).item_id, with_audio=True), codes)
 
     async def _truncate_item(self, event: ClientEvent) -> None:
         wanted = checked(event)

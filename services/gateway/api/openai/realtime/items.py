@@ -96,16 +96,17 @@ def _picture(url: Any, path: str) -> bytes:
         raise ApiError(f"Invalid value for '{path}': it is not valid base64.", "invalid_value", path) from None
 
 
-def write_item(item: Item, status: str = "completed", audio: Mapping[int, str] | None = None) -> dict[str, Any]:
-    """As clients see it. `audio`: index of a content → its audio in base64."""
+def write_item(item: Item, status: str = "completed", audio: str = "") -> dict[str, Any]:
+    """As clients see it. `audio`: of what is spoken in it, in base64."""
     common = {"id": item.id, "object": "realtime.item", "type": item.type, "status": status}
     if item.type == "function_call":
         return common | {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
     if item.type == "function_call_output":
         return common | {"call_id": item.call_id, "output": item.output}
     content = [_content(item, part) for part in item.parts]
-    for index, data in (audio or {}).items():
-        content[index]["audio"] = data
+    for each in content:
+        if audio and each["type"] in ("input_audio", "output_audio"):
+            each["audio"] = audio
     return common | {"role": item.role, "content": content}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -135,9 +136,9 @@ class ResponseWriter:
         yield {"type": "response.content_part.done", **self._of_part(), "part": self._part(self._text)}
         yield from self._item_done(self._message, self._message_item(status))
 
-    def _audio_deltas(self, pieces: Iterator[str]) -> Iterator[WireEvent]:
+    def _audio_deltas(self, pieces: Iterator[bytes]) -> Iterator[WireEvent]:
         for piece in pieces:
-            yield {"type": "response.output_audio.delta", **self._of_part(), "delta": piece}
+            yield {"type": "response.output_audio.delta", **self._of_part(), "delta": b64encode(piece).decode()}
 
     def _added(self, index: int, item: dict[str, Any], previous: str) -> Iterator[WireEvent]:
         yield {"type": "response.output_item.added", **self._of_item(index), "item": item}

@@ -10,11 +10,10 @@ from openai.types import realtime as types
 
 from services.gateway.api.openai.errors import ApiError
 from services.gateway.api.openai.names import ModelNames, speaker_of
-from services.gateway.api.openai.realtime.formats import rate_of
+from services.gateway.api.openai.realtime.formats import PCM, rate_of
 from services.gateway.api.openai.validation import validate
 from services.gateway.events.session import SamplingConfig, SessionConfig, Tool, TurnTaking
 
-PCM = {"type": "audio/pcm", "rate": 24000}
 SERVER_VAD = {
     "type": "server_vad",
     "threshold": 0.5,

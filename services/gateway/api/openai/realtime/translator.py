@@ -7,11 +7,13 @@ Notable points:
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from services.gateway import events
+from services.gateway.api.openai.realtime.formats import PCM, OutputEncoder
 from services.gateway.api.openai.realtime.items import write_item
 from services.gateway.api.openai.realtime.responses import ResponseWriter, WireEvent
 from services.gateway.events import Event
@@ -83,8 +85,8 @@ class Translator:
                 yield from self._state(turn_id, body)
             case events.ItemCreated():
                 yield from self._item_created(turn_id, body)
-            case events.ItemRetrieved(item):
-                yield {"type": "conversation.item.retrieved", "item": write_item(item)}
+            case events.ItemRetrieved():
+                yield {"type": "conversation.item.retrieved", "item": self._with_audio(body)}
             case events.ItemTruncated(item_id, samples):
                 ends = round(1000 * samples / max(1, self.output_rate))
                 yield {
@@ -101,6 +103,15 @@ class Translator:
                 yield from self._turn_done(turn_id, body)
             case _:
                 yield from self._answer(turn_id, body)
+
+    def _with_audio(self, body: events.ItemRetrieved) -> WireEvent:
+        """An item, with its audio where that is kept."""
+        if not body.audio:
+            return write_item(body.item)
+        direction = "output" if body.item.role == "assistant" else "input"
+        encoder = OutputEncoder(self.session["audio"].get(direction, {}).get("format") or PCM, body.sample_rate)
+        data = b"".join([*encoder.feed(body.audio), *encoder.finish()])
+        return write_item(body.item, audio=b64encode(data).decode())
 
     # Questions.
 
