@@ -189,7 +189,7 @@ class Inputs:
 def _check_response(response: Mapping[str, Any]) -> None:
     if response.get("output_modalities"):
         check_modalities(response["output_modalities"], "response.output_modalities")
-    if response.get("max_output_tokens"):
+    if response.get("max_output_tokens") is not None:
         check_max_tokens(response["max_output_tokens"], "response.max_output_tokens")
     if response.get("conversation") not in (None, "auto", "none"):
         raise ApiError("response.conversation is auto or none.", "invalid_value", "response.conversation")

@@ -113,7 +113,8 @@ class RealtimeSession:
 
     def _settle_output(self, base: dict[str, Any], value: dict[str, Any]) -> None:
         value["instructions"] = value["instructions"] or ""
-        value["max_output_tokens"] = value["max_output_tokens"] or "inf"
+        if value["max_output_tokens"] is None:
+            value["max_output_tokens"] = "inf"
         check_max_tokens(value["max_output_tokens"], "session.max_output_tokens")
         value["output_modalities"] = value["output_modalities"] or ["audio"]
         check_modalities(value["output_modalities"], "session.output_modalities")
