@@ -130,6 +130,28 @@ async def test_a_lost_connection_is_resumed_from_the_last_event(scripted, silenc
     await page.wait_for_selector(".assistant[data-status=done]")
 
 
+async def test_a_question_that_was_cut_off_is_given_up(scripted, silence):
+    gateway, page = await scripted(microphone=silence)
+    await start_talking(page)
+    item = {"item_id": "item_q", "audio_start_ms": 0}
+    await gateway.say(gateway.sockets[0], "input_audio_buffer.speech_started", **item)
+    await page.wait_for_selector("body[data-activity=hearing]")
+    await gateway.sockets[0].close(1012)
+    await page.wait_for_selector(".problem >> text=say it again")
+    await page.wait_for_selector("body[data-activity=listening]")
+    assert await page.locator(".utterance").count() == 0
+
+
+@pytest.mark.parametrize(("code", "sockets"), [(4404, 2), (4409, 1)])
+async def test_a_session_that_is_gone_is_not_asked_for_again(scripted, code, sockets):
+    gateway, page = await scripted()
+    await ask_in_writing(page, "hello")
+    await page.wait_for_selector(".assistant[data-status=done]")
+    await gateway.sockets[0].close(code, "gone")
+    await asyncio.sleep(1)
+    assert len(gateway.sockets) == sockets and "parley_last_event_id" not in gateway.queries[-1]
+
+
 async def test_a_new_session_is_told_what_was_said_in_the_lost_one(scripted):
     gateway, page = await scripted()
     await ask_in_writing(page, "what is there?")

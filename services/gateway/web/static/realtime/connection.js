@@ -8,7 +8,8 @@ const LONGEST_WAIT = 5_000;
 const OPEN_TIMEOUT = 10_000; // ms for `session.created`
 const GIVE_UP = 60_000; // ms without a connection
 const MAX_QUEUED = 400; // events that wait for a connection: 12 s of audio
-const FINAL_CODES = [1000, 1008]; // closed on purpose
+const FINAL_CODES = [1000, 1008, 4409]; // closed on purpose; the last: another tab goes on with this session
+const SESSION_IS_GONE = 4404;
 
 /**
  * Events: `state` (see `state`), `event` {event, at}: one server event, `new` {session, waiting}: a session began,
@@ -90,6 +91,7 @@ export class Connection extends EventTarget {
   #closed(code, reason) {
     const wasOpen = this.state === "open";
     this.#discard();
+    if (code === SESSION_IS_GONE) this.sessionId = this.lastEventId = "";
     if (FINAL_CODES.includes(code)) return this.#refuse(new Refused(reason || "the gateway ended the session", 0));
     if (wasOpen) this.lostAt = performance.now();
     this.#again(wasOpen ? 0 : this.wait);

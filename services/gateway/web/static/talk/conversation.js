@@ -4,7 +4,7 @@ import { milliseconds } from "../audio/pcm.js";
 import * as events from "../realtime/events.js";
 
 const REPLAYED = 20; // newest utterances that a new session is given
-const HARMLESS = ["response_cancel_not_active", "input_audio_buffer_commit_empty"];
+const HARMLESS = ["response_cancel_not_active", "input_audio_buffer_commit_empty", "session_not_resumable"];
 
 /**
  * Events: `activity`, `problem` {message}, `note` {message}. `activity` is `off`, `connecting`, `waiting` (for a lost
@@ -18,6 +18,7 @@ export class Conversation extends EventTarget {
     this.begun = false; // whether there was a session before
     this.hearing = false;
     this.thinking = false;
+    this.lostSpeech = false; // the connection was lost while the user spoke: what the server had of it is gone
     this.response = null; // id of the answer that the server is generating
     this.#listenToServer();
     this.#listenToPlayer();
@@ -99,9 +100,16 @@ export class Conversation extends EventTarget {
       receivers[event.type]?.(event, at);
       if (event.type in receivers) this.#changed();
     });
-    this.connection.addEventListener("new", ({ detail }) => this.#begin(detail.waiting));
-    this.connection.addEventListener("resumed", ({ detail }) => this.#resume(detail.waiting));
-    this.connection.addEventListener("state", () => this.#changed());
+    for (const [type, act] of [["new", this.#begin], ["resumed", this.#resume]]) {
+      this.connection.addEventListener(type, ({ detail }) => {
+        act.call(this, detail.waiting);
+        this.#changed();
+      });
+    }
+    this.connection.addEventListener("state", ({ detail }) => {
+      if (detail.state === "waiting") this.lostSpeech ||= this.hearing || this.speech.held !== null;
+      this.#changed();
+    });
   }
 
   #listenToPlayer() {
@@ -130,7 +138,7 @@ export class Conversation extends EventTarget {
 
   #begin(waiting) {
     this.#configure();
-    if (this.begun) this.#beginAgain(waiting);
+    if (this.begun) this.#beginAgain(this.#withoutLostSpeech(waiting));
     else waiting.forEach((event) => this.connection.send(event));
     this.begun = true;
   }
@@ -138,7 +146,7 @@ export class Conversation extends EventTarget {
   /** A session follows one that is lost: it is told what was said, and asked again what was not answered. */
   #beginAgain(waiting) {
     this.response = null;
-    this.hearing = this.thinking = false;
+    this.thinking = false;
     this.sight.reset();
     const before = this.talk.utterances.filter((each) => each.text || each.picture).slice(-REPLAYED);
     for (const utterance of before) this.connection.send(replayed(utterance));
@@ -147,8 +155,19 @@ export class Conversation extends EventTarget {
   }
 
   #resume(waiting) {
-    waiting.forEach((event) => this.connection.send(event));
+    this.#withoutLostSpeech(waiting).forEach((event) => this.connection.send(event));
     this.#emit("note", { message: "Connected again" });
+  }
+
+  /** The rest of a question whose beginning is lost is no question. */
+  #withoutLostSpeech(waiting) {
+    if (!this.lostSpeech) return waiting;
+    this.hearing = this.lostSpeech = false;
+    this.speech.drop();
+    this.talk.dropUnfinished();
+    this.#emit("problem", { message: "The connection was lost while you spoke; say it again" });
+    const isSpeech = ({ type }) => type.startsWith("input_audio_buffer.") || type === events.RESPOND.type;
+    return waiting.filter((event) => !isSpeech(event));
   }
 
   #configure() {

@@ -43,6 +43,12 @@ export class Talk extends EventTarget {
     return this.byId.get(id) ?? this.#begin(new Utterance(id, "user", at));
   }
 
+  /** Forgets speech of the user that has not become an item of the session. */
+  dropUnfinished() {
+    const isUnfinished = ({ role, status, samples }) => role === "user" && status === "growing" && !samples;
+    for (const utterance of this.utterances.filter(isUnfinished)) this.#remove(utterance.id);
+  }
+
   changed(utterance) {
     this.#emit("changed", { utterance });
   }
@@ -77,8 +83,7 @@ export class Talk extends EventTarget {
 
   /** Speech before it that became no question leaves. */
   #speaks({ item_id }, at) {
-    const noise = this.utterances.filter((each) => each.role === "user" && each.status === "growing" && !each.text);
-    for (const utterance of noise) this.#remove(utterance.id);
+    this.dropUnfinished();
     this.user(item_id, at);
   }
 

@@ -29,10 +29,10 @@ export class UserSpeech extends EventTarget {
   }
 
   release(at = performance.now()) {
-    const seconds = at - this.held;
+    const held = at - this.held;
     this.held = null;
     this.end = at;
-    if (seconds < SHORTEST) {
+    if (held < SHORTEST) {
       this.connection.send(CLEAR);
       this.dispatchEvent(new Event("short"));
       return;
@@ -40,6 +40,11 @@ export class UserSpeech extends EventTarget {
     this.connection.send(COMMIT);
     this.connection.send(RESPOND);
     this.dispatchEvent(new Event("asked"));
+  }
+
+  /** Gives up a question that is being held. */
+  drop() {
+    this.held = this.begin = this.end = null;
   }
 
   /** The server heard speech begin, or end. */
