@@ -6,6 +6,9 @@ import pytest
 import strict
 from conftest import PRESETS, of_kind, one
 
+from services.gateway.access import exposure
+from services.gateway.settings import GatewaySettings
+
 
 def templates(objects) -> list[dict]:
     return [template for thing in objects for _, template in strict.pods(thing)]
@@ -131,3 +134,37 @@ def test_selectors_find_their_pods_and_no_others(render):
     assert [name for name in services if monitor <= one(objects, "Service", name)["metadata"]["labels"].items()] == [
         "demo-parley-gateway"
     ]
+
+
+@pytest.mark.parametrize(
+    ("over", "keys"),
+    [
+        ({}, "auto"),
+        ({"ingress": {"enabled": True, "http": {"host": "parley.example"}}}, "required"),
+        ({"gatewayApi": {"enabled": True, "parentRefs": [{"name": "shared"}]}}, "required"),
+        ({"gateway": {"service": {"type": "LoadBalancer"}}}, "required"),
+        ({"gateway": {"service": {"type": "LoadBalancer"}, "access": {"keys": "off"}}}, "off"),
+        ({"gateway": {"access": {"keys": "required"}}}, "required"),
+    ],
+)
+def test_who_comes_from_outside_of_the_cluster_needs_a_key_unless_told_otherwise(render, over, keys, monkeypatch):
+    variables = gateway_variables(render(over=over))
+    assert variables["PARLEY_GATEWAY_ACCESS_KEYS"] == keys
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = GatewaySettings()
+    exposure.check(settings.server, settings.access)
+
+
+def gateway_variables(objects) -> dict[str, str]:
+    (container,) = one(objects, "Deployment", "-gateway")["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each["value"] for each in container["env"] if each["name"].startswith("PARLEY_GATEWAY")}
+
+
+def test_pages_and_the_key_of_helm_test_are_named(render):
+    access = {"origins": ["https://a.example", "https://b.example"], "clientKey": {"secretName": "mine"}}
+    objects = render(over={"gateway": {"access": access}})
+    assert gateway_variables(objects)["PARLEY_GATEWAY_ACCESS_ORIGINS"] == "https://a.example,https://b.example"
+    (asking,) = one(objects, "Pod", "-ask")["spec"]["containers"]
+    reference = {"secretKeyRef": {"name": "mine", "key": "api-key"}}
+    assert asking["env"] == [{"name": "PARLEY_API_KEY", "valueFrom": reference}]

@@ -122,8 +122,8 @@
 - gateway.podDisruptionBudget.minAvailable {{ int $gateway.podDisruptionBudget.minAvailable }} of {{ $least }} pods: no node could ever be drained
 {{- end }}
 {{- include "parley.check.grace" (dict "root" . "where" "gateway" "seconds" $gateway.terminationGracePeriodSeconds) }}
-{{- include "parley.check.settings" (dict "root" . "name" "gateway" "where" "gateway" "settings" $gateway.settings "own" (list "SERVER_HOST" "SERVER_PORT" "SERVER_HTTP_PORT" "SERVER_DRAIN_SECONDS" "CONVERSATION_MAX_TURN_SECONDS" "STORE_REDIS_URL" "STORE_EMBEDDINGS_URL" "UPSTREAM_ADDRESSES")) }}
-{{- $own := list "HOME" "REDIS_URL" "PARLEY_SERVICES" "PARLEY_SERVICE_TOKEN" "SESSIONS_PASSWORD" "EMBEDDINGS_PASSWORD" "PARLEY_GATEWAY_SERVER_HOST" "PARLEY_GATEWAY_SERVER_PORT" "PARLEY_GATEWAY_SERVER_HTTP_PORT" "PARLEY_GATEWAY_SERVER_DRAIN_SECONDS" "PARLEY_GATEWAY_CONVERSATION_MAX_TURN_SECONDS" "PARLEY_GATEWAY_STORE_EMBEDDINGS_URL" }}
+{{- include "parley.check.settings" (dict "root" . "name" "gateway" "where" "gateway" "settings" $gateway.settings "own" (list "SERVER_HOST" "SERVER_PORT" "SERVER_HTTP_PORT" "SERVER_DRAIN_SECONDS" "SERVER_INSECURE" "ACCESS_KEYS" "ACCESS_ORIGINS" "CONVERSATION_MAX_TURN_SECONDS" "STORE_REDIS_URL" "STORE_EMBEDDINGS_URL" "UPSTREAM_ADDRESSES")) }}
+{{- $own := list "HOME" "REDIS_URL" "PARLEY_SERVICES" "PARLEY_SERVICE_TOKEN" "SESSIONS_PASSWORD" "EMBEDDINGS_PASSWORD" "PARLEY_GATEWAY_SERVER_HOST" "PARLEY_GATEWAY_SERVER_PORT" "PARLEY_GATEWAY_SERVER_HTTP_PORT" "PARLEY_GATEWAY_SERVER_DRAIN_SECONDS" "PARLEY_GATEWAY_SERVER_INSECURE" "PARLEY_GATEWAY_ACCESS_KEYS" "PARLEY_GATEWAY_ACCESS_ORIGINS" "PARLEY_GATEWAY_CONVERSATION_MAX_TURN_SECONDS" "PARLEY_GATEWAY_STORE_EMBEDDINGS_URL" }}
 {{- include "parley.check.duplicates" (dict "where" "gateway" "own" $own "prefix" "PARLEY_GATEWAY_" "values" $gateway) }}
 {{- end -}}
 
