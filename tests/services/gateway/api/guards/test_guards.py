@@ -7,9 +7,12 @@ import gzip
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedError
 
 from services.gateway.access.keys import KeyLimits, new_key
 from services.gateway.api.guards import body_guard
+from services.gateway.api.http import MAX_FRAME_BYTES
 
 DATABASE = 8
 
@@ -179,6 +182,19 @@ async def test_a_body_above_the_limit_is_refused_before_it_is_read(make_gateway,
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
     assert head.startswith(b"HTTP/1.1 413 ")
     writer.close()
+
+
+async def test_messages_of_a_websocket_are_bounded_and_not_compressed(make_gateway):
+    gateway = await make_gateway()
+    url = f"ws://127.0.0.1:{gateway.http_port}/v1/realtime?model=parley"
+    async with connect(url, compression="deflate", max_size=None) as socket:
+        assert not socket.protocol.extensions and "session.created" in await socket.recv()
+        await socket.send("x" * MAX_FRAME_BYTES)  # no JSON, but read
+        assert "invalid_json" in await socket.recv()
+        with pytest.raises(ConnectionClosedError) as closed:
+            await socket.send("x" * (MAX_FRAME_BYTES + 1))
+            await socket.recv()
+        assert closed.value.rcvd.code == 1009
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "identity, gzip", "x"])
