@@ -137,7 +137,7 @@ class MediaSettings(Group):
     min_audio_seconds: float = Field(0.1, ge=0, description="Shortest spoken question")
     max_chunk_seconds: float = Field(1.0, gt=0, description="Longest audio event")
     max_image_bytes: int = Field(10 << 20, ge=1, description="Largest picture file")
-    max_image_pixels: int = Field(64_000_000, ge=1, description="Largest picture, width × height, by its header")
+    max_image_pixels: int = Field(40_000_000, ge=1, description="Largest picture, width × height, by its header")
     max_video_bytes: int = Field(32 << 20, ge=1, description="Largest video file")
 
 
