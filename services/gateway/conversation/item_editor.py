@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 
 import grpc
+from pydantic_core import from_json
 
 from services.gateway.events import ItemCreated, ItemDeleted, ItemTruncated
 from services.gateway.events.items import Item
@@ -64,7 +64,7 @@ class ItemEditor:
 
 def _is_object(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict)
+        return isinstance(from_json(text, allow_inf_nan=False), dict)
     except ValueError:
         return False
 

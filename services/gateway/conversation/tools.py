@@ -6,6 +6,7 @@ import json
 import re
 
 import grpc
+from pydantic_core import from_json
 
 from protos.parley.v1 import tool_pb2 as pb
 from services.gateway.events.session import SessionConfig, Tool
@@ -33,7 +34,7 @@ def check_tools(config: SessionConfig, settings: ConversationSettings) -> None:
             raise _refuse(f"{name[:64]!r} is no name of a tool; use 1 to 64 of the characters a-z, A-Z, 0-9, _ and -")
         if names.count(name) > 1:
             raise _refuse(f"two tools have the name {name!r}; names must differ")
-    length = sum(len(_parameters(tool)) + len(tool.description) + len(tool.name) for tool in config.tools)
+    length = sum(len(_checked_parameters(tool)) + len(tool.description) + len(tool.name) for tool in config.tools)
     if length > settings.max_tool_chars:
         message = f"the tools have {length} characters; that is above the limit of {settings.max_tool_chars}"
         raise too_much("gateway", "max_tool_chars", message)
@@ -50,6 +51,15 @@ def to_wire(tool: Tool) -> pb.Tool:
 
 def _parameters(tool: Tool) -> str:
     return json.dumps(tool.parameters, ensure_ascii=False)
+
+
+def _checked_parameters(tool: Tool) -> str:
+    try:
+        parameters = _parameters(tool)
+        from_json(parameters.encode(), allow_inf_nan=False)
+    except (ValueError, RecursionError):
+        raise _refuse(f"the parameters of tool {tool.name!r} are no valid JSON, or are nested too deep") from None
+    return parameters
 
 
 def _refuse(message: str) -> ServiceError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from protos.parley.v1 import conversation_pb2 as pb
 from protos.parley.v1 import tool_pb2
@@ -62,7 +62,7 @@ def config_changes(config: pb.SessionConfig) -> dict[str, Any]:
 
 def _tool(tool: tool_pb2.Tool) -> Tool:
     try:
-        return Tool(name=tool.name, description=tool.description, parameters=json.loads(tool.parameters or "{}"))
+        return Tool(name=tool.name, description=tool.description, parameters=from_json(tool.parameters or "{}"))
     except ValueError:
         raise ValueError(f"the parameters of tool {tool.name!r} are no JSON object; send a JSON Schema") from None
 

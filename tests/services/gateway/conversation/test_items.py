@@ -9,6 +9,8 @@ from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Message
 from protos.parley.v1.usage_pb2 import FinishReason
 
+DEEP = f'{{"a": {"[" * 1900}{"]" * 1900}}}'
+
 
 async def reply(client: Client, **event) -> wire.ServerEvent:
     """The next event of the session after sending one."""
@@ -75,6 +77,10 @@ async def test_created_items_are_part_of_the_history_and_deleted_ones_are_not(ma
         ({"create_item": wire.CreateItem(item=text_item("hi"), previous_item_id="none")}, "NOT_FOUND"),
         (
             {"create_item": wire.CreateItem(item=wire.Item(type=2, call_id="c", name="f", arguments="no"))},
+            "INVALID_ARGUMENT",
+        ),
+        (
+            {"create_item": wire.CreateItem(item=wire.Item(type=2, call_id="c", name="f", arguments=DEEP))},
             "INVALID_ARGUMENT",
         ),
         ({"create_item": wire.CreateItem(item=text_item("hi", id="x" * 200))}, "INVALID_ARGUMENT"),

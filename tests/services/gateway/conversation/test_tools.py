@@ -13,6 +13,13 @@ from services.rpc.errors import ServiceError
 NOW = Tool(name="now", description="the time", parameters={"type": "object"})
 
 
+def nested(depth: int) -> dict:
+    value: dict = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
 @pytest.mark.parametrize(
     ("config", "complaint"),
     [
@@ -23,6 +30,9 @@ NOW = Tool(name="now", description="the time", parameters={"type": "object"})
         ({"tools": tuple(Tool(name=f"f{i}") for i in range(4))}, "4 tools are above the limit of 3"),
         ({"tools": (Tool(name="f", description="x" * 98),)}, "101 characters; that is above the limit of 100"),
         ({"tools": (Tool(name="f", parameters={"x": "y" * 98}),)}, "above the limit of 100"),
+        ({"tools": (Tool(name="f", parameters=nested(5000)),)}, "tool 'f' are no valid JSON, or are nested too deep"),
+        ({"tools": (Tool(name="f", parameters={"x": float("nan")}),)}, "tool 'f' are no valid JSON"),
+        ({"tools": (Tool(name="f", parameters={"x": "\ud800"}),)}, "tool 'f' are no valid JSON"),
         ({"tool_choice": "required"}, "there are no tools"),
         ({"tool_choice": "function", "tool_name": "now"}, "names 'now', which is not among the tools; there are none"),
         ({"tools": (NOW,), "tool_choice": "function", "tool_name": "then"}, "use one of now"),

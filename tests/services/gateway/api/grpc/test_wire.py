@@ -135,7 +135,7 @@ def test_a_turn_detection_that_is_unknown_is_refused():
         config_changes(pb.SessionConfig(turn_detection=7))
 
 
-@pytest.mark.parametrize("parameters", ["{", "[]", "3"])
+@pytest.mark.parametrize("parameters", ["{", "[]", "3", pytest.param('{"a":' * 100_000, id="deep")])
 def test_tools_whose_parameters_are_no_object_are_refused(parameters):
     tools = pb.Tools(tools=[tool_pb2.Tool(name="now", parameters=parameters)])
     with pytest.raises(ValueError, match="parameters of tool 'now' are no JSON object"):
