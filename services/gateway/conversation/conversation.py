@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
@@ -36,14 +37,16 @@ from services.gateway.conversation.turns import Turns
 from services.gateway.events import (
     Body,
     Event,
+    ItemCreated,
     ItemDeleted,
     ItemRetrieved,
     ItemTruncated,
+    SilenceNoticed,
     SpeechStarted,
     SpeechStopped,
     TurnDone,
 )
-from services.gateway.events.items import Item, ItemPart, answer_item_id
+from services.gateway.events.items import Item, ItemPart, answer_item_id, question_item_id
 from services.gateway.events.session import SessionConfig
 from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import EncodedImage, Images, Kind
@@ -294,6 +297,18 @@ class Conversation:
             await self._turn.only_listen()
             return self._turns.begin_beside(self._maker(request)).ask_at_once()
         return self._turns.begin(self._maker(request), detected=False, interruption="never").ask_at_once()
+
+    async def answer_silence(self, request: TurnRequest, seconds: float) -> None:
+        """Nobody has said anything for so long: the silence becomes an item, and is answered."""
+        if self._turns.listening or self._turns.active is not None:
+            return
+        turn_id, end_ms = secrets.token_urlsafe(9), self._input.heard_ms
+        item = Item(id=question_item_id(turn_id), role="user", turn_id=turn_id, parts=[ItemPart(kind="speech")])
+        previous = await self._store.items.insert(self.session_id, item)
+        silence = SilenceNoticed(max(0, end_ms - round(1000 * seconds)), end_ms)
+        for body in (silence, ItemCreated(item, previous)):
+            self.outbox.put_now(Event(body, turn_id))
+        await self.answer(request)
 
     async def cancel_answer(self, turn_id: str = "") -> bool:
         """Stops an answer; empty: that of the session. False where none is being made."""

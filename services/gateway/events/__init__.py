@@ -69,6 +69,14 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True)
+class SilenceNoticed:
+    """Nobody has said anything for a while. On the clock of the session's input."""
+
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True)
 class Transcript:
     text: str
     final: bool = False
@@ -184,6 +192,7 @@ Body = (
     | SessionUpdated
     | SpeechStarted
     | SpeechStopped
+    | SilenceNoticed
     | Transcript
     | StateDecided
     | AnswerBegun

@@ -18,6 +18,7 @@ BODIES = [
     events.SpeechStopped(),
     events.Transcript("what", final=True),
     events.StateDecided("speech", (0.9, 0.05, 0.05)),
+    events.SilenceNoticed(100, 200),
     events.AnswerBegun("item", {"metadata": {"a": "b"}}),
     events.ApiEvent({"type": "error"}),
     events.TextDelta("caf\u00e9"),

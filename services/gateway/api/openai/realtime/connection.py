@@ -16,6 +16,7 @@ from services.gateway.api.openai.errors import SERVER, ApiError, error_of
 from services.gateway.api.openai.names import VOICES
 from services.gateway.api.openai.realtime.client_events import ClientEvent, parse
 from services.gateway.api.openai.realtime.credentials import Credentials, authenticate, refuse
+from services.gateway.api.openai.realtime.idle import IdleTimer
 from services.gateway.api.openai.realtime.inputs import Inputs
 from services.gateway.api.openai.realtime.session import RealtimeSession, defaults
 from services.gateway.api.openai.realtime.translator import Translator
@@ -98,6 +99,7 @@ class Connection:
         except* Exception as errors:
             raise _first(errors) from errors
         finally:
+            self._idle.stop()
             self._conversation.outbox.close()
             await self._conversation.abandon()
 
@@ -111,6 +113,7 @@ class Connection:
         self._inputs = Inputs(self._conversation, self._session, self._backend.access, self._caller)
         self._inputs.speakers, self._inputs.output_rate = speakers, decoder.output_sample_rate
         await self._conversation.open("", self._session.changes(), self._caller.key_id)
+        self._idle = IdleTimer(self._inputs.answer_silence)
         wants_ours = self._websocket.query_params.get("parley_events") == "true"
         self._translator = Translator(self._conversation.session_id, self._expires_at, wants_ours)
 
@@ -119,6 +122,7 @@ class Connection:
         async for event in self._conversation.delivery.events():
             if isinstance(event.body, AudioDelta):
                 await self._backend.access.audio(self._caller, event.body.seconds)
+            self._idle.note(event.body, self._inputs.idle_seconds)
             for wire_event in self._translator.translate(event):
                 await self._websocket.send_text(json.dumps(wire_event, ensure_ascii=False))
                 if wire_event["type"] == "response.output_audio.delta":

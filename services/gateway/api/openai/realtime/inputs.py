@@ -74,6 +74,17 @@ class Inputs:
             self._session.value = before
             raise
 
+    @property
+    def idle_seconds(self) -> float | None:
+        """Of silence after an answer, that the session answers; None: it does not."""
+        detection = self._session.value["audio"]["input"]["turn_detection"] or {}
+        milliseconds = detection.get("idle_timeout_ms")
+        return None if milliseconds is None or self._session.transcribes_only else milliseconds / 1000
+
+    async def answer_silence(self) -> None:
+        if (seconds := self.idle_seconds) is not None:
+            await self._conversation.answer_silence(TurnRequest(self._conversation.config, explicit=True), seconds)
+
     # The input audio buffer.
 
     async def _append(self, event: ClientEvent) -> None:

@@ -79,6 +79,10 @@ class Translator:
             case events.SpeechStopped(at_ms) if at_ms >= 0:
                 item_id = question_item_id(turn_id)
                 yield {"type": "input_audio_buffer.speech_stopped", "audio_end_ms": at_ms, "item_id": item_id}
+            case events.SilenceNoticed(start_ms, end_ms):
+                times = {"audio_start_ms": start_ms, "audio_end_ms": end_ms}
+                kind = "input_audio_buffer.timeout_triggered"
+                yield {"type": kind, **times, "item_id": question_item_id(turn_id)}
             case events.Transcript():
                 yield from self._transcript(turn_id, body)
             case events.StateDecided():

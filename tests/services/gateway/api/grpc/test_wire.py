@@ -73,7 +73,7 @@ ON_WIRE = [  # an event's body, the field that carries it, what is in it
     (events.ItemDeleted("a"), "item_deleted", {"item_id": "a"}),
 ]
 CONFIGURED = {"SessionReady", "SessionUpdated"}  # checked with the configs below
-ELSEWHERE = {"AnswerBegun", "ApiEvent"}  # told to clients of other APIs only
+ELSEWHERE = {"AnswerBegun", "ApiEvent", "SilenceNoticed"}  # told to clients of other APIs only
 CONFIG_ELSEWHERE = {"turn_taking", "client"}  # set by other APIs only
 
 

@@ -424,3 +424,22 @@ async def test_a_flood_ends_the_connection(make_gateway, open_realtime):
         while True:
             await client.next()
     assert caught.value.rcvd.code == 1008
+
+
+async def test_a_user_who_says_nothing_is_spoken_to(realtime, monkeypatch):
+    from services.gateway.api.openai.realtime import session
+
+    monkeypatch.setitem(session.RANGES, "idle_timeout_ms", (1, 30_000))
+    await realtime.update(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 100}}})
+    await realtime.add("hello")
+    await realtime.respond(output_modalities=["text"])
+    came = await realtime.until("response.done")
+    assert types(came)[:5] == [
+        "input_audio_buffer.timeout_triggered",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "response.created",
+    ]
+    await realtime.update(audio={"input": {"turn_detection": None}})
+    assert not [event for event in await realtime.quiet(1.0) if event["type"].startswith("input_audio")]
