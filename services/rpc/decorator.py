@@ -132,7 +132,7 @@ def rpc(method: Callable) -> Callable:
                 raise
             except Exception as error:
                 status = call.fail(error)  # before anything is awaited: the call may be cancelled there
-                if hasattr(request, "__aiter__") and status.code is not grpc.StatusCode.UNAUTHENTICATED:
+                if hasattr(request, "__aiter__"):
                     await streams.drain(request)
                 await _send(context, status)
                 # Under Serve only. Its own proxy, used while HAProxy has no replica, reads the status with a message:

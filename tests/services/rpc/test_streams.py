@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 
@@ -47,6 +49,24 @@ async def test_a_caller_may_read_on_after_the_last_message():
 async def test_messages_out_of_order_are_refused(messages, says):
     with pytest.raises(ValueError, match=says):
         await kinds(sent(*messages))
+
+
+async def test_only_so_many_streams_are_drained_at_once():
+    taken = []
+
+    async def endless():
+        while True:
+            taken.append(None)
+            yield None
+            await asyncio.sleep(1)
+
+    busy = [asyncio.create_task(streams.drain(endless(), 0.2)) for _ in range(8)]
+    await asyncio.sleep(0)
+    await streams.drain(endless())
+    assert len(taken) == 8
+    await asyncio.gather(*busy)
+    await streams.drain(endless(), 0.01)
+    assert len(taken) == 9
 
 
 async def test_a_gap_in_the_sequence_is_refused():

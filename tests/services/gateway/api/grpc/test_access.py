@@ -70,18 +70,31 @@ async def test_parley_ask_takes_the_key_of_the_environment(talk, monkeypatch):
 
 
 async def test_the_key_is_checked_before_a_message_is_read(talk, monkeypatch):
-    decoded, parse = [], wire.ClientEvent.FromString
-    monkeypatch.setattr(wire.ClientEvent, "FromString", lambda data: decoded.append(len(data)) or parse(data))
-    gateway, open_session, new_key = await talk()
-    await open_session(await new_key())
-    assert len(decoded) == 1
+    """What a client that is refused still sends is dropped for a moment, so that it sees why it is refused."""
+    steps, parse = [], wire.ClientEvent.FromString
+    monkeypatch.setattr(wire.ClientEvent, "FromString", lambda data: steps.append("message") or parse(data))
+    gateway, _, new_key = await talk()
+    await new_key()
+    check = gateway.backend.access.full_caller
+    monkeypatch.setattr(gateway.backend.access, "full_caller", lambda key: steps.append("key") or check(key))
     options = [("grpc.max_send_message_length", -1)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}", options=options) as channel:
         call = ConversationStub(channel).Converse()
         with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
             await call.write(wire.ClientEvent(image=bytes(30 << 20)))
         await refused(call.read(), grpc.StatusCode.UNAUTHENTICATED, "no API key")
-    assert len(decoded) == 1
+    assert steps[0] == "key" and len(steps) <= 2
+
+
+async def test_a_client_that_sends_without_waiting_sees_why_it_is_refused(talk):
+    gateway, _, new_key = await talk()
+    await new_key()
+    async with Client(f"127.0.0.1:{gateway.port}", key="sk-wrong") as client:
+        client.start()
+        await client.send(open=wire.OpenSession(config=CONFIG))
+        for _ in range(50):
+            await client.send(audio=bytes(2000))
+        await refused(anext(client.events()), grpc.StatusCode.UNAUTHENTICATED, "not valid")
 
 
 async def test_a_session_belongs_to_the_key_that_opened_it(talk):
