@@ -6,6 +6,7 @@
 # make deploy-files  write the files that compose and the chart are given of services/ray anew
 # make compose-test  start docker-compose.yml's stack, kill each container while questions are asked; needs Docker
 # make client-test   let the field's own clients, Python and JavaScript, talk to a stack; needs Node.js 22 or newer
+# make openai-test   run the openai package's own tests of its API against what `make up` has started
 # make rules       check and test the Prometheus rules; needs promtool (Debian: apt-get install prometheus)
 # make triton      install a Triton server into .venv-triton, for its tests and benchmark
 # make protos      write the Python stubs of the contracts anew
@@ -29,7 +30,7 @@ PINS := pyproject.toml requirements.lock install.py
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo up down status test lint deploy-files compose-test client-test rules triton protos lock lock-check clean
+.PHONY: demo up down status test lint deploy-files compose-test client-test openai-test rules triton protos lock lock-check clean
 
 demo: $(VENV)/.installed-serve
 	$(BIN)/parley demo
@@ -77,6 +78,9 @@ $(CLIENTS)/.installed: tests/clients/requirements.txt $(VENV)/.installed-test
 tests/clients/node_modules/.installed: tests/clients/package-lock.json
 	cd tests/clients && npm ci --no-audit --no-fund
 	@touch $@
+
+openai-test: $(VENV)/.installed-test
+	$(BIN)/python tests/clients/openai_package.py
 
 rules:
 	promtool check rules deploy/observability/rules/*.yaml

@@ -19,7 +19,6 @@ from services.gateway.api.openai.chat.request import (
     TextPart,
     ToolCall,
     ToolMessage,
-    UserMessage,
     VideoPart,
 )
 from services.gateway.api.openai.errors import ApiError, error_of
@@ -56,21 +55,20 @@ class MessageReader:
         self._settings, self._media = settings, media
 
     async def read(self, request: ChatRequest) -> tuple[str, list[Item]]:
-        """(instructions, items). System messages are one system prompt, wherever they stand.
-
-        Raises `ApiError`, which names the message at fault.
+        """(instructions, items). System messages are one system prompt, wherever they stand; one that is last is what
+        is answered. Raises `ApiError`, which names the message at fault.
         """
+        *_, last = request.messages
+        if isinstance(last, AssistantMessage):
+            message = "the last message is what is answered; it cannot be of the assistant"
+            raise ApiError(message, "invalid_value", f"messages.{len(request.messages) - 1}.role")
         instructions, items = [], []
         for number, message in enumerate(request.messages):
             with _naming(f"messages.{number}"):
-                if isinstance(message, SystemMessage):
+                if isinstance(message, SystemMessage) and message is not last:
                     instructions.append(_text_of(message.content))
                 else:
                     items += await self._items(message, f"messages.{number}")
-        last = request.messages[-1]
-        if not isinstance(last, UserMessage | ToolMessage):
-            message = "the last message must be of the user or of a tool; it is what is answered"
-            raise ApiError(message, "invalid_value", f"messages.{len(request.messages) - 1}.role")
         return "\n\n".join(filter(None, instructions)), items
 
     async def _items(self, message: Message, at: str) -> list[Item]:
@@ -80,7 +78,7 @@ class MessageReader:
                 return [Item(id="", type="function_call_output", call_id=message.tool_call_id, output=output)]
             case AssistantMessage():
                 return await self._assistant(message, at)
-        content = message.content
+        content = message.content  # of the user, or of a system message that is last
         if isinstance(content, str):
             content = [TextPart(type="text", text=content)]
         self._check_count(content)

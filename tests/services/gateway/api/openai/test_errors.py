@@ -44,7 +44,7 @@ def error_of(response) -> dict:
         ({"messages": [{"role": "user", "content": []}]}, 400, "invalid_value", "messages.0.content"),
         ({"messages": [{"role": "function", "content": "1"}]}, 400, "invalid_value", "messages.0"),
         ({"messages": [HELLO, {"role": "assistant", "content": "hi"}]}, 400, "invalid_value", "messages.1.role"),
-        ({"messages": [{"role": "system", "content": "hi"}]}, 400, "invalid_value", "messages.0.role"),
+        ({"messages": [{"role": "system", "content": ""}]}, 400, "invalid_value", None),
         (user({"type": "file", "file": {}}), 400, "invalid_value", "messages.0.content.0"),
         (user({"type": "text", "text": 5}), 400, "invalid_type", "messages.0.content.0.text"),
         (user({"type": "text"}), 400, "missing_required_parameter", "messages.0.content.0.text"),

@@ -97,6 +97,11 @@ async def test_pictures_frames_speech_and_system_prompts_change_the_answer(clien
     assert instructed.choices[0].message.content != plain
 
 
+async def test_a_system_message_that_is_last_is_answered(client):
+    alone = await complete(client, [{"role": "developer", "content": "hello"}])
+    assert alone.choices[0].message.content == (await complete(client)).choices[0].message.content
+
+
 async def test_the_next_request_of_a_chat_finds_its_cache(client):
     first = await complete(client, [{"role": "system", "content": "you are kind. " * 5}, *HELLO])
     history = [{"role": "system", "content": "you are kind. " * 5}, *HELLO]
