@@ -23,6 +23,15 @@ START_SECONDS = 120.0
 MODEL = "gpt-realtime"
 
 
+class Client(openai_python.Client):
+    """After a loss behind it LiteLLM closes with 1000, after which the official client does not reconnect by itself."""
+
+    async def listen(self) -> None:
+        while True:
+            await super().listen()
+            self.connected.clear()
+
+
 @contextlib.asynccontextmanager
 async def proxy() -> AsyncIterator[None]:
     """A LiteLLM that passes everything on; the environment says where it is while the context lasts."""
@@ -85,7 +94,7 @@ async def main() -> None:
     talk = Talk(f"litellm {version('litellm')}")
     with failures(talk):
         async with proxy():
-            result = await talk.run(openai_python.Client(talk))
+            result = await talk.run(Client(talk))
             report(talk, {**result, "http": await http()})
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 
 import openai
 from openai import AsyncOpenAI
 from openai.types.websocket_reconnection import ReconnectingEvent
 from talk import Talk, failures, report
+from websockets.exceptions import ConnectionClosed
 
 
 class Client:
     def __init__(self, talk: Talk):
         self.talk = talk
-        self._connected = asyncio.Event()
+        self.connected = asyncio.Event()
         self._item = ""  # of the answer that is played
 
     async def listen(self) -> None:
@@ -30,7 +32,7 @@ class Client:
         talk = self.talk
         match event.type:
             case "session.created":
-                self._connected.set()
+                self.connected.set()
             case "response.output_audio.delta":
                 self._item = event.item_id
                 talk.audio(base64.b64decode(event.delta))
@@ -52,12 +54,13 @@ class Client:
                 talk.error(event.error.message)
 
     async def send(self, chunk: bytes) -> None:
-        if self._connected.is_set():
-            await self.connection.input_audio_buffer.append(audio=base64.b64encode(chunk).decode())
+        if self.connected.is_set():
+            with contextlib.suppress(ConnectionClosed):
+                await self.connection.input_audio_buffer.append(audio=base64.b64encode(chunk).decode())
 
     async def reconnect(self) -> None:
-        self._connected.clear()
-        await self._connected.wait()
+        self.connected.clear()
+        await self.connected.wait()
 
 
 async def main() -> None:

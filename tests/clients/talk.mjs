@@ -57,7 +57,7 @@ export class Talk {
   }
 
   interrupted() {
-    if (this.playing) this.#interruptions.push({ played_s: this.played, received_s: this.#answer.audio_s });
+    if (this.playing) this.#interruptions.push({ played_s: this.played, received_s: this.#ends - this.#began });
     this.#ends = 0;
     this.#answer = { text: "", audio_s: 0 };
   }

@@ -67,6 +67,11 @@ class Loudspeaker:
         """Seconds of the newest answer."""
         return min(time.monotonic(), self._ends) - self._began
 
+    @property
+    def received(self) -> float:
+        """Seconds of the newest answer."""
+        return self._ends - self._began
+
     async def finish(self) -> None:
         await asyncio.sleep(max(0.0, self._ends - time.monotonic()))
 
@@ -127,7 +132,7 @@ class Talk:
     def interrupted(self) -> None:
         """The user spoke; nothing where no answer was being played."""
         if self.loudspeaker.playing:
-            interruption = Interruption(self.loudspeaker.played, self._answer.audio_s)
+            interruption = Interruption(self.loudspeaker.played, self.loudspeaker.received)
             self._interruptions.put_nowait(interruption)
         self.loudspeaker.clear()
         self._answer = Answer()
