@@ -55,7 +55,7 @@ class Client:
 
     async def send(self, chunk: bytes) -> None:
         if self._session is not None:
-            with contextlib.suppress(ConnectionClosed):
+            with contextlib.suppress(ConnectionClosed, AssertionError):  # it asserts that it is connected
                 await self._session.send_audio(chunk)
 
     async def reconnect(self) -> None:

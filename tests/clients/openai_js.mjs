@@ -34,8 +34,8 @@ socket.on("input_audio_buffer.speech_started", () => {
 });
 socket.on("conversation.item.truncated", () => (talk.truncated += 1));
 socket.on("response.done", ({ response }) => {
-  if (response.status === "completed") talk.complete();
-  else if (response.status !== "cancelled") talk.error(response.status_details);
+  if (response.status === "failed") talk.error(response.status_details);
+  else if (response.status !== "cancelled") talk.complete();
 });
 socket.on("error", (error) => talk.error(error));
 

@@ -46,10 +46,10 @@ class Client:
                 )
             case "conversation.item.truncated":
                 talk.truncated += 1
-            case "response.done" if event.response.status == "completed":
-                talk.complete()
-            case "response.done" if event.response.status != "cancelled":
+            case "response.done" if event.response.status == "failed":
                 talk.error(event.response.status_details)
+            case "response.done" if event.response.status != "cancelled":
+                talk.complete()
             case "error":
                 talk.error(event.error.message)
 
