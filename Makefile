@@ -69,6 +69,7 @@ $(TRITON)/.installed: tests/triton/requirements.txt $(VENV)/.installed-test
 # Their pins do not fit ours, and they are many: each set has a place of its own.
 client-test: $(CLIENTS)/.installed tests/clients/node_modules/.installed
 	$(BIN)/python tests/clients/run.py
+	$(BIN)/python tests/clients/run.py --tls openai openai-js agents-js
 
 $(CLIENTS)/.installed: tests/clients/requirements.txt $(VENV)/.installed-test
 	$(BIN)/uv venv -q --clear --python $(BIN)/python $(CLIENTS)

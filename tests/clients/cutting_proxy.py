@@ -13,7 +13,7 @@ BLOCK = 1 << 16  # bytes
 
 
 class CuttingProxy:
-    """`url` is the server's address through the proxy; opening `cut_url` (HTTP) cuts what is connected."""
+    """`address` (host:port) leads to the server; opening `cut_url` (HTTP) cuts what is connected."""
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None):
         self._host, self._port, self._tls = host, port, tls
@@ -22,7 +22,7 @@ class CuttingProxy:
     async def __aenter__(self) -> CuttingProxy:
         self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0, ssl=self._tls)
         self._control = await asyncio.start_server(self._take_order, "127.0.0.1", 0)
-        self.url = f"{'https' if self._tls else 'http'}://localhost:{port_of(self._server)}"
+        self.address = f"localhost:{port_of(self._server)}"
         self.cut_url = f"http://127.0.0.1:{port_of(self._control)}"
         return self
 

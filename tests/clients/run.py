@@ -1,7 +1,8 @@
 """Runs the field's own clients against a stack, each with its default settings, and says which of them can talk to it.
 
     python tests/clients/run.py                              all, against a stack that is started for it
-    python tests/clients/run.py openai-js --address HOST:PORT --key KEY     one, against a gateway that runs
+    python tests/clients/run.py --tls openai-js              one, against a gateway that speaks TLS itself
+    python tests/clients/run.py openai --address HOST:PORT --key KEY        one, against a gateway that runs
 
 Each client has a spoken turn in real time, an interruption, and a connection that is cut (see `talk.py`). The Python
 clients that the project's own environment has are `openai` and `agents`; the others need `make client-test`.
@@ -22,15 +23,13 @@ import time
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from cutting_proxy import CuttingProxy
 
+from services.local.certificate import Certificate, obtain
+from services.local.stack import LocalStack
 from training.data.world.speech import speaker
 
 HERE = Path(__file__).parent
@@ -60,16 +59,19 @@ CLIENTS = {
 }
 
 
-async def run_client(program: Program, address: str, key: str, folder: Path) -> dict:
-    """What a client reports. `address`: host:port of the gateway's HTTP server; `folder`: WAV files and certificate."""
+async def run_client(
+    program: Program, address: str, arguments: argparse.Namespace, folder: Path, certificate: Certificate
+) -> dict:
+    """What a client reports. `address`: host:port of the gateway's HTTP server; `folder`: of the questions."""
     host, _, port = address.rpartition(":")
-    tls = server_context(folder) if program.tls else None
-    async with CuttingProxy(host, int(port), tls) as proxy:
-        environment = {**os.environ, **variables(proxy, key, folder)}
+    adds_tls = program.tls and not arguments.tls
+    async with CuttingProxy(host, int(port), server_context(certificate) if adds_tls else None) as proxy:
+        scheme = "https" if program.tls or arguments.tls else "http"
+        environment = variables(f"{scheme}://{proxy.address}/v1", arguments.key, folder, certificate)
         process = await asyncio.create_subprocess_exec(
             *command(program),
             cwd=HERE,
-            env=environment,
+            env={**os.environ, **environment, "CLIENT_CUT": proxy.cut_url},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -82,14 +84,14 @@ async def run_client(program: Program, address: str, key: str, folder: Path) -> 
     return last_report(out.decode(), err.decode())
 
 
-def variables(proxy: CuttingProxy, key: str, folder: Path) -> dict[str, str]:
+def variables(url: str, key: str, folder: Path, certificate: Certificate) -> dict[str, str]:
     return {
-        "OPENAI_BASE_URL": f"{proxy.url}/v1",
+        "OPENAI_BASE_URL": url,
         "OPENAI_API_KEY": key,
-        "CLIENT_CUT": proxy.cut_url,
         "CLIENT_QUESTION": str(folder / "question.wav"),
         "CLIENT_LONG_QUESTION": str(folder / "long.wav"),
-        "NODE_EXTRA_CA_CERTS": str(folder / "certificate.pem"),
+        "NODE_EXTRA_CA_CERTS": str(certificate.authority),
+        "SSL_CERT_FILE": str(certificate.authority),
         "OPENAI_AGENTS_DISABLE_TRACING": "1",  # it goes to OpenAI
     }
 
@@ -129,11 +131,9 @@ def faults(result: dict, word: str) -> list[str]:
     return found
 
 
-def prepare(folder: Path) -> None:
-    """The questions, and a certificate for localhost."""
+def write_questions(folder: Path) -> None:
     write_wav(folder / "question.wav", QUESTION)
     write_wav(folder / "long.wav", LONG_QUESTION)
-    write_certificate(folder)
 
 
 def write_wav(path: Path, text: str) -> None:
@@ -143,50 +143,36 @@ def write_wav(path: Path, text: str) -> None:
         file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
 
 
-def write_certificate(folder: Path) -> None:
-    """Self-signed, for localhost, good for a day; its authority is itself."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-    certificate = builder.sign(key, hashes.SHA256())
-    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, *plain))
-    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-
-def server_context(folder: Path) -> ssl.SSLContext:
+def server_context(certificate: Certificate) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    context.load_cert_chain(certificate.chain, certificate.key)
     return context
 
 
 @contextlib.contextmanager
-def stack(arguments: argparse.Namespace) -> Iterator[str]:
+def server(arguments: argparse.Namespace, certificate: Certificate) -> Iterator[str]:
     """host:port of a gateway's HTTP server: the one that was named, or of a stack that lives as long as the context."""
     if arguments.address:
         yield arguments.address
         return
-    from services.local.stack import LocalStack
+    tls = certificate if arguments.tls else None
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalStack(arguments.checkpoint, Path(folder), 0, 0, certificate=tls) as stack,
+    ):
+        yield stack.state.http
 
-    with tempfile.TemporaryDirectory() as folder, LocalStack(arguments.checkpoint, Path(folder), 0, 0) as started:
-        yield started.state.http
 
-
-async def run_all(names: list[str], address: str, arguments: argparse.Namespace) -> int:
+async def run_all(address: str, arguments: argparse.Namespace, folder: Path, certificate: Certificate) -> int:
     """Returns how many clients failed."""
     failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder))
-        for name in names:
-            began = time.monotonic()
-            result = await run_client(CLIENTS[name], address, arguments.key, Path(folder))
-            wrong = faults(result, "" if arguments.any_answer else WORD)
-            failed += bool(wrong)
-            print(json.dumps({"client": name, **result, "seconds": round(time.monotonic() - began, 1)}), flush=True)
-            print(f"{name}: {'; '.join(wrong) or 'can talk'}", flush=True)
+    for name in arguments.names or CLIENTS:
+        began = time.monotonic()
+        result = await run_client(CLIENTS[name], address, arguments, folder, certificate)
+        wrong = faults(result, "" if arguments.any_answer else WORD)
+        failed += bool(wrong)
+        print(json.dumps({"client": name, **result, "seconds": round(time.monotonic() - began, 1)}), flush=True)
+        print(f"{name}: {'; '.join(wrong) or 'can talk'}", flush=True)
     return failed
 
 
@@ -198,12 +184,17 @@ def main() -> None:
     )
     parser.add_argument("--key", default="none", help="an API key, where the gateway asks for one")
     parser.add_argument("--checkpoint", type=Path, default=ROOT / "checkpoints/nano", help="of the stack")
+    parser.add_argument("--tls", action="store_true", help="the gateway that is started speaks TLS, with all clients")
     parser.add_argument("--any-answer", action="store_true", help="the answers need not be right (random weights)")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(CLIENTS):
         parser.error(f"no such client: {', '.join(sorted(unknown))}; there are {', '.join(CLIENTS)}")
-    with stack(arguments) as address:
-        failed = asyncio.run(run_all(arguments.names or list(CLIENTS), address, arguments))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_questions(folder)
+        certificate = obtain(folder, [])
+        with server(arguments, certificate) as address:
+            failed = asyncio.run(run_all(address, arguments, folder, certificate))
     sys.exit(bool(failed))
 
 

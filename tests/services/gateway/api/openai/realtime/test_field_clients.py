@@ -31,7 +31,7 @@ def talkative_checkpoint(answering_checkpoint, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def addresses(services, answering_checkpoint, talkative_checkpoint):
-    """Settings of the gateway: services that give answers of one length, for random weights find no end by themselves."""
+    """Settings of the gateway, whose answers have one length: random weights find no end by themselves."""
     llm = services.start("llm_core", "brief", checkpoint=answering_checkpoint, max_tokens=ANSWER_TOKENS)
     decoder = services.start("speech_decoder", "talkative", checkpoint=talkative_checkpoint)
     yield {"upstream__llm_core": f"127.0.0.1:{llm}", "upstream__speech_decoder": f"127.0.0.1:{decoder}"}
