@@ -81,7 +81,7 @@ class ApiSettings(Group):
         description="Names (with * and ?, between commas) that mean the served model too; other names are refused",
     )
     max_requests: int = Field(64, ge=1, description="HTTP requests under /v1 at once; more get 429")
-    max_body_bytes: int = Field(48 << 20, ge=1, description="Largest body of an HTTP request; more get 413")
+    max_body_bytes: int = Field(32 << 20, ge=1, description="Largest body of an HTTP request; more get 413")
     remote_media: bool = Field(
         False, description="Fetch pictures and videos that a request names by http(s) URL, from public addresses only"
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 
 from services.gateway.api.openai.errors import ApiError
 from services.gateway.media.remote_files import RemoteFiles
+
+PIECE = 1 << 20  # characters, a multiple of 4
 
 
 class MediaUrls:
@@ -18,7 +21,7 @@ class MediaUrls:
         """The file. `kind`: image or video. Raises `ApiError` that names `param`."""
         scheme = url.partition(":")[0].lower()
         if scheme == "data":
-            return read_data_url(url, kind, param)
+            return await asyncio.to_thread(read_data_url, url, kind, param)
         if scheme not in ("http", "https"):
             raise ApiError(f"{param} is no URL of an {kind}; send data:{kind}/…;base64,…", "invalid_value", param)
         if self._remote is None:
@@ -42,8 +45,11 @@ def read_data_url(url: str, kind: str, param: str) -> bytes:
 
 
 def read_base64(content: str, param: str) -> bytes:
-    """Raises `ApiError` for what is no base64."""
+    """Raises `ApiError` for what is no base64. Takes time: not for an event loop, which has its turn between pieces."""
+    data = bytearray()
     try:
-        return base64.b64decode(content, validate=True)
+        for start in range(0, len(content), PIECE):
+            data += base64.b64decode(content[start : start + PIECE], validate=True)
     except (binascii.Error, ValueError):
         raise ApiError(f"{param} is not valid base64", "invalid_value", param) from None
+    return bytes(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 from collections.abc import AsyncGenerator
 
 from fastapi import APIRouter, Request
@@ -15,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from services.gateway.access.access import Caller
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai.chat.answer import ChatAnswer, Chunks
-from services.gateway.api.openai.chat.messages import MessageReader
+from services.gateway.api.openai.chat.messages import MessageReader, beginning_of
 from services.gateway.api.openai.chat.request import ChatRequest, NamedTool
 from services.gateway.api.openai.media_urls import MediaUrls
 from services.gateway.api.openai.names import ModelNames, speaker_of
@@ -108,8 +109,9 @@ class Chat:
 
     def _session_id(self) -> str:
         """The same for requests that begin the same: the next request of a chat finds its KV cache."""
-        first = next((message for message in self._body.messages if message.role == "user"), self._body.messages[0])
-        begin = f"{self._caller.key_id}\n{self._body.messages[0].model_dump_json()}\n{first.model_dump_json()}"
+        messages = self._body.messages
+        first = next((message for message in messages if message.role == "user"), messages[0])
+        begin = json.dumps([self._caller.key_id, beginning_of(messages[0]), beginning_of(first)])
         return f"chat_{hashlib.sha256(begin.encode()).hexdigest()[:32]}"
 
     def _count(self, usage: Usage) -> CompletionUsage:

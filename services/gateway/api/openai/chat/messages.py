@@ -30,6 +30,7 @@ from services.gateway.settings import ConversationSettings, MediaSettings
 from services.rpc.errors import ServiceError
 from services.rpc.limits import too_much
 
+BEGINNING = 2048  # characters of a part
 FAULTS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 Transcript = Callable[[str], Awaitable[str | None]]  # id of an earlier spoken answer → what it said
@@ -131,7 +132,7 @@ class MessageReader:
         return await parts.encode_frames(frames, session_id, calls)
 
     async def _audio(self, part: AudioPart, param: str) -> ItemPart:
-        data = read_base64(part.input_audio.data, param)
+        data = await asyncio.to_thread(read_base64, part.input_audio.data, param)
         rate = (await self._turn.calls.describe("speech_encoder")).input_sample_rate
         longest = self._media.max_audio_seconds
         pcm = await asyncio.to_thread(read_audio, data, rate, longest, part.input_audio.format)
@@ -164,3 +165,26 @@ def _text_of(content: str | Sequence) -> str:
     if isinstance(content, str):
         return content
     return "".join(part.text if isinstance(part, TextPart) else part.refusal for part in content)
+
+
+def beginning_of(message: Message) -> list[str]:
+    """Enough to tell one chat from another, and little of a picture."""
+    content = message.content or ""
+    parts = [content] if isinstance(content, str) else map(_written, content)
+    return [message.role, *(f"{len(part)} {part[:BEGINNING]}" for part in parts)]
+
+
+def _written(part) -> str:
+    """What a part holds, as it was sent."""
+    match part:
+        case ImagePart():
+            return part.image_url.url
+        case VideoPart():
+            return part.video_url.url
+        case FramesPart():
+            return part.video[0]
+        case AudioPart():
+            return part.input_audio.data
+        case TextPart():
+            return part.text
+    return part.refusal
