@@ -47,6 +47,10 @@ class Limits:
     reset_seconds: float
 
 
+class AudioUsedUpError(ServiceError):
+    """A session ends with it: each further piece of audio would be refused."""
+
+
 class Access:
     """One a process. Every method raises `ServiceError` for what is refused."""
 
@@ -96,12 +100,14 @@ class Access:
     async def session(self, caller: Caller) -> AsyncIterator[None]:
         """Around a session of any wire: it counts among the caller's.
 
-        Raises RESOURCE_EXHAUSTED at once where they are too many. Where the key is revoked meanwhile, the body is
-        cancelled and UNAUTHENTICATED raised. To be entered and left by one task, which runs the body.
+        Raises RESOURCE_EXHAUSTED at once where they are too many, or no audio is left. Where the key is revoked
+        meanwhile, the body is cancelled and UNAUTHENTICATED raised. To be entered and left by one task, which runs the
+        body.
         """
         if not caller.key_id:
             yield
             return
+        await self.audio(caller, 0.0)
         token = secrets.token_hex(8)
         await self._take_session(caller, token)
         try:
@@ -120,13 +126,14 @@ class Access:
                 await self.usage.release("sessions", caller.key_id, token)
 
     async def audio(self, caller: Caller, seconds: float) -> None:
-        """Counts seconds of audio, in or out. Raises RESOURCE_EXHAUSTED once they are used up."""
+        """Counts seconds of audio, in or out. Raises `AudioUsedUpError` once they are used up."""
         if not caller.key_id:
             return
         used, most = await self._audio.add(caller.key_id, seconds), caller.limits.audio_minutes
-        if most and used > most * 60:
+        if most and used >= most * 60:
+            metrics.REFUSED.labels("gateway", "key_audio").inc()
             message = f"this key may use {most:g} minutes of audio a day (UTC), which are used up"
-            raise _exhausted("key_audio", message, seconds_to_midnight())
+            raise AudioUsedUpError(grpc.StatusCode.RESOURCE_EXHAUSTED, message, seconds_to_midnight())
 
     async def create_secret(self, caller: Caller, seconds: int, session: dict[str, Any]) -> tuple[str, ClientSecret]:
         """→ a client secret for this time, and its record. Raises RESOURCE_EXHAUSTED where there are too many."""

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 from fastapi import WebSocket, WebSocketDisconnect
 
+from services.gateway.access.access import AudioUsedUpError
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai.errors import SERVER, ApiError, error_of
 from services.gateway.api.openai.names import VOICES
@@ -120,7 +121,7 @@ class Connection:
     async def _write(self) -> None:
         """What the client is told, until the conversation is over."""
         async for event in self._conversation.delivery.events():
-            if isinstance(event.body, AudioDelta):
+            if isinstance(event.body, AudioDelta) and not event.repeated:
                 await self._backend.access.audio(self._caller, event.body.seconds)
             self._idle.note(event.body, self._inputs.idle_seconds)
             for wire_event in self._translator.translate(event):
@@ -144,6 +145,8 @@ class Connection:
                 raise ApiError("Messages are text frames of JSON; this one is binary.", "invalid_json")
             event = parse(message["text"])
             await self._inputs.handle(event)
+        except AudioUsedUpError:
+            raise
         except (ApiError, ServiceError, ValueError) as error:
             told = error_of(error)
             self._conversation.emit(

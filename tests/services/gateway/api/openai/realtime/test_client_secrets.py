@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import time
 
@@ -150,3 +151,40 @@ async def test_sessions_of_a_key_are_counted_over_its_secrets(keyed):
             with pytest.raises(InvalidStatus) as refused:
                 await stack.enter_async_context(api.realtime.connect(model="parley"))
             assert refused.value.response.status_code == 429 and refused.value.response.headers["retry-after"]
+
+
+async def test_audio_that_is_used_up_ends_the_connection_and_refuses_the_next(make_gateway, redis_url, spoken_question):
+    gateway = await make_gateway(store__redis_url=f"{redis_url}?db={DATABASE}", access__cache_seconds=0)
+    access = gateway.backend.access
+    key = await access.keys.create("test", KeyLimits(audio_minutes=2 / 60))
+    async with client(gateway, key) as api:
+        async with api.realtime.connect(model="parley") as connection:
+            assert (await connection.recv()).type == "session.created"
+            with pytest.raises(ConnectionClosedError) as closed:
+                for _ in range(4):  # of a second each
+                    await connection.input_audio_buffer.append(audio=base64.b64encode(bytes(48_000)).decode())
+                while (event := await connection.recv()).type != "error":
+                    pass
+                assert event.error.code == "rate_limit_exceeded" and "minutes of audio a day" in event.error.message
+                await connection.recv()
+            assert closed.value.rcvd.code == 1013
+        with pytest.raises(InvalidStatus) as refused:
+            async with api.realtime.connect(model="parley"):
+                pass
+        assert refused.value.response.status_code == 429
+    await access.usage._redis.flushdb()
+
+
+async def test_what_is_spoken_to_a_client_counts_too(keyed):
+    gateway, key = keyed
+    async with client(gateway, key) as api, api.realtime.connect(model="parley") as connection:
+        text = {"type": "input_text", "text": "hello"}
+        await connection.conversation.item.create(item={"type": "message", "role": "user", "content": [text]})
+        await connection.response.create(response={"max_output_tokens": 12})
+        seconds = 0.0
+        while (event := await connection.recv()).type != "response.done":
+            if event.type == "response.output_audio.delta":
+                seconds += len(base64.b64decode(event.delta)) / 48_000
+    access = gateway.backend.access
+    counted = access._audio._counts[key.split("-")[1]]
+    assert seconds > 0.1 and counted.used + counted.pending == pytest.approx(seconds, abs=0.05)
