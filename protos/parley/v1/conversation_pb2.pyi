@@ -240,7 +240,7 @@ class ServerEvent(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., turn_id: _Optional[str] = ..., question_id: _Optional[str] = ..., session: _Optional[_Union[SessionReady, _Mapping]] = ..., session_updated: _Optional[_Union[SessionConfig, _Mapping]] = ..., speech_started: _Optional[_Union[SpeechStarted, _Mapping]] = ..., speech_stopped: _Optional[_Union[SpeechStopped, _Mapping]] = ..., transcript: _Optional[_Union[Transcript, _Mapping]] = ..., state: _Optional[_Union[_language_model_pb2.StateDecision, _Mapping]] = ..., text: _Optional[_Union[TextDelta, _Mapping]] = ..., audio: _Optional[_Union[AudioDelta, _Mapping]] = ..., done: _Optional[_Union[TurnDone, _Mapping]] = ..., error: _Optional[_Union[ErrorEvent, _Mapping]] = ..., item_created: _Optional[_Union[ItemCreated, _Mapping]] = ..., item: _Optional[_Union[Item, _Mapping]] = ..., item_truncated: _Optional[_Union[ItemTruncated, _Mapping]] = ..., item_deleted: _Optional[_Union[ItemDeleted, _Mapping]] = ..., function_call_delta: _Optional[_Union[FunctionCallDelta, _Mapping]] = ..., function_call_done: _Optional[_Union[FunctionCallDone, _Mapping]] = ...) -> None: ...
 
 class SessionReady(_message.Message):
-    __slots__ = ("session_id", "resumed", "items", "output_sample_rate", "config", "speakers", "running_turn_id")
+    __slots__ = ("session_id", "resumed", "items", "output_sample_rate", "config", "speakers", "running_turn_id", "last_item_id")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +248,7 @@ class SessionReady(_message.Message):
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     SPEAKERS_FIELD_NUMBER: _ClassVar[int]
     RUNNING_TURN_ID_FIELD_NUMBER: _ClassVar[int]
+    LAST_ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     resumed: bool
     items: int
@@ -255,7 +256,8 @@ class SessionReady(_message.Message):
     config: SessionConfig
     speakers: _containers.RepeatedScalarFieldContainer[str]
     running_turn_id: str
-    def __init__(self, session_id: _Optional[str] = ..., resumed: _Optional[bool] = ..., items: _Optional[int] = ..., output_sample_rate: _Optional[int] = ..., config: _Optional[_Union[SessionConfig, _Mapping]] = ..., speakers: _Optional[_Iterable[str]] = ..., running_turn_id: _Optional[str] = ...) -> None: ...
+    last_item_id: str
+    def __init__(self, session_id: _Optional[str] = ..., resumed: _Optional[bool] = ..., items: _Optional[int] = ..., output_sample_rate: _Optional[int] = ..., config: _Optional[_Union[SessionConfig, _Mapping]] = ..., speakers: _Optional[_Iterable[str]] = ..., running_turn_id: _Optional[str] = ..., last_item_id: _Optional[str] = ...) -> None: ...
 
 class SpeechStarted(_message.Message):
     __slots__ = ()

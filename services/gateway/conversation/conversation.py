@@ -139,8 +139,9 @@ class Conversation:
             if (make := await takeover.resume(after, ready)) is not None:
                 self._turns.begin(make, detected=False).ask()
         else:
-            left_items = await takeover.settle() if session_id else 0
-            self._emit(replace(ready, items=ready.items + left_items))
+            if session_id and (added := await takeover.settle()):
+                ready = replace(ready, items=ready.items + len(added), last_item_id=added[-1].id)
+            self._emit(ready)
 
     @property
     def session_id(self) -> str:

@@ -48,6 +48,7 @@ class OpenSession:
             output_sample_rate=decoder.output_sample_rate,
             config=config,
             speakers=tuple(speaker.name for speaker in decoder.speakers),
+            last_item_id=self.session.last_item_id,
         )
 
     async def update(self, changes: Mapping[str, Any]) -> SessionUpdated:

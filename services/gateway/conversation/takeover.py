@@ -52,10 +52,10 @@ class Takeover:
         self._session, self._tools, self._delivery = session, tools, delivery
         self._sample_rate, self._media = sample_rate, media
 
-    async def settle(self) -> int:
-        """The session was opened without a resume: what was delivered is kept. Returns how many items that added."""
+    async def settle(self) -> list[Item]:
+        """The session was opened without a resume: what was delivered is kept. Returns the items that this added."""
         left = await self._left()
-        items = sum([len(await self._write(turn)) for turn in left if not turn.told.over])
+        items = [created.item for turn in left if not turn.told.over for created in await self._write(turn)]
         if left:
             await self._delivery.forget([turn.id for turn in left])
         return items
@@ -76,13 +76,21 @@ class Takeover:
             except ServiceError as error:
                 refusal = error
         ready = replace(ready, running_turn_id=newest.id if make is not None else "")
-        self._tools.outbox.replay(_replayed(ready, after, left, missed))
+        events = _repeated(left, missed, after) + [replace(event, logged=True) for event in missed]
+        ready = replace(ready, last_item_id=await self._last_item_before(events))
+        self._tools.outbox.replay([Event(ready, sequence=after, logged=True), *events])
         for turn in left:
             self._delivery.adopt(turn.told)
         for turn in running:
             if turn is not newest or make is None:
                 await self._end(turn, refusal if turn is newest else None)
         return make
+
+    async def _last_item_before(self, events: Sequence[Event]) -> str:
+        """Id of the newest item that these events do not tell of."""
+        told = {event.body.item.id for event in events if isinstance(event.body, ItemCreated)}
+        ids = [item.id for item in await self._tools.store.items.list(self._session.id)]
+        return next((item_id for item_id in reversed(ids) if item_id not in told), "")
 
     async def _left(self) -> list[LeftTurn]:
         """Oldest first."""
@@ -149,16 +157,15 @@ def _left_turn(turn_id: str, told: bytes | None, asked: bytes | None) -> LeftTur
         return LeftTurn(left)
 
 
-def _replayed(ready: SessionReady, after: int, left: Sequence[LeftTurn], missed: Sequence[Event]) -> list[Event]:
-    """What the new connection delivers first: `ready`, with the client's own number, what came before for the APIs, and
-    what the client has missed."""
-    events = [Event(ready, sequence=after, logged=True)]
+def _repeated(left: Sequence[LeftTurn], missed: Sequence[Event], after: int) -> list[Event]:
+    """For APIs: what came before, of the turns that go on with what was missed or later."""
+    events = []
     for turn in left:
         later = [event.body for event in missed if event.turn_id == turn.id]
         if later or not turn.told.over:
             for body in turn.told.before(later):
                 events.append(Event(body, turn.id, turn.told.question_id, after, logged=True, repeated=True))
-    return events + [replace(event, logged=True) for event in missed]
+    return events
 
 
 def _cannot(reason: str) -> ServiceError:

@@ -21,6 +21,7 @@ from services.gateway.events import (
     FunctionCallDone,
     StateDecided,
     TextDelta,
+    Transcript,
     TurnDone,
     decode,
     encode,
@@ -34,6 +35,7 @@ class Told:
     since: int = 0  # sequence of its first event; 0: nothing yet
     bodies: dict[str, Body] = field(default_factory=dict)  # in order; audio without its bytes, `offset` at its end
     pieces: Counter[str] = field(default_factory=Counter)  # that each of them was put together of
+    heard: list[int] = field(default_factory=list)  # characters of the transcript, each time that it had grown
     marks: list[tuple[int, int]] = field(default_factory=list)  # (samples, characters spoken by then)
     first_audio: float = 0.0  # `time.time()`; 0: not yet
     over: bool = False
@@ -72,17 +74,23 @@ class Told:
         if isinstance(event.body, AudioDelta):
             self.first_audio = self.first_audio or time.time()
             self.marks.append((event.body.offset + _samples(event.body), event.body.spoken))
+        if isinstance(event.body, Transcript):
+            self.heard.append(len(event.body.text))
         name = name_of(event.body)
         self.bodies[name] = _joined(self.bodies.get(name), event.body)
         self.pieces[name] += 1
 
     def before(self, later: Sequence[Body]) -> list[Body]:
-        """What it was before the events `later`, the last of the turn. A transcript that they change is left out."""
-        bodies, pieces = dict(self.bodies), Counter(self.pieces)
+        """What it was before the events `later`, the last of the turn. A transcript counts as one that only grew."""
+        bodies, pieces, heard = dict(self.bodies), Counter(self.pieces), list(self.heard)
         for body in reversed(later):
             name = name_of(body)
             pieces[name] -= 1
-            bodies[name] = _without(bodies[name], body)
+            if isinstance(body, Transcript):
+                heard.pop()
+                bodies[name] = Transcript(bodies[name].text[: heard[-1] if heard else 0])
+            else:
+                bodies[name] = _without(bodies[name], body)
         return [body for name, body in bodies.items() if pieces[name] and body is not None]
 
     def to_json(self) -> bytes:
@@ -91,6 +99,7 @@ class Told:
             "since": self.since,
             "bodies": [[name, encode(Event(body))["event"].decode()] for name, body in self.bodies.items()],
             "pieces": self.pieces,
+            "heard": self.heard,
             "marks": self.marks,
             "first_audio": self.first_audio,
             "over": self.over,
@@ -107,6 +116,7 @@ class Told:
             since=record["since"],
             bodies=bodies,
             pieces=Counter(record["pieces"]),
+            heard=record["heard"],
             marks=[(samples, characters) for samples, characters in record["marks"]],
             first_audio=record["first_audio"],
             over=record["over"],
@@ -132,7 +142,7 @@ def _joined(before: Body | None, body: Body) -> Body:
 
 
 def _without(joined: Body | None, body: Body) -> Body | None:
-    """What was there before `body`, the last piece of it; None: not known, or nothing."""
+    """What was there before `body`, the last piece of it; None: nothing."""
     match body:
         case AudioDelta():
             return replace(joined, offset=body.offset)

@@ -49,6 +49,7 @@ class SessionReady:
     config: SessionConfig
     speakers: tuple[str, ...] = ()
     running_turn_id: str = ""  # after a resume: the turn whose answer goes on
+    last_item_id: str = ""  # of the items that it holds; after a resume, of those that the client knows
 
 
 @dataclass(frozen=True)

@@ -76,3 +76,4 @@ class Session:
     id: str
     config: SessionConfig
     items: int = 0  # that it held when it was opened
+    last_item_id: str = ""  # of them

@@ -45,11 +45,12 @@ class SessionStore:
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.mget(keys(session_id, "config", "owner"))
             pipe.llen(key(session_id, "order"))
+            pipe.lindex(key(session_id, "order"), -1)
             prolong(pipe, session_id, milliseconds(self._life_seconds))
-            (config, owned), items, *_ = await pipe.execute()
+            (config, owned), items, last, *_ = await pipe.execute()
         if config is None or owned not in (None, owner.encode()):
             raise self._not_found(session_id)
-        return Session(session_id, SessionConfig.model_validate_json(config), items)
+        return Session(session_id, SessionConfig.model_validate_json(config), items, (last or b"").decode())
 
     @guarded
     async def update(self, session_id: str, config: SessionConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import time
 from typing import Any
@@ -19,6 +20,7 @@ from services.gateway.api.openai.realtime.client_events import ClientEvent, pars
 from services.gateway.api.openai.realtime.credentials import Credentials, authenticate, refuse
 from services.gateway.api.openai.realtime.idle import IdleTimer
 from services.gateway.api.openai.realtime.inputs import Inputs
+from services.gateway.api.openai.realtime.place import Place
 from services.gateway.api.openai.realtime.session import RealtimeSession, defaults
 from services.gateway.api.openai.realtime.translator import Translator
 from services.gateway.conversation.conversation import Conversation
@@ -29,21 +31,25 @@ from services.telemetry import logs
 log = logs.get_logger(__name__)
 
 GOING_AWAY, POLICY, INTERNAL, TRY_AGAIN_LATER = 1001, 1008, 1011, 1013  # codes that a connection is closed with
-CLOSES = {401: POLICY, 413: POLICY, 429: TRY_AGAIN_LATER, 503: GOING_AWAY}  # status of the error → code
+NOT_RESUMABLE, TAKEN_OVER = 4404, 4409  # ours: begin a new session; another connection goes on with this one
+CLOSES = {  # status of the error → code
+    401: POLICY, 404: NOT_RESUMABLE, 409: TAKEN_OVER, 413: POLICY, 429: TRY_AGAIN_LATER, 503: GOING_AWAY
+}  # fmt: skip
 
 
 async def serve(websocket: WebSocket, backend: Backend) -> None:
     """From the handshake to the end."""
     try:
         credentials = await authenticate(websocket, backend.access)
-        value = _session_value(websocket, backend, credentials)
+        value, place = _session_value(websocket, backend, credentials), Place.of(websocket.query_params)
         if backend.stopping:
             raise _stopping()
         with backend.admission.connection():
             async with backend.access.session(credentials.caller):
-                await backend.admission.admit()
+                if not place.session_id:
+                    await backend.admission.admit()
                 await websocket.accept(subprotocol=credentials.subprotocol)
-                await Connection(websocket, backend, credentials).run(value)
+                await Connection(websocket, backend, credentials, place).run(value)
     except Exception as error:
         await _end(websocket, error)
 
@@ -70,8 +76,9 @@ async def _end(websocket: WebSocket, error: Exception) -> None:
         await refuse(websocket, error)
         return
     code = CLOSES.get(told.status, INTERNAL)
+    event_id = getattr(websocket.state, "last_event_id", "event_end")  # from which a client can go on
     with contextlib.suppress(Exception):  # it may be gone
-        await websocket.send_text(json.dumps({"type": "error", "event_id": "event_end", "error": error_body(told)}))
+        await websocket.send_text(json.dumps({"type": "error", "event_id": event_id, "error": error_body(told)}))
         await websocket.close(code)
 
 
@@ -80,15 +87,20 @@ def error_body(error: ApiError, event_id: str | None = None) -> dict[str, Any]:
 
 
 class Connection:
-    def __init__(self, websocket: WebSocket, backend: Backend, credentials: Credentials):
+    def __init__(self, websocket: WebSocket, backend: Backend, credentials: Credentials, place: Place):
         self._websocket, self._backend, self._caller = websocket, backend, credentials.caller
+        self._place = place
         self._settings = backend.settings.server
         self._conversation: Conversation = backend.conversation()
         self._expires_at = int(time.time() + self._settings.realtime_seconds)
 
     async def run(self, wanted: tuple[str, str]) -> None:
         """`wanted`: model and kind of the session. Raises what ended the connection."""
-        await self._open(*wanted)
+        try:
+            await self._open(*wanted)
+        except BaseException:
+            await self._conversation.abandon()
+            raise
         try:
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read())
@@ -113,10 +125,32 @@ class Connection:
             self._session.value = self._session.merged({"type": kind, **self._caller.session})
         self._inputs = Inputs(self._conversation, self._session, self._backend.access, self._caller)
         self._inputs.speakers, self._inputs.output_rate = speakers, decoder.output_sample_rate
-        await self._conversation.open("", self._session.changes(), self._caller.key_id)
+        await self._open_session()
         self._idle = IdleTimer(self._inputs.answer_silence)
         wants_ours = self._websocket.query_params.get("parley_events") == "true"
         self._translator = Translator(self._conversation.session_id, self._expires_at, wants_ours)
+
+    async def _open_session(self) -> None:
+        """A new one, or that which the client goes on with."""
+        place = self._place
+        changes = {} if place.session_id else self._session.changes()
+        try:
+            await self._conversation.open(place.session_id, changes, self._caller.key_id, place.resumable, place.after)
+        except ServiceError as error:
+            if error.code not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.OUT_OF_RANGE):
+                raise
+            raise ApiError(error.message, "session_not_resumable", "parley_session_id", status=404) from None
+        if place.session_id:
+            self._session.value = copy.deepcopy(self._kept_session())
+        if place.resumes:  # what had come of a question is gone
+            self._conversation.emit(ApiEvent({"type": "input_audio_buffer.cleared"}))
+
+    def _kept_session(self) -> dict[str, Any]:
+        kept = self._conversation.config.client.get("session")
+        if kept is None:
+            message = "this session was opened by another API; the Realtime API can only go on with its own"
+            raise ApiError(message, "session_not_resumable", "parley_session_id", status=404)
+        return kept
 
     async def _write(self) -> None:
         """What the client is told, until the conversation is over."""
@@ -124,8 +158,10 @@ class Connection:
             if isinstance(event.body, AudioDelta) and not event.repeated:
                 await self._backend.access.audio(self._caller, event.body.seconds)
             self._idle.note(event.body, self._inputs.idle_seconds)
-            for wire_event in self._translator.translate(event):
+            for wire_event in self._place.new(event, self._translator.translate(event)):
                 await self._websocket.send_text(json.dumps(wire_event, ensure_ascii=False))
+                if self._place.resumable:
+                    self._websocket.state.last_event_id = wire_event["event_id"]
                 if wire_event["type"] == "response.output_audio.delta":
                     self._session.spoke = True
 

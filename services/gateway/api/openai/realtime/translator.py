@@ -2,7 +2,7 @@
 
 Notable points:
 - What is sent follows from the events alone, so that another gateway that goes on with a session sends the same.
-- An event's id is made of the number of the conversation's event and its place among what that became.
+- An event's id is made of the number of the conversation's event, and of how many more follow of what that became.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ class Translator:
 
     def translate(self, event: Event) -> list[WireEvent]:
         """In the order in which they are to be sent."""
-        bodies = self._bodies(event)
-        return [{"event_id": f"event_{event.sequence}_{index}", **body} for index, body in enumerate(bodies)]
+        bodies = list(self._bodies(event))
+        left = reversed(range(len(bodies)))
+        return [{"event_id": f"event_{event.sequence}_{n}", **body} for n, body in zip(left, bodies, strict=True)]
 
     def session_object(self) -> dict[str, Any]:
         fixed = {"id": self._session_id, "object": f"realtime.{'transcription_' * self._transcribes}session"}
@@ -65,6 +66,7 @@ class Translator:
         match body:
             case events.SessionReady():
                 self.output_rate, self.session = body.output_sample_rate, body.config.client["session"]
+                self._last_item = body.last_item_id
                 yield {"type": "session.created", "session": self.session_object()}
                 if self._parley_events:
                     yield {"type": "parley.session", "speakers": list(body.speakers)}

@@ -102,6 +102,6 @@ def test_transcripts_only_grow():
     assert deltas == ["what", " co", "lour"] and came[-1]["transcript"] == "what colour"
 
 
-def test_ids_of_events_are_of_their_place():
+def test_ids_of_events_say_how_many_more_follow_of_the_same():
     came = translated(events.ItemCreated(QUESTION))
-    assert [event["event_id"] for event in came] == ["event_2_0", "event_2_1", "event_2_2"]
+    assert [event["event_id"] for event in came] == ["event_2_2", "event_2_1", "event_2_0"]
