@@ -14,7 +14,7 @@ from services.gateway.api.openai import errors, realtime, rest
 from services.gateway.api.openai.admission import Admission
 from services.gateway.api.openai.body_limit import BodyLimit
 from services.gateway.api.openai.realtime import client_secrets
-from services.gateway.api.openai.request_ids import RequestIds
+from services.gateway.api.openai.response_headers import ResponseHeaders
 from services.gateway.settings import ServerSettings
 from services.gateway.web import page
 from services.telemetry import logs
@@ -33,7 +33,7 @@ def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> Fast
     app.add_middleware(BodyLimit, max_bytes=backend.settings.api.max_body_bytes)
     app.add_middleware(Admission, limit=backend.settings.api.max_requests)
     guards.install(app, backend)  # around it: what a guard refuses takes no place
-    app.add_middleware(RequestIds)
+    app.add_middleware(ResponseHeaders)
     app.include_router(health.router(missing))
     app.include_router(client_secrets.router(backend))
     app.include_router(rest.router(backend))

@@ -87,7 +87,7 @@ class ChatAnswer:
     def completion(self, count: Callable[[Usage], CompletionUsage]) -> ChatCompletion:
         """The whole answer. Encodes its audio: not for an event loop where it is spoken."""
         message = ChatCompletionMessage(role="assistant", content=self._content(), refusal=None)
-        if self.spoken and self.audio:
+        if self.spoken and self.text:
             message.audio = self._audio()
         if self.calls:
             message.tool_calls = [_tool_call(call) for call in self.calls.values()]
@@ -103,7 +103,7 @@ class ChatAnswer:
 
     def _content(self) -> str | None:
         """Null where the text is the transcript of the audio, or there are only calls."""
-        if self.spoken and self.audio:
+        if self.spoken and self.text:
             return None
         return self.text or (None if self.calls else "")
 
