@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from typing import Any
 
@@ -10,6 +9,7 @@ from fastapi import APIRouter, Request
 from openai.types.realtime import ClientSecretCreateResponse
 from openai.types.realtime.client_secret_create_params import ExpiresAfter
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai.errors import ApiError
@@ -26,7 +26,7 @@ _EXPIRES_AFTER = TypeAdapter(ExpiresAfter)
 
 
 def router(backend: Backend) -> APIRouter:
-    routes = APIRouter(max_body_size=MAX_BODY_BYTES)
+    routes = APIRouter()
 
     @routes.post("/v1/realtime/client_secrets", response_model_exclude_unset=True)
     async def create_client_secret(request: Request) -> ClientSecretCreateResponse:
@@ -45,10 +45,12 @@ def router(backend: Backend) -> APIRouter:
 
 
 def read_params(body: bytes) -> dict[str, Any]:
-    """Raises `ApiError` for what is no JSON object, or has a field that is not known."""
+    """Raises `ApiError` for what is too large, no JSON object, or has a field that is not known."""
+    if len(body) > MAX_BODY_BYTES:
+        raise ApiError(f"the body is above the limit of {MAX_BODY_BYTES} bytes", "too_large", status=413)
     try:
-        params = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
+        params = from_json(body or b"{}", allow_inf_nan=False)  # it goes 200 deep
+    except ValueError:
         raise ApiError("the body is not valid JSON, or is nested too deep", "invalid_json") from None
     if not isinstance(params, dict):
         raise ApiError("the body is no JSON object", "invalid_json")

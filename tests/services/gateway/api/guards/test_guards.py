@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 
 import httpx
 import pytest
@@ -173,7 +174,7 @@ async def test_a_browser_is_told_what_an_allowed_page_may_send(keyed):
 
 @pytest.mark.parametrize("known", [True, False], ids=["its length is known", "it comes in chunks"])
 async def test_a_body_above_the_limit_is_refused_before_it_is_read(make_gateway, known):
-    gateway = await make_gateway()
+    gateway = await make_gateway(api__max_body_bytes=200_000)
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
     writer.write(b"POST /v1/realtime/client_secrets HTTP/1.1\r\nhost: 127.0.0.1\r\n")
     writer.write(b"content-length: 300000000\r\n\r\n" if known else b"transfer-encoding: chunked\r\n\r\n")
@@ -220,8 +221,30 @@ async def test_a_body_that_does_not_come_is_given_up(make_gateway, monkeypatch):
     writer.close()
 
 
-@pytest.mark.parametrize("depth", [300, 5000, 100_000])
+@pytest.mark.parametrize("depth", [150, 250, 330, 600, 900, 5000, 100_000])
 async def test_json_that_is_nested_too_deep_is_a_400(make_gateway, depth):
+    gateway = await make_gateway()
+    nested = '{"a":' * depth + "1" + "}" * depth
+    session = f'{{"type":"realtime","tools":[{{"type":"function","name":"f","parameters":{nested}}}]}}'
+    function = f'{{"type":"function","function":{{"name":"f","parameters":{nested}}}}}'
+    chat = f'{{"model":"parley","messages":[{{"role":"user","content":"hi"}}],"tools":[{function}]}}'
+    bodies = {"/v1/realtime/client_secrets": f'{{"session":{session}}}', "/v1/chat/completions": chat}
+    async with http(gateway) as client:
+        for path, body in bodies.items():
+            answer = await client.post(path, content=body, headers={"content-type": "application/json"})
+            assert answer.status_code in (400, 413) if depth > 200 else 200, path
+            assert depth <= 200 or error_of(answer)["type"] == "invalid_request_error"
+    async with connect(f"ws://127.0.0.1:{gateway.http_port}/v1/realtime?model=parley") as socket:
+        assert "session.created" in await socket.recv()
+        await socket.send(f'{{"type":"session.update","session":{session}}}')
+        answer = json.loads(await socket.recv())
+        assert answer["type"] == ("error" if depth > 200 else "session.updated"), answer
+        await socket.send('{"type":"input_audio_buffer.clear"}')
+        assert "input_audio_buffer.cleared" in await socket.recv()
+
+
+@pytest.mark.parametrize("depth", [300, 5000, 100_000])
+async def test_json_of_many_brackets_is_a_400(make_gateway, depth):
     gateway = await make_gateway()
     body = b'{"session":{"type":"realtime","tools":' + b"[" * depth + b"]" * depth + b"}}"
     async with http(gateway) as client:
