@@ -52,7 +52,7 @@ class ItemEditor:
             raise _refuse(f"an item cannot have the id {ROOT!r}; it means the front of the session")
         if item.type == "message" and not (item.role and (item.text.strip() or any(part.ref for part in item.parts))):
             raise _refuse("a message item has the role user, assistant or system, and text, speech or a picture")
-        if item.type == "function_call" and not (item.call_id and item.name and _is_object(item.arguments)):
+        if item.type == "function_call" and not (item.call_id and item.name and is_object(item.arguments)):
             raise _refuse("a function call item has a call_id, a name, and arguments that are a JSON object")
         if item.type == "function_call_output" and not item.call_id:
             raise _refuse("a function call output item has the call_id of its call")
@@ -62,7 +62,7 @@ class ItemEditor:
             raise too_much("gateway", "max_text_chars", message)
 
 
-def _is_object(text: str) -> bool:
+def is_object(text: str) -> bool:
     try:
         return isinstance(from_json(text, allow_inf_nan=False), dict)
     except ValueError:

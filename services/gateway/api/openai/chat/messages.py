@@ -23,6 +23,7 @@ from services.gateway.api.openai.chat.request import (
 )
 from services.gateway.api.openai.errors import ApiError, error_of
 from services.gateway.api.openai.media_urls import MediaUrls, read_base64
+from services.gateway.conversation.item_editor import is_object
 from services.gateway.conversation.stateless import StatelessTurn
 from services.gateway.events.items import Item, ItemPart
 from services.gateway.media.audio_files import read_audio
@@ -51,6 +52,7 @@ class MessageReader:
     ):
         self.audio_embeddings = self.image_embeddings = 0  # read so far
         self.audio_seconds = 0.0
+        self._called: set[str] = set()  # ids of the calls so far
         self._turn, self._urls = turn, urls
         self._transcript_of, self._count_audio = transcript_of, count_audio
         self._settings, self._media = settings, media
@@ -75,6 +77,9 @@ class MessageReader:
     async def _items(self, message: Message, at: str) -> list[Item]:
         match message:
             case ToolMessage():
+                if message.tool_call_id not in self._called:
+                    reason = "names no call of an assistant's message before it"
+                    raise ApiError(f"{at}.tool_call_id {reason}", "invalid_value", f"{at}.tool_call_id")
                 output = _text_of(message.content)
                 return [Item(id="", type="function_call_output", call_id=message.tool_call_id, output=output)]
             case AssistantMessage():
@@ -98,7 +103,10 @@ class MessageReader:
                 raise ApiError(f"{at}.audio.id {reason}", "invalid_value", f"{at}.audio.id")
             text = said
         items = [Item(id="", role="assistant", parts=[ItemPart(kind="text", text=text)])] if text else []
-        return [*items, *map(_call, message.tool_calls or ())]
+        for number, call in enumerate(message.tool_calls or ()):
+            items.append(_call(call, f"{at}.tool_calls.{number}.function.arguments"))
+            self._called.add(call.id)
+        return items
 
     def _check_count(self, content: Sequence) -> None:
         pictures = sum(isinstance(part, ImagePart | VideoPart | FramesPart) for part in content)
@@ -156,8 +164,11 @@ def _naming(param: str) -> Iterator[None]:
         raise told from error
 
 
-def _call(call: ToolCall) -> Item:
+def _call(call: ToolCall, param: str) -> Item:
+    """Raises `ApiError` where its arguments are no JSON object."""
     function = call.function
+    if not is_object(function.arguments or "{}"):
+        raise ApiError(f"{param} is no JSON object", "invalid_value", param)
     return Item(id="", type="function_call", call_id=call.id, name=function.name, arguments=function.arguments)
 
 

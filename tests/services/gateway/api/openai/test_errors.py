@@ -27,6 +27,13 @@ def audio(data: bytes | str, format: str = "wav") -> dict:
     return user({"type": "input_audio", "input_audio": {"data": data, "format": format}})
 
 
+def called(arguments: str, answered: str = "call_1") -> dict:
+    """A call of an earlier answer, and its output."""
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    output = {"role": "tool", "tool_call_id": answered, "content": "3"}
+    return {"messages": [HELLO, {"role": "assistant", "tool_calls": [call]}, output]}
+
+
 def error_of(response) -> dict:
     error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"} and response.headers["x-request-id"].startswith("req_")
@@ -88,6 +95,10 @@ def error_of(response) -> dict:
         ({"modalities": ["text", "audio"]}, 400, "invalid_value", "audio"),
         ({"audio": {"voice": "alloy", "format": "wav"}}, 400, "invalid_value", "audio"),
         ({"audio": {"voice": "alloy", "format": "aac"}}, 400, "unsupported_value", "audio.format"),
+        (called("{}", "another"), 400, "invalid_value", "messages.2.tool_call_id"),
+        (called("no JSON"), 400, "invalid_value", "messages.1.tool_calls.0.function.arguments"),
+        (called("[1]"), 400, "invalid_value", "messages.1.tool_calls.0.function.arguments"),
+        (called("[" * 5000), 400, "invalid_value", "messages.1.tool_calls.0.function.arguments"),
         ({"tool_choice": "required"}, 400, "invalid_value", "tool_choice"),
         ({"tool_choice": {"type": "allowed_tools"}}, 400, "unsupported_value", "tool_choice"),
         ({"tools": [{"type": "custom"}]}, 400, "unsupported_value", "tools.0.type"),
