@@ -188,3 +188,20 @@ async def test_what_is_spoken_to_a_client_counts_too(keyed):
     access = gateway.backend.access
     counted = access._audio._counts[key.split("-")[1]]
     assert seconds > 0.1 and counted.used + counted.pending == pytest.approx(seconds, abs=0.05)
+
+
+async def test_a_session_of_one_key_cannot_be_gone_on_with_by_another(keyed):
+    gateway, key = keyed
+    other = await gateway.backend.access.keys.create("other", KeyLimits())
+    wanted = {"parley_session_id": ""}
+    async with client(gateway, key) as api, api.realtime.connect(model="parley", extra_query=wanted) as connection:
+        session_id = (await connection.recv()).session.id
+    place = {"parley_session_id": session_id}
+    for holder, found in ((other, "error"), (key, "session.created")):
+        async with (
+            client(gateway, holder) as api,
+            api.realtime.connect(model="parley", extra_query=place) as connection,
+        ):
+            event = await connection.recv()
+            assert event.type == found
+            assert found != "error" or event.error.code == "session_not_resumable"
