@@ -389,7 +389,7 @@ class Turn:
             services = ("llm_core", "speech_decoder") if self.answer.spoken else ("llm_core",)
             weights = {service: (await self.calls.describe(service)).weights for service in services}
             asked = Asked.of(self.question, self.question_id, self.request, self._sampling.seed, prompt, weights)
-            if self.question.utterance is not None:
+            if self.question.utterance is not None and not self.request.config.turn_taking.items_first:
                 self._tools.embeddings.write(self.question.utterance, self.question.speech())
             await self._tools.embeddings.wait()
             await self._tools.delivery.keep_asked(self.id, asked.model_dump_json().encode())
@@ -437,7 +437,8 @@ class Turn:
             return ""
         speech = self.question.speech() if self.question.utterance is not None else None
         written = answered if first else items
-        previous = await self.record.write(written, None if first else speech, self.question.encoded_images())
+        kept = first or self._keeping is not None or self._continuation is not None  # the speech is, already
+        previous = await self.record.write(written, None if kept else speech, self.question.encoded_images())
         for item in written:
             self.emit_now(ItemCreated(item, previous))
             previous = item.id

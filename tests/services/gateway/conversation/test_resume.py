@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from cli.client import Answer, Client
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Sampling
+from protos.parley.v1.usage_pb2 import FinishReason
 from services.gateway.__main__ import Gateway
 from services.llm_core.engine import Engine
 from services.registry import SERVICES
@@ -232,6 +233,45 @@ async def test_a_question_that_was_being_spoken_ends_and_the_client_can_ask_agai
         await ask(client, audio=spoken_question.tobytes())
         await hear(client, again)
         assert again.answer.complete and again.events[0].sequence == heard.events[-1].sequence + 1
+
+
+async def ask_aloud(client: Client, speech: bytes) -> str:
+    """The server detects the end. Returns the session's id."""
+    config = wire.SessionConfig(turn_detection=wire.TURN_DETECTION_SERVER_VAD, sampling=SAMPLED)
+    session_id = (await client.open(config, resumable=True)).session_id
+    await say(client, speech + bytes(2 * 16_000))
+    return session_id
+
+
+async def say(client: Client, audio: bytes) -> None:
+    for at in range(0, len(audio), 16_000):
+        await client.send(audio=audio[at : at + 16_000])
+
+
+async def test_an_answer_that_was_held_goes_on_and_the_speech_that_held_it_is_gone(
+    make_gateway, slow_answers, spoken_question
+):
+    here, there = await make_gateway(), await make_gateway()
+    speech, whole, heard, rest = spoken_question.tobytes(), Heard(), Heard(), Heard()
+    async with Client(f"127.0.0.1:{here.port}") as client:
+        await ask_aloud(client, speech)
+        await hear(client, whole)
+    async with Client(f"127.0.0.1:{here.port}") as client:
+        session_id = await ask_aloud(client, speech)
+        await hear(client, heard, spoken)
+        turn_id = heard.events[-1].turn_id
+        await say(client, speech[:48_000])
+        await hear(client, heard, lambda event: event.HasField("speech_started"))
+        speaking, last = heard.events[-1].turn_id, client.last_sequence
+    async with Client(f"127.0.0.1:{there.port}") as client:
+        ready = await client.open(wire.SessionConfig(), session_id, resumable=True, after=last)
+        await hear(client, rest, lambda event: event.HasField("done") and event.turn_id == turn_id)
+    ends = {event.turn_id: event.done for event in rest.events if event.HasField("done")}
+    assert FinishReason.Name(ends[speaking].finish_reason) == "FINISH_REASON_CANCELLED"
+    assert ready.running_turn_id == turn_id
+    heard.events = [event for event in [*heard.events, *rest.events] if event.turn_id == turn_id]
+    assert (heard.answer.text, heard.answer.audio) == (whole.answer.text, whole.answer.audio)
+    assert heard.answer.finish_reason == "length"
 
 
 async def test_without_a_resume_what_was_delivered_is_history(make_gateway, slow_answers):
