@@ -76,14 +76,21 @@ class Admission:
     async def admit(self) -> None:
         """For a new session, within its connection. Raises RESOURCE_EXHAUSTED where those inside come first."""
         inside = self._open - 1
-        if inside >= self._settings.always and self._pace.late_share() > self._settings.late_share:
-            raise self._refuse("late_audio", "the answers of running sessions do not keep real time")
+        self._check_pace(inside)
         await self._learn_slots()
         before = min((count for _, count in self._counts), default=0)
         room = max(self._slots // 2, round(before * (1 + self._settings.growth)))
         if self._settings.growth and inside >= room:
             message = f"{inside - before} sessions were opened in the last {self._settings.seconds:g} s"
             raise self._refuse("growth", message)
+
+    def check_pace(self) -> None:
+        """For a request outside of any session. Raises RESOURCE_EXHAUSTED where those inside come first."""
+        self._check_pace(self._open)
+
+    def _check_pace(self, inside: int) -> None:
+        if inside >= self._settings.always and self._pace.late_share() > self._settings.late_share:
+            raise self._refuse("late_audio", "the answers of running sessions do not keep real time")
 
     def _refuse(self, limit: str, reason: str) -> ServiceError:
         metrics.REFUSED.labels("gateway", limit).inc()

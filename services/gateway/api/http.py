@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from services.gateway.api import guards, health
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai import errors, realtime, rest
-from services.gateway.api.openai.admission import Admission
 from services.gateway.api.openai.body_limit import BodyLimit
 from services.gateway.api.openai.realtime import client_secrets
+from services.gateway.api.openai.request_limit import RequestLimit
 from services.gateway.api.openai.response_headers import ResponseHeaders
 from services.gateway.settings import ServerSettings
 from services.gateway.web import page
@@ -31,7 +31,7 @@ def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> Fast
     )
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=backend.settings.api.max_body_bytes)
-    app.add_middleware(Admission, limit=backend.settings.api.max_requests)
+    app.add_middleware(RequestLimit, limit=backend.settings.api.max_requests, admission=backend.admission)
     guards.install(app, backend)  # around it: what a guard refuses takes no place
     app.add_middleware(ResponseHeaders)
     app.include_router(health.router(missing))

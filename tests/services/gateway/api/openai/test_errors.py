@@ -167,6 +167,16 @@ async def test_more_requests_than_are_served_are_told_when_to_try_again(make_gat
             assert (await client.chat.completions.create(**BODY)).choices
 
 
+async def test_requests_wait_while_conversations_do_not_keep_real_time(make_gateway, monkeypatch):
+    gateway = await make_gateway(admission__always=0, admission__late_share=0.1)
+    monkeypatch.setattr(gateway.backend.admission._pace, "late_share", lambda: 0.5)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.http_port}") as http:
+        response = await http.post(CHAT, json=BODY)
+        assert response.status_code == 429 and response.headers["retry-after"] == "5"
+        assert error_of(response)["code"] == "rate_limit_exceeded"
+        assert (await http.get("/v1/models")).status_code == 200
+
+
 async def test_a_service_that_is_away_is_503_and_an_error_within_a_stream_is_a_line(make_gateway, monkeypatch):
     lame = await make_gateway(upstream__llm_core="127.0.0.1:9", upstream__recovery_seconds=0.1)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{lame.http_port}") as http:
