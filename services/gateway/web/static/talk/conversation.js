@@ -70,7 +70,7 @@ export class Conversation extends EventTarget {
     this.sight.look();
     const id = events.newItemId();
     const utterance = this.talk.user(id, performance.now());
-    Object.assign(utterance, { text, status: "done", picture: this.#frame(utterance) });
+    Object.assign(utterance, { text, status: "done", picture: this.sight.takeFrame() });
     this.talk.changed(utterance);
     this.connection.send(events.createMessage(id, [events.textPart(text)]));
     this.connection.send(events.RESPOND);
@@ -197,13 +197,8 @@ export class Conversation extends EventTarget {
     const utterance = this.talk.user(id, at);
     for (const samples of this.speech.question) this.talk.keepAudio(utterance, samples);
     utterance.at = this.speech.begin ?? at;
-    utterance.picture = this.#frame(utterance);
+    utterance.picture = this.sight.takeFrame();
     this.talk.changed(utterance);
-  }
-
-  /** The last frame of the camera that was sent for this question, or none. */
-  #frame() {
-    return this.sight.camera.on ? (this.sight.lastFrame?.url ?? "") : "";
   }
 
   #responseDone({ id, status, status_details: details }) {

@@ -3,13 +3,11 @@
 import { createMessage, deleteItem, newItemId, picturePart } from "../realtime/events.js";
 import { Frames } from "./frames.js";
 
-/** Events: `frame` {url}: a frame of the camera was sent. */
-export class Sight extends EventTarget {
+export class Sight {
   constructor({ connection, camera, talk }) {
-    super();
     Object.assign(this, { connection, camera, talk });
     this.frames = new Frames();
-    this.lastFrame = null; // {id, url}
+    this.newFrame = ""; // the last one that was sent, until it is shown with its question
   }
 
   /** Sends a frame of the camera, where it is on, a frame is due and shows something new. */
@@ -20,8 +18,7 @@ export class Sight extends EventTarget {
     const id = newItemId();
     if (!this.#send(id, still.url)) return;
     for (const old of this.frames.sent(id, still.look, at)) this.connection.send(deleteItem(old));
-    this.lastFrame = { id, url: still.url };
-    this.dispatchEvent(new CustomEvent("frame", { detail: this.lastFrame }));
+    this.newFrame = still.url;
   }
 
   /** Adds a picture (a data URL) to the talk. */
@@ -39,9 +36,15 @@ export class Sight extends EventTarget {
     this.connection.send(deleteItem(id));
   }
 
+  /** The frame that was sent since it was last asked for, or "". */
+  takeFrame() {
+    const url = this.newFrame;
+    this.newFrame = "";
+    return url;
+  }
+
   reset() {
     this.frames.reset();
-    this.lastFrame = null;
   }
 
   #send(id, url) {
