@@ -12,11 +12,14 @@ MAX_WAITING = 64  # that a slow reader may leave before the task waits too
 
 
 async def produced(
-    produce: Callable[[Callable[[T], Awaitable[None]]], Awaitable[Any]], limit: int = MAX_WAITING
+    produce: Callable[[asyncio.Queue[T]], Awaitable[Any]], limit: int = MAX_WAITING
 ) -> AsyncGenerator[T, None]:
-    """`produce(emit)` runs as a task. Raises what it raises, after all that it has emitted."""
+    """`produce(queue)` runs as a task. Raises what it raises, after all that it has put into the queue.
+
+    `limit`: of what waits for a slow reader; 0: none.
+    """
     queue: asyncio.Queue[T] = asyncio.Queue(limit)
-    working = asyncio.ensure_future(produce(queue.put))
+    working = asyncio.ensure_future(produce(queue))
     try:
         while True:
             getting = asyncio.ensure_future(queue.get())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator
 
 from protos.parley.v1.speech_decoder_pb2 import SynthesizeDone
 from services.gateway.conversation.produced import produced
@@ -22,18 +23,18 @@ async def speak(
     written.close()
     context = CallContext(deadline_ms=streams.deadline_in(seconds))
 
-    async def produce(emit: Callable[[AudioDelta | SynthesizeDone], Awaitable[None]]) -> None:
-        await emit(await synthesize(written, calls, _Sink(emit), context, speech))
+    async def produce(queue: asyncio.Queue) -> None:
+        await queue.put(await synthesize(written, calls, _Sink(queue), context, speech))
 
     async for body in produced(produce):
         yield body
 
 
 class _Sink:
-    def __init__(self, emit: Callable[[AudioDelta], Awaitable[None]]):
-        self._emit, self._samples = emit, 0
+    def __init__(self, queue: asyncio.Queue):
+        self._queue, self._samples = queue, 0
 
     async def on_audio(self, audio: bytes, sample_rate: int, text: str) -> None:
         delta = AudioDelta(audio, sample_rate, offset=self._samples)
         self._samples += len(audio) // 2
-        await self._emit(delta)
+        await self._queue.put(delta)

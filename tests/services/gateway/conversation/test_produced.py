@@ -10,9 +10,9 @@ from services.gateway.conversation.produced import produced
 
 
 async def test_all_that_is_emitted_comes_and_then_the_error():
-    async def produce(emit):
+    async def produce(queue):
         for number in range(5):
-            await emit(number)
+            await queue.put(number)
         raise ValueError("over")
 
     got = []
@@ -25,10 +25,10 @@ async def test_all_that_is_emitted_comes_and_then_the_error():
 async def test_a_reader_that_stops_ends_the_task_and_a_slow_one_makes_it_wait():
     emitted, ended = [], asyncio.Event()
 
-    async def produce(emit):
+    async def produce(queue):
         try:
             for number in range(100):
-                await emit(number)
+                await queue.put(number)
                 emitted.append(number)
         finally:
             ended.set()

@@ -102,16 +102,22 @@ class Recording:
     async def read(self) -> None:
         async with contextlib.aclosing(self._pieces()) as pieces:
             async for heard in pieces:
-                self._heard.append(heard)
+                self._add(heard)
 
     async def events(self) -> AsyncGenerator[TranscriptionTextDeltaEvent | TranscriptionTextDoneEvent, None]:
+        sent = 0  # characters of the text
         async with contextlib.aclosing(self._pieces()) as pieces:
             async for heard in pieces:
-                delta = " " + heard.text if self.text else heard.text
-                self._heard.append(heard)
-                if heard.text:
-                    yield TranscriptionTextDeltaEvent(type="transcript.text.delta", delta=delta)
+                text = " ".join(filter(None, [self.text, heard.text]))
+                if len(text) > sent:
+                    yield TranscriptionTextDeltaEvent(type="transcript.text.delta", delta=text[sent:])
+                    sent = len(text)
+                self._add(heard)
         yield TranscriptionTextDoneEvent(type="transcript.text.done", text=self.text, usage=self._usage())
+
+    def _add(self, heard: Heard) -> None:
+        if heard.final:
+            self._heard.append(heard)
 
     def response(self) -> Response:
         match self._body.response_format:

@@ -71,10 +71,10 @@ async def test_all_formats_say_the_same(client, http, conforms, two_questions):
         conforms(response.json(), schema)
 
 
-async def test_a_stream_has_the_pieces_and_then_the_whole(client, http, conforms, two_questions):
+async def test_a_stream_grows_and_ends_with_the_whole(client, http, conforms, two_questions):
     whole = await transcribe(client, two_questions)
     events = [event async for event in await transcribe(client, two_questions, stream=True)]
-    assert len(events) == 3 and "".join(event.delta for event in events[:-1]) == events[-1].text == whole.text
+    assert len(events) > 3 and "".join(event.delta for event in events[:-1]) == events[-1].text == whole.text
     assert events[-1].usage.input_token_details.audio_tokens == events[-1].usage.input_tokens > 10
     response = await http.post(URL, data=FIELDS | {"stream": "true"}, files={"file": two_questions})
     for line in response.text.strip().split("\n\n"):
