@@ -151,7 +151,7 @@ class Client:
 
     async def _next(self) -> wire.ServerEvent:
         """Of a connection that is lost, the next is the `session` of the one that goes on."""
-        until = None
+        until, pause = None, 0.0
         while True:
             try:
                 return await self._call.read()
@@ -160,11 +160,12 @@ class Client:
                 until = until or time.monotonic() + RESUME_SECONDS
                 if not self.resumable or not again or time.monotonic() > until:
                     raise
+            await asyncio.sleep(pause)
+            pause = RESUME_PAUSE
             await self._reconnect()
 
     async def _reconnect(self) -> None:
         """Asks the next gateway for all events after the last one that came."""
-        await asyncio.sleep(RESUME_PAUSE)
         await self._channel.close()
         self._channel = _channel(next(self._addresses), self._certificate)
         self.start()

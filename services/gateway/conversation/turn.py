@@ -12,7 +12,6 @@ import grpc
 
 from protos.parley.v1.language_model_pb2 import Sampling
 from services.gateway.conversation.answer import Answer
-from services.gateway.conversation.asked import Asked
 from services.gateway.conversation.continuation import Continuation
 from services.gateway.conversation.delivery import Delivery
 from services.gateway.conversation.handover import Handover
@@ -21,6 +20,7 @@ from services.gateway.conversation.outbox import Outbox
 from services.gateway.conversation.part_encoder import PartEncoder
 from services.gateway.conversation.pipeline import TurnEvents, TurnPipeline
 from services.gateway.conversation.question import Question
+from services.gateway.conversation.question_keeper import QuestionKeeper
 from services.gateway.conversation.record import EmbeddingResolver, TurnRecord, question_item
 from services.gateway.conversation.request import TurnRequest
 from services.gateway.events import (
@@ -104,7 +104,7 @@ class Turn:
         self._settings, self._outbox = tools.settings, tools.outbox
         self._cancelled = self._by_speech = self._left = False
         self._continuation = continuation
-        self._keeping: asyncio.Task | None = None  # the question, so that another connection can go on with the answer
+        self._keeper = QuestionKeeper(self.id, question, tools.embeddings, tools.delivery)
         self._failure: Exception | None = None
         self._begun = False  # the client has been told that an answer comes
         self._committed = asyncio.Event()  # the question is an item, where it is one before it is answered
@@ -215,7 +215,7 @@ class Turn:
         """The client is lost. An answer may go on through another connection: nothing says that it has ended."""
         if self.over or self._work.done():
             return
-        if self._keeping is None and self._continuation is None:
+        if not self._keeper.begun and self._continuation is None:
             self.cancel_self()
         else:
             self._left = True
@@ -378,28 +378,12 @@ class Turn:
         return self._continuation.prompt
 
     def _prompt_complete(self, prompt: Prompt) -> None:
-        if self._tools.delivery.resumable and self.request.kept and self._continuation is None:
-            if self._keeping is not None:
-                self._keeping.cancel()
-            self._keeping = asyncio.create_task(self._keep_asked(prompt))
-
-    async def _keep_asked(self, prompt: Prompt) -> None:
-        """Before any of the answer is delivered, so that another connection can go on with it."""
-        try:
-            services = ("llm_core", "speech_decoder") if self.answer.spoken else ("llm_core",)
-            weights = {service: (await self.calls.describe(service)).weights for service in services}
-            asked = Asked.of(self.question, self.question_id, self.request, self._sampling.seed, prompt, weights)
-            if self.question.utterance is not None and not self.request.config.turn_taking.items_first:
-                self._tools.embeddings.write(self.question.utterance, self.question.speech())
-            await self._tools.embeddings.wait()
-            await self._tools.delivery.keep_asked(self.id, asked.model_dump_json().encode())
-        except ServiceError as error:
-            log.warning("a question was not kept: its answer cannot go on elsewhere", message=error.message)
+        if self.request.kept and self._continuation is None:
+            self._keeper.keep(prompt, self.question_id, self.request, self._sampling.seed, self.calls)
 
     async def _finish_left(self) -> None:
         self._handover.decide(False)
-        if self._keeping is not None:
-            await asyncio.wait({self._keeping})
+        await self._keeper.wait()
         await self.record.release()
         log.info("turn left: its client may go on with it")
         tracing.annotate(self.span, finish_reason="left")
@@ -437,7 +421,7 @@ class Turn:
             return ""
         speech = self.question.speech() if self.question.utterance is not None else None
         written = answered if first else items
-        kept = first or self._keeping is not None or self._continuation is not None  # the speech is, already
+        kept = first or self._keeper.begun or self._continuation is not None  # the speech is, already
         previous = await self.record.write(written, None if kept else speech, self.question.encoded_images())
         for item in written:
             self.emit_now(ItemCreated(item, previous))
@@ -503,8 +487,7 @@ class Turn:
         await self._committed.wait()
         if not self._begun and self.request.config.turn_taking.items_first:
             self._begin()
-        if self._keeping is not None and not self._keeping.done():
-            await asyncio.wait({self._keeping})
+        await self._keeper.wait()  # what the client has had can go on elsewhere
         if isinstance(body, AudioDelta):
             self._spoken.append(body.audio)
         if (new := self._new(body)) is not None:
