@@ -21,7 +21,7 @@ class Group(BaseModel):
 class ServerSettings(Group):
     host: str = Field("127.0.0.1", description="Address that the gRPC and HTTP servers listen on")
     port: int = Field(50051, ge=0, description="gRPC port; 0: a free one")
-    http_port: int = Field(8080, ge=0, description="Port of /healthz, /readyz and /metrics; 0: a free one")
+    http_port: int = Field(8080, ge=0, description="Port of the OpenAI API, the page and the metrics; 0: a free one")
     max_connections: int = Field(128, ge=1, description="Client streams at once; more get RESOURCE_EXHAUSTED")
     open_seconds: float = Field(10.0, gt=0, description="Time that a new stream has to send `open`")
     idle_seconds: float = Field(300.0, gt=0, description="A stream on which nothing happens for this long is ended")

@@ -53,6 +53,7 @@ class WebServer(uvicorn.Server):
             access_log=False,
             server_header=False,
             lifespan="off",
+            http="h11",  # it bounds the head of a request to 64 KiB, which httptools lets grow without end
             ssl_certfile=settings.tls_certificate or None,
             ssl_keyfile=settings.tls_key or None,
             ws="websockets-sansio",

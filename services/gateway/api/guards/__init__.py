@@ -12,7 +12,7 @@ from services.gateway.api.guards.key_guard import KeyGuard
 from services.gateway.api.guards.origin_guard import OriginGuard
 from services.gateway.api.guards.security_headers import SecurityHeaders
 
-EXPOSED_HEADERS = ["*", "x-request-id", "retry-after", "retry-after-ms", "x-should-retry"]
+EXPOSED_HEADERS = ["*", "x-request-id", "retry-after", "retry-after-ms"]
 
 
 def install(app: FastAPI, backend: Backend) -> None:

@@ -185,6 +185,16 @@ async def test_a_body_above_the_limit_is_refused_before_it_is_read(make_gateway,
     writer.close()
 
 
+async def test_the_head_of_a_request_is_bounded(make_gateway):
+    gateway = await make_gateway()
+    for endless in (b"x-a: " + b"y" * (1 << 20), b"x-a: y\r\n" * 100_000):
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n" + endless)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)  # the gateway does not wait for its end
+        assert head.startswith(b"HTTP/1.1 400 ")
+        writer.close()
+
+
 async def test_messages_of_a_websocket_are_bounded_and_not_compressed(make_gateway):
     gateway = await make_gateway()
     url = f"ws://127.0.0.1:{gateway.http_port}/v1/realtime?model=parley"
