@@ -1,7 +1,8 @@
 """Asks for the key of each HTTP request to the OpenAI API before its body is read.
 
 The route finds who calls as `request.state.caller`, and what is left of its requests as `request.state.limits`, from
-which `openai/response_headers.py` makes the rate-limit headers. A WebSocket's route reads its key: `realtime/credentials.py`.
+which `openai/response_headers.py` makes the rate-limit headers. A WebSocket's route reads its key:
+`realtime/credentials.py`.
 """
 
 from __future__ import annotations
