@@ -11,6 +11,7 @@ import json
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import grpc
@@ -92,7 +93,10 @@ class Gateway:
     async def stop(self) -> None:
         self.backend.stopping = True
         health.process_health.ready = False
+        until = time.monotonic() + self._settings.drain_seconds
         await self._server.stop(self._settings.drain_seconds)
+        while self.backend.busy and time.monotonic() < until:
+            await asyncio.sleep(0.05)
         self._watching.cancel()
         self._web.should_exit = True
         await self._serving

@@ -30,12 +30,18 @@ class Backend:
         self.admission = Admission(settings.admission, settings.server.max_connections, self._slots)
         self.models = ModelNames(settings.api)
         self.stopping = False  # nobody new is served
+        self.requests = 0  # of HTTP, that are being answered
         self._watch = ReleaseWatch(self.store.releases, self.releases)
         self.settings = settings
 
     async def start(self) -> None:
         await self._watch.start()
         self.admission.start()
+
+    @property
+    def busy(self) -> bool:
+        """Somebody is being served, on any wire."""
+        return self.requests > 0 or self.admission.connections > 0
 
     def conversation(self) -> Conversation:
         settings = self.settings

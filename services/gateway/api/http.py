@@ -31,7 +31,7 @@ def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> Fast
     )
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=backend.settings.api.max_body_bytes)
-    app.add_middleware(RequestLimit, limit=backend.settings.api.max_requests, admission=backend.admission)
+    app.add_middleware(RequestLimit, backend=backend)
     guards.install(app, backend)  # around it: what a guard refuses takes no place
     app.add_middleware(ResponseHeaders)
     app.include_router(health.router(missing))

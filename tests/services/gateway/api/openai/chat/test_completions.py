@@ -7,6 +7,7 @@ import base64
 import io
 import json
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -164,6 +165,21 @@ async def test_a_client_that_goes_away_before_the_answer_cancels_it_too(http, sl
     await until(lambda: opened.get() > 0)
     waiting.cancel()
     await until(lambda: metrics.TURNS.labels("cancelled")._value.get() == cancelled + 1)
+
+
+async def test_a_gateway_that_stops_finishes_its_answers_and_takes_no_more(make_gateway, slow_tokens):
+    gateway = await make_gateway(server__drain_seconds=20)
+    body = {"model": "parley", "messages": HELLO, "max_tokens": 40, "stream": True}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.http_port}") as http:
+        async with http.stream("POST", "/v1/chat/completions", json=body) as stream:
+            lines = stream.aiter_lines()
+            await anext(lines)
+            stopping = asyncio.create_task(gateway.stop())
+            await until(lambda: gateway.backend.stopping)
+            late = await http.get("/v1/models")
+            assert late.status_code == 503 and late.headers["retry-after"] == "1"
+            assert [line async for line in lines if line][-1] == "data: [DONE]"
+        await stopping
 
 
 async def until(happened) -> None:
