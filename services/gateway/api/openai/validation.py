@@ -9,13 +9,15 @@ from pydantic import BaseModel, ValidationError
 
 from services.gateway.api.openai.errors import ApiError
 
+SCALARS = ("int", "float", "str", "bool")  # members of unions: no fields, though pydantic names them
+
 T = TypeVar("T", bound=BaseModel)
 
 
 def validate(model: type[T], data: Any, path: str = "") -> T:
     """`path`: of `data` in what the client sent. Raises `ApiError` for a field that is missing, wrong or unknown."""
     try:
-        value = model.model_validate(data)
+        value = model.model_validate(data, strict=True)  # "false" is not false
     except ValidationError as error:
         raise _told(error, path) from None
     for name in _unknown(value, path):
@@ -28,7 +30,7 @@ def _told(error: ValidationError, path: str) -> ApiError:
     errors = error.errors()
     first = max(errors, key=lambda each: (each["loc"][-1:] != ("type",), len(each["loc"])))
     names = [str(part) for part in first["loc"] if isinstance(part, int) or part[:1].islower() or part[:1] == "_"]
-    param = _join(path, *[name for name in names if "[" not in name])
+    param = _join(path, *[name for name in names if "[" not in name and name not in SCALARS])
     if first["type"] == "missing":
         return ApiError(f"Missing required parameter: '{param}'.", "missing_required_parameter", param)
     code = "invalid_type" if first["type"].endswith("_type") else "invalid_value"

@@ -41,7 +41,7 @@ def parse(text: str) -> ClientEvent:
         raise ApiError(f"event_id is a string of at most {MAX_EVENT_ID} characters.", "invalid_type", "event_id")
     if "type" not in body:
         raise ApiError("Missing required parameter: 'type'.", "missing_required_parameter", "type")
-    if body["type"] not in CLIENT_EVENTS:
+    if not isinstance(body["type"], str) or body["type"] not in CLIENT_EVENTS:
         known = ", ".join(sorted(CLIENT_EVENTS))
         raise ApiError(f"Invalid value: {body['type']!r}. Supported values are: {known}.", "invalid_value", "type")
     return ClientEvent(body["type"], event_id, body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -16,10 +15,11 @@ from services.gateway.api.openai.realtime.items import check_item, read_item
 from services.gateway.api.openai.realtime.responses import turn_of
 from services.gateway.api.openai.realtime.session import (
     RealtimeSession,
+    answer_changes,
     check_max_tokens,
     check_modalities,
     check_tools,
-    response_changes,
+    response_value,
 )
 from services.gateway.conversation.conversation import Conversation
 from services.gateway.conversation.request import TurnRequest
@@ -166,15 +166,11 @@ class Inputs:
         checked(event)
         own = {name: value for name, value in response.items() if name in RESPONSE_FIELDS and value is not None}
         _check_response(response)
-        config = response_changes(self._conversation.config, own, self.speakers)
+        wanted = response_value(self._session.value, own)
+        config = self._conversation.config.model_copy(update=answer_changes(wanted, self.speakers))
         items = None if raw_items is None else await self._input_items(raw_items)
         kept = response.get("conversation") != "none"
-        wanted = copy.deepcopy(self._session.value)
-        audio = own.pop("audio", None) or {}
-        wanted["audio"]["output"] |= audio.get("output") or {}
-        return TurnRequest(
-            config, items=items, kept=kept, explicit=True, client={"response": wanted | own, "kept": kept}
-        )
+        return TurnRequest(config, items=items, kept=kept, explicit=True, client={"response": wanted, "kept": kept})
 
     async def _input_items(self, raw_items: Any) -> tuple[Item, ...]:
         if not isinstance(raw_items, list):

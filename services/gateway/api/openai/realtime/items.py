@@ -38,10 +38,13 @@ def check_item(raw: Any, path: str) -> None:
     """Its form. Raises `ApiError`."""
     if not isinstance(raw, dict):
         raise ApiError(f"Missing required parameter: '{path}'.", "missing_required_parameter", path)
-    kind = raw.get("type")
+    kind, role = raw.get("type"), raw.get("role")
     if kind is None:
         raise ApiError(f"Missing required parameter: '{path}.type'.", "missing_required_parameter", f"{path}.type")
-    known = {"message": MESSAGES.get(raw.get("role")), **CALLS}
+    for name, value in (("type", kind), ("role", role)):
+        if value is not None and not isinstance(value, str):
+            raise ApiError(f"Invalid value for '{path}.{name}': it is a string.", "invalid_type", f"{path}.{name}")
+    known = {"message": MESSAGES.get(role), **CALLS}
     if kind not in known:
         names = ", ".join(known)
         raise ApiError(f"Items of type {kind!r} are not supported; use {names}.", "invalid_value", f"{path}.type")

@@ -12,7 +12,7 @@ from services.gateway.api.openai.errors import ApiError
 from services.gateway.api.openai.names import ModelNames, speaker_of
 from services.gateway.api.openai.realtime.formats import PCM, rate_of
 from services.gateway.api.openai.validation import validate
-from services.gateway.events.session import SamplingConfig, SessionConfig, Tool, TurnTaking
+from services.gateway.events.session import SamplingConfig, Tool, TurnTaking
 
 SERVER_VAD = {
     "type": "server_vad",
@@ -37,6 +37,7 @@ RANGES = {  # of turn_detection
     "silence_duration_ms": (100, 10_000),
     "idle_timeout_ms": (5_000, 30_000),
 }
+NEVER_NULL = ("audio", "input", "output")  # null is read as absent: there is nothing to clear
 MAX_TOKENS = 4096
 
 
@@ -97,6 +98,9 @@ class RealtimeSession:
         _settle_input(value["audio"]["input"])
         value.pop("reasoning", None)
         value.pop("parallel_tool_calls", None) if value.get("parallel_tool_calls") is None else None
+        if patch.get("include"):
+            message = "Log probabilities of transcripts are not supported; leave include out."
+            raise ApiError(message, "invalid_value", "session.include")
         if value["type"] == "transcription":
             return value
         if patch.get("prompt") is not None:
@@ -104,9 +108,6 @@ class RealtimeSession:
         if patch.get("model") is not None:
             self._names.resolve(patch["model"])
         value |= {**IGNORED, "model": base["model"]}
-        if patch.get("include"):
-            message = "Log probabilities of transcripts are not supported; leave include out."
-            raise ApiError(message, "invalid_value", "session.include")
         self._settle_output(base, value)
         check_tools(value, "session")
         return value
@@ -161,11 +162,13 @@ def answer_changes(value: Mapping[str, Any], speakers: Sequence[str]) -> dict[st
     }
 
 
-def response_changes(session: SessionConfig, response: Mapping[str, Any], speakers: Sequence[str]) -> SessionConfig:
-    """The session's configuration with a response's own fields in front. Raises `ApiError`."""
-    value = _merge(copy.deepcopy(session.client["session"]), response)
-    value["audio"]["output"]["voice"] = voice_name(value["audio"]["output"]["voice"])
-    return session.model_copy(update=answer_changes(value, speakers))
+def response_value(session: Mapping[str, Any], response: Mapping[str, Any]) -> dict[str, Any]:
+    """The session with a response's own fields in front."""
+    value = _merge(copy.deepcopy(session), response)
+    output = value["audio"]["output"]
+    output["format"] = _settled_format(output["format"])
+    output["voice"] = voice_name(output["voice"] or session["audio"]["output"]["voice"])
+    return value
 
 
 def check_tools(value: Mapping[str, Any], path: str) -> None:
@@ -177,6 +180,9 @@ def check_tools(value: Mapping[str, Any], path: str) -> None:
             raise ApiError(message, "invalid_value", f"{path}.tools.{index}.type")
         if not tool.get("name"):
             raise ApiError("A function has a name.", "missing_required_parameter", f"{path}.tools.{index}.name")
+        if not isinstance(tool.get("parameters") or {}, dict):
+            message = "The parameters of a function are a JSON Schema, an object."
+            raise ApiError(message, "invalid_type", f"{path}.tools.{index}.parameters")
         names.add(tool["name"])
     choice = value.get("tool_choice")
     if isinstance(choice, dict) and (choice.get("type") != "function" or choice.get("name") not in names):
@@ -226,7 +232,8 @@ def _merge(base: Any, patch: Any) -> Any:
         return patch
     if "type" in patch and "type" in base and patch["type"] != base["type"]:
         return dict(patch)
-    return base | {name: _merge(base.get(name), value) for name, value in patch.items()}
+    given = {name: value for name, value in patch.items() if value is not None or name not in NEVER_NULL}
+    return base | {name: _merge(base.get(name), value) for name, value in given.items()}
 
 
 def _settle_input(value: dict[str, Any]) -> None:
