@@ -1,4 +1,4 @@
-"""How large the body of an HTTP request may be. Starlette's own limit answers in plain text."""
+"""How large the body of an HTTP request may be, and its JSON. Starlette's own limit answers in plain text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from fastapi.exceptions import StarletteHTTPException
 
 from services.gateway.api.openai.errors import ApiError, response_of
+from services.gateway.api.openai.json_limit import MAX_VALUES, MESSAGE, count_values
 
 
 class BodyLimit:
@@ -23,14 +24,18 @@ class BodyLimit:
             refusal = ApiError(f"the body is {self._message}", "too_large", status=413)
             await response_of(refusal)(scope, receive, send)
             return
-        read = 0
+        read = values = 0
+        is_form = _header(scope, b"content-type").lower().startswith(b"multipart/")  # Starlette bounds its fields
 
         async def receive_within_limit() -> dict:
-            nonlocal read
+            nonlocal read, values
             message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._max_bytes:
-                raise StarletteHTTPException(413, f"the body is {self._message}")
+            body = message.get("body", b"")
+            read += len(body)
+            values += 0 if is_form else count_values(body)
+            if read > self._max_bytes or values > MAX_VALUES:
+                told = f"is {self._message}" if read > self._max_bytes else MESSAGE
+                raise StarletteHTTPException(413, f"the body {told}")
             return message
 
         await self._app(scope, receive_within_limit, send)
@@ -42,5 +47,10 @@ class BodyLimit:
 
 def _stated_length(scope: dict) -> int:
     """0 where the request states none."""
-    stated = dict(scope["headers"]).get(b"content-length", b"0")
+    stated = _header(scope, b"content-length")
     return int(stated) if stated.isdigit() else 0
+
+
+def _header(scope: dict, name: bytes) -> bytes:
+    """Empty where there is none."""
+    return dict(scope["headers"]).get(name, b"")

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from services.gateway.api.openai.errors import ApiError
+from services.gateway.api.openai.json_limit import MAX_VALUES, MESSAGE, count_values
 from services.gateway.api.openai.validation import validate
 
 MAX_EVENT_ID = 512  # characters, as OpenAI has it
@@ -30,8 +31,11 @@ class ClientEvent:
 
 def parse(text: str) -> ClientEvent:
     """Raises `ApiError`. The fields of the event are checked by whoever handles it."""
+    data = text.encode()
+    if count_values(data) > MAX_VALUES:
+        raise ApiError(f"The message {MESSAGE}.", "invalid_value")
     try:
-        body = from_json(text, allow_inf_nan=False)  # it goes 200 deep
+        body = from_json(data, allow_inf_nan=False)  # it goes 200 deep
     except ValueError:
         raise ApiError("The message is not valid JSON.", "invalid_json") from None
     if not isinstance(body, dict):
