@@ -60,6 +60,7 @@ def create(
     """Create a key and print it. Only its hash is kept: nobody can print it again."""
     limits = KeyLimits(requests=requests, sessions=sessions, audio_minutes=audio_minutes)
     typer.echo(_run(redis_url, lambda store, _: store.create(name, limits)))
+    typer.echo("This is the only time that it is shown. From now on every request needs a key.", err=True)
 
 
 @app.command("list")

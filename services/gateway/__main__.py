@@ -81,6 +81,7 @@ class Gateway:
             await asyncio.sleep(0.01)
         self._watching = event_loop.watch("gateway")
         await self.backend.store.check_policy()
+        await self.backend.access.warn_without_keys()
         await self.backend.start()
         health.process_health.ready = True
 

@@ -18,7 +18,7 @@ def redis_url(tmp_path_factory):
 
 
 def run(*arguments: str) -> str:
-    return CliRunner().invoke(app, arguments, catch_exceptions=False).output
+    return CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
 
 
 def test_a_key_is_printed_once_listed_without_its_secret_and_revoked(redis_url, monkeypatch):

@@ -21,7 +21,9 @@ from services.gateway.access.keys import ApiKey, ClientSecret, KeyLimits
 from services.gateway.access.usage import Usage, seconds_to_midnight
 from services.gateway.settings import AccessSettings, ServerSettings
 from services.rpc.errors import ServiceError
-from services.telemetry import metrics
+from services.telemetry import logs, metrics
+
+log = logs.get_logger(__name__)
 
 CLOSE_SECONDS = 2.0  # to tell Redis what is left
 
@@ -148,6 +150,13 @@ class Access:
             raise _exhausted("client_secrets", f"{most} client secrets of this key have not expired yet", wait)
         await self.keys.put_secret(record)
         return value, record
+
+    async def warn_without_keys(self) -> None:
+        """Where nobody can get in: a key is asked for, and there is none."""
+        with contextlib.suppress(ServiceError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                if await self._required() and not await self.keys.list():
+                    log.warning("requests need an API key, and there is none: `parley keys create NAME` makes one")
 
     async def close(self) -> None:
         with contextlib.suppress(TimeoutError):

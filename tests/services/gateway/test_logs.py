@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 
+import openai
 import pytest
 
 from cli.client import Answer, Question
 from services.gateway.access.keys import KeyLimits
 
+CLIENTS = ("openai", "httpx", "httpcore", "websockets.client")  # they run in this process too
 SECRETS = ("my bank code is", "call me by the name", "grandmother")
 
 
@@ -20,10 +22,8 @@ def logged(capfd, caplog):
 
     def read() -> str:
         out, err = capfd.readouterr()
-        libraries = [
-            record.getMessage() for record in caplog.records if not record.name.startswith("websockets.client")
-        ]
-        return "\n".join([out, err, *libraries])
+        served = [record.getMessage() for record in caplog.records if not record.name.startswith(CLIENTS)]
+        return "\n".join([out, err, *served])
 
     return read
 
@@ -48,6 +48,25 @@ async def test_a_turn_leaves_none_of_its_content_in_the_logs(make_gateway, conne
         *(text for answer in answers for text in (answer.text, answer.transcript) if len(text) > 4),
     ):
         assert secret not in lines and json.dumps(secret)[1:-1] not in lines and repr(secret)[1:-1] not in lines
+
+
+async def test_nor_does_a_request_or_a_connection_of_the_openai_api(make_gateway, logged):
+    gateway = await make_gateway()
+    base_url, said = f"http://127.0.0.1:{gateway.http_port}/v1", "my bank code is 4821"
+    async with openai.AsyncOpenAI(api_key="none", base_url=base_url, max_retries=0) as api:
+        message = {"role": "user", "content": said}
+        await api.chat.completions.create(model="parley", messages=[message], max_completion_tokens=8)
+        with pytest.raises(openai.BadRequestError):
+            await api.chat.completions.create(model="parley", messages=[message], temperature=[said])
+        async with api.realtime.connect(model="parley") as connection:
+            text = {"type": "input_text", "text": said}
+            await connection.conversation.item.create(item={"type": "message", "role": "user", "content": [text]})
+            await connection.conversation.item.create(item={"type": said})  # refused
+            await connection.response.create(response={"max_output_tokens": 8})
+            while (await connection.recv()).type != "response.done":
+                pass
+    lines = logged()
+    assert "turn over" in lines and said not in lines
 
 
 async def test_no_key_is_in_the_logs(make_gateway, redis_url, connect, monkeypatch, logged):

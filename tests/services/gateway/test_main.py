@@ -29,6 +29,13 @@ async def test_a_taken_port_is_named(name, which):
         await gateway.backend.close()
 
 
+async def test_a_gateway_that_lets_nobody_in_says_so(make_gateway, redis_url, capfd):
+    url = f"{redis_url}?db=13"
+    for keys, warned in (("auto", False), ("required", True), ("off", False)):
+        await make_gateway(store__redis_url=url, access__keys=keys)
+        assert ("there is none: `parley keys create NAME`" in capfd.readouterr().out) == warned
+
+
 async def test_with_a_certificate_every_way_in_has_tls(make_gateway, certificate):
     gateway = await make_gateway(server__tls_certificate=str(certificate.file), server__tls_key=str(certificate.key))
     trusted = ssl.create_default_context(cafile=certificate.file)

@@ -295,7 +295,7 @@ async def test_while_redis_is_away_turns_are_refused_and_once_it_is_back_they_wo
     socket = tmp_path / "valkey.sock"
     server = ValkeyServer(port=0, unix_socket_path=socket)
     server.start()
-    gateway = await make_gateway(store__redis_url=f"unix://{socket}")
+    gateway = await make_gateway(store__redis_url=f"unix://{socket}", store__recovery_seconds=0.5)
     client = await connect(gateway, text_only=True)
     server.stop()
     assert await gateway.missing() == ["redis"]
