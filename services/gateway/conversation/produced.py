@@ -20,17 +20,19 @@ async def produced(
     """
     queue: asyncio.Queue[T] = asyncio.Queue(limit)
     working = asyncio.ensure_future(produce(queue))
+    getting = asyncio.ensure_future(queue.get())
     try:
         while True:
-            getting = asyncio.ensure_future(queue.get())
             await asyncio.wait({getting, working}, return_when=asyncio.FIRST_COMPLETED)
             if not getting.done():
-                getting.cancel()
                 break
             yield getting.result()
+            getting = asyncio.ensure_future(queue.get())
+        getting.cancel()  # before it has taken anything
         while not queue.empty():
             yield queue.get_nowait()
         await working
     finally:
         working.cancel()
-        await asyncio.wait({working})
+        getting.cancel()
+        await asyncio.wait({working, getting})

@@ -8,7 +8,7 @@ import itertools
 import time
 
 import grpc
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -21,6 +21,7 @@ from services.telemetry import logs, metrics
 
 log = logs.get_logger(__name__)
 
+MAX_CONNECTIONS = 100  # of one client
 RETRY_SECONDS = 0.05  # between two attempts
 REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 
@@ -50,14 +51,18 @@ class RetryFor(Retry):
 
 
 def connect(url: str, settings: StoreSettings, recovery_seconds: float = 0.0) -> Redis:
-    return Redis.from_url(
+    """Calls beyond `MAX_CONNECTIONS` at once wait for a connection, as long as a call may take."""
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=MAX_CONNECTIONS,
+        timeout=settings.timeout_seconds,
         socket_timeout=settings.timeout_seconds,
         socket_connect_timeout=settings.timeout_seconds,
         health_check_interval=15,
         retry=RetryFor(recovery_seconds),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
+    return Redis.from_pool(pool)
 
 
 def guarded(operation):

