@@ -20,6 +20,7 @@ from cli.client import Client
 from protos.parley.v1.conversation_pb2 import SessionConfig
 from services.gateway.__main__ import Gateway
 from services.llm_core.engine import Engine
+from services.telemetry import metrics
 
 NOT_OF_THE_STREAM = ("session.created", "input_audio_buffer.cleared")  # of the connection that goes on
 SESSION = {
@@ -236,3 +237,17 @@ async def test_the_older_of_two_connections_is_closed(make_gateway):
             assert caught.value.rcvd.code == 4409
             await send(new, "session.update", session=SESSION)
             await until(new, lambda event: event["type"] == "session.updated")
+
+
+async def test_while_audio_is_late_a_session_can_be_gone_on_with_and_none_begun(make_gateway):
+    gateway = await make_gateway(admission__late_share=0.1, admission__always=0)
+    async with connect(address(gateway, model="parley", parley_session_id="")) as socket:
+        created = json.loads(await socket.recv())
+    for _ in range(50):
+        metrics.AUDIO_LEAD_SECONDS.observe(-1.0)
+    with pytest.raises(InvalidStatus) as caught:
+        await connect(address(gateway, model="parley"))
+    assert caught.value.response.status_code == 429 and caught.value.response.headers["retry-after"] == "5"
+    resumed = address(gateway, parley_session_id=created["session"]["id"], parley_last_event_id=created["event_id"])
+    async with connect(resumed) as socket:
+        assert json.loads(await socket.recv())["session"]["id"] == created["session"]["id"]
