@@ -112,8 +112,7 @@ class Access:
         if not caller.key_id:
             yield
             return
-        await self._audio.load(caller.key_id)
-        await self.audio(caller, 0.0)
+        await self.audio_left(caller)
         token = secrets.token_hex(8)
         await self._take_session(caller, token)
         try:
@@ -130,6 +129,12 @@ class Access:
         finally:
             self._releasing.add(releasing := asyncio.create_task(self._release_session(caller, token)))
             releasing.add_done_callback(self._releasing.discard)
+
+    async def audio_left(self, caller: Caller) -> None:
+        """Before what makes audio begins. Raises `AudioUsedUpError` where the caller has none left for today."""
+        if caller.limits.audio_minutes:
+            await self._audio.load(caller.key_id)
+            await self.audio(caller, 0.0)
 
     async def audio(self, caller: Caller, seconds: float) -> None:
         """Counts seconds of audio, in or out. Raises `AudioUsedUpError` once they are used up. Waits for nothing."""

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from services.gateway.access.access import Caller
+from services.gateway.access.access import AudioUsedUpError, Caller
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai.chat.request import CustomVoice
 from services.gateway.api.openai.fields import Ignored, Strict
@@ -22,7 +22,6 @@ from services.gateway.conversation.speak import speak
 from services.gateway.events import AudioDelta
 from services.gateway.media.audio_encoder import MEDIA_TYPES, AudioEncoder, OutputResampler
 from services.gateway.turn.synthesize import Speech
-from services.rpc.errors import ServiceError
 
 
 class SpeechRequest(Strict):
@@ -92,7 +91,8 @@ class SpokenText:
             yield piece
 
     async def _audio(self) -> AsyncGenerator[AudioDelta, None]:
-        """By the release that is current now."""
+        """By the release that is current now. It counts as it comes: a client may go away before its end."""
+        await self._backend.access.audio_left(self._caller)
         seconds = self._backend.settings.conversation.max_turn_seconds
         with self._backend.releases.bind() as calls:
             decoder = await calls.describe("speech_decoder")
@@ -102,13 +102,13 @@ class SpokenText:
             async with contextlib.aclosing(speak(self._body.input, speech, calls, seconds)) as bodies:
                 async for body in bodies:
                     if isinstance(body, AudioDelta):
+                        with contextlib.suppress(AudioUsedUpError):  # the next request is refused
+                            await self._backend.access.audio(self._caller, body.seconds)
                         yield body
                     else:
-                        await self._finish(body.usage, decoder.codec_frame_rate)
+                        self._finish(body.usage, decoder.codec_frame_rate)
 
-    async def _finish(self, usage, frame_rate: float) -> None:
+    def _finish(self, usage, frame_rate: float) -> None:
         frames = round(usage.audio_output_seconds * frame_rate)
         tokens = usage.prompt_tokens
         self.usage = SpeechUsage(input_tokens=tokens, output_tokens=frames, total_tokens=tokens + frames)
-        with contextlib.suppress(ServiceError):  # it has been spoken: the next request is refused
-            await self._backend.access.audio(self._caller, usage.audio_output_seconds)

@@ -151,6 +151,7 @@ class Recording:
 
     async def _samples(self, calls: Calls) -> np.ndarray:
         """int16, at the encoder's rate."""
+        await self._backend.access.audio_left(self._caller)
         data = await self._body.file.read()
         longest = self._backend.settings.api.max_transcription_seconds
         samples = np.frombuffer(await asyncio.to_thread(read_audio, data, self._rate, longest), "<i2")

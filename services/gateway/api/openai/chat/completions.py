@@ -13,7 +13,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from starlette.responses import JSONResponse, Response
 
-from services.gateway.access.access import Caller
+from services.gateway.access.access import AudioUsedUpError, Caller
 from services.gateway.api.backend import Backend
 from services.gateway.api.openai.chat.answer import ChatAnswer, Chunks
 from services.gateway.api.openai.chat.messages import MessageReader, beginning_of
@@ -23,10 +23,9 @@ from services.gateway.api.openai.names import ModelNames, speaker_of
 from services.gateway.api.openai.streaming import DONE, server_sent, while_connected
 from services.gateway.api.openai.usage import completion_usage
 from services.gateway.conversation.stateless import StatelessTurn
-from services.gateway.events import Body, Usage
+from services.gateway.events import AudioDelta, Body, Usage
 from services.gateway.events.session import SamplingConfig, SessionConfig, Tool
 from services.gateway.upstream.calls import Calls
-from services.rpc.errors import ServiceError
 
 
 def add_routes(router: APIRouter, backend: Backend, names: ModelNames, urls: MediaUrls) -> None:
@@ -71,8 +70,12 @@ class Chat:
             yield chunk
 
     async def _bodies(self) -> AsyncGenerator[Body, None]:
-        """The events of the answer, by the release that is current now."""
+        """The events of the answer, by the release that is current now. Audio counts as it comes: a client may go away
+        before its end.
+        """
         backend, settings = self._backend, self._backend.settings
+        if self._body.spoken:
+            await backend.access.audio_left(self._caller)
         with backend.releases.bind() as calls:
             config = await self._config(calls)
             turn = StatelessTurn(
@@ -85,6 +88,9 @@ class Chat:
             config = config.model_copy(update={"instructions": instructions})
             async with contextlib.aclosing(turn.answer(items, config)) as bodies:
                 async for body in bodies:
+                    if isinstance(body, AudioDelta):
+                        with contextlib.suppress(AudioUsedUpError):  # the next request is refused
+                            await self._count_audio(body.seconds)
                     yield body
 
     async def _config(self, calls: Calls) -> SessionConfig:
@@ -125,13 +131,10 @@ class Chat:
         return await self._backend.store.spoken_answers.get(self._caller.key_id, answer_id)
 
     async def _keep(self) -> None:
-        """A spoken answer can be named by a later request; its seconds are the caller's."""
-        if not self._answer.spoken:
-            return
-        owner = self._caller.key_id
-        await self._backend.store.spoken_answers.put(owner, self._answer.audio_id, self._answer.text)
-        with contextlib.suppress(ServiceError):  # it has been spoken: the next request is refused
-            await self._count_audio(self._answer.done.usage.audio_output_seconds)
+        """A spoken answer can be named by a later request."""
+        if self._answer.spoken:
+            owner = self._caller.key_id
+            await self._backend.store.spoken_answers.put(owner, self._answer.audio_id, self._answer.text)
 
 
 def _sampling(body: ChatRequest) -> SamplingConfig:

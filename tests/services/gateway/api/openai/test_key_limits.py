@@ -70,6 +70,35 @@ async def test_audio_of_all_endpoints_counts(client_of):
     assert (await client.models.list()).data
 
 
+async def test_what_only_speaks_ends_with_the_audio_of_its_key(client_of):
+    client = await client_of(audio_minutes=0.01)  # 0.6 s
+    text = "hello, how are you today? " * 8
+
+    async def speak() -> None:
+        await client.audio.speech.create(model="parley", voice="alloy", input=text)
+
+    async def chat() -> None:
+        audio = {"voice": "alloy", "format": "wav"}
+        message = {"role": "user", "content": text}
+        await client.chat.completions.create(
+            model="parley", messages=[message], modalities=["text", "audio"], audio=audio, max_tokens=32
+        )
+
+    await speak()
+    for ask in (speak, chat):
+        with pytest.raises(openai.RateLimitError, match="minutes of audio"):
+            await ask()
+
+
+async def test_audio_that_is_not_read_to_its_end_counts_too(gateway, client_of):
+    client = await client_of(audio_minutes=60)
+    speak = client.audio.speech.with_streaming_response.create
+    async with speak(model="parley", voice="alloy", input="hello, how are you today? " * 100) as speech:
+        await anext(speech.iter_bytes(10))
+    (key,) = await gateway.backend.access.keys.list()
+    assert gateway.backend.access._audio.add(key.id, 0.0) > 0
+
+
 async def test_no_key_or_a_wrong_one_opens_nothing(gateway, client_of):
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.http_port}") as http:
         for headers in ({}, {"authorization": "Bearer sk-0000000000000000-wrong"}, {"authorization": "Basic abc"}):
