@@ -70,7 +70,7 @@ class Gateway:
         except OSError as error:
             raise OSError(f"cannot listen on {host}, HTTP port {http_port}: {error.strerror}") from None
         try:
-            self.port = self._add_port(f"{host}:{port}")
+            self.port = self._add_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         except RuntimeError:
             http.close()
             raise OSError(f"cannot listen on {host}, gRPC port {port}: taken, or no address of this machine") from None

@@ -36,6 +36,15 @@ async def test_a_gateway_that_lets_nobody_in_says_so(make_gateway, redis_url, ca
         assert ("there is none: `parley keys create NAME`" in capfd.readouterr().out) == warned
 
 
+async def test_it_listens_on_an_address_of_ipv6(make_gateway):
+    gateway = await make_gateway(server__host="::1")
+    async with httpx.AsyncClient(base_url=f"http://[::1]:{gateway.http_port}") as http:
+        assert (await http.get("/readyz", headers={"origin": f"http://[::1]:{gateway.http_port}"})).status_code == 200
+    async with Client(f"[::1]:{gateway.port}") as client:
+        await client.open(SessionConfig(text_only=True))
+        assert (await client.ask(Question(text="hello"))).text
+
+
 async def test_with_a_certificate_every_way_in_has_tls(make_gateway, certificate):
     gateway = await make_gateway(server__tls_certificate=str(certificate.file), server__tls_key=str(certificate.key))
     trusted = ssl.create_default_context(cafile=certificate.file)
