@@ -109,13 +109,15 @@ class Engine(EngineThread):
         sampling: Sampling,
         deadline: float | None = None,
         calls: CallRules | None = None,
+        beginning: tuple[int, ...] = (),
     ) -> GenerationRequest:
         """A new request, whose prompt begins with `prompt`. A running request of the same turn is aborted.
 
-        `deadline`: on the monotonic clock. `calls`: None: the answer cannot call functions. Raises `ServiceError`
-        RESOURCE_EXHAUSTED where no more requests may wait or the prompt is longer than the context.
+        `deadline`: on the monotonic clock. `calls`: None: the answer cannot call functions. `beginning`: ids of tokens
+        of an answer that goes on behind them. Raises `ServiceError` RESOURCE_EXHAUSTED where no more requests may wait
+        or the prompt is longer than the context.
         """
-        request = GenerationRequest(self, session_id, turn_id, deadline, sampling, calls)
+        request = GenerationRequest(self, session_id, turn_id, deadline, sampling, calls, beginning)
         request.check(sum(map(len, prompt)))
         slots, queued = self.limits.num_slots, self.settings.max_queued
         wait = self._request_seconds * (1 + queued / slots)

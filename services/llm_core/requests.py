@@ -61,14 +61,19 @@ class GenerationRequest(Request[Event]):
         deadline: float | None,
         sampling: Sampling,
         calls: CallRules | None = None,
+        beginning: tuple[int, ...] = (),
     ):
-        """`deadline`: on the monotonic clock. `calls`: None: the answer cannot call functions."""
+        """`deadline`: on the monotonic clock. `calls`: None: the answer cannot call functions.
+
+        `beginning`: ids of tokens that were sampled before, for an answer that goes on behind them.
+        """
         super().__init__(engine)
         self.session_id = session_id
         self.turn_id = turn_id
         self.deadline = deadline
         self.sampling = sampling
         self.calls = calls
+        self.beginning = beginning
         self.length = 0  # of the prompt so far
         self.sent = 0  # events of the engine: written by the engine's thread
         self.read = 0  # of these, taken by the caller: written on the loop

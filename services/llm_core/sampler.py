@@ -57,6 +57,11 @@ class SamplerState:
     def uniform(self) -> float:
         return self._random.random()
 
+    def skip(self, count: int) -> None:
+        """So many tokens were sampled before."""
+        for _ in range(count):
+            self.uniform()
+
 
 def sample(logits: torch.Tensor, states: Sequence[SamplerState]) -> list[int]:
     """The next token of each sequence. logits: [sequences, vocabulary]; one random number each that is not greedy."""

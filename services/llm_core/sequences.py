@@ -25,7 +25,9 @@ class Sequence:
         self.text = DecodeStream(skip_special_tokens=True)
         self.calls = CallMatcher(request.calls)
         self.stop = StopStringMatcher(request.sampling.stop)
-        self.forced = request.calls.beginning if request.calls is not None else ()  # ids that are not sampled
+        calls = request.calls.beginning if request.calls is not None else ()
+        self.forced = request.beginning or calls  # ids that are not sampled
+        self.sampler.skip(len(request.beginning))
         self.state_tokens = state_tokens
         self.decided = False  # the state
         self.answer: list[str] = []  # texts of the tokens sent, without those of calls

@@ -94,7 +94,17 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
             Sampling(asked.temperature, asked.top_p, asked.top_k, asked.seed, asked.max_tokens, tuple(asked.stop)),
             None if left is None else time.monotonic() + left,
             calls,
+            self._beginning(opening, calls),
         )
+
+    def _beginning(self, opening: pb.GenerateOpen, calls: CallRules | None) -> tuple[int, ...]:
+        """Raises `ValueError` for what cannot be the beginning of an answer."""
+        size = self.checkpoint.config.language.vocab_size
+        if opening.beginning and calls is not None:
+            raise ValueError("an answer that may call functions cannot be given its beginning; generate it anew")
+        if not all(0 <= token < size for token in opening.beginning):
+            raise ValueError(f"the beginning holds an id that is no token; ids are 0 to {size - 1}")
+        return tuple(opening.beginning)
 
     async def _feed(self, prompt: PromptStream, history: list, messages: AsyncIterator) -> None:
         """Gives the request its prompt from the stream, up to the last of it. Raises what is wrong with it."""

@@ -28,39 +28,39 @@ from protos.parley.v1 import tool_pb2 as protos_dot_parley_dot_v1_dot_tool__pb2
 from protos.parley.v1 import usage_pb2 as protos_dot_parley_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/parley/v1/language_model.proto\x12\tparley.v1\x1a!protos/parley/v1/model_info.proto\x1a\x1dprotos/parley/v1/tensor.proto\x1a\x1bprotos/parley/v1/tool.proto\x1a\x1cprotos/parley/v1/usage.proto\"\xd4\x01\n\x0fGenerateRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\'\n\x04open\x18\x02 \x01(\x0b\x32\x17.parley.v1.GenerateOpenH\x00\x12\x1f\n\x04part\x18\x03 \x01(\x0b\x32\x0f.parley.v1.PartH\x00\x12-\n\x07respond\x18\x04 \x01(\x0b\x32\x1a.parley.v1.GenerateRespondH\x00\x12+\n\nembeddings\x18\x05 \x01(\x0b\x32\x15.parley.v1.EmbeddingsH\x00\x42\t\n\x07message\"\xa3\x02\n\x0cGenerateOpen\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07turn_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x03\x12$\n\x08messages\x18\x04 \x03(\x0b\x32\x12.parley.v1.Message\x12%\n\x08sampling\x18\x05 \x01(\x0b\x32\x13.parley.v1.Sampling\x12\x1a\n\x12max_history_tokens\x18\x06 \x01(\x05\x12\x1e\n\x05tools\x18\x07 \x03(\x0b\x32\x0f.parley.v1.Tool\x12*\n\x0btool_choice\x18\x08 \x01(\x0e\x32\x15.parley.v1.ToolChoice\x12\x11\n\ttool_name\x18\t \x01(\t\x12\x11\n\tmax_calls\x18\n \x01(\x05\"\xca\x01\n\x07Message\x12%\n\x04role\x18\x01 \x01(\x0e\x32\x17.parley.v1.Message.Role\x12\x1e\n\x05parts\x18\x02 \x03(\x0b\x32\x0f.parley.v1.Part\x12&\n\x05\x63\x61lls\x18\x03 \x03(\x0b\x32\x17.parley.v1.FunctionCall\"P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\"\xdc\x01\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12(\n\x05image\x18\x02 \x01(\x0b\x32\x17.parley.v1.EmbeddingRefH\x00\x12#\n\x06speech\x18\x03 \x01(\x0b\x32\x11.parley.v1.TensorH\x00\x12,\n\tutterance\x18\x04 \x01(\x0b\x32\x17.parley.v1.EmbeddingRefH\x00\x12-\n\x07outputs\x18\x06 \x01(\x0b\x32\x1a.parley.v1.FunctionOutputsH\x00\x12\x10\n\x08\x66\x61llback\x18\x05 \x01(\tB\x06\n\x04part\"m\n\x08Sampling\x12\x13\n\x0btemperature\x18\x01 \x01(\x02\x12\r\n\x05top_p\x18\x02 \x01(\x02\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x12\n\nmax_tokens\x18\x05 \x01(\x05\x12\x0c\n\x04stop\x18\x06 \x03(\t\"=\n\x0fGenerateRespond\x12*\n\tutterance\x18\x01 \x01(\x0b\x32\x17.parley.v1.EmbeddingRef\"\xcd\x01\n\x10GenerateResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12)\n\x05state\x18\x02 \x01(\x0b\x32\x18.parley.v1.StateDecisionH\x00\x12!\n\x05token\x18\x03 \x01(\x0b\x32\x10.parley.v1.TokenH\x00\x12\'\n\x04\x64one\x18\x04 \x01(\x0b\x32\x17.parley.v1.GenerateDoneH\x00\x12%\n\x07missing\x18\x05 \x01(\x0b\x32\x12.parley.v1.MissingH\x00\x42\t\n\x07message\"0\n\x07Missing\x12%\n\x04refs\x18\x01 \x03(\x0b\x32\x17.parley.v1.EmbeddingRef\"G\n\rStateDecision\x12\x1f\n\x05state\x18\x01 \x01(\x0e\x32\x10.parley.v1.State\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\"B\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x03 \x01(\x05\x12\x11\n\tcall_done\x18\x04 \x01(\x08\"\xe6\x01\n\x0cGenerateDone\x12.\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x17.parley.v1.FinishReason\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x1f\n\x05usage\x18\x03 \x01(\x0b\x32\x10.parley.v1.Usage\x12\x17\n\x0fprefill_seconds\x18\x04 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x05 \x01(\x01\x12\x1b\n\x13\x66irst_token_seconds\x18\x06 \x01(\x01\x12\x18\n\x10\x64ropped_messages\x18\x07 \x01(\x05\x12\x0f\n\x07weights\x18\x08 \x01(\t*S\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_SPEECH\x10\x01\x12\x0e\n\nSTATE_TEXT\x10\x02\x12\x11\n\rSTATE_NOTHING\x10\x03\x32\x96\x01\n\rLanguageModel\x12G\n\x08Generate\x12\x1a.parley.v1.GenerateRequest\x1a\x1b.parley.v1.GenerateResponse(\x01\x30\x01\x12<\n\x08\x44\x65scribe\x12\x1a.parley.v1.DescribeRequest\x1a\x14.parley.v1.ModelInfob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/parley/v1/language_model.proto\x12\tparley.v1\x1a!protos/parley/v1/model_info.proto\x1a\x1dprotos/parley/v1/tensor.proto\x1a\x1bprotos/parley/v1/tool.proto\x1a\x1cprotos/parley/v1/usage.proto\"\xd4\x01\n\x0fGenerateRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\'\n\x04open\x18\x02 \x01(\x0b\x32\x17.parley.v1.GenerateOpenH\x00\x12\x1f\n\x04part\x18\x03 \x01(\x0b\x32\x0f.parley.v1.PartH\x00\x12-\n\x07respond\x18\x04 \x01(\x0b\x32\x1a.parley.v1.GenerateRespondH\x00\x12+\n\nembeddings\x18\x05 \x01(\x0b\x32\x15.parley.v1.EmbeddingsH\x00\x42\t\n\x07message\"\xb6\x02\n\x0cGenerateOpen\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07turn_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x03\x12$\n\x08messages\x18\x04 \x03(\x0b\x32\x12.parley.v1.Message\x12%\n\x08sampling\x18\x05 \x01(\x0b\x32\x13.parley.v1.Sampling\x12\x1a\n\x12max_history_tokens\x18\x06 \x01(\x05\x12\x1e\n\x05tools\x18\x07 \x03(\x0b\x32\x0f.parley.v1.Tool\x12*\n\x0btool_choice\x18\x08 \x01(\x0e\x32\x15.parley.v1.ToolChoice\x12\x11\n\ttool_name\x18\t \x01(\t\x12\x11\n\tmax_calls\x18\n \x01(\x05\x12\x11\n\tbeginning\x18\x0b \x03(\x05\"\xca\x01\n\x07Message\x12%\n\x04role\x18\x01 \x01(\x0e\x32\x17.parley.v1.Message.Role\x12\x1e\n\x05parts\x18\x02 \x03(\x0b\x32\x0f.parley.v1.Part\x12&\n\x05\x63\x61lls\x18\x03 \x03(\x0b\x32\x17.parley.v1.FunctionCall\"P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\"\xdc\x01\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12(\n\x05image\x18\x02 \x01(\x0b\x32\x17.parley.v1.EmbeddingRefH\x00\x12#\n\x06speech\x18\x03 \x01(\x0b\x32\x11.parley.v1.TensorH\x00\x12,\n\tutterance\x18\x04 \x01(\x0b\x32\x17.parley.v1.EmbeddingRefH\x00\x12-\n\x07outputs\x18\x06 \x01(\x0b\x32\x1a.parley.v1.FunctionOutputsH\x00\x12\x10\n\x08\x66\x61llback\x18\x05 \x01(\tB\x06\n\x04part\"m\n\x08Sampling\x12\x13\n\x0btemperature\x18\x01 \x01(\x02\x12\r\n\x05top_p\x18\x02 \x01(\x02\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x12\n\nmax_tokens\x18\x05 \x01(\x05\x12\x0c\n\x04stop\x18\x06 \x03(\t\"=\n\x0fGenerateRespond\x12*\n\tutterance\x18\x01 \x01(\x0b\x32\x17.parley.v1.EmbeddingRef\"\xcd\x01\n\x10GenerateResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12)\n\x05state\x18\x02 \x01(\x0b\x32\x18.parley.v1.StateDecisionH\x00\x12!\n\x05token\x18\x03 \x01(\x0b\x32\x10.parley.v1.TokenH\x00\x12\'\n\x04\x64one\x18\x04 \x01(\x0b\x32\x17.parley.v1.GenerateDoneH\x00\x12%\n\x07missing\x18\x05 \x01(\x0b\x32\x12.parley.v1.MissingH\x00\x42\t\n\x07message\"0\n\x07Missing\x12%\n\x04refs\x18\x01 \x03(\x0b\x32\x17.parley.v1.EmbeddingRef\"G\n\rStateDecision\x12\x1f\n\x05state\x18\x01 \x01(\x0e\x32\x10.parley.v1.State\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\"B\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x03 \x01(\x05\x12\x11\n\tcall_done\x18\x04 \x01(\x08\"\xe6\x01\n\x0cGenerateDone\x12.\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x17.parley.v1.FinishReason\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x1f\n\x05usage\x18\x03 \x01(\x0b\x32\x10.parley.v1.Usage\x12\x17\n\x0fprefill_seconds\x18\x04 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x05 \x01(\x01\x12\x1b\n\x13\x66irst_token_seconds\x18\x06 \x01(\x01\x12\x18\n\x10\x64ropped_messages\x18\x07 \x01(\x05\x12\x0f\n\x07weights\x18\x08 \x01(\t*S\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_SPEECH\x10\x01\x12\x0e\n\nSTATE_TEXT\x10\x02\x12\x11\n\rSTATE_NOTHING\x10\x03\x32\x96\x01\n\rLanguageModel\x12G\n\x08Generate\x12\x1a.parley.v1.GenerateRequest\x1a\x1b.parley.v1.GenerateResponse(\x01\x30\x01\x12<\n\x08\x44\x65scribe\x12\x1a.parley.v1.DescribeRequest\x1a\x14.parley.v1.ModelInfob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.parley.v1.language_model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATE']._serialized_start=1920
-  _globals['_STATE']._serialized_end=2003
+  _globals['_STATE']._serialized_start=1939
+  _globals['_STATE']._serialized_end=2022
   _globals['_GENERATEREQUEST']._serialized_start=178
   _globals['_GENERATEREQUEST']._serialized_end=390
   _globals['_GENERATEOPEN']._serialized_start=393
-  _globals['_GENERATEOPEN']._serialized_end=684
-  _globals['_MESSAGE']._serialized_start=687
-  _globals['_MESSAGE']._serialized_end=889
-  _globals['_MESSAGE_ROLE']._serialized_start=809
-  _globals['_MESSAGE_ROLE']._serialized_end=889
-  _globals['_PART']._serialized_start=892
-  _globals['_PART']._serialized_end=1112
-  _globals['_SAMPLING']._serialized_start=1114
-  _globals['_SAMPLING']._serialized_end=1223
-  _globals['_GENERATERESPOND']._serialized_start=1225
-  _globals['_GENERATERESPOND']._serialized_end=1286
-  _globals['_GENERATERESPONSE']._serialized_start=1289
-  _globals['_GENERATERESPONSE']._serialized_end=1494
-  _globals['_MISSING']._serialized_start=1496
-  _globals['_MISSING']._serialized_end=1544
-  _globals['_STATEDECISION']._serialized_start=1546
-  _globals['_STATEDECISION']._serialized_end=1617
-  _globals['_TOKEN']._serialized_start=1619
-  _globals['_TOKEN']._serialized_end=1685
-  _globals['_GENERATEDONE']._serialized_start=1688
-  _globals['_GENERATEDONE']._serialized_end=1918
-  _globals['_LANGUAGEMODEL']._serialized_start=2006
-  _globals['_LANGUAGEMODEL']._serialized_end=2156
+  _globals['_GENERATEOPEN']._serialized_end=703
+  _globals['_MESSAGE']._serialized_start=706
+  _globals['_MESSAGE']._serialized_end=908
+  _globals['_MESSAGE_ROLE']._serialized_start=828
+  _globals['_MESSAGE_ROLE']._serialized_end=908
+  _globals['_PART']._serialized_start=911
+  _globals['_PART']._serialized_end=1131
+  _globals['_SAMPLING']._serialized_start=1133
+  _globals['_SAMPLING']._serialized_end=1242
+  _globals['_GENERATERESPOND']._serialized_start=1244
+  _globals['_GENERATERESPOND']._serialized_end=1305
+  _globals['_GENERATERESPONSE']._serialized_start=1308
+  _globals['_GENERATERESPONSE']._serialized_end=1513
+  _globals['_MISSING']._serialized_start=1515
+  _globals['_MISSING']._serialized_end=1563
+  _globals['_STATEDECISION']._serialized_start=1565
+  _globals['_STATEDECISION']._serialized_end=1636
+  _globals['_TOKEN']._serialized_start=1638
+  _globals['_TOKEN']._serialized_end=1704
+  _globals['_GENERATEDONE']._serialized_start=1707
+  _globals['_GENERATEDONE']._serialized_end=1937
+  _globals['_LANGUAGEMODEL']._serialized_start=2025
+  _globals['_LANGUAGEMODEL']._serialized_end=2175
 # @@protoc_insertion_point(module_scope)

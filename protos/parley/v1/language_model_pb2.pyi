@@ -37,7 +37,7 @@ class GenerateRequest(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., open: _Optional[_Union[GenerateOpen, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., respond: _Optional[_Union[GenerateRespond, _Mapping]] = ..., embeddings: _Optional[_Union[_tensor_pb2.Embeddings, _Mapping]] = ...) -> None: ...
 
 class GenerateOpen(_message.Message):
-    __slots__ = ("session_id", "turn_id", "deadline_ms", "messages", "sampling", "max_history_tokens", "tools", "tool_choice", "tool_name", "max_calls")
+    __slots__ = ("session_id", "turn_id", "deadline_ms", "messages", "sampling", "max_history_tokens", "tools", "tool_choice", "tool_name", "max_calls", "beginning")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     TURN_ID_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class GenerateOpen(_message.Message):
     TOOL_CHOICE_FIELD_NUMBER: _ClassVar[int]
     TOOL_NAME_FIELD_NUMBER: _ClassVar[int]
     MAX_CALLS_FIELD_NUMBER: _ClassVar[int]
+    BEGINNING_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     turn_id: str
     deadline_ms: int
@@ -58,7 +59,8 @@ class GenerateOpen(_message.Message):
     tool_choice: _tool_pb2.ToolChoice
     tool_name: str
     max_calls: int
-    def __init__(self, session_id: _Optional[str] = ..., turn_id: _Optional[str] = ..., deadline_ms: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., max_history_tokens: _Optional[int] = ..., tools: _Optional[_Iterable[_Union[_tool_pb2.Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[_tool_pb2.ToolChoice, str]] = ..., tool_name: _Optional[str] = ..., max_calls: _Optional[int] = ...) -> None: ...
+    beginning: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, session_id: _Optional[str] = ..., turn_id: _Optional[str] = ..., deadline_ms: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., max_history_tokens: _Optional[int] = ..., tools: _Optional[_Iterable[_Union[_tool_pb2.Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[_tool_pb2.ToolChoice, str]] = ..., tool_name: _Optional[str] = ..., max_calls: _Optional[int] = ..., beginning: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("role", "parts", "calls")

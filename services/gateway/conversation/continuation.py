@@ -26,6 +26,7 @@ class Continuation:
 
     def __init__(self, told: Told, prompt: Prompt):
         self.told, self.prompt = told, prompt
+        self._tokens = 0  # that have been made again
         self._done: dict[str, int] = {}  # name of the text, or of a call → characters that have been made again
         self._samples = 0  # that have been made again
         self._calls: set[str] = set()  # ids of those that have been made again to their end
@@ -46,8 +47,7 @@ class Continuation:
         """What of it is new to the client. Raises ABORTED where it is not what the client has been told."""
         match body:
             case TextDelta():
-                text = self._rest(name_of(body), self.told.text, body.text)
-                return TextDelta(text) if text else None
+                return self._new_text(body)
             case FunctionCallDelta():
                 return self._new_arguments(body)
             case AudioDelta():
@@ -61,6 +61,12 @@ class Continuation:
             case TurnDone() | Failed():
                 return body
         return None if name_of(body) in self.told.bodies else body
+
+    def _new_text(self, body: TextDelta) -> TextDelta | None:
+        known = max(0, len(self.told.tokens) - self._tokens)
+        self._tokens += len(body.tokens)
+        text = self._rest(name_of(body), self.told.text, body.text)
+        return TextDelta(text, body.tokens[known:]) if text else None
 
     def _new_arguments(self, body: FunctionCallDelta) -> FunctionCallDelta | None:
         told = self.told.bodies.get(name_of(body))

@@ -85,6 +85,7 @@ class TurnPipeline:
         self._on_state, self._on_speech = on_state, on_speech
         self._only_listens = asyncio.Event()
         self._prompt = Prompt()
+        self._ids: list[int] = []  # of tokens that have not been told
         self._call_reader = CallReader(context.turn_id, ())
         self._tokens: InputLog[Token] = InputLog()
         self._prompt_has_speech = False
@@ -234,6 +235,8 @@ class TurnPipeline:
         if not self.answer.spoken:
             self.clock.deliver()
         self.answer.tokens += 1
+        if not self._prompt.tools:
+            self._ids.append(token.id)
         await self._add(self._call_reader.read(token))
 
     async def _add(self, pieces: Iterable[Piece]) -> None:
@@ -245,7 +248,8 @@ class TurnPipeline:
             self._tokens.append(piece)
             if piece.text:
                 self.answer.text += piece.text
-                await self._events.emit(TextDelta(piece.text))
+                ids, self._ids = tuple(self._ids), []
+                await self._events.emit(TextDelta(piece.text, ids))
 
     async def _add_call(self, piece: FunctionCallDelta | FunctionCallDone) -> None:
         self.clock.deliver()

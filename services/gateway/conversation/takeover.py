@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -111,7 +112,9 @@ class Takeover:
             span=tracing.start_trace("turn"),
             tools=self._tools,
         )
-        return functools.partial(make, continuation=Continuation(turn.told, turn.asked.prompt(speech)))
+        prompt = turn.asked.prompt(speech)
+        prompt.beginning = turn.told.tokens
+        return functools.partial(make, continuation=Continuation(copy.deepcopy(turn.told), prompt))
 
     async def _speech(self, asked: Asked) -> Tensor | None:
         """The embeddings of the question's speech. Raises ABORTED where an embedding or the weights are gone."""

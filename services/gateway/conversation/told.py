@@ -36,6 +36,7 @@ class Told:
     bodies: dict[str, Body] = field(default_factory=dict)  # in order; audio without its bytes, `offset` at its end
     pieces: Counter[str] = field(default_factory=Counter)  # that each of them was put together of
     heard: list[int] = field(default_factory=list)  # characters of the transcript, each time that it had grown
+    tokens: list[int] = field(default_factory=list)  # ids, from the answer's first; none where it may call functions
     marks: list[tuple[int, int]] = field(default_factory=list)  # (samples, characters spoken by then)
     first_audio: float = 0.0  # `time.time()`; 0: not yet
     over: bool = False
@@ -74,6 +75,8 @@ class Told:
         if isinstance(event.body, AudioDelta):
             self.first_audio = self.first_audio or time.time()
             self.marks.append((event.body.offset + _samples(event.body), event.body.spoken))
+        if isinstance(event.body, TextDelta):
+            self.tokens.extend(event.body.tokens)
         if isinstance(event.body, Transcript):
             self.heard.append(len(event.body.text))
         name = name_of(event.body)
@@ -100,6 +103,7 @@ class Told:
             "bodies": [[name, encode(Event(body))["event"].decode()] for name, body in self.bodies.items()],
             "pieces": self.pieces,
             "heard": self.heard,
+            "tokens": self.tokens,
             "marks": self.marks,
             "first_audio": self.first_audio,
             "over": self.over,
@@ -117,6 +121,7 @@ class Told:
             bodies=bodies,
             pieces=Counter(record["pieces"]),
             heard=record["heard"],
+            tokens=record["tokens"],
             marks=[(samples, characters) for samples, characters in record["marks"]],
             first_audio=record["first_audio"],
             over=record["over"],
@@ -134,8 +139,8 @@ def _joined(before: Body | None, body: Body) -> Body:
     match body, before:
         case AudioDelta(), _:
             return replace(body, audio=b"", offset=body.offset + _samples(body))
-        case TextDelta(), TextDelta():
-            return TextDelta(before.text + body.text)
+        case TextDelta(), _:
+            return TextDelta((before.text if before is not None else "") + body.text)
         case FunctionCallDelta(), FunctionCallDelta():
             return replace(body, arguments=before.arguments + body.arguments)
     return body

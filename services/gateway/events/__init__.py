@@ -108,6 +108,7 @@ class ApiEvent:
 @dataclass(frozen=True)
 class TextDelta:
     text: str
+    tokens: tuple[int, ...] = ()  # ids of those that came since the delta before; none where functions may be called
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ def decode(sequence: int, entry: dict[bytes, bytes]) -> Event:
     for name, record_type in (("latency", Latency), ("usage", Usage)):
         if name in body:
             body[name] = record_type(**body[name])
-    for name in ("probabilities", "speakers"):
+    for name in ("probabilities", "speakers", "tokens"):
         if name in body:
             body[name] = tuple(body[name])
     return Event(BODIES[record["kind"]](**body), record["turn"], record["question"], sequence)

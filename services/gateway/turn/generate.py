@@ -41,6 +41,7 @@ class Prompt:
     tool_name: str = ""  # of the function that it must call, with TOOL_CHOICE_FUNCTION
     max_calls: int = 0  # 0: any number
     utterance: EmbeddingRef | None = None  # names the message's speech; set before `parts` is closed
+    beginning: Sequence[int] = ()  # ids of the tokens that an answer, which goes on, had before; not with tools
 
     def count(self, kind: Literal["utterance", "image"]) -> int:
         """Embeddings of a kind in what comes before the user's new message, and in its opening."""
@@ -58,6 +59,7 @@ def opening_of(prompt: Prompt) -> GenerateOpen:
         tool_choice=prompt.tool_choice,
         tool_name=prompt.tool_name,
         max_calls=prompt.max_calls,
+        beginning=prompt.beginning,
     )
 
 
@@ -71,6 +73,7 @@ def prompt_of(opening: GenerateOpen) -> Prompt:
         tool_choice=opening.tool_choice,
         tool_name=opening.tool_name,
         max_calls=opening.max_calls,
+        beginning=opening.beginning,
     )
 
 
@@ -90,7 +93,7 @@ class Answering:
     def __init__(self, sink: AnswerSink):
         self._sink = sink
         self._decided = False
-        self._ids: list[int] = []
+        self.ids: list[int] = []  # of its tokens
 
     def state(self, decision: StateDecision) -> None:
         if not self._decided:
@@ -99,10 +102,10 @@ class Answering:
 
     async def token(self, number: int, token: Token) -> None:
         """Token `number` of an attempt. Raises ABORTED where it is not what an earlier attempt had there."""
-        if number == len(self._ids):
-            self._ids.append(token.id)
+        if number == len(self.ids):
+            self.ids.append(token.id)
             await self._sink.on_token(token)
-        elif self._ids[number] != token.id:
+        elif self.ids[number] != token.id:
             message = "the answer was cut off by a lost connection and could not be continued; ask again"
             raise ServiceError(grpc.StatusCode.ABORTED, message, retry_after=0.5)
 
@@ -112,13 +115,17 @@ async def generate(
 ) -> GenerateDone:
     """Returns how the answer ended. `prompt.sampling` must have a seed, so that a retry samples the same answer.
 
+    A retry goes on behind the tokens that came; where functions may be called, it generates them anew and compares.
     The embeddings behind a reference are sent only where the LLM core lacks them.
     """
     answering = Answering(sink)
 
     async def attempt() -> GenerateDone:
         count = 0
-        async with calls.stream("llm_core", _requests(prompt, context), context, keep_open=True) as answers:
+        opening = opening_of(prompt)
+        if not prompt.tools and len(answering.ids) > len(prompt.beginning):
+            opening.beginning[:] = answering.ids
+        async with calls.stream("llm_core", _requests(opening, prompt, context), context, keep_open=True) as answers:
             async for answer in answers:
                 match answer.WhichOneof("message"):
                     case "missing":
@@ -135,8 +142,9 @@ async def generate(
     return await calls.until_done("llm_core", attempt)
 
 
-async def _requests(prompt: Prompt, context: CallContext) -> AsyncGenerator[GenerateRequest, None]:
-    opening = opening_of(prompt)
+async def _requests(
+    opening: GenerateOpen, prompt: Prompt, context: CallContext
+) -> AsyncGenerator[GenerateRequest, None]:
     opening.session_id, opening.turn_id, opening.deadline_ms = context.session_id, context.turn_id, context.deadline_ms
     yield GenerateRequest(open=opening)
     async for part in prompt.parts.read():

@@ -196,6 +196,8 @@ async def test_what_is_left_out_of_a_long_history_leaves_no_output_without_its_c
         ({"tool_choice": 3, "tool_name": "now"}, "asks for a call of 'now'; the tools are: get_weather"),
         ({"tool_choice": 9}, "tool_choice 9 is unknown; use one of TOOL_CHOICE_AUTO"),
         ({"max_calls": -1}, "max_calls is -1"),
+        ({"beginning": [5]}, "an answer that may call functions cannot be given its beginning"),
+        ({"tools": [], "beginning": [-1]}, "the beginning holds an id that is no token"),
         ({"tools": [tool_pb2.Tool(name="f", parameters="[]")]}, "the parameters of tool 'f' are no JSON object"),
         (
             {"messages": [pb.Message(role="ROLE_ASSISTANT", calls=[tool_pb2.FunctionCall(name="f", arguments="x")])]},

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import random
 import time
+from dataclasses import asdict
 
 import grpc
 import pytest
@@ -369,6 +370,23 @@ async def test_the_same_seed_gives_the_same_answer_in_any_batch(make_engine):
     assert batched == alone
     other, _ = await ask(engine, prompt, seed=12, **drawn)
     assert other != alone
+
+
+async def test_an_answer_that_was_cut_off_goes_on_as_it_would_have(make_engine, monkeypatch):
+    engine, steps = make_engine(num_slots=2), []
+    forward = engine._forward
+    monkeypatch.setattr(engine, "_forward", lambda *work: steps.append(work) or forward(*work))
+    prompt = random_prompt(6, 12)
+    drawn = Sampling(temperature=1.3, top_k=40, top_p=0.95, max_tokens=20, seed=11)
+    whole, whole_done = await ask(engine, prompt, **asdict(drawn))
+    for count in (0, 1, 13, 19, 20):
+        request, before = engine.open("s", "t", prompt, drawn, beginning=tuple(whole[:count])), len(steps)
+        request.respond([])
+        _, *tokens, done = [event async for event in request.events()]
+        assert [token.id for token in tokens] == whole and done.text == whole_done.text
+        assert (done.answer_tokens, done.finish_reason) == (20, "length")
+        sampled = sum(bool(decoding) for decoding, _ in steps[before:])
+        assert sampled == max(0, 19 - count)  # what was given takes one step
 
 
 async def test_stop_tokens_and_stop_strings_end_the_answer(make_engine, plain, tiny_tokenizer):

@@ -72,6 +72,14 @@ def test_pieces_may_be_cut_elsewhere():
     assert not goes_on.behind
 
 
+def test_ids_of_tokens_are_told_once_and_in_order():
+    pieces = [TextDelta("It", (1,)), TextDelta(" is", (2, 3)), TextDelta(" r\u00e9d", (4, 5, 6)), TextDelta(".", (7,))]
+    for count in range(4):
+        goes_on = continuation(*pieces[:count])
+        assert [body for body in map(goes_on.new, pieces) if body is not None] == pieces[count:]
+    assert continuation(*pieces).told.tokens == [1, 2, 3, 4, 5, 6, 7]
+
+
 @pytest.mark.parametrize(
     "other",
     [

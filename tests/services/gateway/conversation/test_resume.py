@@ -41,6 +41,19 @@ def slow_answers(monkeypatch):
     monkeypatch.setattr(Engine, "step", slow_step)
 
 
+@pytest.fixture
+def beginnings(monkeypatch) -> list[tuple[int, ...]]:
+    """Tokens that the LLM core was given to go on behind, of all requests."""
+    seen, open_request = [], Engine.open
+
+    def watched(self, *arguments):
+        seen.append(arguments[-1])
+        return open_request(self, *arguments)
+
+    monkeypatch.setattr(Engine, "open", watched)
+    return seen
+
+
 @dataclass
 class Heard:
     """What came of one question, over all connections."""
@@ -129,7 +142,7 @@ async def items_of(gateway: Gateway, session_id: str) -> list:
 
 
 async def test_a_spoken_answer_goes_on_through_another_gateway_to_the_sample(
-    make_gateway, slow_answers, spoken_question, picture
+    make_gateway, slow_answers, spoken_question, beginnings
 ):
     here, there = await make_gateway(), await make_gateway()
     question, heard = {"audio": spoken_question.tobytes()}, Heard()
@@ -137,6 +150,7 @@ async def test_a_spoken_answer_goes_on_through_another_gateway_to_the_sample(
     session_id, last = await until_lost(here, heard, **question)
     ready = await resumed(there, heard, session_id, last)
     assert ready.running_turn_id == heard.events[-1].turn_id
+    assert len(beginnings) == 3 and beginnings[:2] == [(), ()] and 10 < len(beginnings[2]) <= TOKENS
     heard.check()
     answer = heard.answer
     assert (answer.text, answer.audio, answer.finish_reason) == (whole.text, whole.audio, whole.finish_reason)
