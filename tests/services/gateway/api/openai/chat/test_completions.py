@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -16,6 +17,7 @@ import soundfile
 from services.gateway.conversation.pipeline import TurnPipeline
 from services.telemetry import metrics
 
+EXAMPLES = Path(__file__).parents[6] / "examples"
 HELLO = [{"role": "user", "content": "hello"}]
 
 
@@ -88,7 +90,8 @@ async def test_pictures_frames_speech_and_system_prompts_change_the_answer(clien
     picture = {"type": "image_url", "image_url": {"url": data_url(draw("lime")), "detail": "low"}}
     frames = {"type": "video", "video": [data_url(draw("cyan")), data_url(draw("tan"))]}
     speech = {"type": "input_audio", "input_audio": {"data": as_wav(spoken_question), "format": "wav"}}
-    for part in (picture, frames, speech):
+    video = {"type": "video_url", "video_url": {"url": data_url((EXAMPLES / "moving.mp4").read_bytes(), "video/mp4")}}
+    for part in (picture, frames, video, speech):
         seen = await complete(client, [{"role": "user", "content": [part, {"type": "text", "text": "hello"}]}])
         assert seen.choices[0].message.content != plain
         details = seen.usage.prompt_tokens_details
