@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 from playwright.async_api import Page, async_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -79,6 +80,26 @@ def write_wav(tmp_path) -> Callable[[list[np.ndarray | float]], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def write_y4m(tmp_path) -> Callable[[list[Image.Image]], Path]:
+    """Makes a video file of pictures of one even size, 0.5 s each; the browser repeats it."""
+
+    def write(pictures: list[Image.Image]) -> Path:
+        width, height = pictures[0].size
+        frames = [b"FRAME\n" + _planes(picture) for picture in pictures for _ in range(5)]
+        path = tmp_path / "camera.y4m"
+        header = f"YUV4MPEG2 W{width} H{height} F10:1 Ip A1:1 C420jpeg\n".encode()
+        path.write_bytes(header + b"".join(frames))
+        return path
+
+    return write
+
+
+def _planes(picture: Image.Image) -> bytes:
+    y, cb, cr = (np.asarray(plane) for plane in picture.convert("YCbCr").split())
+    return b"".join(plane.tobytes() for plane in (y, cb[::2, ::2], cr[::2, ::2]))
 
 
 @pytest.fixture

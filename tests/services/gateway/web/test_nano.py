@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 from PIL import Image
@@ -26,22 +25,13 @@ def nano(services) -> dict[str, int]:
         services.kill(f"nano_{name}")
 
 
-@pytest.fixture
-def camera(tmp_path) -> Path:
-    """A video of the bundled picture that stands still."""
-    picture = Image.open(ROOT / "examples" / "scene.png").convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    y, cb, cr = (np.asarray(plane) for plane in picture.convert("YCbCr").split())
-    frame = b"".join(plane.tobytes() for plane in (y, cb[::2, ::2], cr[::2, ::2]))
-    path = tmp_path / "camera.y4m"
-    path.write_bytes(f"YUV4MPEG2 W{SIDE} H{SIDE} F10:1 Ip A1:1 C420jpeg\n".encode() + 10 * (b"FRAME\n" + frame))
-    return path
-
-
-async def test_it_answers_aloud_what_the_camera_sees(make_gateway, nano, open_page, write_wav, camera):
+async def test_it_answers_aloud_what_the_camera_sees(make_gateway, nano, open_page, write_wav, write_y4m):
     addresses = {f"upstream__{name}": f"127.0.0.1:{port}" for name, port in nano.items()}
     gateway = await make_gateway(**addresses)
     question, rate = soundfile.read(ROOT / "examples" / "question.wav", dtype="int16")
     assert rate == 16_000
+    picture = Image.open(ROOT / "examples" / "scene.png").convert("RGB")
+    camera = write_y4m([picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)])
     page = await open_page(f"http://127.0.0.1:{gateway.http_port}/", write_wav([4.0, question, 60.0]), camera)
     await start_talking(page)
     await page.click("#camera")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 from playwright.async_api import Page
 from scripted_gateway import WORDS, ScriptedGateway, serving
 from steps import ask_in_writing, hear, now, played, start_talking, until, until_true
@@ -236,8 +237,9 @@ async def test_pictures_are_chosen_pasted_dropped_and_taken_back(scripted, pictu
     await page.wait_for_selector("text=c.txt is not a picture that the browser can read")
 
 
-async def test_frames_of_the_camera_are_few_and_old_ones_are_deleted(scripted, silence):
-    gateway, page = await scripted(microphone=silence)
+async def test_frames_of_the_camera_are_few_and_old_ones_are_deleted(scripted, silence, write_y4m):
+    camera = write_y4m([Image.new("RGB", (320, 240), (level, level, level)) for level in (0, 60, 120, 180, 240)])
+    gateway, page = await scripted(microphone=silence, camera=camera)
     await start_talking(page)
     await page.click("#camera")
     await until_true(page, "document.getElementById('preview').videoWidth > 0")
@@ -246,12 +248,52 @@ async def test_frames_of_the_camera_are_few_and_old_ones_are_deleted(scripted, s
     await page.evaluate(begin + "return () => 5 * n(); })()})")  # time for the page goes five times as fast
     item = {"item_id": "item_q", "audio_start_ms": 0}
     await gateway.say(gateway.sockets[0], "input_audio_buffer.speech_started", **item)
-    await until(lambda: len(gateway.sent("conversation.item.delete")) >= 1, 20)
+    await until(lambda: len(gateway.sent("conversation.item.delete")) >= 1)
     sent = [event["item"]["id"] for event in gateway.sent("conversation.item.create")]
     assert len(sent) == 4 + len(gateway.sent("conversation.item.delete"))
     assert gateway.sent("conversation.item.delete")[0]["item_id"] == sent[0]
     await page.click("#stop-sight")
     await page.wait_for_selector("#sight", state="hidden")
+
+
+async def test_another_voice_begins_a_session_that_is_told_what_was_said(scripted):
+    gateway, page = await scripted()
+    await ask_in_writing(page, "what is there?")
+    await page.wait_for_selector(".assistant[data-status=done]")
+    await page.wait_for_selector("body[data-activity=listening]")  # it has been heard to its end
+    await gateway.say(gateway.sockets[0], "parley.session", speakers=["anna", "ben"])
+    gateway.received.clear()
+    await page.click("#open-settings")
+    await page.select_option("#voices", "ben")
+    await until(lambda: len(gateway.received) == 3)
+    assert gateway.queries[1]["parley_session_id"] == ""
+    assert gateway.received[0]["session"]["audio"]["output"]["voice"] == "ben"
+    texts = [event["item"]["content"][0]["text"] for event in gateway.sent("conversation.item.create")]
+    assert texts == ["what is there?", WORDS]
+
+
+async def test_the_screen_is_shown_in_place_of_the_camera(scripted):
+    _, page = await scripted()
+    await ask_in_writing(page, "hello")
+    await page.click("#camera")
+    await page.wait_for_selector("#sight[data-kind=camera]:not([hidden])")
+    await page.click("#screen")
+    await page.wait_for_selector("#sight[data-kind=screen]:not([hidden])")
+    assert await page.get_attribute("#camera", "aria-pressed") == "false"
+    await page.click("#screen")
+    await page.wait_for_selector("#sight", state="hidden")
+
+
+async def test_the_screen_stays_on_while_connected(scripted):
+    gateway, page = await scripted()
+    await page.evaluate("""() => { window.locks = 0; WakeLock.prototype.request = async () => {
+        window.locks++;
+        return { released: false, release: () => window.locks-- };
+    }; }""")
+    await ask_in_writing(page, "hello")
+    await until_true(page, "window.locks === 1")
+    await gateway.sockets[0].close(1000, "enough")
+    await until_true(page, "window.locks === 0")
 
 
 async def test_muting_sends_silence(scripted, write_wav, spoken_question):

@@ -4,7 +4,8 @@ import { socketAddress, subprotocols } from "./address.js";
 import { Refused, servedModel } from "./models.js";
 
 const FIRST_WAIT = 200; // ms before the first new try; each further one waits twice as long
-const LONGEST_WAIT = 5_000;
+const LONGEST_WAIT = 2_000;
+const JITTER = 0.3; // share by which waits differ: the clients of a gateway that died do not come all at once
 const OPEN_TIMEOUT = 10_000; // ms for `session.created`
 const GIVE_UP = 60_000; // ms without a connection
 const MAX_QUEUED = 400; // events that wait for a connection: 12 s of audio
@@ -109,7 +110,7 @@ export class Connection extends EventTarget {
     if (performance.now() - this.lostAt > GIVE_UP) return this.#refuse(new Refused("the gateway does not answer", 0));
     this.wait = Math.min(LONGEST_WAIT, 2 * this.wait);
     this.#enter("waiting");
-    this.timer = setTimeout(() => this.#connect(), wait);
+    this.timer = setTimeout(() => this.#connect(), wait * (1 + JITTER * Math.random()));
   }
 
   #refuse(error) {

@@ -10,6 +10,7 @@ export class StripView {
     this.total = details.querySelector(".total");
     this.list = details.querySelector("dl");
     this.shown = "";
+    details.addEventListener("toggle", () => details.scrollIntoView({ block: "nearest" }));
   }
 
   /** `timing`: a `Timing`, or null. */
