@@ -30,11 +30,12 @@ class RemoteFiles:
         """Raises `ServiceError` for what cannot, or may not, be fetched."""
         try:
             target = httpx.URL(url)
-        except httpx.InvalidURL as error:
+            host = target.host  # decodes a name of other letters
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise _refuse(f"the URL cannot be read: {error}") from None
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                address = await public_address(target.host, target.port or PORTS[target.scheme])
+                address = await public_address(host, target.port or PORTS[target.scheme])
                 return await self._get(target, address)
         except TimeoutError:
             raise _refuse(f"the URL did not answer within {TIMEOUT_SECONDS:g} s") from None
@@ -76,7 +77,10 @@ async def public_address(host: str, port: int) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Not of a private, local, shared or reserved network; also as IPv4 within IPv6."""
+    """Not of a private, local, shared or reserved network; also as IPv4 within IPv6.
+
+    All public IPv6 is in 2000::/3; elsewhere are forms that a network of its own may translate to its IPv4.
+    """
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
         inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo and parsed.teredo[1])
@@ -84,6 +88,8 @@ def is_public(address: str) -> bool:
             parsed = inner
         elif parsed in ipaddress.ip_network("64:ff9b::/96"):
             parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        elif parsed not in ipaddress.ip_network("2000::/3"):
+            return False
     return parsed.is_global and not parsed.is_multicast
 
 
