@@ -19,6 +19,8 @@ from services.rpc.limits import too_much
 
 MAX_CHANNELS = 8
 MAX_RATE = 192_000  # Hz
+MAX_SAMPLES = 240_000_000  # of all channels, which take 3 s to decode; half an hour of stereo at 48 kHz has 173 million
+UNKNOWN_FRAMES = (1 << 63) - 1  # of a FLAC that was streamed; libsndfile cannot read on in it
 BLOCK_SECONDS = 1.0
 KINDS = "WAV, FLAC, Ogg (Opus or Vorbis) or MP3"
 FORMATS = {"wav": ("WAV", "WAVEX", "RF64"), "mp3": ("MP3",)}  # a client's name of a format → libsndfile's
@@ -47,11 +49,21 @@ def read_audio(data: bytes, sample_rate: int, max_seconds: float, format: str = 
 def _check(file: soundfile.SoundFile, max_seconds: float) -> None:
     if file.frames == 0:
         raise _refuse("the audio is empty: it has no samples")
-    if file.frames / file.samplerate > max_seconds:
-        raise _too_long(file.frames / file.samplerate, max_seconds)
+    if file.frames == UNKNOWN_FRAMES:
+        raise _refuse("the header of the audio states no length; let the encoder write to a file, not to a pipe")
+    _check_length(file, file.frames, max_seconds)
     if file.channels > MAX_CHANNELS or file.samplerate > MAX_RATE:
         message = f"{file.channels} channels at {file.samplerate} Hz; at most {MAX_CHANNELS} at {MAX_RATE} Hz are read"
         raise too_much("gateway", "max_channels", message)
+
+
+def _check_length(file: soundfile.SoundFile, frames: int, max_seconds: float) -> None:
+    if frames > max_seconds * file.samplerate:
+        message = f"audio of {frames / file.samplerate:.1f} s is above the limit of {max_seconds:g} s; send less"
+        raise too_much("gateway", "max_audio_seconds", message)
+    if frames * file.channels > MAX_SAMPLES:
+        message = f"{frames} samples of {file.channels} channels are above the limit of {MAX_SAMPLES} in all; send less"
+        raise too_much("gateway", "max_samples", message)
 
 
 def _decode(file: soundfile.SoundFile, sample_rate: int, max_seconds: float) -> bytes:
@@ -59,8 +71,7 @@ def _decode(file: soundfile.SoundFile, sample_rate: int, max_seconds: float) -> 
     pieces, frames, block = [], 0, max(1, int(BLOCK_SECONDS * file.samplerate))
     while len(samples := file.read(block, dtype="float32", always_2d=True)):
         frames += len(samples)
-        if frames > max_seconds * file.samplerate:  # the header said less
-            raise _too_long(frames / file.samplerate, max_seconds)
+        _check_length(file, frames, max_seconds)  # the header may have said less
         mono = np.nan_to_num(samples.mean(axis=1))  # a file of floating-point samples may hold anything
         pieces.append(_to_pcm(resampler.resample_chunk(mono)))
     pieces.append(_to_pcm(resampler.resample_chunk(np.zeros(0, np.float32), last=True)))
@@ -75,8 +86,3 @@ def _to_pcm(samples: np.ndarray) -> bytes:
 
 def _refuse(message: str) -> ServiceError:
     return ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
-
-
-def _too_long(seconds: float, max_seconds: float) -> ServiceError:
-    message = f"audio of {seconds:.1f} s is above the limit of {max_seconds:g} s; send less"
-    return too_much("gateway", "max_audio_seconds", message)

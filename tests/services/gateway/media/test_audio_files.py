@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from services.gateway.media import audio_files
 from services.gateway.media.audio_files import read_audio
 from services.rpc.errors import ServiceError
 
@@ -74,6 +75,20 @@ def test_a_header_that_promises_hours_is_refused_before_anything_is_decoded():
     struct.pack_into(">Q", flac, 18, (packed & ~((1 << 36) - 1)) | 16_000 * 36_000)  # total samples: ten hours
     with pytest.raises(ServiceError, match="36000"):
         read_audio(bytes(flac), 16_000, 5)
+
+
+def test_a_flac_that_was_streamed_is_refused_for_what_it_is():
+    flac = bytearray(file_of(2.0, format="FLAC"))
+    (packed,) = struct.unpack_from(">Q", flac, 18)
+    struct.pack_into(">Q", flac, 18, packed & ~((1 << 36) - 1))  # total samples: unknown
+    with pytest.raises(ServiceError, match="states no length"):
+        read_audio(bytes(flac), 16_000, 5)
+
+
+def test_silence_of_many_channels_takes_no_time(monkeypatch):
+    monkeypatch.setattr(audio_files, "MAX_SAMPLES", 100_000)
+    with pytest.raises(ServiceError, match="of 8 channels are above the limit of 100000"):
+        read_audio(file_of(1.0, channels=8, format="FLAC"), 16_000, 5)
 
 
 def test_silence_that_compresses_well_takes_no_memory():
