@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -58,6 +59,8 @@ def create(
     redis_url: RedisUrl = "",
 ) -> None:
     """Create a key and print it. Only its hash is kept: nobody can print it again."""
+    if math.isinf(audio_minutes):
+        raise ValueError("--audio-minutes inf is no number of minutes; 0 means any number")
     limits = KeyLimits(requests=requests, sessions=sessions, audio_minutes=audio_minutes)
     typer.echo(_run(redis_url, lambda store, _: store.create(name, limits)))
     typer.echo("This is the only time that it is shown. From now on every request needs a key.", err=True)

@@ -25,7 +25,7 @@ class KeyLimits(BaseModel):
 
     requests: int = Field(0, ge=0, description="A minute")
     sessions: int = Field(0, ge=0, description="Open at once, on all gateways together")
-    audio_minutes: float = Field(0.0, ge=0, description="In and out, a day (UTC)")
+    audio_minutes: float = Field(0.0, ge=0, allow_inf_nan=False, description="In and out, a day (UTC)")
 
 
 class ApiKey(BaseModel):
