@@ -138,9 +138,9 @@ class Chat:
 
 
 def _sampling(body: ChatRequest) -> SamplingConfig:
-    """A seed of ours is a positive number; the service takes 0 for none."""
+    """The service takes 0 for none: a seed of ours is a positive number, and a `top_p` of 0 means a greedy answer."""
     return SamplingConfig(
-        temperature=body.temperature or 0.0,
+        temperature=0.0 if body.top_p == 0 else body.temperature or 0.0,
         top_p=body.top_p or 0.0,
         seed=0 if body.seed is None else 1 + body.seed % (1 << 62),
         max_tokens=body.max_completion_tokens or body.max_tokens or 0,

@@ -118,6 +118,8 @@ async def test_sampling_is_as_asked(client):
     texts = [answer.choices[0].message.content for answer in warm]
     assert texts[0] == texts[1] != texts[2]
     whole = (await complete(client, max_completion_tokens=20)).choices[0].message.content
+    narrow = await complete(client, temperature=1.0, top_p=0, max_completion_tokens=20)
+    assert narrow.choices[0].message.content == whole  # only the likeliest token is left
     stop = whole[len(whole) // 2 :][:3]
     stopped = await complete(client, max_completion_tokens=20, stop=[stop])
     assert stopped.choices[0].finish_reason == "stop"
