@@ -33,7 +33,10 @@ def read_video(data: bytes | str | Path, config: VisionConfig, max_pixels: int =
             if not container.streams.video:
                 raise ValueError(f"there is no video in {what}")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise ValueError(f"the video in {what} is of a kind that cannot be decoded")
             check_pixels("video", stream.width, stream.height, max_pixels)
+            stream.codec_context.options = {"max_pixels": str(max_pixels)}  # frames may be larger than the header says
             index = _read_index(container, stream)
             wanted = index.spread(frame_count(index.seconds(stream.time_base), config))
             return _decode(container, stream, index, wanted)

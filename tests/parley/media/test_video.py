@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -50,6 +51,33 @@ def test_video_frames_are_evenly_spread(seconds: float, frames: int, container: 
 
 def test_a_video_of_one_frame_shows_it_again() -> None:
     assert len(read_video(video(0.1), FULL)) == 4
+
+
+def growing_video(size: int, later: int) -> bytes:
+    """Frames of `later` × `later` pixels follow those of `size` × `size`, of which alone the header tells."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="webm") as out:
+        stream = out.add_stream("libvpx", rate=10)
+        stream.width = stream.height = size
+        second = av.CodecContext.create("libvpx", "w")
+        second.width = second.height = later
+        for context in (stream.codec_context, second):
+            context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 10)
+        frames = [av.VideoFrame(side, side, "yuv420p") for side in (size, later) for _ in range(10)]
+        packets = [packet for frame in [*frames[:10], None] for packet in stream.codec_context.encode(frame)]
+        packets += [packet for frame in [*frames[10:], None] for packet in second.encode(frame)]
+        for number, packet in enumerate(packets):
+            packet.stream, packet.pts, packet.dts = stream, number, number
+            packet.time_base = Fraction(1, 10)
+            out.mux(packet)
+    return buffer.getvalue()
+
+
+def test_frames_that_are_larger_than_the_header_says_are_not_decoded() -> None:
+    data = growing_video(64, 512)
+    assert max(frame.width for frame in read_video(data, FULL)) == 512
+    with pytest.raises(ValueError, match="cannot read"):
+        read_video(data, FULL, max_pixels=100 * 100)
 
 
 def test_what_is_not_a_video_is_refused() -> None:
