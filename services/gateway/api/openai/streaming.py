@@ -11,13 +11,14 @@ from fastapi import Request
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from services.gateway.api.openai.errors import told_of
 
 T = TypeVar("T")
 
 REQUEST_SECONDS = 300.0  # that a request has until its answer begins
+SEND_SECONDS = 60.0  # that a client may read nothing of an answer; it keeps a place, and the release that answers it
 DONE = b"data: [DONE]\n\n"
 
 
@@ -54,11 +55,24 @@ class Stream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await while_connected(receive, self.stream_response(send), seconds=None)
+            await while_connected(receive, self.stream_response(_in_time(send)), seconds=None)
         except ClientDisconnect:
             pass
         finally:
             await self.body_iterator.aclose()
+
+
+def _in_time(send: Send) -> Send:
+    """`send` to which a client that reads nothing is one that has gone."""
+
+    async def send_in_time(message: Message) -> None:
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await send(message)
+        except TimeoutError:
+            raise ClientDisconnect from None
+
+    return send_in_time
 
 
 async def stream(request: Request, pieces: AsyncGenerator[bytes, None], media_type: str) -> Stream:
