@@ -170,7 +170,8 @@ class Access:
         await self._redis.aclose()
 
     async def _short_lived_caller(self, key: str) -> Caller:
-        secret = await self._find_secret(keys.id_of(key))
+        secret_id = keys.id_of(key)  # its record holds a session, which is too large to be kept here
+        secret = await self.keys.find_secret(secret_id) if secret_id else None
         if secret is None or not keys.matches(secret, key) or secret.expires_at <= time.time():
             raise _unauthenticated("the client secret is not valid here, or has expired; make a new one")
         record = await self._find(secret.key_id) if secret.key_id else None
@@ -188,9 +189,6 @@ class Access:
 
     async def _find(self, key_id: str) -> ApiKey | None:
         return await self._cache.get(f"sk-{key_id}", lambda: self.keys.find(key_id))
-
-    async def _find_secret(self, secret_id: str) -> ClientSecret | None:
-        return await self._cache.get(f"ek_{secret_id}", lambda: self.keys.find_secret(secret_id))
 
     async def _take_session(self, caller: Caller, token: str) -> None:
         most, seconds = caller.limits.sessions, self._settings.session_lease_seconds

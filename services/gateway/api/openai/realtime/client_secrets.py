@@ -18,7 +18,7 @@ from services.gateway.api.openai.realtime.session import RealtimeSession, defaul
 
 SECONDS = range(10, 7201)  # that a secret may live
 DEFAULT_SECONDS = 600
-MAX_BODY_BYTES = 256 << 10  # each secret keeps its session in Redis
+MAX_BODY_BYTES = 64 << 10  # each secret keeps its session in Redis, and a key may have a thousand
 FIELDS = {"session", "expires_after"}
 
 _OBJECTS = {"realtime": "realtime.session", "transcription": "realtime.transcription_session"}
