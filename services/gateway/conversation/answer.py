@@ -15,6 +15,7 @@ from services.gateway.events.items import Item, ItemPart, answer_item_id
 @dataclass
 class Answer:
     spoken: bool = True  # with audio; otherwise only written
+    listed: bool = False  # clients know its item from its first word on, heard or not
     text: str = ""
     tokens: int = 0
     calls: list[Item] = field(default_factory=list)  # complete ones
@@ -27,9 +28,11 @@ class Answer:
     _awaited: bool = False
 
     @classmethod
-    def of(cls, told: Told, spoken: bool) -> Answer:
+    def of(cls, told: Told, spoken: bool, listed: bool = False) -> Answer:
         """As far as the client has been told it."""
-        answer = cls(spoken, told.text, samples=told.samples, sample_rate=told.sample_rate, marks=list(told.marks))
+        answer = cls(
+            spoken, listed, told.text, samples=told.samples, sample_rate=told.sample_rate, marks=list(told.marks)
+        )
         answer.calls = [call_item(told.turn_id, call) for call in told.calls]
         if told.first_audio:
             answer.first_audio = time.monotonic() - (time.time() - told.first_audio)
@@ -77,7 +80,7 @@ class Answer:
 
     def item(self, turn_id: str, whole: bool) -> Item | None:
         """Its message as history has it; None while nothing of it was delivered. `whole`: it was not cut off."""
-        if not self.text or (self.spoken and not self.samples):
+        if not self.text or (self.spoken and not self.samples and not self.listed):
             return None
         parts = [ItemPart(kind="text", text=self.text)]
         item = Item(id=answer_item_id(turn_id), role="assistant", turn_id=turn_id, parts=parts)
@@ -86,4 +89,5 @@ class Answer:
         played = self.played
         if played is None and not whole:  # a client that never says: it plays from the first audio on
             played = min(self.samples, round((time.monotonic() - self.first_audio) * self.sample_rate))
-        return item.model_copy(update={"marks": list(self.marks), "played": played, "sample_rate": self.sample_rate})
+        marks = list(self.marks) or [(0, 0)]
+        return item.model_copy(update={"marks": marks, "played": played, "sample_rate": self.sample_rate})

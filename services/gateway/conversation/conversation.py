@@ -64,6 +64,7 @@ log = logs.get_logger(__name__)
 MAX_QUESTION_ID = 64  # characters
 MAX_BACKLOG = 4  # times max_unread_events, which only the audio and text of turns wait for
 MAX_BESIDE = 4  # answers at once that are not part of the session
+MAX_UNHEARD = 4  # complete questions at once whose speech is not encoded yet; more audio waits
 JUST_MS = 1000  # of audio; a client that ends a question so soon after the server has ended it means the same one
 
 
@@ -153,6 +154,11 @@ class Conversation:
         return self._opened.session.config.input_sample_rate
 
     @property
+    def model_rate(self) -> int:
+        """Hz, of the audio that the speech encoder takes."""
+        return self._model_rate
+
+    @property
     def config(self) -> SessionConfig:
         return self._opened.session.config
 
@@ -231,12 +237,15 @@ class Conversation:
                 self._add_speech(segment.audio)
             elif segment.kind == "start":
                 self._turns.end_failed_question()
+                await self._turns.catch_up(MAX_UNHEARD)
                 self._add_speech(segment.audio, segment.at_ms)
             elif self._turns.listening:
                 self._add_speech(segment.audio)
                 if segment.kind == "end":
                     self._detected_end_ms = segment.at_ms
                     self._ask(segment.at_ms)
+                    if self.config.turn_taking.items_first:
+                        await self._turn.committed()  # what comes next comes behind it
         if self._input.detects and not self._input.speaking and not self._turns.listening:
             self._inputs -= 1  # a silent microphone may stay open
 
@@ -266,6 +275,7 @@ class Conversation:
             self._turn.add_audio(self._input.finish())
             if self._turn.question.seconds >= self._media.min_audio_seconds:
                 self._ask(self._input.heard_ms if self._input.detects else -1)
+                await self._turn.committed()
                 return True
             self._turn.cancel_self()
         elif self._input.detects and self._input.heard_ms - self._detected_end_ms < JUST_MS:
@@ -291,6 +301,7 @@ class Conversation:
             if len(self._turns.beside) >= MAX_BESIDE:
                 raise ServiceError.at_capacity("answers beside the session", MAX_BESIDE)
             return self._turns.begin_beside(self._maker(request)).ask_at_once()
+        await self._turns.wait_for_cancelled()  # clients are told of one answer after the other
         if self._turns.active is not None:
             raise ServiceError(grpc.StatusCode.FAILED_PRECONDITION, "an answer is being made already")
         self._unanswered = False

@@ -1,8 +1,8 @@
 """The single exit of a connection: everything a client is told passes here, in order.
 
 Notable points:
-- A cancelled turn is silenced: what still waits of it, and what may still arrive, is dropped at the exit, so that no
-  late audio of an old turn is ever delivered. Only how it ended still passes.
+- A cancelled turn is silenced: what still waits of its answer, and what may still arrive, is dropped at the exit, so
+  that no late audio of an old turn is ever delivered. That it began, what was heard, and how it ended still pass.
 - A turn that somebody may be interrupting is held: its events wait until that is decided.
 """
 
@@ -12,9 +12,18 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
-from services.gateway.events import Event, Failed, ItemCreated, TurnDone
+from services.gateway.events import (
+    AnswerBegun,
+    Event,
+    Failed,
+    ItemCreated,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+    TurnDone,
+)
 
-_ALWAYS = (TurnDone, Failed, ItemCreated)
+_ALWAYS = (TurnDone, Failed, ItemCreated, AnswerBegun, SpeechStarted, SpeechStopped, Transcript)
 
 
 class Outbox:

@@ -78,6 +78,7 @@ class TurnPipeline:
         self.question, self.answer, self.clock = question, answer, TurnClock()
         self.state: str | None = None
         self.state_known = asyncio.Event()  # also once it is known that it will never be
+        self.heard = not question.spoken  # all of the speech is encoded, and the client has been told
         self.done: GenerateDone | None = None
         self.spoken_by = ""  # weights of the speech decoder
         self._calls, self._context, self._speech = calls, context, speech
@@ -102,6 +103,7 @@ class TurnPipeline:
         """On another release, after `run` has failed before it was known how the question is answered."""
         assert self.state is None
         self._calls, self._tokens = calls, InputLog()
+        self.heard = not self.question.spoken
         self.question.forget_embeddings()
         await self.run()
 
@@ -167,6 +169,7 @@ class TurnPipeline:
         self.question.name_utterance()
         await self._on_speech()
         self._events.emit_now(Transcript(self.question.transcript, final=True, seconds=self.question.seconds))
+        self.heard = True
 
     def on_embeddings(self, embeddings: Tensor, weights: str) -> None:
         self.question.weights = weights

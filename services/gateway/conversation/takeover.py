@@ -41,7 +41,9 @@ class LeftTurn:
         if self.asked is None or self.told.state not in ("speech", "text"):
             return []
         question = Item(id=question_item_id(self.id), role="user", turn_id=self.id, parts=self.asked.items)
-        answer = Answer.of(self.told, spoken=not self.asked.config.text_only).items(self.id, whole=False)
+        config = self.asked.config
+        told = Answer.of(self.told, not config.text_only, config.turn_taking.items_first)
+        answer = told.items(self.id, whole=False)
         return [*([question] if self.asked.items else []), *answer]
 
 

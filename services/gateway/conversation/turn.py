@@ -98,9 +98,9 @@ class Turn:
         config = request.config
         self.id = secrets.token_urlsafe(9) if continuation is None else continuation.told.turn_id
         self.question_id = question_id  # the client's name for the question
-        making = Answer(spoken=not config.text_only)
+        making = Answer(spoken=not config.text_only, listed=config.turn_taking.items_first)
         self.question = question
-        self.answer = making if continuation is None else Answer.of(continuation.told, making.spoken)
+        self.answer = making if continuation is None else Answer.of(continuation.told, making.spoken, making.listed)
         self._settings, self._outbox = tools.settings, tools.outbox
         self._cancelled = self._by_speech = self._left = False
         self._continuation = continuation
@@ -162,6 +162,11 @@ class Turn:
         return self.task.done() or self._cancelled or self._failure is not None
 
     @property
+    def heard(self) -> bool:
+        """What was said is known."""
+        return self.pipeline.heard
+
+    @property
     def answering(self) -> bool:
         return not self.over and self._state not in (None, "nothing")
 
@@ -202,21 +207,33 @@ class Turn:
         self._handover.cancel()
         self.cancel_self(by_speech)
 
+    def stop(self) -> None:
+        """As `cancel`; nobody wants to know any more what was said, either."""
+        self.cancel()
+        if not self._work.cancelling():
+            self._work.cancel()
+
     def cancel_self(self, by_speech: bool = False) -> None:
-        """As `cancel`, but an answer that it may have been interrupting goes on."""
+        """As `cancel`, but an answer that it may have been interrupting goes on.
+
+        A question that is an item is still heard out: the next answer must know what was said.
+        """
         self._outbox.silence(self.id)  # also what a finished turn has not delivered yet
         if not self.over:
             self._cancelled, self._by_speech = True, by_speech
             tracing.event("cancel", self.span)
             self.answer.expect_playback_report()
-            self._work.cancel()
+            if self.asked and not self.heard and self._question_first:
+                self.pipeline.only_listen()
+            else:
+                self._work.cancel()
 
     def leave(self) -> None:
         """The client is lost. An answer may go on through another connection: nothing says that it has ended."""
         if self.over or self._work.done():
             return
         if not self._keeper.begun and self._continuation is None:
-            self.cancel_self()
+            self.stop()
         else:
             self._left = True
             self._work.cancel()
@@ -232,6 +249,12 @@ class Turn:
         self.request = replace(self.request, answers=False)
         self.pipeline.only_listen()
         await self.record.release()
+
+    async def committed(self) -> None:
+        """Returns when its question is an item, or will never be one."""
+        waiting = asyncio.create_task(self._committed.wait())
+        await asyncio.wait({waiting, self.task}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
 
     def drop_answer(self) -> None:
         """The client has deleted the answer before it was written."""
@@ -272,7 +295,7 @@ class Turn:
                 self.fail(ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message))
                 await asyncio.wait({self._work})
         except asyncio.CancelledError:  # the process stops
-            self.cancel()
+            self.stop()
             await asyncio.wait({self._work})
         if not self._work.cancelled() and self._work.exception() is not None and not self._cancelled:
             self._failure = self._failure or first_of(self._work.exception())
@@ -306,9 +329,13 @@ class Turn:
             await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
             watching.cancel()
 
+    @property
+    def _question_first(self) -> bool:
+        """The question becomes an item as soon as it is complete."""
+        return self.request.config.turn_taking.items_first and self.request.kept
+
     async def _commit(self) -> None:
-        """The question becomes an item as soon as it is complete, where the session wants that."""
-        if self.request.config.turn_taking.items_first and self.request.kept:
+        if self._question_first:
             await self.question.ended.wait()
             if (item := self._question_item()) is not None:
                 self.emit_now(ItemCreated(item, await self._insert(item)))
@@ -326,7 +353,7 @@ class Turn:
 
     async def _speech_encoded(self) -> None:
         """The question's item, where there is one already, has what was heard."""
-        if self.request.config.turn_taking.items_first and self.request.kept:
+        if self._question_first:
             await self._committed.wait()
             item = self._question_item()
             await self.record.replace(item, self.question.speech())
@@ -373,7 +400,10 @@ class Turn:
 
     async def _read_prompt(self) -> Prompt:
         if self._continuation is None:
-            return await self._handover.read_prompt(self._sampling)
+            prompt = await self._handover.read_prompt(self._sampling)
+            if not self.request.answers:  # meanwhile another turn has come to answer, which needs the lease
+                await self.record.release()
+            return prompt
         await self.record.take_lease(take=True)  # whoever answered in this session before has lost the client
         return self._continuation.prompt
 
@@ -505,7 +535,7 @@ class Turn:
 
     def _begin(self) -> None:
         self._begun = True
-        self.emit_now(AnswerBegun(answer_item_id(self.id), dict(self.request.client)))
+        self.emit_now(AnswerBegun(answer_item_id(self.id), dict(self.request.client or self.request.config.client)))
 
     def _event(self, body: Body) -> Event:
         return Event(body, self.id, self.question_id)

@@ -105,12 +105,26 @@ class Turns:
         """Stops the newest turn and the answer that is being given."""
         for turn in (self.newest, self.answered, *self._running.values()):
             if turn is not None:
-                turn.cancel()
+                turn.stop()
 
     def leave(self) -> None:
         """Stops all turns. The client may go on with them through another connection."""
         for turn in list(self._running.values()):
             turn.leave()
+
+    async def catch_up(self, most: int) -> None:
+        """Returns when at most so many complete questions are not heard yet."""
+        while True:
+            unheard = [task for task, turn in self._running.items() if turn.asked and not turn.heard]
+            if len(unheard) <= most:
+                return
+            await asyncio.wait(unheard, return_when=asyncio.FIRST_COMPLETED)
+
+    async def wait_for_cancelled(self) -> None:
+        """Returns when no answer of the session is only about to end."""
+        answers = {task: turn for task, turn in self._running.items() if turn.request.answers and turn.request.kept}
+        if ending := [task for task, turn in answers.items() if turn.asked and turn.over]:
+            await asyncio.wait(ending)
 
     async def wait(self) -> None:
         """Returns when none runs."""

@@ -26,7 +26,7 @@ class FakeTurn:
     def mark_ended(self) -> None:
         self.asked = True
 
-    def cancel(self) -> None:
+    def stop(self) -> None:
         self.cancelled += 1
 
     def forget_previous(self) -> None:

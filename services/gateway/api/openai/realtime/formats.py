@@ -46,6 +46,12 @@ class InputDecoder:
         return data[:whole]
 
 
+def to_rate(data: bytes, format: Mapping[str, Any], sample_rate: int) -> bytes:
+    """A whole recording in a client's format → 16-bit samples at `sample_rate`, in Hz."""
+    samples = np.frombuffer(InputDecoder().decode(data, format), "<i2")
+    return soxr.resample(samples, rate_of(format), sample_rate).astype("<i2", copy=False).tobytes()
+
+
 class OutputEncoder:
     """The audio of one answer: from the speech decoder's rate to the client's format."""
 

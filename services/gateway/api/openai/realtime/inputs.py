@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 
 from services.gateway.access.access import Access, Caller
 from services.gateway.api.openai.errors import ApiError
 from services.gateway.api.openai.realtime.client_events import ClientEvent, checked
-from services.gateway.api.openai.realtime.formats import InputDecoder, rate_of, read_base64
+from services.gateway.api.openai.realtime.formats import InputDecoder, rate_of, read_base64, to_rate
 from services.gateway.api.openai.realtime.items import check_item, read_item
 from services.gateway.api.openai.realtime.responses import turn_of
 from services.gateway.api.openai.realtime.session import (
@@ -24,7 +25,7 @@ from services.gateway.api.openai.realtime.session import (
 from services.gateway.conversation.conversation import Conversation
 from services.gateway.conversation.request import TurnRequest
 from services.gateway.events import ApiEvent
-from services.gateway.events.items import Item
+from services.gateway.events.items import Item, ItemPart
 from services.rpc.errors import ServiceError
 
 MAX_APPEND = 15 << 20  # bytes of audio in one event
@@ -97,6 +98,7 @@ class Inputs:
         step = 2 * rate // 2  # half a second
         for start in range(0, len(pcm), step):
             await self._conversation.add_audio(pcm[start : start + step])
+            await asyncio.sleep(0)  # other sessions have their turn
 
     async def _commit(self, event: ClientEvent) -> None:
         checked(event)
@@ -121,13 +123,20 @@ class Inputs:
     async def _create_item(self, event: ClientEvent) -> None:
         raw = event.body.get("item")
         check_item(raw, "item")
-        item = await read_item(raw, "item", self._conversation.encode_part)
+        item = await read_item(raw, "item", self._encode)
         before = event.body.get("previous_item_id") or ""
         if not isinstance(before, str):
             raise ApiError("previous_item_id is a string.", "invalid_type", "previous_item_id")
         codes = {grpc.StatusCode.ALREADY_EXISTS: ("item_create_duplicate_item_id", "item.id")}
         codes[grpc.StatusCode.NOT_FOUND] = ("item_create_invalid_previous_item_id", "previous_item_id")
         await _named(self._conversation.create_item(item, before), codes)
+
+    async def _encode(self, kind: Literal["image", "speech"], data: bytes) -> ItemPart:
+        """Content of an item: its speech is in the format of the session's input."""
+        if kind == "speech":
+            rate = self._conversation.model_rate
+            data = await asyncio.to_thread(to_rate, data, self._session.input_format, rate)
+        return await self._conversation.encode_part(kind, data)
 
     async def _retrieve_item(self, event: ClientEvent) -> None:
         codes = {grpc.StatusCode.NOT_FOUND: ("item_retrieve_invalid_item_id", "item_id")}
@@ -183,7 +192,7 @@ class Inputs:
                 items.append(await _named(self._conversation.item(str(raw.get("id"))), codes))
             else:
                 check_item(raw, path)
-                items.append(await read_item(raw, path, self._conversation.encode_part))
+                items.append(await read_item(raw, path, self._encode))
         return tuple(items)
 
     async def _cancel_response(self, event: ClientEvent) -> None:
@@ -213,7 +222,7 @@ def _samples(item: Item, wanted: Any) -> int:
     if wanted.content_index != 0:
         raise ApiError("content_index is 0: a message of the assistant has one.", "invalid_value", "content_index")
     total, wanted_ms = item.marks[-1][0], wanted.audio_end_ms
-    total_ms = 1000 * total / item.sample_rate
+    total_ms = 1000 * total / max(1, item.sample_rate)  # of which nothing was heard there is no rate
     if wanted_ms < 0 or wanted_ms > total_ms + EXCESS_MS:
         message = f"Audio content of {total_ms:.0f}ms is already shorter than {wanted_ms}ms"
         raise ApiError(message, "invalid_value", "audio_end_ms")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.gateway.api.openai.realtime.formats import OutputEncoder
+from services.gateway.api.openai.realtime.item_order import ItemOrder
 from services.gateway.events import AudioDelta, Failed, FunctionCallDelta, FunctionCallDone, TurnDone, Usage
 
 WireEvent = dict[str, Any]
@@ -33,11 +34,16 @@ class Call:
 
 
 class ResponseWriter:
-    """`wanted`: the session, with the response's own fields in front. `kept`: its items are the conversation's."""
+    """`wanted`: the session, with the response's own fields in front. `order`: of the conversation's items.
 
-    def __init__(self, turn_id: str, item_id: str, wanted: Mapping[str, Any], conversation_id: str | None):
+    Without a `conversation_id` its items are not the conversation's.
+    """
+
+    def __init__(
+        self, turn_id: str, item_id: str, wanted: Mapping[str, Any], conversation_id: str | None, order: ItemOrder
+    ):
         self.id, self._item_id, self._wanted = response_id(turn_id), item_id, wanted
-        self._conversation_id = conversation_id
+        self._conversation_id, self._order = conversation_id, order
         self._spoken = wanted["output_modalities"] == ["audio"]
         self._text = ""
         self._message: int | None = None  # its index in the output
@@ -45,37 +51,35 @@ class ResponseWriter:
         self._encoder: OutputEncoder | None = None
         self._count = 0  # items of the output
         self.failure: Failed | None = None
-        self.last_item_id = ""
 
     def created(self) -> Iterator[WireEvent]:
         yield {"type": "response.created", "response": self._response("in_progress", None, [], None)}
 
     # Deltas.
 
-    def text(self, text: str, previous: str) -> Iterator[WireEvent]:
-        """`previous`: id of the item before this response's first."""
-        yield from self._open_message(previous)
+    def text(self, text: str) -> Iterator[WireEvent]:
+        yield from self._open_message()
         self._text += text
         kind = "response.output_audio_transcript.delta" if self._spoken else "response.output_text.delta"
         yield {"type": kind, **self._of_part(), "delta": text}
 
-    def audio(self, body: AudioDelta, previous: str) -> Iterator[WireEvent]:
-        yield from self._open_message(previous)
+    def audio(self, body: AudioDelta) -> Iterator[WireEvent]:
+        yield from self._open_message()
         if self._encoder is None:
             self._encoder = OutputEncoder(self._wanted["audio"]["output"]["format"], body.sample_rate)
         yield from self._audio_deltas(self._encoder.feed(body.audio))
 
-    def call_delta(self, body: FunctionCallDelta, previous: str) -> Iterator[WireEvent]:
+    def call_delta(self, body: FunctionCallDelta) -> Iterator[WireEvent]:
         call = self._calls.get(body.item_id)
         if call is None:
             call = self._calls[body.item_id] = Call(self._next(), body)
-            yield from self._added(call.index, call.item("in_progress"), previous)
+            yield from self._added(call.index, call.item("in_progress"))
         if body.arguments:
             call.arguments += body.arguments
             yield {"type": "response.function_call_arguments.delta", **self._of_call(call), "delta": body.arguments}
 
-    def call_done(self, body: FunctionCallDone, previous: str) -> Iterator[WireEvent]:
-        yield from self.call_delta(FunctionCallDelta(body.item_id, body.call_id, body.name, ""), previous)
+    def call_done(self, body: FunctionCallDone) -> Iterator[WireEvent]:
+        yield from self.call_delta(FunctionCallDelta(body.item_id, body.call_id, body.name, ""))
         call = self._calls[body.item_id]
         call.arguments, call.done = body.arguments, True
         fields = {"name": call.name, "arguments": call.arguments}
@@ -117,12 +121,12 @@ class ResponseWriter:
         self._count += 1
         return self._count - 1
 
-    def _open_message(self, previous: str) -> Iterator[WireEvent]:
+    def _open_message(self) -> Iterator[WireEvent]:
         if self._message is not None:
             return
         self._message = self._next()
         item = self._message_item("in_progress") | {"content": []}
-        yield from self._added(self._message, item, previous)
+        yield from self._added(self._message, item)
         yield {"type": "response.content_part.added", **self._of_part(), "part": self._part("")}
 
     def _close_message(self, status: str) -> Iterator[WireEvent]:
@@ -140,12 +144,12 @@ class ResponseWriter:
         for piece in pieces:
             yield {"type": "response.output_audio.delta", **self._of_part(), "delta": b64encode(piece).decode()}
 
-    def _added(self, index: int, item: dict[str, Any], previous: str) -> Iterator[WireEvent]:
+    def _added(self, index: int, item: dict[str, Any]) -> Iterator[WireEvent]:
         yield {"type": "response.output_item.added", **self._of_item(index), "item": item}
         if self._conversation_id is not None:
-            before = self.last_item_id or previous or None
-            yield {"type": "conversation.item.added", "previous_item_id": before, "item": item}
-        self.last_item_id = item["id"]
+            previous = self._order.last
+            self._order.add(item["id"], previous)
+            yield {"type": "conversation.item.added", "previous_item_id": previous or None, "item": item}
 
     def _item_done(self, index: int, item: dict[str, Any]) -> Iterator[WireEvent]:
         yield {"type": "response.output_item.done", **self._of_item(index), "item": item}

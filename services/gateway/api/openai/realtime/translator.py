@@ -14,6 +14,7 @@ from typing import Any
 
 from services.gateway import events
 from services.gateway.api.openai.realtime.formats import PCM, OutputEncoder
+from services.gateway.api.openai.realtime.item_order import ItemOrder
 from services.gateway.api.openai.realtime.items import write_item
 from services.gateway.api.openai.realtime.responses import ResponseWriter, WireEvent
 from services.gateway.events import Event
@@ -37,7 +38,7 @@ class Translator:
         self._session_id, self._expires_at, self._parley_events = session_id, expires_at, parley_events
         self.session: dict[str, Any] = {}
         self.output_rate = 0  # Hz, of the speech decoder
-        self._last_item = ""
+        self._order = ItemOrder()
         self._writers: dict[str, ResponseWriter] = {}  # by turn id
         self._heard: dict[str, Heard] = {}  # by turn id
         self._failures: dict[str, events.Failed] = {}  # by turn id
@@ -66,7 +67,7 @@ class Translator:
         match body:
             case events.SessionReady():
                 self.output_rate, self.session = body.output_sample_rate, body.config.client["session"]
-                self._last_item = body.last_item_id
+                self._order = ItemOrder(body.last_item_id)
                 yield {"type": "session.created", "session": self.session_object()}
                 if self._parley_events:
                     yield {"type": "parley.session", "speakers": list(body.speakers)}
@@ -102,6 +103,7 @@ class Translator:
                     "audio_end_ms": ends,
                 }
             case events.ItemDeleted(item_id):
+                self._order.remove(item_id)
                 yield {"type": "conversation.item.deleted", "item_id": item_id}
             case events.Failed():
                 yield from self._failed(turn_id, body)
@@ -123,13 +125,11 @@ class Translator:
 
     def _item_created(self, turn_id: str, body: events.ItemCreated) -> Iterator[WireEvent]:
         item, previous = body.item, body.previous_item_id or None
-        if not previous or previous == self._last_item:
-            self._last_item = item.id
         if turn_id and item.id != question_item_id(turn_id):
             return  # of an answer: told while it was written
+        self._order.add(item.id, body.previous_item_id)
         if turn_id:
             yield {"type": "input_audio_buffer.committed", "previous_item_id": previous, "item_id": item.id}
-            self._last_item = item.id
         yield {"type": "conversation.item.added", "previous_item_id": previous, "item": write_item(item)}
         yield {"type": "conversation.item.done", "previous_item_id": previous, "item": write_item(item)}
         if turn_id:
@@ -170,19 +170,19 @@ class Translator:
                 self._writers[turn_id] = self._writer(turn_id, body)
                 yield from self._writers[turn_id].created()
             case events.TextDelta(text=text):
-                yield from self._writers[turn_id].text(text, self._last_item)
+                yield from self._writers[turn_id].text(text)
             case events.AudioDelta():
-                yield from self._writers[turn_id].audio(body, self._last_item)
+                yield from self._writers[turn_id].audio(body)
             case events.FunctionCallDelta():
-                yield from self._writers[turn_id].call_delta(body, self._last_item)
+                yield from self._writers[turn_id].call_delta(body)
             case events.FunctionCallDone():
-                yield from self._writers[turn_id].call_done(body, self._last_item)
+                yield from self._writers[turn_id].call_done(body)
 
     def _writer(self, turn_id: str, body: events.AnswerBegun) -> ResponseWriter:
-        """`body.client`: the response as `inputs.create_response` has it; empty: the session's own."""
-        wanted: Mapping[str, Any] = body.client.get("response") or self.session
-        kept = body.client.get("kept", True)
-        return ResponseWriter(turn_id, body.item_id, wanted, f"conv_{self._session_id}" if kept else None)
+        """`body.client`: the response as `inputs.create_response` has it, or the session as the turn began with it."""
+        wanted: Mapping[str, Any] = body.client.get("response") or body.client.get("session") or self.session
+        conversation_id = f"conv_{self._session_id}" if body.client.get("kept", True) else None
+        return ResponseWriter(turn_id, body.item_id, wanted, conversation_id, self._order)
 
     def _failed(self, turn_id: str, body: events.Failed) -> Iterator[WireEvent]:
         if turn_id:
@@ -204,7 +204,6 @@ class Translator:
         if writer is not None:
             writer.failure = failure
             yield from writer.done(body)
-            self._last_item = writer.last_item_id or self._last_item
         elif failure is not None and not unheard:
             yield from self._failed("", failure)
         if self._parley_events and writer is not None:
