@@ -44,12 +44,15 @@ class Certificate:
     def serves(self, addresses: list[str], now: datetime) -> bool:
         """Whether it is whole, holds for all of `addresses`, and does not expire soon."""
         try:
-            names = self._read().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            expires = self._read().not_valid_after_utc
+            certificate = self._read()
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            key = serialization.load_pem_private_key(self.key.read_bytes(), None)
         except (OSError, ValueError):
             return False
         held = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
-        return set(addresses) <= held and expires - now > LEAST_LEFT and self.key.exists() and self.authority.exists()
+        is_pair = key.public_key() == certificate.public_key()  # not so after a crash between the two files
+        fresh = certificate.not_valid_after_utc - now > LEAST_LEFT
+        return set(addresses) <= held and fresh and is_pair and self.authority.exists()
 
     def _read(self) -> x509.Certificate:
         return x509.load_pem_x509_certificate(self.chain.read_bytes())

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.local import certificate
 
@@ -48,6 +50,14 @@ def test_a_damaged_one_is_made_anew(made):
     assert certificate.obtain(made.key.parent, LAN).fingerprint
     made.key.unlink()
     assert certificate.obtain(made.key.parent, LAN).key.exists()
+
+
+def test_one_whose_key_is_another_is_made_anew(made):
+    other = ec.generate_private_key(ec.SECP256R1())
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    made.key.write_bytes(other.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))  # a crash between the two
+    again = certificate.obtain(made.key.parent, LAN)
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(again.chain, again.key)
 
 
 async def test_a_client_that_trusts_the_authority_connects_and_no_other(made):
