@@ -50,6 +50,10 @@ class TranscriptionRequest(Strict):
     temperature: Annotated[float, Field(ge=0, le=0)] | None = Field(None, description="The transcript is not sampled")
     timestamp_granularities: list[Literal["segment"]] | None = Field(None, alias="timestamp_granularities[]")
     chunking_strategy: Ignored = None
+    chunking_type: Ignored = Field(None, alias="chunking_strategy[type]")  # as clients send one with options
+    chunking_prefix: Ignored = Field(None, alias="chunking_strategy[prefix_padding_ms]")
+    chunking_silence: Ignored = Field(None, alias="chunking_strategy[silence_duration_ms]")
+    chunking_threshold: Ignored = Field(None, alias="chunking_strategy[threshold]")
     prompt: Unsupported = None
     include: Unsupported = Field(None, alias="include[]")
     keywords: Unsupported = Field(None, alias="keywords[]")

@@ -135,3 +135,9 @@ async def test_what_is_wrong_with_the_file_is_said(http):
     for content in (b"--x\r\nbroken", b"", b"--x--"):
         response = await http.post(URL, content=content, headers=broken)
         assert response.status_code == 400 and set(response.json()["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_options_of_the_chunking_strategy_have_no_effect(client, question):
+    plain = await transcribe(client, question)
+    options = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200}
+    assert (await transcribe(client, question, chunking_strategy=options)).text == plain.text
