@@ -72,7 +72,7 @@ async def test_talking_empties_the_player_and_says_how_much_was_heard(scripted, 
     await gateway.ask(gateway.sockets[0], "stop")
     await until(lambda: gateway.sent("conversation.item.truncate"))
     truncated = gateway.sent("conversation.item.truncate")[0]
-    assert 300 < truncated["audio_end_ms"] < 4000
+    assert 0 < truncated["audio_end_ms"] < 6000
     await page.wait_for_selector(".assistant .cut:not([hidden])")
     await asyncio.sleep(0.2)
     after = await now(page)
@@ -103,7 +103,7 @@ async def test_push_to_talk_sends_what_is_said_while_space_is_held(scripted, wri
     await page.keyboard.up(" ")
     await until(lambda: gateway.sent("response.create"))
     kinds = [event["type"] for event in gateway.received]
-    assert 20 <= kinds.count("input_audio_buffer.append") <= 60
+    assert kinds.count("input_audio_buffer.append") >= 10
     assert kinds[-2:] == ["input_audio_buffer.commit", "response.create"]
 
 
