@@ -246,8 +246,8 @@ class Conversation:
                     self._ask(segment.at_ms)
                     if self.config.turn_taking.items_first:
                         await self._turn.committed()  # what comes next comes behind it
-        if self._input.detects and not self._input.speaking and not self._turns.listening:
-            self._inputs -= 1  # a silent microphone may stay open
+        if not self._input.speaking and not self._turns.listening:
+            self._inputs -= 1  # a silent microphone may stay open, and so may one whose question has failed
 
     async def end_audio(self) -> None:
         """The spoken question is complete."""
@@ -269,18 +269,21 @@ class Conversation:
     async def commit_audio(self) -> bool:
         """The spoken question is complete and becomes an item. False: the server has ended it by itself just now.
 
-        Raises `ServiceError` FAILED_PRECONDITION where there is too little of it.
+        Raises `ServiceError` FAILED_PRECONDITION where there is too little of it, or what it failed of meanwhile.
         """
-        if self._turns.listening and self._turn.question.spoken:
-            self._turn.add_audio(self._input.finish())
-            if self._turn.question.seconds >= self._media.min_audio_seconds:
+        turn = self._turn
+        if self._turns.listening and turn.question.spoken:
+            turn.add_audio(self._input.finish())
+            if not turn.over and turn.question.seconds >= self._media.min_audio_seconds:
                 self._ask(self._input.heard_ms if self._input.detects else -1)
-                await self._turn.committed()
+                if not await turn.committed() and turn.failure is not None:
+                    raise turn.failure
                 return True
-            self._turn.cancel_self()
+            turn.cancel_self()
         elif self._input.detects and self._input.heard_ms - self._detected_end_ms < JUST_MS:
             return False
-        self._turns.end_failed_question()
+        if self._turns.end_failed_question() and turn.failure is not None:
+            raise turn.failure
         message = f"there is less than {self._media.min_audio_seconds:g} s of audio; send some, then commit"
         raise ServiceError(grpc.StatusCode.FAILED_PRECONDITION, message)
 

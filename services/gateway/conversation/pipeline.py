@@ -125,6 +125,10 @@ class TurnPipeline:
         if self._prompt_has_speech:
             self._prompt_changed.set()
 
+    def release(self) -> None:
+        """The turn is over: the prompt, which has the speech in it, is let go."""
+        self._prompt = Prompt()
+
     @property
     def usage(self) -> Usage:
         counted = self.done.usage if self.done is not None else None

@@ -250,11 +250,20 @@ class Turn:
         self.pipeline.only_listen()
         await self.record.release()
 
-    async def committed(self) -> None:
-        """Returns when its question is an item, or will never be one."""
+    @property
+    def failure(self) -> ServiceError | None:
+        """Why the turn has failed."""
+        if self._failure is None:
+            return None
+        status = status_of(self._failure)
+        return ServiceError(status.code, status.message, status.retry_after)
+
+    async def committed(self) -> bool:
+        """Returns when its question is an item, or will never be one (False)."""
         waiting = asyncio.create_task(self._committed.wait())
         await asyncio.wait({waiting, self.task}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
+        return self._committed.is_set()
 
     def drop_answer(self) -> None:
         """The client has deleted the answer before it was written."""
@@ -306,6 +315,7 @@ class Turn:
         self._keep_recording(answer_item_id(self.id), b"".join(self._spoken), self.answer.sample_rate)
         self._spoken.clear()
         self.question.release()
+        self.pipeline.release()
 
     def _keep_recording(self, item_id: str, pcm: bytes, sample_rate: int) -> None:
         if self.request.kept and self.request.config.turn_taking.items_first:

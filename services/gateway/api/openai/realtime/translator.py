@@ -26,6 +26,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.sent = ""
+        self.by_client = False  # which commits it, and is told then what was wrong with it
         self.listed = False  # clients know the item
         self.final = False  # it is complete
 
@@ -79,6 +80,8 @@ class Translator:
             case events.SpeechStarted(at_ms) if at_ms >= 0:
                 item_id = question_item_id(turn_id)
                 yield {"type": "input_audio_buffer.speech_started", "audio_start_ms": at_ms, "item_id": item_id}
+            case events.SpeechStarted():
+                self._heard.setdefault(turn_id, Heard()).by_client = True
             case events.SpeechStopped(at_ms) if at_ms >= 0:
                 item_id = question_item_id(turn_id)
                 yield {"type": "input_audio_buffer.speech_stopped", "audio_end_ms": at_ms, "item_id": item_id}
@@ -204,7 +207,7 @@ class Translator:
         if writer is not None:
             writer.failure = failure
             yield from writer.done(body)
-        elif failure is not None and not unheard:
+        elif failure is not None and not unheard and not (heard is not None and heard.by_client and not listed):
             yield from self._failed("", failure)
         if self._parley_events and writer is not None:
             yield {"type": "parley.turn", "response_id": writer.id, "latency": asdict(body.latency)}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import pytest
+
+from services.gateway.conversation.turn import Turn
 
 from .conftest import types
 
 SILENCE = b"\0" * 2 * 24_000  # a second
 VAD = {"input": {"turn_detection": {"type": "server_vad"}, "transcription": {"model": "whisper-1"}}}
+PUSH = {"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}}
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 
 
@@ -114,6 +118,43 @@ async def test_speech_in_an_item_is_in_the_format_of_the_sessions_input(realtime
     content = {"type": "input_audio", "audio": base64.b64encode(question_24k).decode()}
     item = await realtime.add_item({"type": "message", "role": "user", "content": [content]})
     assert spoken and item["item"]["content"][0]["transcript"] == spoken
+
+
+async def test_a_question_that_is_never_committed_disturbs_nobody(make_gateway, open_realtime, question_24k):
+    """Clients that detect speech themselves send all that the microphone hears, and clear it when somebody speaks."""
+    client = await open_realtime(await make_gateway(media__max_audio_seconds=4, conversation__max_turn_events=60))
+    await client.update(audio=PUSH, max_output_tokens=4)
+    await client.say(10 * SILENCE)  # a hundred events
+    assert await client.refusal("input_audio_buffer.commit") == ("too_large", None)
+    await client.say(10 * SILENCE)
+    await client.ask("input_audio_buffer.clear", "input_audio_buffer.cleared")
+    await client.say(question_24k)
+    await client.send("input_audio_buffer.commit")
+    assert (await client.until(TRANSCRIBED))[-1]["transcript"]
+
+
+async def test_a_question_that_is_left_is_given_up_and_said_so_when_it_is_committed(make_gateway, open_realtime):
+    client = await open_realtime(await make_gateway(conversation__question_idle_seconds=0.2))
+    await client.update(audio=PUSH)
+    await client.say(SILENCE)
+    assert not await client.quiet(1.5)
+    error = (await client.ask("input_audio_buffer.commit", "error"))["error"]
+    assert error["code"] == "timeout" and "given up" in error["message"]
+
+
+async def test_a_connection_keeps_no_prompt_of_a_turn_that_is_over(realtime, monkeypatch):
+    turns = []
+    made = Turn.__init__
+
+    def note(turn: Turn, *args, **fields) -> None:
+        made(turn, *args, **fields)
+        turns.append(turn)
+
+    monkeypatch.setattr(Turn, "__init__", note)
+    await realtime.add("hello")
+    await realtime.respond(max_output_tokens=4)
+    await asyncio.wait([turn.task for turn in turns])
+    assert [(list(turn.pipeline._prompt.opening), turn.pipeline._prompt.parts.items) for turn in turns] == [([], [])]
 
 
 async def test_a_response_is_of_the_session_as_its_question_began(realtime, question_24k):
