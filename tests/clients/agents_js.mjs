@@ -29,6 +29,7 @@ function take(event) {
 }
 
 const client = {
+  ready: () => connected,
   send(chunk) {
     if (connected) session.sendAudio(chunk.buffer.slice(chunk.byteOffset, chunk.byteOffset + chunk.byteLength));
   },

@@ -53,6 +53,10 @@ class Client:
             case "exception":
                 self.talk.error(event.exception)
 
+    async def ready(self) -> None:
+        while self._session is None:
+            await asyncio.sleep(0.05)
+
     async def send(self, chunk: bytes) -> None:
         if self._session is not None:
             with contextlib.suppress(ConnectionClosed, AssertionError):  # it asserts that it is connected

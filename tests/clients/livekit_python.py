@@ -66,7 +66,7 @@ class Client:
     def __init__(self, talk: Talk):
         self.talk = talk
         self._microphone = Microphone()
-        self._back = asyncio.Event()
+        self._started, self._back = asyncio.Event(), asyncio.Event()
 
     async def listen(self) -> None:
         async with utils.http_context.open():
@@ -79,6 +79,7 @@ class Client:
             model = session.current_agent.realtime_llm_session
             model.on("openai_server_event_received", self._received)
             model.on("session_reconnected", lambda _: self._reconnected())
+            self._started.set()
             await asyncio.Event().wait()
 
     def _added(self, event) -> None:
@@ -98,6 +99,9 @@ class Client:
     def _reconnected(self) -> None:
         self.talk.reconnected_by = "the client"
         self._back.set()
+
+    async def ready(self) -> None:
+        await self._started.wait()
 
     async def send(self, chunk: bytes) -> None:
         self._microphone.frames.put_nowait(rtc.AudioFrame(chunk, RATE, 1, len(chunk) // 2))

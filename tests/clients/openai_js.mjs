@@ -40,6 +40,7 @@ socket.on("response.done", ({ response }) => {
 socket.on("error", (error) => talk.error(error));
 
 const client = {
+  ready: () => sessions > 0,
   send(chunk) {
     if (sessions && !lost) socket.send({ type: "input_audio_buffer.append", audio: chunk.toString("base64") });
   },

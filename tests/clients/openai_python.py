@@ -53,6 +53,9 @@ class Client:
             case "error":
                 talk.error(event.error.message)
 
+    async def ready(self) -> None:
+        await self.connected.wait()
+
     async def send(self, chunk: bytes) -> None:
         if self.connected.is_set():
             with contextlib.suppress(ConnectionClosed):

@@ -97,13 +97,12 @@ class Client:
         self.talk = talk
         self._context = LLMContext()
         self._runner: WorkerRunner | None = None
-        self._connections = 0
+        self._started = asyncio.Event()  # a pipeline, whose service has connected by then
 
     async def listen(self) -> None:
         while not asyncio.current_task().cancelling():  # the runner takes a cancellation for its end
             self._runner = WorkerRunner(handle_sigint=False)
             await self._runner.add_workers(self._worker())
-            self._connections += 1
             await self._runner.run()
 
     def _worker(self) -> PipelineWorker:
@@ -115,6 +114,7 @@ class Client:
         steps = [self._microphone, Watch(self.talk), both.user(), service, Loudspeaker(self.talk), both.assistant()]
         params = PipelineParams(audio_in_sample_rate=RATE, audio_out_sample_rate=RATE)
         worker = PipelineWorker(Pipeline(steps), params=params)
+        worker.add_event_handler("on_pipeline_started", self._pipeline_started)
         worker.add_event_handler("on_pipeline_error", self._failed)
         return worker
 
@@ -124,18 +124,23 @@ class Client:
             self.talk.text(message.content)
             self.talk.complete()
 
+    async def _pipeline_started(self, *_) -> None:
+        self._started.set()
+
     async def _failed(self, _, frame: ErrorFrame) -> None:
         self.talk.error(frame.error)
+
+    async def ready(self) -> None:
+        await self._started.wait()
 
     async def send(self, chunk: bytes) -> None:
         if self._microphone.ready:
             await self._microphone.push_audio_frame(InputAudioRawFrame(chunk, RATE, 1))
 
     async def reconnect(self) -> None:
-        before = self._connections
+        self._started.clear()
         await self._runner.cancel("the connection is lost")
-        while self._connections == before:
-            await asyncio.sleep(0.05)
+        await self._started.wait()
 
 
 async def main() -> None:

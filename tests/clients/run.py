@@ -106,7 +106,7 @@ def command(program: Program) -> list[str]:
 def last_report(out: str, err: str) -> dict:
     for line in reversed(out.splitlines()):
         with contextlib.suppress(ValueError):
-            if isinstance(found := json.loads(line), dict):
+            if isinstance(found := json.loads(line, parse_float=lambda number: round(float(number), 2)), dict):
                 return found
     return {"failed": f"no report; {(err or out).strip()[-1000:]}"}
 
@@ -171,7 +171,8 @@ async def run_all(address: str, arguments: argparse.Namespace, folder: Path, cer
         result = await run_client(CLIENTS[name], address, arguments, folder, certificate)
         wrong = faults(result, "" if arguments.any_answer else WORD)
         failed += bool(wrong)
-        print(json.dumps({"client": name, **result, "seconds": round(time.monotonic() - began, 1)}), flush=True)
+        seconds = round(time.monotonic() - began, 1)
+        print(json.dumps({"client": name, **result, "seconds": seconds}, ensure_ascii=False), flush=True)
         print(f"{name}: {'; '.join(wrong) or 'can talk'}", flush=True)
     return failed
 

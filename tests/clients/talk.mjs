@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 const RATE = 24_000; // Hz, 16-bit mono, in both directions
 const CHUNK_MS = 40;
+const PAUSE_MS = 500; // before a question
 const PLAYED_BEFORE_INTERRUPTION = 0.4; // seconds
 const ANSWER_MS = 40_000; // that an answer may take, question and playing
 
@@ -66,7 +67,7 @@ export class Talk {
     if (!this.#cut) this.errors.push(String(error?.message ?? JSON.stringify(error)).slice(0, 500));
   }
 
-  // What clients do. `client`: send(chunk), reconnect().
+  // What clients do. `client`: ready(), send(chunk), reconnect().
 
   async run(client) {
     const sending = setInterval(() => this.#send(client), CHUNK_MS);
@@ -92,6 +93,7 @@ export class Talk {
   }
 
   async #talk(client) {
+    await until(() => client.ready());
     const turn = await this.#ask("CLIENT_QUESTION");
     const [interruption, after] = await this.#interrupt();
     const truncated = this.truncated;
@@ -109,12 +111,13 @@ export class Talk {
     };
   }
 
-  #say(name) {
+  async #say(name) {
+    await sleep(PAUSE_MS);
     this.#speech = Buffer.concat([this.#speech, speech(name)]);
   }
 
   async #ask(name) {
-    this.#say(name);
+    await this.#say(name);
     return await this.#nextAnswer();
   }
 
@@ -122,14 +125,13 @@ export class Talk {
     await until(() => this.#answers.length);
     const answer = this.#answers.shift();
     await until(() => !this.playing);
-    await sleep(500);
     return answer;
   }
 
   async #interrupt() {
-    this.#say("CLIENT_LONG_QUESTION");
+    await this.#say("CLIENT_LONG_QUESTION");
     await until(() => this.playing && this.played >= PLAYED_BEFORE_INTERRUPTION);
-    this.#say("CLIENT_QUESTION");
+    this.#speech = speech("CLIENT_QUESTION");
     await until(() => this.#interruptions.length);
     this.#answers.length = 0; // the interrupted one may have been complete
     return [this.#interruptions.shift(), await this.#nextAnswer()];

@@ -21,6 +21,7 @@ from typing import Protocol
 RATE = 24_000  # Hz, 16-bit mono, in both directions
 CHUNK_SECONDS = 0.04
 SPOKEN_BEFORE_INTERRUPTION = 0.4  # seconds of an answer that are played before the user speaks again
+PAUSE_SECONDS = 0.5  # before a question
 SILENCE_SECONDS = 0.1  # longest gap between two pieces of audio that a player puts up with
 ANSWER_SECONDS = 40.0  # that an answer may take, question and playing
 
@@ -92,11 +93,14 @@ class Client(Protocol):
     async def listen(self) -> None:
         """Passes on what comes, until it is cancelled."""
 
+    async def ready(self) -> None:
+        """Returns when there is a session."""
+
     async def send(self, chunk: bytes) -> None:
         """Audio of the microphone; what cannot be sent is dropped."""
 
     async def reconnect(self) -> None:
-        """The connection has just been cut: returns when another one is there."""
+        """The connection has just been cut: returns when there is another session."""
 
 
 class Talk:
@@ -162,6 +166,8 @@ class Talk:
             await client.send(chunk)
 
     async def _talk(self, client: Client) -> dict:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await client.ready()
         turn = await self._ask("CLIENT_QUESTION")
         interruption, after = await self._interrupt()
         truncated = self.truncated
@@ -180,6 +186,7 @@ class Talk:
         }
 
     async def _ask(self, name: str) -> Answer:
+        await asyncio.sleep(PAUSE_SECONDS)
         self.microphone.say(speech(name))
         return await self._next_answer()
 
@@ -187,10 +194,10 @@ class Talk:
         async with asyncio.timeout(ANSWER_SECONDS):
             answer = await self._answers.get()
             await self.loudspeaker.finish()
-        await asyncio.sleep(0.5)
         return answer
 
     async def _interrupt(self) -> tuple[Interruption, Answer]:
+        await asyncio.sleep(PAUSE_SECONDS)
         self.microphone.say(speech("CLIENT_LONG_QUESTION"))
         async with asyncio.timeout(ANSWER_SECONDS):
             while not self.loudspeaker.playing or self.loudspeaker.played < SPOKEN_BEFORE_INTERRUPTION:
