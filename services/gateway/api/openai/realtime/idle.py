@@ -22,6 +22,8 @@ class IdleTimer:
 
     def note(self, body: events.Body, idle_seconds: float | None) -> None:
         """`idle_seconds`: None where the session does not want this."""
+        if isinstance(body, events.TurnDone) and body.finish_reason == "cancelled":
+            self._plays_until = 0.0  # clients drop the rest of it
         match body:
             case events.AudioDelta():
                 self._plays_until = max(self._plays_until, time.monotonic()) + body.seconds
