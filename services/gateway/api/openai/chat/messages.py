@@ -51,7 +51,6 @@ class MessageReader:
         media: MediaSettings,
     ):
         self.audio_embeddings = self.image_embeddings = 0  # read so far
-        self.audio_seconds = 0.0
         self._called: set[str] = set()  # ids of the calls so far
         self._turn, self._urls = turn, urls
         self._transcript_of, self._count_audio = transcript_of, count_audio
@@ -146,7 +145,6 @@ class MessageReader:
         pcm = await asyncio.to_thread(read_audio, data, rate, longest, part.input_audio.format)
         seconds = len(pcm) / 2 / rate
         await self._count_audio(seconds)
-        self.audio_seconds += seconds
         encoded = await self._turn.parts.encode_audio(pcm, self._turn.session_id, self._turn.calls)
         self.audio_embeddings += encoded.ref.length
         return encoded
