@@ -33,8 +33,8 @@ def check(server: ServerSettings, access: AccessSettings) -> None:
     if missing:
         raise ValueError(
             f"refusing to listen on {server.published_host or server.host}, where other machines reach this gateway, "
-            f"without {' and '.join(missing)}; set that, listen on 127.0.0.1, or allow it with --insecure "
-            "(PARLEY_GATEWAY_SERVER_INSECURE=true)"
+            f"without {' and '.join(missing)}; set that (`parley up --tls` does), listen on 127.0.0.1, or allow it "
+            "with --insecure (PARLEY_GATEWAY_SERVER_INSECURE=true)"
         )
 
 

@@ -82,7 +82,7 @@ async def test_a_typed_question_about_a_picture(make_gateway, open_page, picture
     assert await page.locator(".problem").count() == 0
 
 
-async def test_a_page_over_tls_speaks_wss_with_a_pasted_key(make_gateway, open_page, own_redis, tmp_path):
+async def test_a_page_over_tls_speaks_wss_with_a_pasted_key(own_redis, make_gateway, open_page, tmp_path):
     certificate = obtain(tmp_path / "tls", [])
     tls = {"server__tls_certificate": str(certificate.chain), "server__tls_key": str(certificate.key)}
     gateway = await make_gateway(**tls, store__redis_url=own_redis, access__keys="required")
@@ -97,7 +97,7 @@ async def test_a_page_over_tls_speaks_wss_with_a_pasted_key(make_gateway, open_p
     assert sockets[0].startswith("wss://127.0.0.1:") and key not in sockets[0]
 
 
-async def test_a_link_opens_the_page_with_a_short_lived_key(make_gateway, open_page, own_redis):
+async def test_a_link_opens_the_page_with_a_short_lived_key(own_redis, make_gateway, open_page):
     gateway = await make_gateway(store__redis_url=own_redis, access__keys="required")
     key = await page_links.make_key(own_redis)
     page = await open_page(f"http://127.0.0.1:{gateway.http_port}/#key={key}")
