@@ -80,7 +80,7 @@ def spoken(speech: np.ndarray, **fields) -> Question:
 
 async def test_a_spoken_turn_is_one_trace(collector, make_gateway, connect, spoken_question, draw):
     client = await connect(await make_gateway())
-    answer = await client.ask(spoken(spoken_question, images=[draw("teal")]))
+    answer = await client.ask(spoken(spoken_question, images=[draw("#1f8a70")]))
     spans = await trace_of(collector, answer.turn_id)
     assert set(SPOKEN_TURN.items()) <= parents(spans)
     assert not [name for name, parent in parents(spans) if parent == "?"]
