@@ -5,7 +5,9 @@ Notable points:
   random weights (at full size Qwen2.5 and InternViT are loaded instead).
 - A stage names the parts it trains; all other parts are frozen. `reads` are the frozen parts its forward pass needs.
 - A stage may start when all stages in `after` are finished, so independent stages can run at the same time.
-- Two schedules a stage: `full` (the numbers of the paper) and `nano` (for two CPU cores).
+- Two schedules a stage: `nano`, for two CPU cores and its own world, and `full`, for the user's data. In `full` the
+  numbers are the paper's and those of the published training scripts (1.1, 1.2, 1.3, 2.2); the rest is ours. The source
+  stands beside each.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ class Schedule:
     batch: int  # samples (dialogues, utterances, pictures) in a step, over all processes
     steps: int = 0  # optimizer steps; 0 means `epochs` passes over the data
     epochs: int = 1
-    mixture: dict[str, float] = field(default_factory=dict)  # source → percent of the samples; they sum to 100
+    mixture: dict[str, float] = field(default_factory=dict)  # source of nano's world → percent of the samples
+    shares: dict[str, float] = field(default_factory=dict)  # kind of the user's data → share of it in an epoch
+    # Kind of the user's data → kinds: as many of it as of these together, or all where it has fewer.
+    as_many: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lr_of: dict[str, float] = field(default_factory=dict)  # part → its peak learning rate, where it differs from `lr`
     # Peak learning rate of Muon for the attention matrices; 0 means AdamW for all parameters. With Muon, attention that
     # finds a token by its content is learned in a third of the steps.
@@ -36,8 +41,11 @@ class Schedule:
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.05
     clip: float = 1.0  # largest norm of the gradient
-    sequence_length: int = 6200  # tokens of a packed sequence, at most
-    save_every: int = 500  # steps between two resume files
+    sequence_length: int = 6200  # tokens of a sample, at most (paper 3.1)
+    # Of one forward pass, at most: embeddings of the language model, mel frames (2.1a), codec tokens (3.1, 3.2). A step
+    # makes as many passes as its batch needs.
+    tokens: int = 32_768
+    save_every: int = 500  # steps between two saved states
     validate_every: int = 500  # steps
 
 
@@ -62,6 +70,9 @@ class Stage:
         return tuple(part for part in PARTS if part in self.trains or part in self.reads)
 
 
+# What the published scripts have in common: AdamW as Hugging Face's Trainer sets it, no weight decay.
+PUBLISHED = {"betas": (0.9, 0.999), "weight_decay": 0.0, "tokens": 6200, "save_every": 200}
+
 VISION = ("vision_encoder", "vision_adapter")
 SPEECH = ("speech_encoder", "speech_adapter", "speech_prompt")
 
@@ -82,7 +93,8 @@ STAGES = (
     Stage(
         name="1.1", title="vision alignment", objective="next_token",
         trains=("vision_adapter",), reads=("vision_encoder", "language"), after=("0.1", "0.2"),
-        full=Schedule(lr=5e-4, batch=256, mixture={"captions": 100}),  # a fifth of the captions
+        # lr and data: paper 4.1, stage 1.1; batch: published script, 32 GPUs × 8 × 2 passes
+        full=Schedule(lr=5e-4, batch=512, shares={"captions": 0.2}, **PUBLISHED),
         nano=Schedule(
             lr=2e-4, steps=100, batch=8, sequence_length=384, validate_every=100,
             mixture={"captions": 70, "plain_questions": 30},
@@ -91,7 +103,8 @@ STAGES = (
     Stage(
         name="1.2", title="vision understanding", objective="next_token",
         trains=(*VISION, "language"), after=("1.1",),
-        full=Schedule(lr=2e-5, batch=256, mixture={"captions": 100}),
+        # lr and data: paper 4.1, stage 1.2; batch: published script
+        full=Schedule(lr=2e-5, batch=512, shares={"captions": 1.0}, **PUBLISHED),
         nano=Schedule(
             lr=2e-3, muon=1e-2, lr_of={"vision_encoder": 1e-5, "vision_adapter": 2e-3}, warmup=0.1,
             floor=0.2, steps=420, batch=256, sequence_length=384, save_every=60, validate_every=60,
@@ -101,7 +114,8 @@ STAGES = (
     Stage(
         name="1.3", title="vision instruction tuning", objective="next_token",
         trains=(*VISION, "language"), after=("1.2",),
-        full=Schedule(lr=2e-5, batch=256, mixture={"questions": 80, "captions": 20}),
+        # lr and data: paper 4.1, stage 1.3; batch: published script. Dialogues of text alone count as questions.
+        full=Schedule(lr=2e-5, batch=512, shares={"questions": 1.0, "text": 1.0, "captions": 0.2}, **PUBLISHED),
         nano=Schedule(
             lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1100, batch=256,
             sequence_length=384, save_every=50, validate_every=100,
@@ -114,7 +128,10 @@ STAGES = (
     Stage(
         name="2.1a", title="audio alignment, encoder", objective="ctc",
         trains=("speech_encoder", "ctc_head"),
-        full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
+        # data: paper 4.1, stage 2.1; no script is published, so lr (as of the adapters) and batch are ours
+        full=Schedule(
+            lr=5e-4, batch=512, shares={"transcriptions": 1.0}, **(PUBLISHED | {"tokens": 48_000, "weight_decay": 0.01})
+        ),
         nano=Schedule(
             lr=1.5e-3, muon=4e-3, steps=4400, batch=16, save_every=200, validate_every=500,
             mixture={"sentences": 50, "shuffled_words": 50},
@@ -123,7 +140,8 @@ STAGES = (
     Stage(
         name="2.1b", title="audio alignment, adapter", objective="next_token",
         trains=("speech_adapter", "speech_prompt"), reads=("speech_encoder", "language"), after=("1.3", "2.1a"),
-        full=Schedule(lr=5e-4, batch=512, mixture={"transcriptions": 100}),
+        # lr: paper 4.1, as of all adapters; batch is ours
+        full=Schedule(lr=5e-4, batch=512, shares={"transcriptions": 1.0}, **PUBLISHED),
         nano=Schedule(
             lr=2e-3, steps=1000, batch=16, sequence_length=384, save_every=100, validate_every=500,
             mixture={"transcriptions": 100},
@@ -132,9 +150,12 @@ STAGES = (
     Stage(
         name="2.2", title="audio instruction tuning", objective="next_token", state=True,
         trains=(*VISION, *SPEECH, "language", "state_head"), reads=("ctc_head",), after=("2.1b",),
-        # 4 % of the captions and 20 % of the questions, half of these spoken
+        # lr and data: paper 4.1, stage 2.2: 4 % of the captions, 20 % of the questions, half of these spoken. The paper
+        # trains the speech encoder too; the published script freezes it. batch: published script.
         full=Schedule(
-            lr=1e-5, batch=256, mixture={"captions": 15, "questions": 38, "spoken_questions": 37, "negatives": 10}
+            lr=1e-5, batch=512, **PUBLISHED,
+            shares={"captions": 0.04, "questions": 0.1, "text": 0.1, "negatives": 1.0},
+            as_many={"spoken_questions": ("questions", "text")},
         ),
         nano=Schedule(
             lr=3e-4, muon=1e-3, steps=1400, batch=64, sequence_length=512, save_every=100, validate_every=400,
@@ -152,7 +173,8 @@ STAGES = (
     Stage(
         name="3.1", title="codec", objective="codec", mixed_precision=False,  # bf16 is not precise enough for phases
         trains=("codec_encoder", "codec_decoder"),
-        full=Schedule(lr=2e-4, batch=64, mixture={"speech": 100}),
+        # data: paper 4.1, stage 3; no script is published: the numbers are ours
+        full=Schedule(lr=2e-4, batch=64, epochs=20, shares={"speech": 1.0}, **PUBLISHED),
         nano=Schedule(
             lr=1.5e-3, steps=4400, batch=8, save_every=200, validate_every=800, mixture={"speech": 100}
         ),
@@ -160,7 +182,8 @@ STAGES = (
     Stage(
         name="3.2", title="speech decoder", objective="speech_decoder",
         trains=("speech_decoder",), reads=("language", "codec_encoder", "codec_decoder"), after=("2.2", "3.1"),
-        full=Schedule(lr=5e-4, batch=128, mixture={"speech": 100}),
+        # lr: paper 4.1, as of all adapters; the other numbers are ours
+        full=Schedule(lr=5e-4, batch=128, epochs=5, shares={"speech": 1.0}, **(PUBLISHED | {"tokens": 16_384})),
         nano=Schedule(
             lr=1.5e-3, muon=8e-3, steps=5000, batch=16, save_every=200, validate_every=2500, mixture={"speech": 100},
         ),
