@@ -34,7 +34,7 @@ def test_every_mixture_of_nano_sums_to_a_hundred():
 
 
 def test_the_full_column_has_the_published_numbers():
-    """Paper 4.1 and the published scripts: 32 GPUs × 8 samples × 2 passes, AdamW as the Hugging Face trainer sets it."""
+    """Paper 4.1 and the published scripts: 32 GPUs × 8 samples × 2 passes, AdamW as Hugging Face sets it."""
     full = {stage.name: stage.full for stage in STAGES if stage.full is not None}
     assert {name: full[name].lr for name in ("1.1", "1.2", "1.3", "2.2")} == {
         "1.1": 5e-4, "1.2": 2e-5, "1.3": 2e-5, "2.2": 1e-5,
