@@ -16,6 +16,7 @@ MODULES = [
     "cli.promote",
     "cli.ask",
     "cli.keys",
+    "cli.data",
 ]
 
 

@@ -1,4 +1,4 @@
-"""`parley data`: check records in LLaVA/VITA format; write nano's world as such records, with their media."""
+"""`parley data world`: write nano's world as records in LLaVA/VITA format, with their media."""
 
 from __future__ import annotations
 
@@ -12,37 +12,7 @@ if TYPE_CHECKING:
     from training.data.sample import Sample
     from training.data.world import World
 
-SHOWN = 20  # bad records printed in full
 
-app = typer.Typer(
-    help="Check data records; write examples of nano's world.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    add_completion=False,
-)
-
-
-@app.command(short_help="Count good and bad records, and say what is wrong")
-def check(
-    file: Annotated[Path, typer.Argument(help="A JSON list or JSON lines of LLaVA/VITA records")],
-    media: Annotated[Path | None, typer.Option(help="Folder of the media files [default: the file's own]")] = None,
-    skip_files: Annotated[bool, typer.Option("--skip-files", help="Do not look for the media files")] = False,
-    show: Annotated[int, typer.Option(min=0, help="How many bad records to print")] = SHOWN,
-) -> None:
-    """Count the good and the bad records of a file and say what is wrong with each bad one; exit 1 if any is."""
-    from training.data.records import read_records
-
-    _, report = read_records(file, media, need_files=not skip_files)
-    hidden = len(report.bad) - show
-    lines = str(report).splitlines()
-    typer.echo("\n".join(lines[: len(lines) - max(0, hidden)]))
-    if hidden > 0:
-        typer.echo(f"  … and {hidden} more; --show {len(report.bad)} prints all")
-    if report.bad:
-        raise typer.Exit(1)
-
-
-@app.command(short_help="Write examples of nano's world as records")
 def world(
     out: Annotated[Path, typer.Option(help="A folder to make; it gets records.jsonl, the media and sheet.png")],
     count: Annotated[int, typer.Option(min=1, help="Samples of each sort")] = 8,

@@ -1,0 +1,21 @@
+"""`parley data`: the user's own data, from files to records that a stage can learn from. One file a command.
+
+A command is a function in `cli/data/<name>.py`, named here; what it needs is imported when it is called, so that
+`--help` is instant.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from cli.data.check import check
+from cli.data.world import world
+
+app = typer.Typer(
+    help="Check data records; write examples of nano's world.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+app.command(short_help="Count good and bad records, and say what is wrong")(check)
+app.command(short_help="Write examples of nano's world as records")(world)
