@@ -39,7 +39,7 @@ from parley.config import (
     VisionConfig,
 )
 from parley.models.parley import Parley
-from parley.models.speech import SpeechAdapter
+from parley.models.speech import SpeechAdapter, fbank
 
 FIXTURE = Path(__file__).parents[3] / "fixtures" / "vita15-tiny"
 AUDIO_FOLDER = "audio-encoder-Qwen2-7B-1107-weight-base-11wh-tunning"
@@ -102,6 +102,25 @@ def test_what_is_not_reproduced_is_found(imported: Path, tmp_path: Path) -> None
     assert wrong["llm.logits"].error == pytest.approx(0.01, rel=1e-2)
     assert wrong["codec.latents"].note == "[1, 512, 50] instead of [1, 512, 49]"
     assert wrong["decoder.nar_out"].note == "cannot be computed without decoder.text_ids"
+
+
+@pytest.mark.parametrize(
+    ("silent", "difference", "ok"),
+    [(True, 1.7e-3, True), (True, 16.0, False), (False, 3e-3, False), (False, -3e-3, False)],
+)
+def test_energies_are_compared_relative_to_their_frame(
+    imported: Path, tmp_path: Path, silent: bool, difference: float, ok: bool
+) -> None:
+    """In float32 a bin with a billionth of its frame's energy is right to some thousandths; others are better."""
+    given = load_file(FIXTURE / "expected.safetensors")
+    expected = {name: given[name] for name in ("speech.waveform", "speech.batch", "speech.lengths")}
+    features = fbank(given["speech.waveform"], Checkpoint.open(imported).config.speech)
+    frame, band = divmod(int(features.argmin()), features.shape[1])
+    features[frame, band if silent else features[frame].argmax()] += difference
+    save_file(expected | {"speech.fbank": features}, tmp_path / "expected.safetensors")
+    [row] = check(imported, tmp_path / "expected.safetensors")
+    assert (row.name, row.ok) == ("speech.fbank", ok)
+    assert row.error == pytest.approx(abs(difference), rel=1e-3)
 
 
 def test_the_manifest_tells_where_it_comes_from(imported: Path) -> None:
