@@ -12,12 +12,14 @@ Notable points:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from parley.config import PARTS
 
 Objective = Literal["cells", "next_token", "ctc", "codec", "speech_decoder"]
+Column = Literal["nano", "full"]  # the two schedules of a stage
 
 
 @dataclass(frozen=True)
@@ -212,3 +214,13 @@ def schedule_for(stage: Stage, preset: str) -> Schedule:
             f"stage {stage.name} ({stage.title}) belongs to nano only; {preset} starts from published weights"
         )
     return schedule
+
+
+def column_for(preset: str, lineage: Sequence[str]) -> Column:
+    """The column of the recipe that a checkpoint of this preset is trained further by.
+
+    `nano` only where nano's own recipe made every part. One that was imported, or initialised from Qwen2.5 and
+    InternViT, has parts that nano's learning rates would spoil, whatever the preset of the others.
+    """
+    own = preset == "nano" and set(lineage) <= {stage.name for stage in STAGES}
+    return "nano" if own else "full"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parley.config import PARTS
-from training.recipe import STAGES, find_stage, recipe, schedule_for
+from training.recipe import STAGES, column_for, find_stage, recipe, schedule_for
 
 
 def test_full_size_leaves_out_the_pretraining_stages():
@@ -45,3 +45,18 @@ def test_the_full_column_has_the_published_numbers():
         assert (schedule.warmup, schedule.epochs, schedule.sequence_length) == (0.03, 1, 6200), name
     assert full["1.1"].shares == {"captions": 0.2} and full["1.3"].shares["captions"] == 0.2
     assert full["2.2"].shares["captions"] == 0.04
+
+
+@pytest.mark.parametrize(
+    ("preset", "lineage", "column"),
+    [
+        ("nano", [stage.name for stage in STAGES], "nano"),
+        ("nano", ["2.1a"], "nano"),
+        ("nano", ["initialised"], "full"),  # `parley init nano --llm Qwen2.5-0.5B …`
+        ("nano", ["initialised", "1.1"], "full"),
+        ("vita-7b", ["initialised"], "full"),
+        ("vita-1.5", ["imported"], "full"),
+    ],
+)
+def test_nanos_column_is_for_what_nanos_recipe_made(preset, lineage, column):
+    assert column_for(preset, lineage) == column
