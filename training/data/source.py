@@ -24,6 +24,7 @@ class Utterance:
     start: float = 0.0  # seconds into the file
     seconds: float | None = None  # from `start`; None: to the end of the file
     id: str = ""
+    channel: int | None = None  # of the file, from 0; None: the mean of all
 
 
 class Source(Protocol[Item]):
