@@ -1,34 +1,66 @@
 """The optimizers of a stage and their learning rates: AdamW, and Muon for attention matrices where the schedule asks.
 
-Norms, biases and other one-dimensional parameters are not decayed.
+What a parameter is decides, not its shape. The weights of linear layers and convolutions are decayed. Embedding tables,
+norms, biases, gains, class tokens, positions and speech prompts are not, and Muon never has them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from training.recipe import Schedule
 
+MULTIPLY = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
+# `original1` is the direction of a convolution whose weight is normalised; `original0`, its length, is a gain.
+WEIGHTS = ("weight", "original1")
+
 
 def build_optimizers(modules: dict[str, nn.Module], schedule: Schedule) -> list[Optimizer]:
-    """The optimizers of the trained modules, by name of the part. Each group holds its peak learning rate as "peak"."""
-    groups, matrices = [], []
+    """The optimizers of what the modules train, by name of the part. Each group holds its peak learning rate as "peak".
+
+    Call it after the modules were sharded: the parameters before are others.
+    """
+    groups, muon_groups = [], []
     for part, module in modules.items():
         peak = schedule.lr_of.get(part, schedule.lr)
-        rest = dict(module.named_parameters())
+        attention, weights, others = sort_parameters(module)
         if schedule.muon:
-            attention = [rest.pop(name) for name in _attention_matrices(rest)]
-            matrices += [_group(attention, schedule.muon * peak / schedule.lr)] if attention else []
-        groups += _decayed_and_not(list(rest.values()), peak, schedule.weight_decay)
-    optimizers: list[Optimizer] = [torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas, fused=True)]
-    if matrices:
+            muon_groups += _groups(attention, schedule.muon * peak / schedule.lr)
+        else:
+            weights = attention + weights
+        groups += _groups(weights, peak, weight_decay=schedule.weight_decay) + _groups(others, peak, weight_decay=0.0)
+    optimizers: list[Optimizer] = []
+    if groups:
+        optimizers.append(torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas, fused=True))
+    if muon_groups:
         # Scaled so that an update is as large as AdamW's would be.
-        optimizers.append(torch.optim.Muon(matrices, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"))
+        muon = torch.optim.Muon(muon_groups, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+        optimizers.append(muon)
     return optimizers
+
+
+def sort_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """The trained parameters: attention matrices, other weights of linear layers and convolutions, all others."""
+    weights = set(_weights(module))
+    attention, other_weights, others = [], [], []
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name not in weights:
+            others.append(parameter)
+        elif parameter.ndim == 2 and ("attn" in name or "attention" in name):
+            attention.append(parameter)
+        else:
+            other_weights.append(parameter)
+    return attention, other_weights, others
 
 
 def build_adversary_optimizer(adversary: nn.Module, schedule: Schedule) -> Optimizer:
@@ -52,16 +84,22 @@ def share_of_peak(step: int, schedule: Schedule) -> float:
     return schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def _attention_matrices(parameters: dict[str, nn.Parameter]) -> list[str]:
-    return [name for name, p in parameters.items() if p.ndim == 2 and ("attn" in name or "attention" in name)]
+def _weights(module: nn.Module) -> Iterable[str]:
+    """Names of the weights of linear layers and convolutions. A table that is also the output layer is a table."""
+    tables = {id(table.weight) for table in module.modules() if isinstance(table, nn.Embedding)}
+    for path, layer in module.named_modules():
+        if isinstance(layer, MULTIPLY):
+            for name, parameter in layer.named_parameters(path):
+                if name.endswith(WEIGHTS) and id(parameter) not in tables:
+                    yield name
 
 
 def _group(parameters: list[nn.Parameter], peak: float, **options: float) -> dict:
     return {"params": parameters, "lr": peak, "peak": peak, **options}
 
 
-def _decayed_and_not(parameters: list[nn.Parameter], peak: float, weight_decay: float) -> list[dict]:
-    matrices = [p for p in parameters if p.ndim >= 2]
-    others = [p for p in parameters if p.ndim < 2]
-    pairs = ((matrices, weight_decay), (others, 0.0))
-    return [_group(chosen, peak, weight_decay=decay) for chosen, decay in pairs if chosen]
+def _groups(parameters: list[nn.Parameter], peak: float, **options: float) -> list[dict]:
+    """A group of the sharded parameters and one of the others: fused AdamW refuses both in one."""
+    sharded = [parameter for parameter in parameters if isinstance(parameter, DTensor)]
+    whole = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
+    return [_group(chosen, peak, **options) for chosen in (sharded, whole) if chosen]

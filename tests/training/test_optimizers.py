@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-import pytest
-from torch import nn
+import copy
+import re
 
-from training.optimizers import build_optimizers, set_learning_rate, share_of_peak
+import pytest
+import torch
+from torch import nn
+from torch.distributed import HashStore, destroy_process_group, init_process_group
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+from parley.config import PARTS, PRESETS
+from parley.models.parley import build_part, parts_of
+from training.objectives.discriminator import Discriminator
+from training.optimizers import build_optimizers, set_learning_rate, share_of_peak, sort_parameters
 from training.recipe import Schedule
+
+# Names of what is neither decayed nor Muon's: biases (two are matrices), norms and gains, tables, tokens, positions.
+NOT_DECAYED = re.compile(
+    r"bias$|norm|(fast|slow)\.2\.weight$|lambda_[12]$|gain$|original0$"
+    r"|embed_tokens\.weight$|^embedding\.weight$|cls_token$|position_embeddings$|^vectors$"
+)
 
 
 def network() -> nn.ModuleDict:
@@ -38,3 +54,59 @@ def test_muon_has_the_attention_matrices_and_adamw_all_else():
 def test_without_muon_there_is_one_optimizer():
     [adamw] = build_optimizers({"part": network()}, Schedule(lr=1e-3, batch=1))
     assert sum(len(group["params"]) for group in adamw.param_groups) == 4
+
+
+@pytest.mark.parametrize(("preset", "part"), [(name, part) for name in PRESETS for part in PARTS])
+def test_what_a_parameter_is_decides_whether_it_is_decayed(preset, part):
+    config = PRESETS[preset]
+    assert part in parts_of(config)
+    with torch.device("meta"):
+        module = build_part(part, config)
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    attention, weights, others = ([names[id(parameter)] for parameter in kind] for kind in sort_parameters(module))
+    assert sorted(attention + weights + others) == sorted(names.values())
+    assert [name for name in attention + weights if NOT_DECAYED.search(name)] == []
+    assert [name for name in others if not NOT_DECAYED.search(name)] == []
+    assert all("attn" in name or "attention" in name for name in attention)
+    has_attention = part in ("vision_encoder", "speech_encoder", "language", "speech_decoder")
+    assert bool(attention) == has_attention
+
+
+def test_a_frozen_parameter_has_no_optimizer():
+    module = network()
+    module["mlp"].requires_grad_(False)
+    [adamw] = build_optimizers({"part": module}, Schedule(lr=1e-3, batch=1))
+    assert sum(len(group["params"]) for group in adamw.param_groups) == 2
+
+
+def test_normalised_convolutions_are_decayed_without_their_length():
+    attention, weights, others = sort_parameters(Discriminator())
+    convolutions = 10
+    assert (len(attention), len(weights), len(others)) == (0, convolutions, 2 * convolutions)
+
+
+@pytest.fixture
+def one_process():
+    init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    yield
+    destroy_process_group()
+
+
+def test_sharded_and_whole_parameters_take_the_same_steps(one_process):
+    torch.manual_seed(0)
+    whole, head = network(), nn.Linear(4, 2)
+    sharded, sharded_head = copy.deepcopy(whole), copy.deepcopy(head)
+    fully_shard(sharded["attention"])
+    fully_shard(sharded["mlp"])
+    schedule = Schedule(lr=1e-2, batch=1, muon=2e-2)
+    for modules in ({"part": whole, "head": head}, {"part": sharded, "head": sharded_head}):
+        optimizers, x = build_optimizers(modules, schedule), torch.eye(4)
+        for _ in range(3):
+            modules["head"](modules["part"]["mlp"](modules["part"]["attention"](x))).square().sum().backward()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+    for name, parameter in sharded.named_parameters():
+        assert isinstance(parameter, DTensor)
+        torch.testing.assert_close(parameter.full_tensor(), whole.get_parameter(name), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(sharded_head.weight, head.weight, rtol=1e-5, atol=1e-6)
