@@ -2,7 +2,8 @@
 
 Notable points:
 - One `ParleyConfig` describes a whole model; each part reads only its own branch.
-- Two presets: `nano` (trains on two CPU cores) and `vita-7b` (the sizes of the VITA-1.5 paper).
+- Three presets: `nano` (trains on two CPU cores), `vita-small` (trains on one GPU) and `vita-7b` (the sizes of the
+  VITA-1.5 paper). `parley init` takes the sizes of the language model and of the vision encoder from their folders.
 - A checkpoint holds its config, so an imported model may have any sizes.
 - Where `nano` computes differently from the published model, the difference is a field here.
 """
@@ -258,6 +259,33 @@ NANO = ParleyConfig(
     codec=IstftCodecConfig(),
 )
 
+# 0.91 B parameters with Qwen2.5-0.5B, 1.96 B with Qwen2.5-1.5B. The speech parts are larger ones of `nano`'s kind: they
+# learn from hundreds of hours where the published ones had thousands.
+VITA_SMALL = ParleyConfig(
+    name="vita-small",
+    vision=VisionConfig(  # InternViT-300M, with fewer tiles: most of a picture's cost is the vision encoder's
+        image_size=448, patch_size=14, hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096,
+        max_tiles=4,
+    ),
+    speech=SpeechConfig(
+        conv_channels=256, hidden_size=512, num_layers=12, num_heads=8, intermediate_size=2048,
+        position="rotary", conv_kernel=15, chunk_size=16, left_chunks=16, dynamic_chunks=True,
+        adapter_norm="layer", adapter_activation="gelu", ctc_alphabet=" abcdefghijklmnopqrstuvwxyz'",
+    ),
+    language=LanguageConfig(  # Qwen2.5-0.5B
+        vocab_size=151_936, hidden_size=896, intermediate_size=4864, num_layers=24, num_heads=14, num_kv_heads=2,
+        tie_word_embeddings=True,
+    ),
+    speech_decoder=SpeechDecoderConfig(  # 384 wide for a language model of 1,536
+        hidden_size=448, intermediate_size=1792, num_heads=7, nar_layers=4, ar_layers=4,
+        position="expected_time", chunk_tokens=16, overlap_tokens=16,
+    ),
+    codec=IstftCodecConfig(
+        code_dim=32, encoder_channels=512, encoder_layers=6, decoder_channels=512, decoder_layers=8,
+        num_speaker_tokens=8, speaker_codes=256,
+    ),
+)
+
 VITA_7B = ParleyConfig(
     name="vita-7b",
     vision=VisionConfig(
@@ -277,4 +305,4 @@ VITA_7B = ParleyConfig(
 )
 # fmt: on
 
-PRESETS = {config.name: config for config in (NANO, VITA_7B)}
+PRESETS = {config.name: config for config in (NANO, VITA_SMALL, VITA_7B)}

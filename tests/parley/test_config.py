@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parley.config import ParleyConfig, preset
+from parley.config import PRESETS, ParleyConfig, preset
 
 RENAMED = {
     ("speech", "num_prompt_embeddings"): "num_prompt_vectors",
@@ -14,7 +14,7 @@ RENAMED = {
 }
 
 
-@pytest.mark.parametrize("name", ["nano", "vita-7b"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_a_config_written_before_fields_were_renamed_is_read(name):
     config = preset(name)
     old = config.model_dump(mode="json")
@@ -32,5 +32,5 @@ def test_an_unknown_field_is_refused():
 
 
 def test_an_unknown_preset_names_those_that_there_are():
-    with pytest.raises(ValueError, match="there are: nano, vita-7b"):
+    with pytest.raises(ValueError, match="there are: nano, vita-small, vita-7b"):
         preset("large")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from parley.checkpoints import load_model
+from parley.checkpoints.importers.qwen_internvit import fitted_decoder
 from parley.config import PARTS, ParleyConfig, preset
 from parley.models.parley import Parley, parts_of
 
@@ -37,6 +38,31 @@ def test_the_full_size_has_the_published_sizes() -> None:
     assert count(model, "speech_encoder") / 2**20 == pytest.approx(341, abs=1)
     assert count(model, "speech_decoder") / 2**20 == pytest.approx(120, rel=0.02)
     assert count(model, "language") == pytest.approx(7.6e9, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("width", "layers", "heads", "ffn", "billions"), [(896, 24, 14, 4864, 0.91), (1536, 28, 12, 8960, 1.96)]
+)
+def test_vita_small_is_between_the_two(width: int, layers: int, heads: int, ffn: int, billions: float) -> None:
+    """With the sizes of Qwen2.5-0.5B and 1.5B, as `parley init` takes them from their folders."""
+    base = preset("vita-small")
+    sizes = {"hidden_size": width, "num_layers": layers, "num_heads": heads, "intermediate_size": ffn}
+    decoder = fitted_decoder(base.speech_decoder, width)
+    config = base.model_copy(update={"language": base.language.model_copy(update=sizes), "speech_decoder": decoder})
+    with torch.device("meta"):
+        model = Parley(config)
+    assert tuple(name for name, part in model.named_children() if part is not None) == PARTS
+    assert count(model, *PARTS) / 1e9 == pytest.approx(billions, abs=0.005)
+    speech = count(model, "speech_encoder", "speech_adapter", "speech_decoder", "codec_encoder", "codec_decoder")
+    assert 90e6 < speech < 120e6
+    assert decoder.hidden_size == (448 if width == 896 else 384)
+
+
+def test_the_codec_of_vita_small_is_decoded_without_seams() -> None:
+    config = preset("vita-small")
+    with torch.device("meta"):
+        decoder = Parley(config, ["codec_decoder"]).codec_decoder
+    assert max(decoder.reach) <= config.speech_decoder.overlap_tokens
 
 
 def test_nano_is_small_and_complete() -> None:

@@ -102,7 +102,7 @@ def test_a_run_that_was_begun_needs_resume(tmp_path):
 def test_a_preset_that_cannot_be_trained_is_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match=r"vita-7b cannot be trained yet: the recipe gives no steps for stage 1\.1, "):
         runs.train("vita-7b", tmp_path / "run")
-    with pytest.raises(ValueError, match="no preset 'huge'; there are: nano, vita-7b"):
+    with pytest.raises(ValueError, match="no preset 'huge'; there are: nano, vita-small, vita-7b"):
         runs.train("huge", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -152,7 +152,7 @@ def test_bad_folders_are_refused_and_leave_nothing(tmp_path: Path, chatml_tokeni
         assert {path.name for path in tmp_path.iterdir()} == {"llm", "vision"}
         return str(caught.value)
 
-    assert "no preset 'vita-8b'; there are: nano, vita-7b" in refused(name="vita-8b")
+    assert "no preset 'vita-8b'; there are: nano, vita-small, vita-7b" in refused(name="vita-8b")
     assert "is not a folder" in refused(llm=tmp_path / "nowhere")
     assert "is no Qwen2: its config.json is of internvl_vision" in refused(llm=vision)
     assert "holds no InternViT" in refused(vision=llm)
