@@ -14,12 +14,15 @@ import zlib
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 CHUNK = 1 << 22  # bytes read at a time
 BLOCK = 1 << 16  # bytes of a compressed block: what a line of a gzip file costs to read
+RUN = 1024  # lines of a read when all are read in order
+LONGEST_BLANK = 16  # bytes
 BOM = b"\xef\xbb\xbf"
 
 
@@ -101,7 +104,14 @@ class Lines:
         return self._line(self.number(index) - 1)
 
     def __iter__(self) -> Iterator[bytes]:
-        return (self[index] for index in range(len(self)))
+        """All lines in order, many a read."""
+        for first in range(0, len(self._bounds) - 1, RUN):
+            bounds = self._bounds[first : first + RUN + 1].tolist()
+            content = self._bytes.read(bounds[0], bounds[-1])
+            for line, (start, stop) in enumerate(pairwise(bounds), first):
+                piece = without_ends(content[start - bounds[0] : stop - bounds[0]], first=line == 0)
+                if not is_blank(piece):
+                    yield piece
 
     def number(self, index: int) -> int:
         """The number in the file of line `index`, counted from 1."""
@@ -115,13 +125,23 @@ class Lines:
 
     def _line(self, line: int) -> bytes:
         start, stop = self._bounds[line : line + 2].tolist()
-        content = self._bytes.read(start, stop).rstrip(b"\r\n")
-        return content.removeprefix(BOM) if line == 0 else content
+        return without_ends(self._bytes.read(start, stop), first=line == 0)
 
     def _not_blank(self) -> np.ndarray | None:
-        short = np.flatnonzero(np.diff(self._bounds) < 16)  # a blank line that is longer is a bad record
-        blank = [line for line in short.tolist() if not self._line(line).strip()]
+        short = np.flatnonzero(np.diff(self._bounds) < LONGEST_BLANK)
+        blank = [line for line in short.tolist() if is_blank(self._line(line))]
         return np.delete(np.arange(len(self._bounds) - 1), blank) if blank else None
+
+
+def without_ends(line: bytes, first: bool) -> bytes:
+    """A line without its end, and the first of a file without the byte order mark."""
+    line = line.rstrip(b"\r\n")
+    return line.removeprefix(BOM) if first else line
+
+
+def is_blank(line: bytes) -> bool:
+    """Whether a line is left out. One of many spaces is not: it is a bad record."""
+    return len(line) < LONGEST_BLANK and not line.strip()
 
 
 def _hashed(chunks: Iterable[bytes], content) -> Iterator[bytes]:
@@ -139,3 +159,12 @@ def line_bounds(chunks: Iterable[bytes]) -> np.ndarray:
         size += len(chunk)
     joined = np.concatenate(bounds)
     return joined if joined[-1] == size else np.append(joined, size)
+
+
+def first_line(path: Path) -> bytes:
+    """The first line of a file, at most a chunk of it; empty where it is no gzip file although it is named so."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return without_ends(file.readline(CHUNK), first=True)
+    except (EOFError, gzip.BadGzipFile):
+        return b""

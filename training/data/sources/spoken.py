@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +72,8 @@ def as_seconds(name: str, value: Any) -> float:
     if not math.isfinite(seconds):
         raise RecordError("bad time", f'"{name}" must be a number of seconds, not {value!r}')
     return seconds
+
+
+def combined(fingerprints: Iterable[str]) -> str:
+    """One fingerprint of several files."""
+    return blake2b(" ".join(fingerprints).encode(), digest_size=16).hexdigest()
