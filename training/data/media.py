@@ -3,19 +3,56 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from parley.media.audio import resample
-from training.data.records import RecordError
+from parley.config import ParleyConfig
+from parley.media.audio import read_audio, resample
+from parley.media.image import read_image
+from parley.media.video import read_video
+from training.data.record_error import RecordError
+from training.data.sample import Sample
 from training.data.source import Utterance
 
 LONGEST = 600.0  # seconds of an utterance
 OVERSHOOT = 0.1  # seconds that a span may end behind its file: manifests are rounded
 
 PREROLL = 1.0  # seconds decoded in front of a span of MP3, whose frames need the bits of those before them
+
+
+def open_sample(sample: Sample, config: ParleyConfig) -> Sample:
+    """`sample` with its media decoded: PIL pictures, lists of PIL frames, float32 audio at the encoder's sample rate.
+
+    Raises `RecordError`, which names the file, for one that cannot be read.
+    """
+    messages = []
+    for message in sample.messages:
+        content = message["content"]
+        if not isinstance(content, str):
+            content = [_opened_part(part, config) for part in content]
+        messages.append({**message, "content": content})
+    return replace(sample, messages=messages)
+
+
+def _opened_part(part: dict, config: ParleyConfig) -> dict:
+    kind = part["type"]
+    if kind == "text":
+        return part
+    name = part.get("name") or part[kind]
+    try:
+        match kind:
+            case "image":
+                content = read_image(part[kind])
+            case "video":
+                content = read_video(part[kind], config.vision)
+            case "audio":
+                content = read_audio(part[kind], config.speech.sample_rate)
+    except (ValueError, OSError) as error:
+        raise RecordError(f"unreadable {kind}", f"{name}: {error}") from None
+    return {**part, kind: content}
 
 
 def read_utterance(utterance: Utterance, sample_rate: int, *, lowest_rate: int = 0) -> np.ndarray:

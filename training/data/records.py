@@ -1,16 +1,15 @@
-"""LLaVA/VITA records → samples.
+"""Records → samples: LLaVA's and VITA's, and the other forms that `record_forms` brings into theirs.
 
 Notable points:
-- Records are accepted as LLaVA and VITA users have them, from a JSON list or JSON lines; nothing is rewritten on disk.
+- Records are accepted as users have them, from a JSON list or JSON lines; nothing is rewritten on disk.
 - A bad record is counted and shown with the reason. Nothing is repaired or left out without a message.
 - `inserted_id` marks the answer that must be a refusal: its state is `nothing`.
-- Media stay file paths until their samples or pixels are needed.
+- Media stay paths, or the bytes of files, until their samples or pixels are needed.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,20 +17,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from training.data.record_error import RecordError
+from training.data.record_forms import to_llava
+from training.data.record_media import MARKER_PATTERN, MARKERS, media_of, media_part
 from training.data.sample import Sample, parts, turn_states
 
-MARKERS = {"<image>": "image", "<audio>": "audio", "<video>": "video"}
 ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
-FIELDS = {"image", "images", "audio", "video"}
-MARKER_PATTERN = re.compile("|".join(MARKERS))
-
-
-class RecordError(ValueError):
-    """A bad record; `reason` is its kind, for counting."""
-
-    def __init__(self, reason: str, detail: str):
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
 
 
 @dataclass
@@ -105,18 +96,6 @@ def read_raw(path: str | Path) -> Iterator[tuple[str, Any]]:
         yield f"{path.name}[{index}]", record
 
 
-def media_of(record: dict) -> dict[str, list[str]]:
-    """The files that a record names: kind → paths as written."""
-    files: dict[str, list[str]] = {"image": [], "audio": [], "video": []}
-    for name in sorted(FIELDS & record.keys()):
-        value = record[name]
-        value = [] if value is None else [value] if isinstance(value, str) else value
-        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-            raise RecordError("bad media field", f'"{name}" must be a path or a list of paths, not {record[name]!r}')
-        files[name.removesuffix("s")] += value
-    return files
-
-
 def conversation_of(record: dict) -> list[tuple[str, str]]:
     """(role, text) of each turn. Raises `RecordError` unless users and answers alternate and nothing is empty."""
     turns = record.get("conversations")
@@ -141,24 +120,26 @@ def conversation_of(record: dict) -> list[tuple[str, str]]:
 
 
 def to_sample(record: Any, folder: str | Path = ".", need_files: bool = True) -> Sample:
-    """A LLaVA/VITA record as a `Sample`; relative paths are under `folder`.
+    """A record as a `Sample`; relative paths are under `folder`.
 
     Raises `RecordError` if the record is bad, or if `need_files` and a file is missing.
     """
     if not isinstance(record, dict):
         raise RecordError("not a record", f"a record is a JSON object, not {type(record).__name__}")
-    folder, files, turns = Path(folder), media_of(record), conversation_of(record)
+    record = to_llava(record)
+    files, turns = media_of(record), conversation_of(record)
     unmarked = check_markers(files, turns)
-    if need_files:
-        check_files(files, folder)
-    queues = {kind: iter(paths) for kind, paths in files.items()}
+    queues = {
+        kind: iter([media_part(kind, value, Path(folder), need_files) for value in values])
+        for kind, values in files.items()
+    }
     refusal = refused_turn(record, turns)
     first = next(index for index, (role, _) in enumerate(turns) if role == "user")
     messages: list[dict] = []
     for index, (role, text) in enumerate(turns):
         if role == "user":
-            content = [next_file(kind, queues, folder) for kind in (unmarked if index == first else ())]
-            content += split_markers(text, queues, folder)
+            content = [next(queues[kind]) for kind in (unmarked if index == first else ())]
+            content += split_markers(text, queues)
             if not content:
                 raise RecordError("empty question", f"turn {index} ({role}) has neither text nor media")
             messages.append({"role": role, "content": content})
@@ -168,7 +149,7 @@ def to_sample(record: Any, folder: str | Path = ".", need_files: bool = True) ->
     return Sample(messages, str(record.get("set", "records")), turn_states(messages)[-1], about)
 
 
-def check_markers(files: dict[str, list[str]], turns: list[tuple[str, str]]) -> list[str]:
+def check_markers(files: dict[str, list], turns: list[tuple[str, str]]) -> list[str]:
     """The kinds of media that have a file but no marker. Raises `RecordError` if markers and files differ otherwise."""
     questions = "\n".join(text for role, text in turns if role == "user")
     marked = Counter(MARKERS[marker] for marker in MARKER_PATTERN.findall(questions))
@@ -184,14 +165,6 @@ def check_markers(files: dict[str, list[str]], turns: list[tuple[str, str]]) -> 
     return [kind for kind in ("image", "video") if kind in unmarked]
 
 
-def check_files(files: dict[str, list[str]], folder: Path) -> None:
-    """Raises `RecordError` if a file is missing."""
-    for kind, paths in files.items():
-        for path in paths:
-            if not (folder / path).is_file():
-                raise RecordError("missing file", f"{kind} file {folder / path} does not exist")
-
-
 def written_message(index: int, role: str, text: str, refused: bool) -> dict:
     """A message of the assistant or the system, which holds text alone."""
     if MARKER_PATTERN.search(text):
@@ -203,12 +176,7 @@ def written_message(index: int, role: str, text: str, refused: bool) -> dict:
     return {"role": role, "content": text}
 
 
-def next_file(kind: str, queues: dict[str, Iterator[str]], folder: Path) -> dict:
-    """The next file of a kind as a message part."""
-    return {"type": kind, kind: str(folder / next(queues[kind]))}
-
-
-def split_markers(text: str, queues: dict[str, Iterator[str]], folder: Path) -> list[dict]:
+def split_markers(text: str, queues: dict[str, Iterator[dict]]) -> list[dict]:
     """A user's text as parts, each marker replaced by the next file of its kind."""
     content, start = [], 0
     for match in [*MARKER_PATTERN.finditer(text), None]:
@@ -217,7 +185,7 @@ def split_markers(text: str, queues: dict[str, Iterator[str]], folder: Path) -> 
             content.append({"type": "text", "text": piece})
         if match:
             kind, start = MARKERS[match.group()], match.end()
-            content.append(next_file(kind, queues, folder))
+            content.append(next(queues[kind]))
     return content
 
 

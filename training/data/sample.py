@@ -13,8 +13,9 @@ class Sample:
     """One conversation to learn from.
 
     `messages` are OpenAI-like: {"role", "content"}, content a string or a list of parts {"type": T, T: X} with T text,
-    image, video or audio. X is a path, a PIL picture, a list of PIL frames or float32 audio at `SAMPLE_RATE`. The
-    "state" of an assistant message, if it has none, follows from how it was asked (`turn_states`).
+    image, video or audio. X is a path, a PIL picture, a list of PIL frames or float32 audio at `SAMPLE_RATE`; or the
+    bytes of a file, whose part may say in "name" where they are from. The "state" of an assistant message, if it has
+    none, follows from how it was asked (`turn_states`).
     """
 
     messages: list[dict]

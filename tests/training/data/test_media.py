@@ -1,4 +1,7 @@
-"""The speech of an utterance: its span and nothing else, from any usual file, at any rate."""
+"""Media of samples and utterances: what a path or the bytes of a file hold, and what cannot be read is named.
+
+Of an utterance its span is read and nothing else, from any usual file, at any rate.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from parley.media.audio import resample
 from training.data import media
-from training.data.media import read_utterance
-from training.data.records import RecordError
+from training.data.media import open_sample, read_utterance
+from training.data.record_error import RecordError
+from training.data.record_writer import write_audio, write_video
+from training.data.sample import Sample
 from training.data.source import Utterance
 
 
@@ -131,3 +137,56 @@ def test_speech_of_a_lower_rate_than_needed_is_refused(second):
     with pytest.raises(RecordError, match="16000 Hz; at least 22050 Hz") as error:
         read_utterance(Utterance(str(second), "x"), 24_000, lowest_rate=22_050)
     assert error.value.reason == "too low a sample rate"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict:
+    folder, source = tmp_path_factory.mktemp("media"), np.random.default_rng(0)
+    pictures = [Image.fromarray(source.integers(0, 255, (32, 48, 3), dtype=np.uint8)) for _ in range(4)]
+    paths = {"image": folder / "a.png", "audio": folder / "q.wav", "video": folder / "v.mp4"}
+    pictures[0].save(paths["image"])
+    write_audio(paths["audio"], np.sin(np.arange(1600, dtype=np.float32)))
+    write_video(paths["video"], pictures)
+    return paths
+
+
+def sample(kind: str, value, **more) -> Sample:
+    content = [{"type": kind, kind: value, **more}, {"type": "text", "text": "what?"}]
+    return Sample([{"role": "user", "content": content}, {"role": "assistant", "content": "a cat."}], "records")
+
+
+def opened(kind: str, value, config, **more):
+    return open_sample(sample(kind, value, **more), config).messages[0]["content"][0][kind]
+
+
+@pytest.mark.parametrize("kind", ["image", "audio", "video"])
+def test_a_path_and_the_bytes_of_the_file_give_the_same(files, tiny_config, kind):
+    path = files[kind]
+    first, second = opened(kind, str(path), tiny_config), opened(kind, path.read_bytes(), tiny_config, name="inside")
+    if kind == "video":
+        assert [frame.size for frame in first] == [(48, 32)] * 4
+    np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_the_sample_itself_keeps_its_paths(files, tiny_config):
+    before = sample("image", str(files["image"]))
+    after = open_sample(before, tiny_config)
+    assert before.messages[0]["content"][0]["image"] == str(files["image"])
+    assert after.messages[1:] == before.messages[1:] and after.messages[0]["content"][1] == {
+        "type": "text",
+        "text": "what?",
+    }
+
+
+@pytest.mark.parametrize("kind", ["image", "audio", "video"])
+def test_a_file_that_is_cut_short_or_none_is_named(files, tiny_config, tmp_path, kind):
+    data = files[kind].read_bytes()
+    for content in (data[: len(data) // 3] if kind != "audio" else b"RIFF", b"words", b""):
+        path = tmp_path / f"broken-{kind}"
+        path.write_bytes(content)
+        with pytest.raises(RecordError, match=f"unreadable {kind}: .*broken-{kind}"):
+            opened(kind, str(path), tiny_config)
+        with pytest.raises(RecordError, match=f"unreadable {kind}: inside.tar"):
+            opened(kind, content, tiny_config, name="inside.tar")
+    with pytest.raises(RecordError, match=f"unreadable {kind}: .*missing"):
+        opened(kind, str(tmp_path / "missing"), tiny_config)

@@ -1,0 +1,123 @@
+"""Dialogues in JSON files: every record by its number, and a bad one harms no other."""
+
+import json
+import multiprocessing
+import pickle
+
+import pytest
+
+from training.data.record_error import RecordError
+from training.data.sources.dialogues import open_dialogues
+
+GOOD = {"id": "cat", "image": "./a.jpg", "conversations": [{"from": "human", "value": '<image>\nwhat {is\\ "this"?}'}]}
+GOOD["conversations"].append({"from": "gpt", "value": "a [cat],"})
+CHAT = {
+    "id": 7,
+    "messages": [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "b.jpg"}}]},
+        {"role": "assistant", "content": "a dog."},
+    ],
+}
+WIDE = GOOD | {f"field {i}": [i, {"x": None}] for i in range(19)}  # 22 fields
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"media")
+    return tmp_path
+
+
+def write_list(folder, records):
+    (folder / "records.json").write_text(json.dumps(records))
+    return folder / "records.json"
+
+
+def write_lines(folder, lines: list[str], newline: str = "\n", head: str = ""):
+    (folder / "records.jsonl").write_bytes((head + newline.join(lines)).encode())
+    return folder / "records.jsonl"
+
+
+def answer(source, index: int) -> str:
+    return source[index].messages[-1]["content"]
+
+
+def reason(source, index: int) -> str:
+    with pytest.raises(RecordError) as caught:
+        source[index]
+    return caught.value.reason
+
+
+def test_a_list_holds_records_of_both_forms(folder):
+    source = open_dialogues(write_list(folder, [GOOD, CHAT, WIDE]))
+    assert [answer(source, i) for i in range(len(source))] == ["a [cat],", "a dog.", "a [cat],"]
+    assert source[0].messages[0]["content"][1]["text"] == 'what {is\\ "this"?}'
+    assert source[1].messages[0]["content"] == [{"type": "image", "image": str(folder / "b.jpg")}]
+    assert [source.where(i) for i in range(2)] == ["records.json[0] (id cat)", "records.json[1] (id 7)"]
+    assert [source.group(i) for i in range(3)] == ["a.jpg", "b.jpg", "a.jpg"]
+
+
+@pytest.mark.parametrize(("newline", "head"), [("\n", ""), ("\r\n", ""), ("\n", "\ufeff"), ("\r\n", "\ufeff")])
+def test_lines_with_bad_ones_between(folder, newline, head):
+    lines = [json.dumps(GOOD), "", '{"id": "cut', "5", json.dumps({"id": "x"}), json.dumps(GOOD | {"image": "c.jpg"})]
+    source = open_dialogues(write_lines(folder, [*lines, json.dumps(CHAT)], newline, head))
+    assert len(source) == 6 and (answer(source, 0), answer(source, 5)) == ("a [cat],", "a dog.")
+    reasons = [reason(source, i) for i in range(1, 5)]
+    assert reasons == ["not JSON", "not a record", "no conversations", "missing file"]
+    places = [source.where(i) for i in range(6)]
+    assert places[1:4] == ["records.jsonl:3", "records.jsonl:4", "records.jsonl:5 (id x)"]
+    assert places[5] == "records.jsonl:7 (id 7)"
+    assert [source.group(i) for i in range(1, 5)] == ["", "", "", "c.jpg"]
+
+
+def test_a_comma_too_many_is_a_bad_record_of_a_list(folder):
+    (folder / "records.json").write_text(f"[{json.dumps(GOOD)}, nul, ]")
+    source = open_dialogues(folder / "records.json")
+    assert len(source) == 3 and answer(source, 0) == "a [cat],"
+    assert [reason(source, i) for i in (1, 2)] == ["not JSON", "not JSON"]
+
+
+def test_media_are_in_a_folder_of_their_own_or_not_looked_for(folder, tmp_path_factory):
+    file = write_list(tmp_path_factory.mktemp("elsewhere"), [GOOD])
+    assert open_dialogues(file, media=folder)[0].messages[0]["content"][0]["image"] == str(folder / "a.jpg")
+    assert reason(open_dialogues(file), 0) == "missing file"
+    assert answer(open_dialogues(file, need_files=False), 0) == "a [cat],"
+
+
+def test_there_is_nothing_behind_the_last_record(folder):
+    source = open_dialogues(write_list(folder, [GOOD]))
+    for index in (-1, 1):
+        with pytest.raises(IndexError):
+            source[index]
+    assert len(list(source)) == 1
+
+
+def test_forked_processes_and_pickled_sources_read_the_same(folder):
+    records = [GOOD | {"id": str(i)} for i in range(40)]
+    source = open_dialogues(write_list(folder, records))
+    with multiprocessing.get_context("fork").Pool(2, initializer=keep, initargs=(source,)) as pool:
+        ids = pool.map(read_id, range(40), chunksize=1)
+    assert ids == [str(i) for i in range(40)] == [pickle.loads(pickle.dumps(source))[i].about["id"] for i in range(40)]
+
+
+def keep(source) -> None:
+    global kept
+    kept = source
+
+
+def read_id(index: int) -> str:
+    return kept[index].about["id"]
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "expected"),
+    [
+        ("nothing.json", "auto", "no file or folder"),
+        ("records.txt", "auto", "no known format"),
+        ("records.txt", "csv", "no format 'csv'"),
+    ],
+)
+def test_what_cannot_be_opened_is_said(folder, name, format, expected):
+    (folder / "records.txt").write_text(json.dumps([GOOD]))
+    with pytest.raises(ValueError, match=expected):
+        open_dialogues(folder / name, format=format)
