@@ -1,0 +1,73 @@
+"""LoRA (arXiv 2106.09685): the language model's weights stay as they are, and small matrices beside them are trained.
+
+Notable points:
+- `peft` makes and computes the adapters, beside the linear layers of each block; tables and output layer have none.
+- A checkpoint has no adapters: they are added to the weights when it is written, so that it is a plain Qwen2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from training.recipe import Schedule, Stage
+
+ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+ADAPTER = "default"  # peft's name of the only one
+DOWN, UP = f"lora_A.{ADAPTER}.weight", f"lora_B.{ADAPTER}.weight"
+
+
+class LoraOptions(BaseModel):
+    """How large the adapters are and how they are trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(64, ge=1, description="Width of an adapter")
+    alpha: int = Field(128, ge=1, description="What an adapter adds is multiplied by alpha / rank")
+    dropout: float = Field(0.05, ge=0, lt=1, description="Share of an adapter's inputs that a training step leaves out")
+    lr: float = Field(2e-4, gt=0, description="Peak learning rate of the adapters; other parts have the recipe's")
+
+
+def check_stage(stage: Stage) -> None:
+    """Raises `ValueError` if the stage trains no language model that began elsewhere."""
+    if "language" not in stage.trains or stage.full is None:
+        raise ValueError(
+            f"LoRA is for the language model, which stage {stage.name} ({stage.title}) does not train further; "
+            "1.2, 1.3 and 2.2 do"
+        )
+
+
+def with_lora(schedule: Schedule, options: LoraOptions) -> Schedule:
+    """The schedule of a stage whose language model is trained by LoRA."""
+    return replace(schedule, lr_of=schedule.lr_of | {"language": options.lr})
+
+
+def inject(language: nn.Module, options: LoraOptions) -> None:
+    """Puts fp32 adapters into a Qwen2, freshly initialised, and freezes all else. They change nothing until trained."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(
+        r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=list(ADAPTED)
+    )
+    inject_adapter_in_model(config, language, ADAPTER)
+    for parameter in language.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def merge(base: Mapping[str, Tensor], adapters: Mapping[str, Tensor], options: LoraOptions) -> dict[str, Tensor]:
+    """The state dict of a plain Qwen2: each adapted weight is W + alpha / rank · B A, in fp32.
+
+    Args:
+        base: the state dict before `inject`.
+        adapters: the adapters' tensors, as the model's state dict names them; what else it has is not read.
+    """
+    merged = dict(base)
+    for name in [name for name in adapters if name.endswith(DOWN)]:
+        weight = name.removesuffix(DOWN) + "weight"
+        down, up = adapters[name].float(), adapters[name.removesuffix(DOWN) + UP].float()
+        merged[weight] = base[weight].float() + options.alpha / options.rank * (up @ down)
+    return merged
