@@ -12,10 +12,11 @@ from parley.models.parley import Parley
 from parley.models.speech import fbank
 
 
+@torch.no_grad()
 def transcript(model: Parley, audio: np.ndarray) -> str:
     """The words of float32 audio [samples] at the encoder's sample rate."""
-    features = fbank(audio, model.config.speech)[None]
-    frames, _ = model.speech_encoder(features, torch.tensor([features.shape[1]]))
+    features = fbank(audio, model.config.speech)[None].to(model.device, model.dtype)
+    frames, _ = model.speech_encoder(features, torch.tensor([features.shape[1]], device=model.device))
     return model.ctc_head.transcribe(frames[0])
 
 

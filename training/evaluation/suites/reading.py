@@ -1,0 +1,58 @@
+"""The records that a suite measures, one after the other, with a progress bar: all or some. Bad ones are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from training.data.source import Source
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+SHOWN = 20  # records left out that are named
+
+
+@dataclass
+class LeftOut:
+    """Records that could not be measured: how many, and the first of them with the reason."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, where: str, why: Exception) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(f"{where}: {why}")
+
+
+def results(
+    source: Source[Item], count: int | None, measure: Callable[[Item], Result], title: str, left_out: LeftOut
+) -> Iterator[Result]:
+    """What `measure` finds in the records of a source: in all, or in `count` of them.
+
+    A record that raises `ValueError` goes to `left_out`. Raises `ValueError` if all do, or if there is none.
+    """
+    measured, failed = 0, LeftOut()
+    for index in tqdm(chosen(len(source), count), desc=title, unit="record", dynamic_ncols=True):
+        try:
+            found = measure(source[index])
+        except ValueError as error:
+            failed.add(source.where(index), error)
+            left_out.add(source.where(index), error)
+            continue
+        measured += 1
+        yield found
+    if not measured:
+        reason = f"; the first, {failed.first[0]}" if failed.first else ""
+        raise ValueError(f"{title}: none of {len(source)} records can be measured{reason}")
+
+
+def chosen(size: int, count: int | None) -> list[int] | range:
+    """`count` of `size` indices at even distances, so that all of a source is looked at; all for None."""
+    if count is None or count >= size:
+        return range(size)
+    return [number * size // count for number in range(count)]

@@ -1,0 +1,38 @@
+"""The suites that measure a checkpoint on the user's data, by the name that `parley eval --suite` takes."""
+
+from __future__ import annotations
+
+from training.evaluation.suites import spoken_questions, transcription
+from training.evaluation.suites.suite import Suite
+
+SUITES = {
+    "librispeech": Suite(
+        summary="words wrong in transcripts of LibriSpeech",
+        data="the folder LibriSpeech, or that of one split",
+        measure=transcription.librispeech,
+        published="WER 3.4 on test-clean, 7.5 on test-other",
+    ),
+    "aishell": Suite(
+        summary="characters wrong in transcripts of AISHELL-1's test set",
+        data="the folder data_aishell",
+        measure=transcription.aishell,
+        published="CER 2.2",
+    ),
+    "speech": Suite(
+        summary="words, or Chinese characters, wrong in transcripts of your speech",
+        data="speech with transcripts in any format that training reads",
+        measure=transcription.speech,
+    ),
+    "spoken-questions": Suite(
+        summary="spoken questions answered right",
+        data="dialogues whose last question is audio, in any format that training reads",
+        measure=spoken_questions.measures,
+    ),
+}
+
+
+def find_suite(name: str) -> Suite:
+    """The suite of that name. Raises `ValueError` if there is none."""
+    if name not in SUITES:
+        raise ValueError(f"no suite {name!r}; there are: {', '.join(SUITES)}")
+    return SUITES[name]
