@@ -1,11 +1,17 @@
-"""`parley eval`: what a model can do on data it never saw."""
+"""`parley eval`: what a model can do on data it never saw, of nano's world or the user's own."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from training.evaluation.suites.registry import SUITES, find_suite
+
+WORLD_COUNT = 100  # samples of each kind
+SUITE_NAMES = ", ".join(SUITES)
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -19,25 +25,69 @@ def evaluate(
         ),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the measures to this file too")] = None,
-    count: Annotated[int, typer.Option(min=1, help="Held-out samples of each kind")] = 100,
+    count: Annotated[
+        int | None,
+        typer.Option(min=1, help="Held-out samples of each kind [default: 100]; records of a suite [default: all]"),
+    ] = None,
+    suite: Annotated[str | None, typer.Option(help="Measure on --data: " + SUITE_NAMES)] = None,
+    data: Annotated[Path | None, typer.Option(help="What the suite reads")] = None,
+    media: Annotated[Path | None, typer.Option(help="Folder of the media files [default: that of --data]")] = None,
+    ask: Annotated[
+        str, typer.Option(help="Written after speech, so that the language model transcribes instead of answering")
+    ] = "",
 ) -> None:
-    """Measure a checkpoint on held-out data, and compare with what is asked of it.
+    """Measure a checkpoint on held-out data, and compare with what is asked of it; or on your data, with a suite.
 
     \b
     parley eval                   the shipped nano
     parley eval --count 10        a first look, in a tenth of the time
     parley eval runs/nano/2.2     one stage of a run
+    parley eval runs/my/2.2 --suite librispeech --data LibriSpeech/test-clean
     """
     import json
 
-    from training.evaluation.runner import evaluate as measure
     from training.evaluation.runner import find_checkpoint
-    from training.evaluation.table import table
 
     checkpoint = find_checkpoint(run)
     if json_file is not None and not json_file.absolute().parent.is_dir():  # said before the measuring
         raise ValueError(f"--json {json_file}: there is no folder {json_file.parent}")
-    measures = measure(checkpoint, count)
-    typer.echo(table(measures))
+    if suite is None:
+        if data is not None or media is not None or ask:
+            raise ValueError("--data, --media and --ask are for a --suite: " + SUITE_NAMES)
+        report = measure_world(checkpoint, count or WORLD_COUNT)
+    else:
+        report = measure_suite(checkpoint, suite, data, media, count, ask)
     if json_file is not None:
-        json_file.write_text(json.dumps({"rows": measures}, indent=1) + "\n")
+        json_file.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def measure_world(checkpoint: Path, count: int) -> dict:
+    """Measures on nano's world, and prints the table. Returns what `--json` writes."""
+    from training.evaluation.runner import evaluate
+    from training.evaluation.table import table
+
+    measures = evaluate(checkpoint, count)
+    typer.echo(table(measures))
+    return {"rows": measures}
+
+
+def measure_suite(folder: Path, name: str, data: Path | None, media: Path | None, count: int | None, ask: str) -> dict:
+    """Measures on a user's data, and prints table, published figure and what was left out."""
+    from parley.checkpoints import Checkpoint
+    from training.evaluation.suites.suite import SuiteRun
+    from training.evaluation.table import table
+
+    suite = find_suite(name)
+    if data is None:
+        raise ValueError(f"--suite {name} needs --data: {suite.data}")
+    if not data.exists():
+        raise ValueError(f"--data {data}: there is no such file or folder")
+    run = SuiteRun(Checkpoint.open(folder), data, media, count, ask)
+    rows = [measure.record() for measure in suite.measure(run)]
+    typer.echo(table(rows))
+    if suite.published:
+        typer.echo(f"VITA-1.5, as published: {suite.published}")
+    if run.left_out.count:
+        shown = "".join(f"\n  {line}" for line in run.left_out.first)
+        typer.echo(f"{run.left_out.count} records could not be measured:{shown}", err=True)
+    return {"suite": name, "data": str(data), "rows": rows, "left_out": asdict(run.left_out)}

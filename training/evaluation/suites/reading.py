@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from training.data.source import Source
+from training.evaluation.suites.suite import LeftOut
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-SHOWN = 20  # records left out that are named
-
-
-@dataclass
-class LeftOut:
-    """Records that could not be measured: how many, and the first of them with the reason."""
-
-    count: int = 0
-    first: list[str] = field(default_factory=list)
-
-    def add(self, where: str, why: Exception) -> None:
-        self.count += 1
-        if len(self.first) < SHOWN:
-            self.first.append(f"{where}: {why}")
 
 
 def results(

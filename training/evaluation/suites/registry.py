@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from training.evaluation.suites import spoken_questions, transcription
 from training.evaluation.suites.suite import Suite
 
 SUITES = {
     "librispeech": Suite(
         summary="words wrong in transcripts of LibriSpeech",
         data="the folder LibriSpeech, or that of one split",
-        measure=transcription.librispeech,
+        module="transcription",
+        function="librispeech",
         published="WER 3.4 on test-clean, 7.5 on test-other",
     ),
     "aishell": Suite(
         summary="characters wrong in transcripts of AISHELL-1's test set",
         data="the folder data_aishell",
-        measure=transcription.aishell,
+        module="transcription",
+        function="aishell",
         published="CER 2.2",
     ),
     "speech": Suite(
         summary="words, or Chinese characters, wrong in transcripts of your speech",
         data="speech with transcripts in any format that training reads",
-        measure=transcription.speech,
+        module="transcription",
+        function="speech",
     ),
     "spoken-questions": Suite(
         summary="spoken questions answered right",
         data="dialogues whose last question is audio, in any format that training reads",
-        measure=spoken_questions.measures,
+        module="spoken_questions",
     ),
 }
 

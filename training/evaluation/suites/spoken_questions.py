@@ -1,12 +1,12 @@
 """The share of spoken questions that is answered right: the answer equals the reference, or holds it.
 
-Both are normalised as transcripts are, so that "Five." is "5". Written evaluations of spoken question answering count an
-answer that holds the reference; for a model that was trained to answer in whole sentences only this one says anything.
+Both are normalised as transcripts are, so that "Five." is "5". Evaluations of spoken question answering usually count
+an answer that holds the reference: a model that answers in whole sentences seldom writes the reference alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
 
 from parley.media.messages import read_media
 from parley.models.parley import Parley
@@ -23,41 +23,33 @@ from training.evaluation.table import Measure
 NEEDED = ("speech_encoder", "speech_adapter", "speech_prompt", "language")
 USEFUL = ("vision_encoder", "vision_adapter", "state_head")
 MAX_TOKENS = 256  # of an answer
-
-
-@dataclass(frozen=True)
-class Judged:
-    equal: bool  # the answer is the reference
-    holds: bool  # it holds the words of the reference, one after the other
+EQUAL, HOLDS = "is the reference", "holds the reference"
 
 
 def measures(run: SuiteRun) -> list[Measure]:
     source = open_dialogues(run.data, media=run.media)
     model = load_parts(run.checkpoint, NEEDED, USEFUL)
-    judged = list(results(source, run.count, lambda sample: asked(model, sample), "spoken questions", run.left_out))
-    return [
-        Measure(f"spoken questions: {name}", 100 * sum(right) / len(right), len(right))
-        for name, right in (
-            ("answer is the reference", [one.equal for one in judged]),
-            ("answer holds the reference", [one.holds for one in judged]),
-        )
-    ]
+    count, right = 0, Counter()
+    for judged in results(source, run.count, lambda sample: asked(model, sample), "spoken questions", run.left_out):
+        count += 1
+        right.update(judged)
+    return [Measure(f"spoken questions: answer {name}", 100 * right[name] / count, count) for name in (EQUAL, HOLDS)]
 
 
-def asked(model: Parley, sample: Sample) -> Judged:
-    """What the model answers to the last question of a sample, judged. Raises `RecordError` if it is not spoken."""
+def asked(model: Parley, sample: Sample) -> list[str]:
+    """What the model's answer to the last question of a sample is. Raises `RecordError` if that is not spoken."""
     question, reference = sample.messages[-2], text_of(sample.messages[-1])
     if not any(part["type"] == "audio" for part in parts(question["content"])):
         raise RecordError("not spoken", "the last question has no audio")
-    if not reference.strip():
-        raise RecordError("no reference", "the last answer is empty: there is nothing to compare with")
     messages = read_media(open_sample(sample, model.config).messages[:-1], model.config)
     return judge(reference, answer(model, messages, MAX_TOKENS))
 
 
-def judge(reference: str, written: str) -> Judged:
-    if language_of(reference) == "zh":
-        wanted, found = chinese(reference), chinese(written)
-        return Judged(found == wanted, wanted in found)
-    wanted, found = english(reference), english(written)
-    return Judged(found == wanted, f" {wanted} " in f" {found} ")
+def judge(reference: str, written: str) -> list[str]:
+    """Which of `EQUAL` and `HOLDS` is true. Raises `RecordError` for a reference without words."""
+    normalise, space = (chinese, "") if language_of(reference) == "zh" else (english, " ")
+    wanted, found = normalise(reference), normalise(written)
+    if not wanted:
+        raise RecordError("no reference", f"the last answer, {reference!r}, has no words to compare with")
+    holds = space + wanted + space in space + found + space
+    return [name for name, true in ((EQUAL, found == wanted), (HOLDS, holds)) if true]

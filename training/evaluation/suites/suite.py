@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from parley.checkpoints import Checkpoint
-from training.evaluation.suites.reading import LeftOut
 from training.evaluation.table import Measure
+
+if TYPE_CHECKING:
+    from parley.checkpoints import Checkpoint
+
+
+SHOWN = 20  # records left out that are named
+
+
+@dataclass
+class LeftOut:
+    """Records that could not be measured: how many, and the first of them with the reason."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, where: str, why: Exception) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(f"{where}: {why}")
 
 
 @dataclass
@@ -25,9 +43,15 @@ class SuiteRun:
 
 @dataclass(frozen=True)
 class Suite:
-    """Measures of a checkpoint on a user's data. `measure` raises `ValueError` if it cannot be measured."""
+    """Measures of a checkpoint on a user's data."""
 
     summary: str  # what is measured
     data: str  # what `--data` names
-    measure: Callable[[SuiteRun], list[Measure]]
+    module: str  # in `training.evaluation.suites`; imported when it is needed, so that `--help` is instant
+    function: str = "measures"
     published: str = ""  # VITA-1.5's figure in the paper
+
+    def measure(self, run: SuiteRun) -> list[Measure]:
+        """Raises `ValueError` if the checkpoint or the data cannot be measured with this suite."""
+        module = importlib.import_module(f"training.evaluation.suites.{self.module}")
+        return getattr(module, self.function)(run)

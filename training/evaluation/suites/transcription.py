@@ -1,12 +1,13 @@
 """Word and character error rates of speech recognition, by the CTC head and by the language model.
 
-The language model writes the transcript after stage 2.1b, which teaches it to. After 2.2 it answers what it hears, so it
-must be asked in writing for a transcript.
+The language model writes the transcript after stage 2.1b, which teaches it to. After 2.2 it answers what it hears, so
+it must be asked in writing for a transcript.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -46,8 +47,13 @@ def aishell(run: SuiteRun) -> list[Measure]:
 def speech(run: SuiteRun) -> list[Measure]:
     """Of any format of speech that training reads; its first transcripts tell whether words or characters count."""
     source = open_speech(run.data, media=run.media)
-    texts = [source[index].text for index in range(min(LANGUAGE_FROM, len(source)))]
-    return split_measures(run, {run.data.name: source}, language_of(" ".join(texts)))
+    return split_measures(run, {run.data.name: source}, language_of(" ".join(first_texts(source))))
+
+
+def first_texts(source: Source[Utterance]) -> Iterator[str]:
+    for index in range(min(LANGUAGE_FROM, len(source))):
+        with suppress(RecordError):  # it is counted when it is measured
+            yield source[index].text
 
 
 def split_measures(run: SuiteRun, splits: Mapping[str, Source[Utterance]], language: str) -> list[Measure]:
