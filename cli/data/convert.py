@@ -1,0 +1,37 @@
+"""`parley data convert`: a data set in its published layout → what training reads, and a mix.yaml that names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.data.converters.registry import LAYOUTS, find_layout
+
+LAYOUT_LIST = "\b\nLayouts:\n" + "\n".join(f"  {name:18} {about}" for name, (_, about) in LAYOUTS.items())
+
+
+def convert(
+    layout: Annotated[str, typer.Argument(help="Name of the layout; they are listed below")],
+    source: Annotated[Path, typer.Argument(help="Folder of the data set, as it was downloaded and unpacked")],
+    out: Annotated[Path, typer.Option(help="A folder to make; it gets the records and mix.yaml")],
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the media files too, so that OUT stands alone")] = False,
+) -> None:
+    """Convert a public data set, from the layout in which it is published to records that training reads.
+
+    Speech becomes JSON lines with audio, text, speaker and duration; dialogues become LLaVA/VITA records. Media stay
+    where they are unless --copy is given. OUT/mix.yaml names what was written, with its kind: it is what
+    `parley train --data` reads. Bad records are left out, counted and listed in OUT/bad.jsonl. The source is not
+    changed. OUT appears when all is done; after a kill, run the same command again.
+    """
+    parts = find_layout(layout)
+    from training.data.converters import convert as converter
+
+    summary = converter.convert(parts, source, out, copy=copy)
+    mix = out / converter.MIX
+    typer.echo(f"{source}, as {layout}:\n{summary}\n\n{mix.read_text(encoding='utf-8')}")
+    kept = [count.part.name for count in summary.parts if count.part.as_it_is is not None]
+    if kept:
+        typer.echo("These files need no conversion: training reads them where they are. Bad records stay in them.")
+    typer.echo(f"{mix} names the sources; look at them with: parley data check {mix}")
