@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from pathlib import Path
 
-from parley.checkpoints import Checkpoint
+from parley.checkpoints import Checkpoint, CheckpointError
 from parley.checkpoints.manifest import Manifest
 from training.recipe import STAGES, Stage, recipe
 from training.run_folder import is_done
@@ -35,7 +36,7 @@ def report_lines(folder: Path, run: Path, stages: list[Stage], manifests: dict[s
         *summary_lines(stages, manifests),
         *evaluation_lines(run / EVALUATION),
         *([*notes.read_text().splitlines(), ""] if notes.exists() else []),
-        *stage_lines(stages, manifests),
+        *stage_lines(run, stages, manifests),
         *data_lines(stages, manifests),
         *curve_lines(folder, stages),
     ]
@@ -57,7 +58,7 @@ def summary_lines(stages: list[Stage], manifests: dict[str, Manifest]) -> list[s
     ]
 
 
-def stage_lines(stages: list[Stage], manifests: dict[str, Manifest]) -> list[str]:
+def stage_lines(run: Path, stages: list[Stage], manifests: dict[str, Manifest]) -> list[str]:
     lines = [
         "## Stages",
         "",
@@ -68,11 +69,29 @@ def stage_lines(stages: list[Stage], manifests: dict[str, Manifest]) -> list[str
         metrics = dict(manifests[stage.name].metrics)
         seconds, steps = metrics.pop("seconds", 0.0), metrics.pop("steps", 0)
         figures = ", ".join(f"{name} {value:.3g}" for name, value in metrics.items() if isinstance(value, int | float))
+        parents = ", ".join(parents_of(run / stage.name, manifests[stage.name])) or "–"
         lines.append(
-            f"| {stage.name} {stage.title} | {', '.join(stage.trains)} | {', '.join(stage.after) or '–'} | {steps} "
+            f"| {stage.name} {stage.title} | {', '.join(stage.trains)} | {parents} | {steps} "
             f"| {seconds / 60:.1f} | {figures} |"
         )
     return [*lines, "", "Percent right, or percent of words wrong for `wer_…`; a small probe, not the evaluation.", ""]
+
+
+def parents_of(folder: Path, manifest: Manifest) -> list[str]:
+    """The checkpoints that a stage was built from, by their stages; the first with its folder if it is of another run.
+
+    A manifest names the folder of its first parent. What its lineage has beside that parent's came with the others.
+    """
+    if manifest.parent is None:
+        return []
+    parent = folder / manifest.parent
+    try:
+        first = Checkpoint.open(parent).manifest
+    except CheckpointError:  # moved or removed since
+        return [f"{', '.join(manifest.lineage[:-1])} ({manifest.parent})"]
+    others = [name for name in manifest.lineage if name not in (*first.lineage, manifest.stage)]
+    of_this_run = os.path.normpath(parent.parent) == os.path.normpath(folder.parent)
+    return [first.stage if of_this_run else f"{first.stage} ({manifest.parent})", *others]
 
 
 def data_lines(stages: list[Stage], manifests: dict[str, Manifest]) -> list[str]:

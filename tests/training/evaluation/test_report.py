@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from parley.checkpoints import save_stage
@@ -34,6 +35,31 @@ def test_the_report_tells_stages_and_figures(tiny_config, tmp_path):
         "met",
     ):
         assert expected in text
+
+
+def builds_on(run: Path) -> dict[str, str]:
+    """Stage → what the report says that it builds on."""
+    rows = [line.split(" | ") for line in write_report(run).read_text().splitlines() if line.startswith("| ")]
+    return {row[0].split()[1]: row[2] for row in rows if row[0].split()[1][0].isdigit() and len(row) == 6}
+
+
+def test_a_stage_builds_on_what_it_was_built_from(tiny_config, tmp_path):
+    def save(path: str, parent: str | None = None, *others: str) -> None:
+        sources = [tmp_path / other for other in others]
+        start = tmp_path / parent if parent else None
+        save_stage(
+            tmp_path / path, stage=path.split("/")[-1], config=tiny_config, parts={}, parent=start, others=sources
+        )
+
+    save("weights/imported")
+    save("run/1.1", "weights/imported")  # by the table: 0.1, 0.2
+    save("run/1.3", "run/1.1")  # by the table: 1.2
+    save("run/2.1a")
+    save("run/2.1b", "run/1.3", "run/2.1a")
+    expected = {"1.1": "imported (../../weights/imported)", "1.3": "1.1", "2.1a": "–", "2.1b": "1.3, 2.1a"}
+    assert builds_on(tmp_path / "run") == expected
+    shutil.rmtree(tmp_path / "weights")
+    assert builds_on(tmp_path / "run") == expected
 
 
 def test_the_readme_shows_what_was_measured():
