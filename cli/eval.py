@@ -42,7 +42,7 @@ def evaluate(
     parley eval                   the shipped nano
     parley eval --count 10        a first look, in a tenth of the time
     parley eval runs/nano/2.2     one stage of a run
-    parley eval runs/my/2.2 --suite librispeech --data LibriSpeech/test-clean
+    parley eval runs/my/2.2 --suite librispeech --data LibriSpeech
     """
     import json
 

@@ -38,7 +38,7 @@ def test_a_suite_prints_its_table_and_writes_it(parley, libri: Path, tiny_checkp
     file = tmp_path / "rows.json"
     status, out, err = parley(tiny_checkpoint, "--suite", "librispeech", "--data", libri, "--json", file)
     assert status == 0 and "dev-clean: WER, CTC head" in out and "VITA-1.5, as published: WER 3.4" in out
-    assert "1 records could not be measured:" in err and "1-2-0004.flac does not exist" in err
+    assert "1 records could not be measured:" in err and "(id 1-2-0004): no audio file" in err
     written = json.loads(file.read_text())
     assert [row["n"] for row in written["rows"]] == [4, 4] and written["left_out"]["count"] == 1
     assert written["suite"] == "librispeech" and written["data"] == str(libri)
@@ -57,9 +57,9 @@ def test_count_takes_some_records_and_always_the_same(parley, libri: Path, tiny_
     ("arguments", "message"),
     [
         (["--suite", "librispeach"], "no suite 'librispeach'; there are: librispeech, aishell"),
-        (["--suite", "aishell"], "--suite aishell needs --data: the folder data_aishell"),
+        (["--suite", "aishell"], "--suite aishell needs --data: the folder data_aishell; its wav"),
         (["--suite", "aishell", "--data", "nowhere"], "--data nowhere: there is no such file or folder"),
-        (["--suite", "aishell", "--data", "."], ". is no folder of AISHELL-1"),
+        (["--suite", "aishell", "--data", "."], ". is not of the layout aishell-1"),
         (["--data", "."], "--data, --media and --ask are for a --suite"),
     ],
 )

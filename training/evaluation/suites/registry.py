@@ -7,14 +7,14 @@ from training.evaluation.suites.suite import Suite
 SUITES = {
     "librispeech": Suite(
         summary="words wrong in transcripts of LibriSpeech",
-        data="the folder LibriSpeech, or that of one split",
+        data="the folder LibriSpeech; its test-clean and test-other are measured",
         module="transcription",
         function="librispeech",
         published="WER 3.4 on test-clean, 7.5 on test-other",
     ),
     "aishell": Suite(
         summary="characters wrong in transcripts of AISHELL-1's test set",
-        data="the folder data_aishell",
+        data="the folder data_aishell; its wav/test is measured",
         module="transcription",
         function="aishell",
         published="CER 2.2",

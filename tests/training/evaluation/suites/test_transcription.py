@@ -53,16 +53,18 @@ def test_what_cannot_be_measured_is_counted_and_named(libri: Path, tiny_checkpoi
     chapter = libri / "test-clean/1/2"
     with (chapter / "1-2.trans.txt").open("a") as file:
         file.write("1-2-0002 THE FILE IS MISSING\n1-2-0003\n")
+    write_wav(chapter / "1-2-0003.flac", NOTHING, 16_000)
     run = SuiteRun(Checkpoint.open(tiny_checkpoint), libri)
     assert [measure.n for measure in SUITES["librispeech"].measure(run)] == [2, 2]
     assert run.left_out.count == 2
-    assert "1-2-0002.flac does not exist" in run.left_out.first[0] and "no transcript" in run.left_out.first[1]
+    assert "1-2-0002" in run.left_out.first[0] and "no sound file" in run.left_out.first[0]
+    assert "1-2-0003" in run.left_out.first[1] and "no transcript" in run.left_out.first[1]
 
 
 def test_nothing_to_measure_says_why(libri: Path, tiny_checkpoint: Path):
     for file in libri.rglob("*.flac"):
         file.unlink()
-    with pytest.raises(ValueError, match=r"none of 2 records can be measured; the first.*does not exist"):
+    with pytest.raises(ValueError, match=r"none of 2 records can be measured; the first.*no sound file"):
         SUITES["librispeech"].measure(SuiteRun(Checkpoint.open(tiny_checkpoint), libri))
 
 
