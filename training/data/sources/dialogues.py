@@ -25,6 +25,6 @@ def open_dialogues(
         raise ValueError(f"there is no format {format!r} of dialogues; write {', '.join(FORMATS)}")
     if not path.exists():
         raise ValueError(f"there is no file or folder {path}")
-    if format == "auto" and path.suffix not in SUFFIXES:
+    if format == "auto" and Path(path.name.removesuffix(".gz")).suffix not in SUFFIXES:
         raise ValueError(f"{path} is of no known format: {', '.join(SUFFIXES)}; write the format yourself")
     return JsonDialogues(path, Path(media) if media else path.parent, need_files)

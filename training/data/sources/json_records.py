@@ -12,8 +12,11 @@ from training.data.record_forms import to_llava
 from training.data.record_media import group_of, media_of
 from training.data.records import to_sample
 from training.data.sample import Sample
-from training.data.sources.file_bytes import FileBytes
-from training.data.sources.json_index import index_json
+from training.data.sources.json_list import JsonList
+from training.data.sources.lines import BOM, Lines, first_line
+
+HEAD = 1 << 16  # bytes in which the records begin
+NOT_TEXT = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "gzip", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 class JsonDialogues:
@@ -24,29 +27,24 @@ class JsonDialogues:
 
     def __init__(self, path: Path, media: Path, need_files: bool = True) -> None:
         self.path, self.media, self.need_files = path, media, need_files
-        self._index = index_json(path)
-        self._bytes = FileBytes(path)
-        self.fingerprint = self._index.fingerprint
+        self._records = open_json(path)
+        self.fingerprint = self._records.fingerprint
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._records)
 
     def __getitem__(self, index: int) -> Sample:
         return to_sample(self.record(index), self.media, self.need_files)
 
     def record(self, index: int) -> Any:
         """Record `index` as it is written. Raises `RecordError` if it is not JSON."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        bounds = self._index.bounds
         try:
-            return orjson.loads(self._bytes.read(int(bounds[index]) + 1, int(bounds[index + 1])))
+            return orjson.loads(self._records[index])
         except orjson.JSONDecodeError as error:
-            raise RecordError("not JSON", f"{error.msg} in the record") from None
+            raise RecordError("not JSON", error.msg) from None
 
     def where(self, index: int) -> str:
-        place = f"{self.path.name}[{index}]" if self._index.is_list else f"{self.path.name}:{self._index.line(index)}"
-        return place + named(self._known(index))
+        return self._records.where(index) + named(self._known(index))
 
     def group(self, index: int) -> str:
         try:
@@ -61,6 +59,31 @@ class JsonDialogues:
         except RecordError:
             return {}
         return record if isinstance(record, dict) else {}
+
+
+def open_json(path: Path) -> Lines | JsonList:
+    """The records of a file as bytes. Raises `ValueError` for a file that is no plain text, or has no records."""
+    text, packed = beginning(path), path.suffix == ".gz"
+    if text.startswith(b"[") and packed:
+        raise ValueError(f"{path} is a packed JSON list, which cannot be read by index; unpack it")
+    if text.partition(b"\n")[0].strip() == b"{":
+        raise ValueError(f"{path} is one JSON object over several lines; write a JSON list, or one record a line")
+    records = JsonList(path) if text.startswith(b"[") else Lines(path)
+    if len(records) == 0:
+        raise ValueError(f"{path} has no records; write a JSON list of records, or one record a line")
+    return records
+
+
+def beginning(path: Path) -> bytes:
+    """The first characters of a file that are not white space. Raises `ValueError` for a file that is no plain text."""
+    if path.suffix == ".gz":
+        return first_line(path).lstrip()
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    for magic, name in NOT_TEXT.items():
+        if head.startswith(magic):
+            raise ValueError(f"{path} is {name}; records must be JSON in UTF-8")
+    return head.removeprefix(BOM).lstrip()
 
 
 def named(record: dict) -> str:

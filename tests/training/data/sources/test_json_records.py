@@ -1,5 +1,6 @@
 """Dialogues in JSON files: every record by its number, and a bad one harms no other."""
 
+import gzip
 import json
 import multiprocessing
 import pickle
@@ -82,6 +83,31 @@ def test_media_are_in_a_folder_of_their_own_or_not_looked_for(folder, tmp_path_f
     assert open_dialogues(file, media=folder)[0].messages[0]["content"][0]["image"] == str(folder / "a.jpg")
     assert reason(open_dialogues(file), 0) == "missing file"
     assert answer(open_dialogues(file, need_files=False), 0) == "a [cat],"
+
+
+def test_a_list_may_begin_after_white_space_and_lines_may_be_packed(folder):
+    (folder / "records.json").write_text(f" \n\n{json.dumps([GOOD])}")
+    with gzip.open(folder / "records.jsonl.gz", "wt") as file:
+        file.write(json.dumps(GOOD) + "\n" + json.dumps(CHAT))
+    assert len(open_dialogues(folder / "records.json")) == 1
+    assert answer(open_dialogues(folder / "records.jsonl.gz"), 1) == "a dog."
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "has no records"),
+        (b" \n\n", "has no records"),
+        (b"\xef\xbb\xbf[]", "has no records"),
+        (b'{\n "data": [\n]\n}', "one JSON object over several lines"),
+        (b"\x1f\x8b\x08", "is gzip"),
+        ('[{"a": 1}]'.encode("utf-16"), "is UTF-16"),
+    ],
+)
+def test_a_file_without_records_is_refused(tmp_path, data, expected):
+    (tmp_path / "records.json").write_bytes(data)
+    with pytest.raises(ValueError, match=expected):
+        open_dialogues(tmp_path / "records.json")
 
 
 def test_there_is_nothing_behind_the_last_record(folder):
