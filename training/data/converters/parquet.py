@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from training.data.records import Bad
 
 ROWS = 64  # decoded at a time
+BUFFER = 1 << 20  # bytes read at a time
 
 
 def row_count(files: Sequence[Path]) -> int:
@@ -26,16 +27,21 @@ def read_rows(file: Path, root: Path, columns: Sequence[str]) -> Iterator[tuple[
     """
     name, row = str(file.relative_to(root)), 0
     try:
-        with pq.ParquetFile(file) as parquet:
-            known = [column.path for column in map(parquet.schema.column, range(len(parquet.schema)))]
-            chosen = [column for column in columns if any(f"{path}.".startswith(f"{column}.") for path in known)]
-            for batch in parquet.iter_batches(batch_size=ROWS, columns=chosen):
-                for value in batch.to_pylist():
-                    yield f"{name}[{row}]", value
-                    row += 1
+        with pq.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False) as parquet:
+            for value in _rows(parquet, columns):
+                yield f"{name}[{row}]", value
+                row += 1
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         yield name, Bad(name, "", "unreadable Parquet file", f"it cannot be read from row {row} on: {reason}")
+
+
+def _rows(parquet: pq.ParquetFile, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    known = [column.path for column in map(parquet.schema.column, range(len(parquet.schema)))]
+    chosen = [column for column in columns if any(f"{path}.".startswith(f"{column}.") for path in known)]
+    for group in range(parquet.num_row_groups):  # one at a time: pyarrow keeps all that it was asked for together
+        for batch in parquet.iter_batches(ROWS, row_groups=[group], columns=chosen, use_threads=False):
+            yield from batch.to_pylist()
 
 
 def _footer(file: Path) -> int | None:
