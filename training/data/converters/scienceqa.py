@@ -108,9 +108,7 @@ def found(
     if not isinstance(problem.get("question"), str) or not isinstance(choices, list):
         return Bad(where, name, "no question", '"question" must be a string and "choices" a list')
     if not isinstance(answer, int) or not 0 <= answer < len(choices) <= len(ascii_uppercase):
-        return Bad(
-            where, name, "no answer", f'"answer" must be the number of one of {len(choices)} choices: {answer!r}'
-        )
+        return Bad(where, name, "no answer", f'"answer" must be the number of a choice, of {len(choices)}: {answer!r}')
     record = {"set": "scienceqa", "id": name, "conversations": conversation(problem, picture is not None)}
     return Item(where, record | ({"image": picture} if picture else {}), content or {})
 
