@@ -15,11 +15,7 @@ class Converted:
 
     def __init__(self, out: Path, summary) -> None:
         self.out, self.summary = out, summary
-        entries = yaml.safe_load((out / "mix.yaml").read_text())["sources"]
-        self.sources = {entry["name"].removeprefix(f"{summary.layout}-"): entry for entry in entries}
-            entry["name"].removeprefix(f"{summary.layout}-"): entry
-            for entry in yaml.safe_load((out / "mix.yaml").read_text())["sources"]
-        }
+        self.sources = {entry["name"]: entry for entry in yaml.safe_load((out / "mix.yaml").read_text())["sources"]}
         bad = out / "bad.jsonl"
         self.bad = [json.loads(line) for line in bad.read_text().splitlines()] if bad.exists() else []
 
