@@ -31,7 +31,7 @@ COMMANDS = {
     "init": ("cli.init_checkpoint", "Start a model from Qwen2.5 and InternViT folders"),
     "import": ("cli.import_checkpoint", "Import the published VITA-1.5 weights (research only)"),
     "export": ("cli.export", "Write a checkpoint's encoders for a Triton server"),
-    "data": ("cli.data", "Check data records; write examples of nano's world"),
+    "data": ("cli.data", "Convert, speak and check data for training"),
 }
 
 

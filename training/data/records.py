@@ -133,6 +133,7 @@ def to_sample(record: Any, folder: str | Path = ".", need_files: bool = True) ->
         kind: iter([media_part(kind, value, Path(folder), need_files) for value in values])
         for kind, values in files.items()
     }
+    queues["audio"] = iter(with_transcripts(list(queues["audio"]), record.get("transcripts")))
     refusal = refused_turn(record, turns)
     first = next(index for index, (role, _) in enumerate(turns) if role == "user")
     messages: list[dict] = []
@@ -147,6 +148,18 @@ def to_sample(record: Any, folder: str | Path = ".", need_files: bool = True) ->
             messages.append(written_message(index, role, text, refused=index == refusal))
     about = {"id": str(record["id"])} if "id" in record else {}
     return Sample(messages, str(record.get("set", "records")), turn_states(messages)[-1], about)
+
+
+def with_transcripts(spoken: list[dict], transcripts: Any) -> list[dict]:
+    """Parts of audio with what is said in them, where the record says it: a text or null each, in `transcripts`."""
+    if transcripts is None:
+        return spoken
+    right = isinstance(transcripts, list) and all(text is None or isinstance(text, str) for text in transcripts)
+    if not right or len(transcripts) != len(spoken):
+        raise RecordError(
+            "bad transcripts", f'"transcripts" must be a list of {len(spoken)} texts or nulls, one an audio file'
+        )
+    return [part | ({"transcript": text} if text else {}) for part, text in zip(spoken, transcripts, strict=True)]
 
 
 def check_markers(files: dict[str, list], turns: list[tuple[str, str]]) -> list[str]:

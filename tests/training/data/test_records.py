@@ -146,6 +146,20 @@ def test_media_may_lie_elsewhere_or_be_left_unchecked(folder, tmp_path_factory):
     assert read_records(file, need_files=False)[1].good == 1
 
 
+def test_what_is_said_in_audio_goes_with_it(folder):
+    """`parley data speak` writes it; the CTC loss of stage 2.2 needs it."""
+    turns = [("human", "<audio> and <audio>"), ("gpt", "yes")]
+    spoken = {
+        "conversations": [{"from": who, "value": text} for who, text in turns], "audio": ["a.wav", "b.wav"],
+    }  # fmt: skip
+    sample = to_sample(spoken | {"transcripts": ["Is it?", None]}, folder, need_files=False)
+    audio = [part for part in sample.messages[0]["content"] if part["type"] == "audio"]
+    assert [part.get("transcript") for part in audio] == ["Is it?", None]
+    for wrong in (["Is it?"], "Is it?", ["Is it?", 2]):
+        with pytest.raises(RecordError, match="a list of 2 texts or nulls"):
+            to_sample(spoken | {"transcripts": wrong}, folder, need_files=False)
+
+
 def test_states_follow_from_how_a_turn_was_asked():
     messages = [
         {"role": "user", "content": "one"},

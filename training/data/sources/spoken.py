@@ -44,13 +44,10 @@ class SpeechSource(ABC):
     def group(self, index: int) -> str:
         """The speaker, else the recording; "" for a record that cannot be understood."""
         try:
-            return self.speaker(index) or str(self.entry(index).audio)
+            utterance = self.entry(index)
         except RecordError:
             return ""
-
-    def speaker(self, index: int) -> str:
-        """Who speaks; "" where nobody knows. A format that can tell this faster than the rest overrides it."""
-        return self.entry(index).speaker
+        return utterance.speaker or str(utterance.audio)
 
 
 def check_utterance(utterance: Utterance) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -9,6 +10,8 @@ import json
 import numpy as np
 import pytest
 import soundfile
+
+from training.data.speak.http import HttpEngine
 
 BODY = {"model": "tts-1", "voice": "alloy", "input": "the red square is left of the blue triangle."}
 SPEECH = "/v1/audio/speech"
@@ -69,3 +72,10 @@ async def test_what_is_wrong_with_a_request_is_named(http, changes, status, code
     response = await http.post(SPEECH, json=BODY | changes)
     error = response.json()["error"]
     assert (response.status_code, error["code"], error["param"]) == (status, code, param), error["message"]
+
+
+async def test_parley_data_speak_makes_its_questions_here(gateway):
+    engine = HttpEngine(f"http://127.0.0.1:{gateway.http_port}/v1", "tts-1")
+    audio = await asyncio.to_thread(engine.speak, "Is the red square left of it?", "alloy", 1.0)
+    engine.close()
+    assert audio.dtype == np.float32 and 0.2 < len(audio) / 16_000 < 10

@@ -1,0 +1,1 @@
+"""Makes the spoken halves of questions with any text-to-speech program (`parley data speak`)."""
