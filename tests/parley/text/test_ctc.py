@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parley.text.ctc import CtcVocabulary
+from parley.text.ctc import CtcVocabulary, scored_words
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz'"
 
@@ -42,3 +42,25 @@ def test_what_cannot_be_written_is_refused() -> None:
         CtcVocabulary(LETTERS).encode("123")
     with pytest.raises(ValueError, match="ctc_alphabet with a space"):
         CtcVocabulary("abc")
+
+
+def test_characters_are_read_in_whatever_way_they_are_written() -> None:
+    vocabulary = CtcVocabulary(LETTERS + "é")
+    assert vocabulary.normalise("IT’S cafe\u0301") == "it's café"
+    assert vocabulary.normalise("ｆｉｎｅ ﬁsh") == "fine fish"
+    assert CtcVocabulary(" i\u0307").normalise("İ") == "i\u0307"  # in lower case it is two characters
+
+
+def test_chinese_has_no_spaces() -> None:
+    vocabulary = CtcVocabulary(" 今天气好abc", ("abc",))
+    assert vocabulary.normalise("今天 天气，好 abc abc") == "今天天气好abc abc"
+    assert len(vocabulary.encode("今天 天气")) == 4
+    assert vocabulary.decode([2, 0, 3, 0, 3, 4]) == "今天天气"
+    assert scored_words("今天好abc abc") == "今 天 好 abc abc"
+
+
+def test_the_message_shows_the_beginning_of_a_long_alphabet() -> None:
+    alphabet = " " + "".join(chr(0x4E00 + i) for i in range(5000))
+    with pytest.raises(ValueError, match="and 4941 more") as error:
+        CtcVocabulary(alphabet).encode("abc")
+    assert len(str(error.value)) < 250

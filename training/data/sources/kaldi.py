@@ -12,6 +12,8 @@ import re
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from training.data.records import RecordError
 from training.data.source import Utterance
 from training.data.sources.keyed import KeyIndex
@@ -51,9 +53,9 @@ class KaldiSpeech(SpeechSource):
         return self.recordings if self.segments is None else self.segments
 
     @cached_property
-    def unwritten(self) -> list[int]:
-        """Lines of `spoken` that `text` lacks."""
-        return self.spoken.keys.without(self.text.keys).tolist()
+    def unwritten(self) -> np.ndarray:
+        """Lines of `spoken` that `text` lacks: int64 [n]."""
+        return self.spoken.keys.without(self.text.keys)
 
     def __len__(self) -> int:
         return len(self.text.lines) + len(self.unwritten)
@@ -70,10 +72,14 @@ class KaldiSpeech(SpeechSource):
         recording, start, seconds, channel = self._span(name)
         return Utterance(self._audio(recording), text, self._speaker(name), start, seconds, name, channel)
 
+    def speaker(self, index: int) -> str:
+        table, line = self._line(index)
+        return self._speaker(split_line(table.lines[line])[0])
+
     def _line(self, index: int) -> tuple[Table, int]:
         """The table and the line that record `index` is."""
         written = len(self.text.lines)
-        return (self.text, index) if index < written else (self.spoken, self.unwritten[index - written])
+        return (self.text, index) if index < written else (self.spoken, int(self.unwritten[index - written]))
 
     def _speaker(self, name: str) -> str:
         return (self.speakers[name] or "").strip() if self.speakers is not None else ""

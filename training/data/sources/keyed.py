@@ -14,24 +14,23 @@ class KeyIndex:
     """Where each key is. Keys are told apart by 64-bit hashes."""
 
     def __init__(self, keys: Iterable[bytes]) -> None:
-        self.hashes = np.frombuffer(b"".join(map(_hash, keys)), np.uint64)
+        self.hashes = np.fromiter(map(_hash, keys), np.uint64)
         self._order = np.argsort(self.hashes, kind="stable").astype(np.uint32)
         self._sorted = self.hashes[self._order]
 
     def find(self, key: bytes) -> int | None:
         """The index of `key`, or None. Raises `RecordError` if it is there twice."""
-        wanted = np.frombuffer(_hash(key), np.uint64)[0]
-        first = int(np.searchsorted(self._sorted, wanted))
-        if first == len(self._sorted) or self._sorted[first] != wanted:
-            return None
-        if first + 1 < len(self._sorted) and self._sorted[first + 1] == wanted:
+        wanted = _hash(key)
+        first = self._sorted.searchsorted(np.uint64(wanted))
+        found = self._sorted[first : first + 2].tolist()
+        if found == [wanted, wanted]:
             raise RecordError("id twice", f"there are two entries of {key.decode(errors='replace')}")
-        return int(self._order[first])
+        return int(self._order[first]) if found and found[0] == wanted else None
 
     def without(self, other: KeyIndex) -> np.ndarray:
         """The indices whose keys `other` does not have: int64 [n]."""
         return np.flatnonzero(~np.isin(self.hashes, other.hashes))
 
 
-def _hash(key: bytes) -> bytes:
-    return blake2b(key, digest_size=8).digest()
+def _hash(key: bytes) -> int:
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "little")

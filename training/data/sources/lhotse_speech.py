@@ -51,6 +51,12 @@ class LhotseCuts(SpeechSource):
         said = cut.supervisions[0]
         return Utterance(audio, said.text or "", said.speaker or "", cut.start, cut.duration, cut.id, channel)
 
+    def speaker(self, index: int) -> str:
+        match json_record(self.lines[index]).get("supervisions"):
+            case [{"speaker": str(speaker)}]:
+                return speaker
+        return ""
+
 
 class LhotseSupervisions(SpeechSource):
     """A file of supervisions, and the file of the recordings that they are of."""
@@ -74,6 +80,10 @@ class LhotseSupervisions(SpeechSource):
         recording = item_of(self.recordings[found], Recording)
         audio, channel = audio_of(recording, said.channel, self.media)
         return Utterance(audio, said.text or "", said.speaker or "", said.start, said.duration, said.id, channel)
+
+    def speaker(self, index: int) -> str:
+        speaker = json_record(self.lines[index]).get("speaker")
+        return speaker if isinstance(speaker, str) else ""
 
 
 def open_lhotse(path: Path, media: Path) -> SpeechSource:

@@ -1,0 +1,162 @@
+"""`mix.yaml`: the sources of a user's data, each with what kind of data it is and how often it is learned from.
+
+Notable points:
+- The kind of a source decides which stages learn from it, and the recipe which share of it (`Schedule.shares`).
+- A file or folder of records in place of mix.yaml is a mix of one source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from training.data.sample import Sample
+from training.data.source import Source, Utterance
+from training.data.sources.dialogues import open_dialogues
+from training.data.sources.speech import open_speech
+
+Kind = Literal["captions", "questions", "spoken_questions", "transcriptions", "speech", "negatives", "text"]
+SPEECH = ("transcriptions", "speech")  # kinds whose records are utterances; those of all others are dialogues
+RECORDS = "records"  # the kind of a plain file of dialogues, which is learned from whole
+FORMATS = {True: ("auto", "lines", "lhotse", "kaldi"), False: ("auto", "json", "parquet", "webdataset")}
+MIX_SUFFIXES = (".yaml", ".yml")
+
+
+class Entry(BaseModel):
+    """One source as mix.yaml names it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Kind = Field(description="What the records are; decides which stages learn from them")
+    path: Path = Field(description="A file or a folder, relative to mix.yaml")
+    media: Path | None = Field(None, description="Folder of the media files; default: that of `path`")
+    format: str = Field("auto", description="How the records are stored; default: found out")
+    weight: float = Field(1.0, gt=0, le=100, description="2 sees each record twice an epoch, 0.5 half of the records")
+    name: str = Field("", description="What tables call the source; default: the name of its file or folder")
+
+    @model_validator(mode="after")
+    def _check_format(self) -> Entry:
+        if self.format not in (known := FORMATS[self.kind in SPEECH]):
+            raise ValueError(f"no format {self.format!r} of {self.kind}; there are: {', '.join(known)}")
+        return self
+
+
+class MixFile(BaseModel):
+    """All of mix.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: tuple[Entry, ...] = Field(description="What can be learned from")
+
+
+@dataclass(frozen=True)
+class MixSource:
+    """A source of the mix, open."""
+
+    name: str  # of its own in the mix
+    kind: str  # a `Kind`, or `RECORDS`
+    source: Source[Sample] | Source[Utterance]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Mix:
+    """The user's data."""
+
+    path: Path  # of mix.yaml, or of the plain records
+    sources: tuple[MixSource, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hexadecimal; another one where any record, kind, name or weight is another."""
+        said = [(mixed.name, mixed.kind, mixed.weight, mixed.source.fingerprint) for mixed in self.sources]
+        return blake2b(repr(said).encode(), digest_size=16).hexdigest()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(mixed.kind for mixed in self.sources))
+
+
+def read_mix(path: str | Path, plain: str = RECORDS) -> Mix:
+    """Opens the sources of mix.yaml, or the one of a plain file or folder of records, whose kind is then `plain`.
+
+    Raises `ValueError` in one line: what is wrong with which source, and what would be right.
+    """
+    path = Path(path)
+    if path.suffix not in MIX_SUFFIXES:
+        return Mix(path, (MixSource(path.stem, plain, _opened(plain, path)),))
+    entries = parse(path).sources
+    names = _names(entries, path)
+    return Mix(path, tuple(_mixed(path, number, entry, names[number - 1]) for number, entry in enumerate(entries, 1)))
+
+
+def parse(path: Path) -> MixFile:
+    """What mix.yaml says, checked. Raises `ValueError`."""
+    try:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(said, dict) or not isinstance(said.get("sources"), list) or not said["sources"]:
+        raise ValueError(f"{path} has no list `sources:`; each of its entries has at least `kind:` and `path:`")
+    try:
+        return MixFile.model_validate(said)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {_told(error.errors()[0])}") from None
+
+
+def _told(error: dict[str, Any]) -> str:
+    """The first mistake, as a user can mend it."""
+    place = [step for step in error["loc"] if step != "sources"]
+    number = f"source {place[0] + 1}: " if place and isinstance(place[0], int) else ""
+    field = str(place[-1]) if place and isinstance(place[-1], str) else ""
+    match error["type"]:
+        case "literal_error":
+            return f"{number}no {field} {error['input']!r}; there are: {error['ctx']['expected'].replace(' or ', ', ')}"
+        case "missing":
+            return f"{number}{field} is missing: {Entry.model_fields[field].description}"
+        case "extra_forbidden":
+            known = Entry.model_fields if number else MixFile.model_fields
+            return f"{number}no field {field!r}; there are: {', '.join(known)}"
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{number}{field}: {said}" if field else f"{number}{said}"
+
+
+def _names(entries: tuple[Entry, ...], path: Path) -> list[str]:
+    """A name of its own for every source: the given one, else that of the file, with a number where it is taken."""
+    given = [entry.name for entry in entries if entry.name]
+    if twice := sorted({name for name in given if given.count(name) > 1}):
+        raise ValueError(f"{path}: two sources are called {twice[0]!r}; each needs a name of its own")
+    names: list[str] = []
+    for entry in entries:
+        name, number = entry.name or entry.path.stem, 1
+        while not entry.name and name in (*given, *names):
+            number += 1
+            name = f"{entry.path.stem}-{number}"
+        names.append(name)
+    return names
+
+
+def _mixed(path: Path, number: int, entry: Entry, name: str) -> MixSource:
+    folder = path.parent
+    media = None if entry.media is None else folder / entry.media
+    try:
+        source = _opened(entry.kind, folder / entry.path, media, entry.format)
+    except ValueError as error:
+        raise ValueError(f"{path}: source {number} ({name}): {error}") from None
+    return MixSource(name, entry.kind, source, entry.weight)
+
+
+def _opened(kind: str, path: Path, media: Path | None = None, format: str = "auto") -> Source:
+    if not path.exists():
+        raise ValueError(f"there is no file or folder {path}")
+    return (open_speech if kind in SPEECH else open_dialogues)(path, media=media, format=format)
