@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from training.data.converters.registry import LAYOUTS, find_layout
+from training.data.converters.registry import find_layout, listed
 
-LAYOUT_LIST = "\b\nLayouts:\n" + "\n".join(f"  {name:18} {about}" for name, (_, about) in LAYOUTS.items())
+LAYOUT_LIST = f"\b\nLayouts:\n{listed()}"
 
 
 def convert(
@@ -25,10 +25,10 @@ def convert(
     `parley train --data` reads. Bad records are left out, counted and listed in OUT/bad.jsonl. The source is not
     changed. OUT appears when all is done; after a kill, run the same command again.
     """
-    parts = find_layout(layout)
+    found = find_layout(layout)
     from training.data.converters import convert as converter
 
-    summary = converter.convert(parts, source, out, copy=copy)
+    summary = converter.convert(found, source, out, copy=copy)
     mix = out / converter.MIX
     typer.echo(f"{source}, as {layout}:\n{summary}\n\n{mix.read_text(encoding='utf-8')}")
     kept = [count.part.name for count in summary.parts if count.part.as_it_is is not None]

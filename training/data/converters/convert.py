@@ -9,7 +9,7 @@ Notable points:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,6 +18,7 @@ from training.data.converters.checks import checked
 from training.data.converters.mix import mix_text
 from training.data.converters.output import OutputFolder
 from training.data.converters.part import Item, Part
+from training.data.converters.registry import Layout
 from training.data.converters.summary import PartCount, Summary
 from training.data.record_error import RecordError
 from training.data.record_media import media_of
@@ -26,21 +27,18 @@ from training.data.records import Bad
 MIX = "mix.yaml"
 
 
-def convert(
-    layout: Callable[[Path], list[Part]], source: Path, out: Path, *, copy: bool = False, progress: bool = True
-) -> Summary:
+def convert(layout: Layout, source: Path, out: Path, *, copy: bool = False, progress: bool = True) -> Summary:
     """Converts the data set in the folder `source` into the new folder `out`; says what was found.
 
     Args:
-        layout: from `training.data.converters.registry.find_layout`.
         copy: whether media files are copied into `out`, instead of named where they are.
 
     Raises `ValueError` if `source` is not of the layout, has no good record, or `out` is there already.
     """
     source = source.absolute()
-    summary = Summary(out.absolute())
+    summary = Summary(layout.name, out.absolute())
     with OutputFolder(summary.out) as output:
-        parts = layout(source)
+        parts = layout.parts(source)
         counts = [part.count for part in parts]
         total = None if None in counts else sum(counts)
         with tqdm(total=total, unit=" records", dynamic_ncols=True, disable=not progress) as bar:

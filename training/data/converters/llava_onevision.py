@@ -56,6 +56,6 @@ def items(folder: Path, files: list[Path]) -> Iterator[Item | Bad]:
                 yield row
                 continue
             record = {name: value for name, value in row.items() if value is not None}
-            if "image" in record:
-                record["image"] = record["image"]["path"] or "image"
+            if isinstance(image := record.get("image"), dict):
+                record["image"] = image["path"] or "image"
             yield Item(where, record)

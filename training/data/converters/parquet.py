@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from training.data.records import Bad
 
 ROWS = 64  # decoded at a time
+BUFFER = 1 << 20  # bytes read at a time
 
 
 def row_count(files: Sequence[Path]) -> int:
@@ -22,20 +23,31 @@ def row_count(files: Sequence[Path]) -> int:
 def read_rows(file: Path, root: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any] | Bad]]:
     """("file[row]", row) for each row of a file, with those of the columns that it has.
 
-    "image.path" is a column that is a field of a struct. What of the file cannot be read is one `Bad`.
+    "image.path" is the field of a struct, or the column "image" where that is none. What of the file cannot be read is
+    one `Bad`.
     """
     name, row = str(file.relative_to(root)), 0
     try:
-        with pq.ParquetFile(file) as parquet:
-            known = [column.path for column in map(parquet.schema.column, range(len(parquet.schema)))]
-            chosen = [column for column in columns if any(f"{path}.".startswith(f"{column}.") for path in known)]
-            for batch in parquet.iter_batches(batch_size=ROWS, columns=chosen):
-                for value in batch.to_pylist():
-                    yield f"{name}[{row}]", value
-                    row += 1
+        with pq.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False) as parquet:
+            for value in _rows(parquet, columns):
+                yield f"{name}[{row}]", value
+                row += 1
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         yield name, Bad(name, "", "unreadable Parquet file", f"it cannot be read from row {row} on: {reason}")
+
+
+def _rows(parquet: pq.ParquetFile, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    paths = [parquet.schema.column(number).path for number in range(len(parquet.schema))]
+    wanted = [path for path in paths if any(overlap(path, column) for column in columns)]
+    for group in range(parquet.num_row_groups):  # one at a time: pyarrow keeps all that it was asked for together
+        for batch in parquet.iter_batches(ROWS, row_groups=[group], columns=wanted, use_threads=False):
+            yield from batch.to_pylist()
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether one of two columns is the other, or a field of it."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def _footer(file: Path) -> int | None:

@@ -10,7 +10,7 @@ Notable points:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from string import ascii_uppercase
@@ -78,7 +78,7 @@ def problem_items(root: Path, problems: Mapping[str, Any], split: str, names: li
             yield Bad("pid_splits.json", name, "missing problem", f"{split} has problem {name}, problems.json has not")
             continue
         picture = f"{folder}/{name}/{problem['image']}" if problem.get("image") else None
-        yield from found(where, name, problem, picture)
+        yield found(where, name, problem, picture)
 
 
 def rows(root: Path, split: str, files: list[Path]) -> Iterator[Item | Bad]:
@@ -89,9 +89,9 @@ def rows(root: Path, split: str, files: list[Path]) -> Iterator[Item | Bad]:
             if isinstance(row, Bad):
                 yield row
                 continue
-            content = (row.get("image") or {}).get("bytes")
+            content = row["image"]["bytes"] if isinstance(row.get("image"), dict) else None
             picture = f"images/{split}/{number}{suffix(content)}" if content else None
-            yield from found(where, f"{split}-{number}", row, picture, {picture: content} if content else {})
+            yield found(where, f"{split}-{number}", row, picture, {picture: content} if content else {})
             number += 1
 
 
@@ -102,23 +102,24 @@ def suffix(content: bytes) -> str:
 
 def found(
     where: str, name: str, problem: Mapping[str, Any], picture: str | None, content: Mapping[str, bytes] | None = None
-) -> Iterator[Item | Bad]:
+) -> Item | Bad:
     """A problem as an item, or what is wrong with it."""
     choices, answer = problem.get("choices"), problem.get("answer")
     if not isinstance(problem.get("question"), str) or not isinstance(choices, list):
-        yield Bad(where, name, "no question", '"question" must be a string and "choices" a list')
-    elif not isinstance(answer, int) or not 0 <= answer < len(choices):
-        yield Bad(where, name, "no answer", f'"answer" must be the number of one of {len(choices)} choices: {answer!r}')
-    else:
-        record = {"set": "scienceqa", "id": name, "conversations": conversation(problem, picture is not None)}
-        yield Item(where, record | ({"image": picture} if picture else {}), content or {})
+        return Bad(where, name, "no question", '"question" must be a string and "choices" a list')
+    if not isinstance(answer, int) or not 0 <= answer < len(choices) <= len(ascii_uppercase):
+        return Bad(where, name, "no answer", f'"answer" must be the number of a choice, of {len(choices)}: {answer!r}')
+    record = {"set": "scienceqa", "id": name, "conversations": conversation(problem, picture is not None)}
+    return Item(where, record | ({"image": picture} if picture else {}), content or {})
 
 
 def conversation(problem: Mapping[str, Any], has_picture: bool) -> list[dict[str, str]]:
     letters = [f"({letter}) {choice}" for letter, choice in zip(ascii_uppercase, problem["choices"], strict=False)]
-    lines = ["<image>" if has_picture else "", problem["question"], problem.get("hint") or "", "\n".join(letters)]
-    answer = [f"The answer is {letters[problem['answer']]}.", problem.get("solution") or ""]
-    return [
-        {"from": "human", "value": "\n".join(line.strip() for line in lines if line.strip())},
-        {"from": "gpt", "value": "\n".join(line.strip() for line in answer if line.strip())},
-    ]
+    asked = ["<image>" if has_picture else "", problem["question"], problem.get("hint"), "\n".join(letters)]
+    answered = [f"The answer is {letters[problem['answer']]}.", problem.get("solution")]
+    return [{"from": "human", "value": joined(asked)}, {"from": "gpt", "value": joined(answered)}]
+
+
+def joined(lines: Iterable[str | None]) -> str:
+    """The lines that say something."""
+    return "\n".join(str(line).strip() for line in lines if line and str(line).strip())

@@ -53,6 +53,7 @@ class PartCount:
 class Summary:
     """The figures of all parts, and the first bad records."""
 
+    layout: str  # its name
     out: Path
     parts: list[PartCount] = field(default_factory=list)
     reasons: Counter = field(default_factory=Counter)

@@ -15,7 +15,8 @@ class Converted:
 
     def __init__(self, out: Path, summary) -> None:
         self.out, self.summary = out, summary
-        self.sources = {entry["name"]: entry for entry in yaml.safe_load((out / "mix.yaml").read_text())["sources"]}
+        entries = yaml.safe_load((out / "mix.yaml").read_text())["sources"]
+        self.sources = {entry["name"].removeprefix(f"{summary.layout}-"): entry for entry in entries}
         bad = out / "bad.jsonl"
         self.bad = [json.loads(line) for line in bad.read_text().splitlines()] if bad.exists() else []
 

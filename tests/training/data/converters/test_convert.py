@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.training.data.converters.corpora import sound, text
-from training.data.converters import registry
 from training.data.converters.convert import convert
 from training.data.converters.part import Part, split_of
+from training.data.converters.registry import LAYOUTS, find_layout
 from training.data.records import Bad
 from training.recipe import STAGES
 
@@ -28,20 +28,33 @@ def corpus(tmp_path):
     return tmp_path / "LibriSpeech"
 
 
-def slow_parts(source):
-    """One record, then nothing for a minute."""
+class Slow:
+    """LibriSpeech, and then nothing for a minute."""
 
-    def items():
-        yield from registry.find_layout("librispeech")(source)[0].items()
-        time.sleep(60)
+    name = "slow"
 
-    return [Part("train", "transcriptions", source, items)]
+    def parts(self, source):
+        def items():
+            yield from find_layout("librispeech").parts(source)[0].items()
+            time.sleep(60)
+
+        return [Part("train", "transcriptions", source, items)]
+
+
+class Bare:
+    """Thirty recordings without a transcript."""
+
+    name = "bare"
+
+    def parts(self, source):
+        bad = [Bad(f"file:{number}", "", "no transcript", "none") for number in range(30)]
+        return [Part("train", "transcriptions", source, lambda: iter(bad))]
 
 
 def test_a_killed_conversion_leaves_nothing_and_is_run_again(corpus, tmp_path, converted):
-    code = "from pathlib import Path; from tests.training.data.converters.test_convert import slow_parts\n"
+    code = "from pathlib import Path; from tests.training.data.converters.test_convert import Slow\n"
     code += "from training.data.converters.convert import convert\n"
-    code += f"convert(slow_parts, Path({str(corpus)!r}), Path({str(tmp_path / 'out')!r}), progress=False)"
+    code += f"convert(Slow(), Path({str(corpus)!r}), Path({str(tmp_path / 'out')!r}), progress=False)"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     half = tmp_path / ".out.tmp/train.jsonl"
     for _ in range(600):
@@ -67,12 +80,8 @@ def test_a_place_that_is_taken_is_left_as_it_is(corpus, tmp_path, converted):
 
 
 def test_a_data_set_without_a_good_record_writes_nothing(tmp_path):
-    def parts(source):
-        bad = [Bad(f"file:{number}", "", "no transcript", "none") for number in range(30)]
-        return [Part("train", "transcriptions", source, lambda: iter(bad))]
-
     with pytest.raises(ValueError, match=r"no record that can be used:\n(.*\n)*.*… and 10 more in bad.jsonl"):
-        convert(parts, tmp_path, tmp_path / "out", progress=False)
+        convert(Bare(), tmp_path, tmp_path / "out", progress=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -88,10 +97,10 @@ def test_the_recipe_knows_the_kinds(corpus, converted):
     assert {entry["kind"] for entry in converted("librispeech", corpus).sources.values()} <= known
 
 
-@pytest.mark.parametrize("name", registry.LAYOUTS)
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_every_layout_refuses_an_empty_folder_in_one_line(tmp_path, name):
     with pytest.raises(ValueError, match="is not of the layout") as caught:
-        registry.find_layout(name)(tmp_path)
+        find_layout(name).parts(tmp_path)
     assert "\n" not in str(caught.value)
 
 
