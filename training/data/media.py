@@ -19,7 +19,6 @@ from training.data.source import Utterance
 
 LONGEST = 600.0  # seconds of an utterance
 OVERSHOOT = 0.1  # seconds that a span may end behind its file: manifests are rounded
-
 PREROLL = 1.0  # seconds decoded in front of a span of MP3, whose frames need the bits of those before them
 
 

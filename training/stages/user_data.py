@@ -15,11 +15,13 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from parley.config import ParleyConfig
+from training.data.ctc_vocabulary import CtcPieces, pieces_once
 from training.data.epochs import Epochs, Taken
 from training.data.heldout import Split, split
 from training.data.media import open_sample, read_utterance
 from training.data.mix import RECORDS, SPEECH, Mix, MixSource
 from training.data.own_samples import HeldOutSamples, OwnSamples, Records
+from training.data.own_speech import OwnSpeech, transcripts
 from training.data.record_error import RecordError
 from training.data.sample import SAMPLE_RATE, Sample, parts
 from training.data.sample_length import SampleLength
@@ -28,6 +30,7 @@ from training.data.skipped import FILE, Skipped
 from training.data.source import Utterance
 from training.recipe import Schedule, Stage
 
+CTC_FILE = "ctc.json"
 PROBE_SIZE = 48  # held-out samples of each kind in a validation
 ENCODER_OF = {"image": "vision_encoder", "video": "vision_encoder", "audio": "speech_encoder"}
 NEEDS = {  # kind → the encoder without which nothing of it can be learned
@@ -93,6 +96,17 @@ class UserData:
         """Held-out samples of every kind; a short trial has few."""
         records = [Records(one.mixed, one.split.held_out, self.read) for one in self.learned]
         return HeldOutSamples(records, min(PROBE_SIZE, self.schedule.steps), self.skipped)
+
+    def speech(self, sample_rate: int, **options) -> OwnSpeech:
+        """What the stages of speech alone learn from (2.1a, 3.1, 3.2); `options`: see `OwnSpeech`."""
+        learned = [(one.mixed, one.split.learned) for one in self.learned]
+        held_out = [(one.mixed, one.split.held_out) for one in self.learned]
+        return OwnSpeech(learned, held_out, self.epochs, self.skipped, sample_rate, **options)
+
+    def ctc_pieces(self) -> CtcPieces:
+        """What the CTC head writes (2.1a): made from the transcripts, once a run."""
+        learned = [(one.mixed, one.split.learned) for one in self.learned]
+        return pieces_once(self.skipped.file.with_name(CTC_FILE), lambda: transcripts(learned))
 
     def read(self, mixed: MixSource, index: int) -> Sample:
         """Record `index` of a source as a sample, decoded. Raises `ValueError` if it cannot be learned from."""

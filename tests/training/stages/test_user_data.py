@@ -147,3 +147,15 @@ def test_a_million_records_are_ready_with_exact_counts(made, data_of):
     assert one.samples == round(0.2 * len(one.split.learned))
     assert data.schedule.steps == -(-one.samples // 512)
     assert "bad ones are found as they are read" in data_table(data) and " ? " in data_table(data)
+
+
+def test_stages_of_speech_alone_read_waveforms(made, data_of, tmp_path):
+    data = data_of("2.1a", made("transcriptions", 60), made("captions", 60))
+    speech = data.speech(8_000)
+    waveform, text = speech.utterance(7)
+    assert speech.measures == ("transcriptions",) and speech.seconds(7) == 1.0
+    assert len(waveform) == 8_000 and text
+    assert speech.where(7) == data.mixture.where(7)
+    pieces = data.ctc_pieces()
+    assert pieces.transcripts == len(data.learned[0].split.learned) and set(text.lower()) <= set(pieces.alphabet)
+    assert data.ctc_pieces() == pieces and (tmp_path / "work" / "2.1a" / "ctc.json").is_file()
