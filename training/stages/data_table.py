@@ -43,7 +43,7 @@ def total(data: UserData) -> str:
     """Samples and steps of the whole stage."""
     schedule, samples = data.schedule, len(data.epochs)
     steps = f"{schedule.steps:,} step{'s' if schedule.steps > 1 else ''} of {schedule.batch:,} samples"
-    if data.asked_steps is None:
+    if not data.steps_asked:
         return f"{samples:,} samples an epoch × {schedule.epochs} = {steps}"
     epochs = schedule.steps * schedule.batch / samples
     return f"{samples:,} samples an epoch; {steps}, as asked: {epochs:.3g} epochs"

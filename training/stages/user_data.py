@@ -54,9 +54,9 @@ class UserData:
     """The user's data for one stage under one seed.
 
     Args:
-        schedule: its shares and epochs say how much is learned from; `schedule` of this object has the steps.
+        schedule: its epochs say how much is learned from, or its steps, if it has any. `schedule` of this object has
+            the steps, and batches that are no larger than an epoch.
         folder: work folder of the stage, RUN/work/STAGE: skipped records are named there.
-        steps: exactly so many; None: as many as the epochs need.
         skip_bad: whether bad records are left out; else the first one raises `ValueError`.
 
     Raises `ValueError` if the stage cannot learn from this mix.
@@ -64,10 +64,9 @@ class UserData:
 
     def __init__(
         self, stage: Stage, schedule: Schedule, mix: Mix, config: ParleyConfig, tokenizer: Tokenizer | None, seed: int,
-        folder: Path, *, steps: int | None = None, skip_bad: bool = False,
+        folder: Path, *, skip_bad: bool = False,
     ) -> None:  # fmt: skip
         self.stage, self.mix, self.config, self.tokenizer, self.seed = stage, mix, config, tokenizer, seed
-        self.asked_steps = steps
         # How much is learned from is the full column's also where learning rates are nano's.
         schedule = replace(schedule, shares=stage.full.shares, as_many=stage.full.as_many) if stage.full else schedule
         check_kinds(stage, schedule, mix)
@@ -77,7 +76,8 @@ class UserData:
         taken = [Taken(one.mixed.name, len(one.split.learned), one.samples) for one in self.learned]
         self.epochs = Epochs(taken, seed)
         batch = min(schedule.batch, len(self.epochs))
-        steps = steps or -(-schedule.epochs * len(self.epochs) // batch)
+        self.steps_asked = schedule.steps > 0
+        steps = schedule.steps or -(-schedule.epochs * len(self.epochs) // batch)
         shares = {one.name: round(100 * one.samples / len(self.epochs), 3) for one in taken}
         self.schedule = replace(schedule, batch=batch, steps=steps, mixture=shares)
 

@@ -23,11 +23,20 @@ MILLION = 1_000_000
 def data_of(mix_of, tiny_config, tiny_tokenizer, tmp_path):
     """data_of(stage, *sources, …): what a stage of the tiny model learns from."""
 
-    def make(name: str, *sources, seed: int = 0, config=tiny_config, sequence_length: int = 512, **options) -> UserData:
+    def make(
+        name: str,
+        *sources,
+        seed: int = 0,
+        config=tiny_config,
+        steps: int = 0,
+        skip_bad: bool = False,
+        batch: int = 8,
+        sequence_length: int = 512,
+    ) -> UserData:
         stage = fitted(find_stage(name), config)
-        schedule = replace(stage.full, sequence_length=sequence_length, batch=options.pop("batch", 8))
+        schedule = replace(stage.full, steps=steps, batch=batch, sequence_length=sequence_length)
         folder = tmp_path / "work" / name
-        return UserData(stage, schedule, mix_of(*sources), config, tiny_tokenizer, seed, folder, **options)
+        return UserData(stage, schedule, mix_of(*sources), config, tiny_tokenizer, seed, folder, skip_bad=skip_bad)
 
     return make
 
