@@ -15,6 +15,7 @@ from training.data.record_error import RecordError
 from training.data.record_media import FIELDS, KINDS, MARKER_PATTERN, MARKERS, is_file, media_of
 
 CAPTION_PROMPT = "Describe the picture."
+TURN_FIELDS = ("conversations", "messages")
 CAPTION_FIELDS = ("caption", "text")
 SPEAKERS = {"system": "system", "developer": "system", "user": "human", "assistant": "gpt"}  # OpenAI's role → LLaVA's
 # Types of OpenAI's parts → kind of media; "image", "audio" and "video" are what `datasets` and transformers write.
@@ -33,14 +34,17 @@ def to_llava(record: dict) -> dict:
     """`record` with LLaVA's fields; one that has them is given back as it is. Raises `RecordError`."""
     if "file_name" in record:
         record = with_named_file(record)
-    turns = record.get("conversations")
-    if turns is None:
-        turns = record.get("messages")
-    if turns is None:
+    if not has_turns(record):
         return captioned(record)
+    turns = next(record[name] for name in TURN_FIELDS if record.get(name) is not None)
     if isinstance(turns, list) and turns and isinstance(turns[0], dict) and "role" in turns[0]:
         return from_messages(record, turns)
     return {**record, "conversations": turns} if "messages" in record else record
+
+
+def has_turns(record: dict) -> bool:
+    """Whether a record is a dialogue, of whatever form."""
+    return any(record.get(name) is not None for name in TURN_FIELDS)
 
 
 def with_named_file(record: dict) -> dict:

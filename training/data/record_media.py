@@ -44,8 +44,8 @@ def is_file(value: Any) -> bool:
     """Whether `value` can stand for a file: a path or URL, bytes, or {"bytes", "path"} with one of the two."""
     if isinstance(value, dict):
         content, path = value.get("bytes"), value.get("path")
-        return isinstance(content, bytes) if content else isinstance(path, str) and path != ""
-    return isinstance(value, str | bytes) and len(value) > 0
+        return isinstance(content, bytes | memoryview) if content else isinstance(path, str) and path != ""
+    return isinstance(value, str | bytes | memoryview) and len(value) > 0
 
 
 def media_part(kind: str, value: Any, folder: Path, need_files: bool = True) -> dict:
@@ -60,8 +60,8 @@ def media_part(kind: str, value: Any, folder: Path, need_files: bool = True) -> 
         value = value.get("bytes") or name
     if isinstance(value, str):
         value = local(kind, value, folder)
-    if isinstance(value, bytes):
-        return {"type": kind, kind: value, "name": name or f"{kind} of {len(value)} bytes inside the record"}
+    if isinstance(value, bytes | memoryview):
+        return {"type": kind, kind: bytes(value), "name": name or f"{kind} of {len(value)} bytes inside the record"}
     if need_files and not isfile(value):
         raise RecordError("missing file", f"{kind} file {str(value)[:300]} does not exist")
     return {"type": kind, kind: str(value)}

@@ -7,24 +7,81 @@ from pathlib import Path
 from training.data.sample import Sample
 from training.data.source import Source
 from training.data.sources.json_records import JsonDialogues
+from training.data.sources.shards import is_hidden, shards
+from training.data.sources.webdataset import TarDialogues
 
 FORMATS = ("auto", "json", "parquet", "webdataset")
-SUFFIXES = {".json": "json", ".jsonl": "json", ".ndjson": "json"}
+FORMAT_OF = dict.fromkeys((".json", ".jsonl", ".ndjson"), "json") | dict.fromkeys((".parquet", ".arrow"), "parquet")
+FORMAT_OF[".tar"] = "webdataset"
+SAVED = ("state.json", "dataset_dict.json")  # in a folder of `datasets.save_to_disk`
+RECORDS = ("records.jsonl", "metadata.jsonl")  # what Parley and folders of pictures of `datasets` have
+PATTERN = set("*?[{")
 
 
 def open_dialogues(
     path: str | Path, *, media: str | Path | None = None, format: str = "auto", need_files: bool = True
 ) -> Source[Sample]:
-    """The dialogues in a file or folder. Relative paths of media are under `media`, by default the folder of `path`.
+    """The dialogues that `path` stands for. Only an index is made: a bad record raises when it is asked for.
 
-    A bad record raises `RecordError` when it is asked for: also one whose files are missing, unless `need_files` is
-    False. Raises `ValueError` if nothing is there, or nothing of a known format.
+    Args:
+        path: a file of records, a folder, or for Parquet and tars a pattern: "shard-{000..123}.tar", "train-*.parquet".
+        media: folder that relative paths of media start from; None: that of the files that name them.
+        format: `json`, `parquet` (also Arrow and what `datasets` saved), `webdataset`, or `auto`, which looks.
+        need_files: whether a record whose files are missing is a bad one.
+
+    Raises `ValueError` if there is nothing there, or nothing of that format.
     """
-    path = Path(path)
+    path, media = Path(path), None if media is None else Path(media)
     if format not in FORMATS:
-        raise ValueError(f"there is no format {format!r} of dialogues; write {', '.join(FORMATS)}")
-    if not path.exists():
+        raise ValueError(f"there is no format {format!r} of dialogues; there are: {', '.join(FORMATS)}")
+    if not path.exists() and not PATTERN & set(str(path)):
         raise ValueError(f"there is no file or folder {path}")
-    if format == "auto" and Path(path.name.removesuffix(".gz")).suffix not in SUFFIXES:
-        raise ValueError(f"{path} is of no known format: {', '.join(SUFFIXES)}; write the format yourself")
-    return JsonDialogues(path, Path(media) if media else path.parent, need_files)
+    match format_of(path) if format == "auto" else format:
+        case "json":
+            file = json_file(path)
+            return JsonDialogues(file, media or file.parent, need_files)
+        case "webdataset":
+            return TarDialogues(shards(path, ".tar"))
+        case "parquet":
+            from training.data.sources.tables import open_tables  # `datasets` takes seconds to import
+
+            return open_tables(path, media, need_files)
+    raise AssertionError(format)
+
+
+def format_of(path: Path) -> str:
+    """The format of a file by its name, of a folder by what is in it. Raises `ValueError`."""
+    if path.is_dir():
+        return format_of_folder(path)
+    suffix = Path(path.name.removesuffix(".gz")).suffix
+    if suffix not in FORMAT_OF:
+        known = ", ".join(FORMAT_OF)
+        raise ValueError(
+            f"{path} is of no known format; rename it to one of {known}, or write its format: {FORMATS[1:]}"
+        )
+    return FORMAT_OF[suffix]
+
+
+def format_of_folder(path: Path) -> str:
+    if any((path / name).is_file() for name in SAVED):
+        return "parquet"
+    if any((path / name).is_file() for name in RECORDS):
+        return "json"
+    for suffix in (".tar", ".parquet", ".arrow"):
+        if any(not is_hidden(file.relative_to(path)) for file in path.rglob(f"*{suffix}")):
+            return FORMAT_OF[suffix]
+    return "json"
+
+
+def json_file(path: Path) -> Path:
+    """The file of records in a folder, or `path` itself. Raises `ValueError` if there is none, or one of several."""
+    if not path.is_dir():
+        return path
+    found = sorted(file for file in path.iterdir() if FORMAT_OF.get(file.suffix) == "json")
+    usual = [file for file in found if file.name in RECORDS]
+    if len(usual or found) == 1:
+        return (usual or found)[0]
+    if found:
+        names = ", ".join(file.name for file in found[:5])
+        raise ValueError(f"{path} has {len(found)} files of records: name one of them: {names}")
+    raise ValueError(f"{path} has no dialogues in a format that is read: JSON, Parquet, Arrow or tars")

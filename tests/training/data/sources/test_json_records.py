@@ -133,17 +133,3 @@ def keep(source) -> None:
 
 def read_id(index: int) -> str:
     return kept[index].about["id"]
-
-
-@pytest.mark.parametrize(
-    ("name", "format", "expected"),
-    [
-        ("nothing.json", "auto", "no file or folder"),
-        ("records.txt", "auto", "no known format"),
-        ("records.txt", "csv", "no format 'csv'"),
-    ],
-)
-def test_what_cannot_be_opened_is_said(folder, name, format, expected):
-    (folder / "records.txt").write_text(json.dumps([GOOD]))
-    with pytest.raises(ValueError, match=expected):
-        open_dialogues(folder / name, format=format)
