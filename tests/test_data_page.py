@@ -1,0 +1,100 @@
+"""What docs/data.md says of mix.yaml, formats and layouts is so, and its examples are read."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from PIL import Image
+
+from training.data.converters.registry import LAYOUTS
+from training.data.mix import Entry, read_mix
+from training.data.record_error import RecordError
+from training.data.sources.dialogues import open_dialogues
+from training.data.sources.speech import open_speech
+from training.recipe import STAGES
+
+PAGE = (Path(__file__).parents[1] / "docs/data.md").read_text()
+NAMED = re.findall(r"`([\w/.-]+)`:\n\n```\w*\n(.*?)```", PAGE, re.DOTALL)  # examples that are a file, with its name
+CODE = re.findall(r"For example:\n\n```(\w*)\n(.*?)```", PAGE, re.DOTALL)
+
+
+def section(title: str) -> str:
+    return re.split(r"^##+ ", PAGE.partition(f"\n{title}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of the tables' rows, without their heads."""
+    cells = [[cell.strip() for cell in line.split(" | ")] for line in text.splitlines() if line.startswith("| `")]
+    return [[cell.strip("| `") for cell in row] for row in cells]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Media and files of the names that the page uses."""
+    for name in ("question", "lecture", "noise"):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(16_000, 0.1, np.float32), 16_000)
+    for name in ("bus", "cat"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.jpg")
+        (tmp_path / f"{name}.txt").write_text(f"a {name}")
+    (tmp_path / "street.mp4").touch()
+    for name, content in NAMED:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    for language, code in CODE:
+        if language == "python":
+            monkeypatch.chdir(tmp_path)
+            exec(code, {})
+        else:
+            subprocess.run(code, shell=True, cwd=tmp_path, check=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["dialogues.jsonl", "messages.jsonl", "captions.jsonl"])
+def test_the_examples_of_dialogues_are_read(folder, name):
+    source = open_dialogues(folder / name)
+    assert len(source) == 3
+    for index in range(3):
+        assert source[index].messages[-1]["role"] == "assistant"
+
+
+@pytest.mark.parametrize(("name", "records"), [("utterances.jsonl", 3), ("kaldi", 1), ("cuts.jsonl.gz", 1)])
+def test_the_examples_of_speech_are_read(folder, name, records):
+    source = open_speech(folder / name)
+    assert len(source) == records
+    assert all(source[index].text for index in range(records))
+
+
+def test_the_fields_of_mix_yaml_are_all_there():
+    assert [row[0] for row in rows(section("## mix.yaml")) if row[0] in Entry.model_fields] == list(Entry.model_fields)
+
+
+def test_the_shares_are_the_recipe_s():
+    said = {row[0]: row[2] for row in rows(section("## mix.yaml")) if len(row) == 3}
+    for stage in STAGES:
+        for kind, share in (stage.full.shares if stage.full else {}).items():
+            assert f"{stage.name} {100 * share:g} %" in said[kind], (stage.name, kind)
+        for kind in stage.full.as_many if stage.full else ():
+            assert said[kind].startswith(f"{stage.name}: as many")
+
+
+def test_the_layouts_are_all_there():
+    assert [row[0] for row in rows(section("## Convert a public data set")) if row[0] in LAYOUTS][:7] == list(LAYOUTS)
+
+
+def test_the_example_of_mix_yaml_is_read(folder):
+    example = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[1]
+    (folder / "mix.yaml").write_text(example)
+    (folder / "corpora/wav").mkdir(parents=True)
+    (folder / "utterances.jsonl").rename(folder / "corpora/utterances.jsonl")
+    mix = read_mix(folder / "mix.yaml")
+    assert [(one.kind, one.weight, len(one.source)) for one in mix.sources] == [
+        ("captions", 1.0, 3),
+        ("transcriptions", 2.0, 3),
+    ]
+    with pytest.raises(RecordError, match="corpora/wav/question.wav"):  # where `media` says that it is
+        mix.sources[1].source[0]
+    assert yaml.safe_load(example)["sources"][1]["media"] == "corpora/wav"
