@@ -11,7 +11,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from training.data.converters.registry import LAYOUTS
+from training.data.converters.convert import convert
+from training.data.converters.registry import LAYOUTS, find_layout
 from training.data.mix import Entry, read_mix
 from training.data.record_error import RecordError
 from training.data.sources.dialogues import open_dialogues
@@ -52,12 +53,20 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["dialogues.jsonl", "messages.jsonl", "captions.jsonl"])
-def test_the_examples_of_dialogues_are_read(folder, name):
+@pytest.mark.parametrize(
+    ("name", "records"),
+    [
+        ("dialogues.jsonl", 3),
+        ("messages.jsonl", 3),
+        ("captions.jsonl", 3),
+        ("captions.parquet", 1),
+        ("captions-000.tar", 2),
+    ],
+)
+def test_the_examples_of_dialogues_are_read(folder, name, records):
     source = open_dialogues(folder / name)
-    assert len(source) == 3
-    for index in range(3):
-        assert source[index].messages[-1]["role"] == "assistant"
+    assert len(source) == records
+    assert all(source[index].messages[-1]["role"] == "assistant" for index in range(records))
 
 
 @pytest.mark.parametrize(("name", "records"), [("utterances.jsonl", 3), ("kaldi", 1), ("cuts.jsonl.gz", 1)])
@@ -96,3 +105,23 @@ def test_the_example_of_mix_yaml_is_read(folder, tmp_path):
     ]
     with pytest.raises(RecordError, match=r"corpora/wav/question\.wav"):  # where `media` says that it is
         mix.sources[1].source[0]
+
+
+def test_one_mix_is_made_of_several_conversions(tmp_path):
+    for number, layout in enumerate(("librispeech", "libritts")):
+        chapter = tmp_path / layout / "train-clean-100/1/2"
+        chapter.mkdir(parents=True)
+        soundfile.write(chapter / "1-2-0000.wav", np.zeros(2400), 24_000)
+        soundfile.write(chapter / "1-2-0000.flac", np.zeros(1600), 16_000)
+        (chapter / "1-2.trans.txt").write_text("1-2-0000 YES\n")
+        (chapter / "1-2-0000.normalized.txt").write_text("Yes.")
+        folder = tmp_path / "data/parley" / ("recap-558k", "onevision")[number]
+        convert(find_layout(layout), tmp_path / layout, folder, progress=False)
+    command = PAGE.partition("### All in one mix.yaml\n\n```\n")[2].partition("parley data check")[0]
+    command = re.sub("onevision .*;", "onevision;", command.replace("/data/", f"{tmp_path}/data/"))
+    subprocess.run(command, shell=True, check=True)
+    mix = read_mix(tmp_path / "data/parley/mix.yaml")
+    assert {one.name: (one.kind, one.source[0].text) for one in mix.sources} == {
+        "librispeech-train-clean-100": ("transcriptions", "yes"),
+        "libritts-train-clean-100": ("speech", "Yes."),
+    }

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.training.data.converters.corpora import picture, table, turns
+from training.data.sources.dialogues import open_dialogues
 
 
 def row(number: int, content: bytes | None, *values: str) -> dict:
@@ -40,6 +41,13 @@ def test_records_are_counted_and_bad_ones_named(data, converted):
         ("train-00000-of-00002.parquet[1]", "markers and files differ")
     ]
     assert result.summary.records == 5 and "3 records, 2 images, 1 bad" in str(result.summary)
+
+
+def test_subsets_are_read_back_as_they_are(data, converted):
+    source = converted("llava-onevision", data).opened("ai2d(gpt4v)", open_dialogues)
+    assert len(source) == 4
+    assert source[3].messages[1]["content"] == "a dog."
+    assert [part["type"] for part in source[0].messages[0]["content"]] == ["image", "text"]
 
 
 def test_one_subset_alone_and_a_file_that_was_cut(data, converted):
