@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
@@ -73,6 +73,32 @@ def set_learning_rate(optimizer: Optimizer, share: float) -> None:
     """Sets each group's learning rate to that share of its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
+
+
+def optimizer_tensors(optimizer: Optimizer, prefix: str, named: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    """The optimizer's state as PREFIX.PARAMETER.NAME, for the parameters that are its own."""
+    mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return {
+        f"{prefix}.{name}.{key}": value
+        for name, parameter in named.items()
+        if id(parameter) in mine
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(
+    optimizer: Optimizer, prefix: str, named: dict[str, nn.Parameter], shapes: dict[str, torch.Size]
+) -> dict[str, Tensor]:
+    """Gives the optimizer a state to be read into: tensors of zeros, of those names in `shapes`. Returns these."""
+    mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in named.items():
+        start = f"{prefix}.{name}."
+        keys = [key.removeprefix(start) for key in shapes if key.startswith(start)] if id(parameter) in mine else []
+        for key in keys:
+            like_parameter = shapes[start + key] == parameter.shape and parameter.ndim > 0
+            zeros = torch.zeros_like(parameter) if like_parameter else torch.zeros((), device=parameter.device)
+            optimizer.state[parameter][key] = zeros
+    return optimizer_tensors(optimizer, prefix, named)
 
 
 def share_of_peak(step: int, schedule: Schedule) -> float:

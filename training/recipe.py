@@ -71,6 +71,11 @@ class Stage:
         """The parts that are in memory while the stage runs, in the order of `PARTS`."""
         return tuple(part for part in PARTS if part in self.trains or part in self.reads)
 
+    @property
+    def reads_only(self) -> tuple[str, ...]:
+        """The parts that are in memory and frozen."""
+        return tuple(part for part in self.loads if part not in self.trains)
+
 
 # What the published scripts have in common: AdamW as Hugging Face's Trainer sets it, no weight decay.
 PUBLISHED = {"betas": (0.9, 0.999), "weight_decay": 0.0, "tokens": 6200, "save_every": 200}

@@ -1,43 +1,48 @@
 """The training loop: one stage, from its first or resumed step to the end of its schedule.
 
 Notable points:
-- A batch is a pure function of (seed, step), so the step number is all that is needed to continue with the same data.
-- A resumed stage has the same weights, moments and random state as one that was never stopped.
+- A step has the same samples for any number of processes. Each packs its share into passes; the gradients of all passes
+  are summed, and each term of the loss is divided by its count in the whole step (`training.objectives.objective`).
+- Processes make the same number of passes: one that has fewer makes blank ones, or the others would wait for ever.
+- Random numbers of a step are a function of (seed, step, process), so a resumed stage is the same stage.
 - SIGTERM and Ctrl-C finish the step, save, and end with `StageInterruptionError`.
-- Several processes (`training.distributed.process_group`) compute their shares of a batch and average the gradients;
-  the main process validates, logs and writes.
+- What goes wrong in one process ends all of them at the same step.
 """
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from tqdm import tqdm
 
-from training.data.loader import batches, to_device, workers_for
-from training.distributed.precision import mixed_precision
-from training.distributed.process_group import any_rank, average_gradients, is_main_process, rank, world_size
+from training.data.loader import passes_of, to_device
+from training.distributed.activations import plain_name
+from training.distributed.precision import precision_for
+from training.distributed.process_group import any_rank, is_main_process, rank, reduced, world_size
+from training.distributed.sharding import shard, whole
+from training.distributed.states import SavedStates
+from training.identity import check_identity, write_identity
 from training.metrics_log import MetricsLog, drop_later_metrics
-from training.optimizers import build_adversary_optimizer, build_optimizers, set_learning_rate, share_of_peak
-from training.recipe import Schedule, Stage
-from training.resume_file import (
-    RESUME_FILE,
+from training.objectives.objective import Batch, Objective
+from training.optimizers import (
+    build_adversary_optimizer,
+    build_optimizers,
     optimizer_tensors,
-    read_resume_file,
     restore_optimizer,
-    under_prefix,
-    with_prefix,
-    write_resume_file,
+    set_learning_rate,
+    share_of_peak,
 )
+from training.options import Options
+from training.recipe import Schedule, Stage
 
 LOG_EVERY = 20  # steps
 SMOOTHING = 0.98  # of the running mean of the loss
@@ -47,113 +52,161 @@ class StageInterruptionError(Exception):
     """The stage was asked to stop; its state is saved and `--resume` continues it."""
 
 
+class OtherProcessError(ValueError):
+    """Another process of the stage cannot go on, and says why."""
+
+
 class Trainer:
     """Trains the parts that a stage names.
 
     Args:
         stage, schedule: of the recipe.
-        model: has an attribute for each part of `stage.loads`; those of `stage.trains` are trained, the rest is frozen.
-        objective: see `training.objectives`.
-        folder: for metrics and the resume file.
+        objective: see `training.objectives.objective`.
+        folder: for metrics and saved states.
+        device: where it is computed.
+        identity: what the saved states belong to (`training.identity`).
         bar: line of the progress bar, when several stages run at the same time.
     """
 
     def __init__(
-        self, stage: Stage, schedule: Schedule, model: nn.Module, objective, folder: Path, *, seed: int = 0,
-        bar: int = 0,
+        self, stage: Stage, schedule: Schedule, objective: Objective, folder: Path, *, device: torch.device,
+        identity: dict, options: Options, seed: int = 0, bar: int = 0,
     ) -> None:  # fmt: skip
-        self.stage, self.schedule, self.model, self.objective = stage, schedule, model, objective
-        self.folder, self.seed, self.bar = folder, seed, bar
-        self.device = next(model.parameters()).device
+        self.stage, self.schedule, self.objective, self.folder = stage, schedule, objective, folder
+        self.device, self.identity, self.seed, self.bar = device, identity, seed, bar
         self.step = 0
         self.seconds = 0.0  # spent in training, over all resumes
         self._clock = 0.0  # when `seconds` was last brought up to date
         self.stopping = False
         self.smooth_loss: float | None = None
-        self.extra: nn.Module | None = getattr(objective, "extra", None)
-        self.adversary: nn.Module | None = getattr(objective, "adversary", None)
-        freeze(model, stage)
-        trained = self._trained_modules()
-        self.parameters = [p for module in trained.values() for p in module.parameters()]
-        self.optimizers = build_optimizers(trained, schedule)
-        if self.adversary is not None:
-            self.adversary_optimizer = build_adversary_optimizer(self.adversary, schedule)
-        self.autocast = partial(mixed_precision, self.device) if stage.mixed_precision else nullcontext
+        self.precision = precision_for(device, stage.mixed_precision)
+        recompute = device.type == "cuda" if options.recompute is None else options.recompute
+        freeze(objective, stage)
+        shard(objective, stage, self.precision, device, recompute=recompute, compiled=options.compile)
+        self.modules = trained_modules(objective, stage)
+        self.optimizers = build_optimizers(self.modules, schedule)
+        self.groups = [[p for module in self.modules.values() for p in module.parameters()]]  # clipped each by itself
+        if objective.adversary is not None:
+            self.optimizers.append(build_adversary_optimizer(objective.adversary, schedule))
+            self.groups.append(list(objective.adversary.parameters()))
+        self.states = SavedStates(folder)
+        self._probe: list[Batch] | None = None
+        self._count_names = sorted(objective.counts(objective.blank()))
 
     def run(self, on_metrics: Callable[[int, dict], None] = lambda step, metrics: None) -> dict[str, float]:
         """Trains to the end of the schedule. Returns the last validation.
 
-        Raises `StageInterruptionError` if it was told to stop.
+        Raises `StageInterruptionError` if it was told to stop, `ValueError` if the loss is not finite or a sample
+        cannot be learned from.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if is_main_process():
+            write_identity(self.folder, self.identity)
         self._clock = time.monotonic()
         valid: dict[str, float] = {}
         log = MetricsLog(self.folder, on_metrics, keep=self.step > 0) if is_main_process() else nullcontext()
-        with log, self._progress() as progress, self._signals(), closing(self._batches()) as upcoming:
-            for batch in upcoming:
-                metrics = self.train_step(to_device(batch, self.device))
+        with log, self._progress() as progress, self._signals(), closing(self._steps()) as steps:
+            while self.step < self.schedule.steps:
+                metrics = self.train_step(self._next(steps))
                 self.step += 1
                 self._show(metrics["loss"], progress)
                 if is_main_process() and self._is_due(LOG_EVERY):
                     log.write(self.step, {**metrics, "loss_smooth": self.smooth_loss})
-                if is_main_process() and self._is_due(self.schedule.validate_every):
-                    valid = self._log_validation(log, progress)
+                if self._is_due(self.schedule.validate_every):
+                    valid = self.validate()
+                    self._report(valid, log, progress)
                 self._save_or_stop()
+        self.states.finish()
         self._count_seconds()
         return valid
 
-    def train_step(self, batch) -> dict[str, float]:
-        """One optimizer step, after one of the adversary if there is one. Returns metrics."""
+    def train_step(self, passes: list[Batch]) -> dict[str, float]:
+        """One optimizer step on this process's passes. Returns metrics of all processes."""
+        totals, count, largest = self._agree(passes)
         share = share_of_peak(self.step, self.schedule)
-        metrics = {} if self.adversary is None else self._adversary_step(batch, share)
-        with self.autocast():
-            loss, more = self.objective.loss(batch)
-        if not torch.isfinite(loss):
-            raise ValueError(f"stage {self.stage.name}: the loss is {loss.item()} at step {self.step}; lower the lr")
         for optimizer in self.optimizers:
             set_learning_rate(optimizer, share)
-        norm = self._update(loss, self.optimizers, self.parameters)
-        return metrics | {"loss": loss.item(), "gradient_norm": norm, "lr": self.schedule.lr * share, **more}
-
-    def _adversary_step(self, batch, share: float) -> dict[str, float]:
-        set_learning_rate(self.adversary_optimizer, share)
-        with self.autocast():
-            loss = self.objective.adversary_loss(batch)
-        if loss is None:
-            return {}
-        self._update(loss, [self.adversary_optimizer], list(self.adversary.parameters()))
-        return {"adversary": loss.item()}
-
-    def _update(self, loss: Tensor, optimizers: list[Optimizer], parameters: list[nn.Parameter]) -> float:
-        """Backward pass and optimizer step. Returns the gradient's norm before clipping."""
-        for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.schedule.clip)
-        for optimizer in optimizers:
+        torch.manual_seed(hash((self.seed, self.step, rank())))
+        sums = dict.fromkeys(self.objective.terms, 0.0)
+        for number in range(count):
+            batch = passes[number] if number < len(passes) else self.objective.blank()
+            for name, value in self._pass(batch, totals).items():
+                sums[name] += float(value)
+        metrics = self._metrics(sums, totals)
+        metrics |= {"lr": self.schedule.lr * share, "tokens": totals["positions"]}
+        metrics["useful"] = totals["positions"] / max(1.0, count * world_size() * largest)
+        norms = [whole(nn.utils.clip_grad_norm_(group, self.schedule.clip)) for group in self.groups]
+        for optimizer in self.optimizers:
             optimizer.step()
-        return norm.item()
+        self.objective.finish_step()
+        return metrics | {"gradient_norm": norms[0].item()}
+
+    def _pass(self, batch: Batch, totals: dict[str, float]) -> dict[str, Tensor]:
+        """Adds the gradients of a pass. Returns its sums."""
+        with self.precision.context(self.device):
+            sums = self.objective(to_device(batch, self.device), self.step)
+        terms = ((self.objective.terms[name], value) for name, value in sums.items())
+        # A total of 0 leaves the term out in every process alike.
+        loss = sum(term.weight * value / max(totals[term.per], 1.0) for term, value in terms if term.weight)
+        (loss * world_size()).backward()  # sharding takes the mean over processes, and the sum is wanted
+        return {name: value.detach() for name, value in sums.items()}
+
+    def _agree(self, passes: list[Batch]) -> tuple[dict[str, float], int, float]:
+        """The counts of the step over all processes, the largest number of passes in one, and the largest pass."""
+        found = [self.objective.counts(batch) for batch in passes]
+        local = [sum(counts[name] for counts in found) for name in self._count_names]
+        totals = dict(zip(self._count_names, reduced(local, self.device), strict=True))
+        largest = max((counts["positions"] for counts in found), default=0.0)
+        most = reduced([len(passes), largest], self.device, dist.ReduceOp.MAX)
+        return totals, int(most[0]), most[1]
+
+    def _metrics(self, sums: dict[str, float], totals: dict[str, float]) -> dict[str, float]:
+        """Each term's mean over the step, and the loss. Raises `ValueError` in every process if one is not finite."""
+        values = reduced(list(sums.values()), self.device)
+        terms = [(name, self.objective.terms[name], value) for name, value in zip(sums, values, strict=True)]
+        means = {name: value / max(totals[term.per], 1.0) for name, term, value in terms if totals[term.per]}
+        means["loss"] = sum(term.weight * means.get(name, 0.0) for name, term, _ in terms)
+        if not all(math.isfinite(value) for value in values):
+            raise ValueError(
+                f"stage {self.stage.name}: the loss is {means['loss']} at step {self.step}; lower the learning rate, "
+                "or look at the data of this step"
+            )
+        return means
 
     def validate(self) -> dict[str, float]:
-        """The metrics of the objective on held-out data, in fp32 and inference mode. The random state is kept."""
-        state = torch.get_rng_state()
-        self.model.eval()
+        """The figures of the objective on held-out data, each process on a share of it."""
+        self.objective.eval()
+        if self._probe is None:
+            self._probe = self.objective.probe(rank(), world_size())
+        count = int(reduced([len(self._probe)], self.device, dist.ReduceOp.MAX)[0])
+        totals: dict[str, Tensor] = {}
         with torch.no_grad():
-            metrics = self.objective.validate()
-        set_modes(self.model, self.stage)
-        torch.set_rng_state(state)
-        return metrics
+            for number in range(count):
+                batch = self._probe[number] if number < len(self._probe) else self.objective.blank()
+                for name, value in self.objective(to_device(batch, self.device), self.step).items():
+                    totals[name] = totals.get(name, 0.0) + value.double()
+        if dist.is_initialized():
+            for value in totals.values():
+                dist.all_reduce(value)
+        set_modes(self.objective, self.stage)
+        return self.objective.summary(totals) if totals else {}
 
     # Parts of the loop
 
-    def _batches(self) -> Iterator:
-        workers = 0 if getattr(self.objective, "needs_model", False) else workers_for(self.device)
-        return batches(self._batch, range(self.step, self.schedule.steps), workers)
+    def _steps(self) -> Iterator[list[Batch]]:
+        return passes_of(self.objective, range(self.step, self.schedule.steps), self.device, rank(), world_size())
 
-    def _batch(self, step: int):
-        """This process's share of the batch of a step."""
-        return self.objective.batch(step * world_size() + rank())
+    def _next(self, steps: Iterator[list[Batch]]) -> list[Batch]:
+        """The passes of the next step. Raises in every process if one of them cannot make its own."""
+        passes, error = [], None
+        try:
+            passes = next(steps)
+        except (ValueError, OSError) as raised:
+            error = raised
+        if not any_rank(error is not None, self.device):
+            return passes
+        raise OtherProcessError("another process of the stage ended it") if error is None else ValueError(str(error))
 
     def _progress(self) -> tqdm:
         return tqdm(
@@ -168,12 +221,12 @@ class Trainer:
         progress.update()
         progress.set_postfix(loss=f"{self.smooth_loss:.3f}", refresh=False)
 
-    def _log_validation(self, log: MetricsLog, progress: tqdm) -> dict[str, float]:
-        valid = self.validate()
+    def _report(self, valid: dict[str, float], log: MetricsLog | None, progress: tqdm) -> None:
+        if not is_main_process():
+            return
         log.write(self.step, {f"valid/{name}": value for name, value in valid.items()})
         shown = "  ".join(f"{name} {value:.3g}" for name, value in valid.items())
         progress.write(f"{self.stage.name} step {self.step}: loss {self.smooth_loss:.3f}  {shown}")
-        return valid
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.schedule.steps
@@ -185,7 +238,7 @@ class Trainer:
             return
         if self.stopping or self.step % self.schedule.save_every == 0:
             self._count_seconds()
-            self.save()
+            self.save(wait=self.stopping)
         if self.stopping:
             raise StageInterruptionError(
                 f"stage {self.stage.name} stopped at step {self.step} of {self.schedule.steps}; --resume continues it"
@@ -209,63 +262,66 @@ class Trainer:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    # Resume
+    # Saved states
 
-    def save(self) -> None:
-        """Writes the resume file: trained parts, optimizers, adversary, random state, step."""
-        if not is_main_process():
-            return
-        tensors = with_prefix("model", self._trained_tensors()) | {"random": torch.get_rng_state()}
-        for prefix, optimizer in self._named_optimizers().items():
-            tensors |= with_prefix(prefix, optimizer_tensors(optimizer))
-        if self.adversary is not None:
-            tensors |= with_prefix("adversary", self.adversary.state_dict())
-        facts = {"stage": self.stage.name, "step": self.step, "seed": self.seed, "seconds": self.seconds}
-        write_resume_file(self.folder, tensors, facts)
+    def save(self, wait: bool = True) -> None:
+        """Writes the state: trained parts, what is trained with them, optimizers, step."""
+        progress = {"step": torch.tensor(self.step), "seconds": torch.tensor(self.seconds)}
+        tensors = self._tensors() | progress
+        for number, optimizer in enumerate(self.optimizers):
+            tensors |= optimizer_tensors(optimizer, f"optimizer{number}", self._named_parameters())
+        self.states.save(self.step, tensors, wait)
 
     @torch.no_grad()
     def resume(self) -> bool:
-        """Continues from the resume file. Returns False if there is none; `ValueError` if it is of another stage."""
-        if not (self.folder / RESUME_FILE).exists():
+        """Continues from the newest saved state. Returns False if there is none; `ValueError` if it belongs to another
+        recipe, start or data."""
+        newest = self.states.newest()
+        if newest is None:
             return False
-        tensors, facts = read_resume_file(self.folder, self.device, self.stage.name, self.seed)
-        for name, tensor in self._trained_tensors().items():
-            tensor.copy_(tensors[f"model.{name}"])
-        for prefix, optimizer in self._named_optimizers().items():
-            restore_optimizer(optimizer, under_prefix(prefix, tensors))
-        if self.adversary is not None:
-            self.adversary.load_state_dict(under_prefix("adversary", tensors))
-        torch.set_rng_state(tensors["random"].cpu())
-        self.step, self.seconds = int(facts["step"]), float(facts["seconds"])
+        check_identity(self.folder, self.identity)
+        progress = {"step": torch.tensor(0), "seconds": torch.tensor(0.0)}
+        tensors, shapes = self._tensors() | progress, self.states.shapes(newest)
+        for number, optimizer in enumerate(self.optimizers):
+            tensors |= restore_optimizer(optimizer, f"optimizer{number}", self._named_parameters(), shapes)
+        self.states.load(newest, tensors)
+        self.step, self.seconds = int(progress["step"]), float(progress["seconds"])
         if is_main_process():
             drop_later_metrics(self.folder, self.step)
         return True
 
-    def _trained_modules(self) -> dict[str, nn.Module]:
-        """The parts that are trained, and the module that is trained with them and not kept."""
-        modules = {part: getattr(self.model, part) for part in self.stage.trains}
-        return modules | ({"extra": self.extra} if self.extra is not None else {})
+    def _named_parameters(self) -> dict[str, nn.Parameter]:
+        return {name: tensor for name, tensor in self._tensors().items() if isinstance(tensor, nn.Parameter)}
 
-    def _trained_tensors(self) -> dict[str, Tensor]:
+    def _tensors(self) -> dict[str, Tensor]:
         """Parameters and buffers of the trained modules, tied weights once."""
+        adversary = {} if self.objective.adversary is None else {"adversary": self.objective.adversary}
         tensors: dict[str, Tensor] = {}
-        for name, module in self._trained_modules().items():
-            tensors |= with_prefix(name, dict(module.named_parameters()) | dict(module.named_buffers()))
+        for prefix, module in (self.modules | adversary).items():
+            found = dict(module.named_parameters()) | dict(module.named_buffers())
+            tensors |= {plain_name(f"{prefix}.{name}"): tensor for name, tensor in found.items()}
         return tensors
 
-    def _named_optimizers(self) -> dict[str, Optimizer]:
-        named = {f"optimizer{number}": optimizer for number, optimizer in enumerate(self.optimizers)}
-        return named | ({} if self.adversary is None else {"adversary_optimizer": self.adversary_optimizer})
+
+def trained_modules(objective: Objective, stage: Stage) -> dict[str, nn.Module]:
+    """The parts that are trained, and the module that is trained with them and not kept."""
+    modules = {part: getattr(objective.model, part) for part in stage.trains}
+    return modules | ({"extra": objective.extra} if objective.extra is not None else {})
 
 
-def freeze(model: nn.Module, stage: Stage) -> None:
+def freeze(objective: Objective, stage: Stage) -> None:
     """Lets gradients flow into the parts that the stage trains and into no other."""
     for part in stage.loads:
-        getattr(model, part).requires_grad_(part in stage.trains)
-    set_modes(model, stage)
+        getattr(objective.model, part).requires_grad_(part in stage.trains)
+    set_modes(objective, stage)
 
 
-def set_modes(model: nn.Module, stage: Stage) -> None:
-    """Training mode for trained parts; inference mode for frozen ones, so that running statistics do not change."""
-    for part in stage.loads:
-        getattr(model, part).train(part in stage.trains)
+def set_modes(objective: Objective, stage: Stage) -> None:
+    """Training mode, but for frozen parts and for batch norms: their statistics would depend on how a step is spread
+    over passes and processes."""
+    objective.train()
+    for part in stage.reads_only:
+        getattr(objective.model, part).eval()
+    for module in objective.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.eval()

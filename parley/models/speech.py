@@ -221,7 +221,7 @@ class SpeechEncoder(nn.Module):
             raise ValueError(
                 f"speech of {features.shape[1]} mel frames is too short; at least {MIN_MEL_FRAMES} are needed"
             )
-        x = (features - self.mean) * self.istd
+        x = ((features - self.mean) * self.istd).to(self.conv1.weight.dtype)
         x = F.relu(self.conv2(F.relu(self.conv1(x[:, None]))))
         x = self.project(x.transpose(1, 2).flatten(2))  # [b, d, t, mel] → [b, t, d·mel], channel before frequency
         x = F.relu(self.embed_norm(self.embed(x)))
@@ -299,10 +299,10 @@ class CtcHead(nn.Module):
         return self.vocabulary.decode(self(frames).argmax(-1).tolist())
 
 
-def random_chunks() -> tuple[int, int]:
-    """Chunk size and left chunks for a training step, from torch's global generator; a quarter of the steps
-    attends to everything."""
-    first, second, third = torch.rand(3).tolist()
+def random_chunks(generator: torch.Generator | None = None) -> tuple[int, int]:
+    """Chunk size and left chunks for a training step, from the generator (None: torch's global one); a quarter of the
+    steps attends to everything."""
+    first, second, third = torch.rand(3, generator=generator).tolist()
     if first < 0.25:
         return -1, -1
     chunk_size = CHUNK_CHOICES[int(second * len(CHUNK_CHOICES))]

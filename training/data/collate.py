@@ -1,7 +1,11 @@
-"""Samples → a batch of dialogues: token ids, pixels and mel frames, without the model."""
+"""Samples → a pass of dialogues: token ids, labels, pixels and mel frames, without the model.
+
+The lengths of media in embeddings are known from their sizes, so samples are packed before anything is encoded.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,102 +14,181 @@ from torch.nn.utils.rnn import pad_sequence
 
 from parley.config import STATES, ParleyConfig
 from parley.media.image import frames_to_pixels, tile
-from parley.models.speech import fbank
+from parley.models.speech import ADAPTER_STRIDE, MIN_MEL_FRAMES, fbank, subsampled
 from parley.text.prompt import MediaSegment, PromptWriter
-from training.data.packing import IGNORED
+from training.data.packing import IGNORED, Segments, shifted
 from training.data.sample import Sample, parts, turn_states
 
 
 @dataclass
-class Rendered:
-    """A sample as segments of ids, each piece of media replaced by its number in the batch."""
+class Medium:
+    """A picture, a video or an utterance of a sample."""
 
-    segments: list[list[int] | int]  # ids, or the number of a piece of media
-    answers: list[bool]  # whether a segment is learned
+    speech: bool
+    content: Tensor  # pixels [tiles, 3, side, side] or mel frames [frames, mel]
+    start: int  # of its embeddings in the sample
+    length: int  # embeddings
+
+
+@dataclass
+class Rendered:
+    """A sample as ids, 0 where an embedding of a medium stands."""
+
+    ids: list[int]
+    labels: list[int]  # what each position should predict; `IGNORED` where nothing is learned
+    media: list[Medium]
+    transcripts: list[str]  # of each utterance; "" where it has none
     states: list[int]  # index into STATES, one an answer
     kinds: list[str]  # kind of question, one an answer
 
 
 @dataclass
+class Answer:
+    """Where an answer is learned in a packed sequence: the positions that predict its ids."""
+
+    kind: str
+    start: int
+    end: int
+
+
+@dataclass
 class DialogBatch:
-    samples: list[Rendered]
-    media: list[tuple[str, int]]  # of each piece of media: ("image" | "speech", its number among these)
-    transcripts: list[str]  # of each utterance; "" where it has none
-    pixels: Tensor | None  # [tiles, 3, side, side] of all pictures and frames
+    """A packed sequence of several samples, and its media."""
+
+    ids: Tensor  # int64 [tokens]
+    labels: Tensor  # int64 [tokens]
+    positions: Tensor  # int64 [tokens], from 0 in each sample
+    segments: Segments
+    places: Tensor  # int64 [embeddings]: where the embeddings of all media stand, one medium after the other
+    media: list[tuple[bool, int]]  # of each medium: whether it is speech, its number among these
+    pixels: Tensor | None  # [tiles, 3, side, side]
     tiles: list[int]  # of each picture
     features: Tensor | None  # [utterances, frames, mel]
     lengths: Tensor | None  # [utterances]
+    transcripts: list[str]
+    answers: list[Answer]
+    states: Tensor  # int64 [answers]
 
 
 class DialogCollator:
-    """Makes batches for a model of this config, with the prompts of this writer."""
+    """Makes passes for a model of this config.
 
-    def __init__(self, config: ParleyConfig, writer: PromptWriter) -> None:
-        self.config, self.writer = config, writer
+    Args:
+        writer: of the model's prompts.
+        always: kinds of media that every pass has, "image" or "speech": a blank one where its samples have none, which
+            no token sees. Parts that are sharded over processes must run in each of them.
+    """
 
-    def __call__(self, samples: list[Sample]) -> DialogBatch:
-        media = _Media(self.config)
-        rendered = [self._render(sample, media) for sample in samples]
-        speech = media.speech
+    def __init__(self, config: ParleyConfig, writer: PromptWriter, always: Sequence[str] = ()) -> None:
+        self.config, self.writer, self.always = config, writer, always
+        side = config.vision.image_size // config.vision.patch_size // config.vision.downsample
+        self._tile_embeddings = side * side
+
+    def render(self, sample: Sample, pictures: dict[int, Tensor]) -> Rendered:
+        """The ids, labels and media of a sample. `pictures` has the pixels of those seen before, by identity."""
+        ids, labels, media = [], [], []
+        for segment in self.writer.render(sample.messages):
+            if isinstance(segment, MediaSegment):
+                medium = self._medium(segment, len(ids), pictures)
+                media.append(medium)
+                ids += [0] * medium.length
+                labels += [IGNORED] * medium.length
+            else:
+                ids += segment.ids
+                labels += segment.ids if segment.answer else [IGNORED] * len(segment.ids)
+        states = [STATES.index(state) for state in turn_states(sample.messages)]
+        kinds = [sample.about.get("kind", sample.task)] * len(states)
+        return Rendered(ids, shifted(labels), media, transcripts_of(sample), states, kinds)
+
+    def _medium(self, segment: MediaSegment, start: int, pictures: dict[int, Tensor]) -> Medium:
+        if segment.kind == "speech":
+            features = fbank(segment.content, self.config.speech)
+            return Medium(True, features, start, self.speech_length(len(features)))
+        key = id(segment.content)
+        if key not in pictures:
+            to_pixels = tile if segment.kind == "image" else frames_to_pixels
+            pictures[key] = torch.from_numpy(to_pixels(segment.content, self.config.vision))
+        return Medium(False, pictures[key], start, len(pictures[key]) * self._tile_embeddings)
+
+    def speech_length(self, mel_frames: int) -> int:
+        """Embeddings of an utterance, the prompt in front included."""
+        embeddings = -(-subsampled(mel_frames) // ADAPTER_STRIDE)
+        return self.config.speech.num_prompt_embeddings + embeddings
+
+    def batch(self, samples: Sequence[Rendered]) -> DialogBatch:
+        """One packed sequence of these samples, in order."""
+        media, answers, start = _Media(), [], 0
+        for sample in samples:
+            media.add(sample, start)
+            answers += _answers(sample, start)
+            start += len(sample.ids)
+        media.add_blanks(self.always, self.config)
+        segments = Segments.of([len(sample.ids) for sample in samples])
         return DialogBatch(
-            samples=rendered,
+            ids=torch.tensor([id_ for sample in samples for id_ in sample.ids]),
+            labels=torch.tensor([label for sample in samples for label in sample.labels]),
+            positions=torch.cat([torch.arange(length) for length in segments.lengths]),
+            segments=segments,
+            places=torch.tensor(media.places, dtype=torch.long),
             media=media.pieces,
-            transcripts=[text for sample in samples for text in transcripts_of(sample)],
             pixels=torch.cat(media.pictures) if media.pictures else None,
             tiles=[len(picture) for picture in media.pictures],
-            features=pad_sequence(speech, batch_first=True) if speech else None,
-            lengths=torch.tensor([len(features) for features in speech]) if speech else None,
+            features=pad_sequence(media.speech, batch_first=True) if media.speech else None,
+            lengths=torch.tensor([len(features) for features in media.speech]) if media.speech else None,
+            transcripts=[text for sample in samples for text in sample.transcripts],
+            answers=answers,
+            states=torch.tensor([state for sample in samples for state in sample.states], dtype=torch.long),
         )
 
-    def _render(self, sample: Sample, media: _Media) -> Rendered:
-        segments, answers = [], []
-        for segment in self.writer.render(sample.messages):
-            is_media = isinstance(segment, MediaSegment)
-            segments.append(media.add(segment) if is_media else segment.ids)
-            answers.append(not is_media and segment.answer)
-        states = [STATES.index(state) for state in turn_states(sample.messages)]
-        return Rendered(segments, answers, states, [sample.about.get("kind", sample.task)] * len(states))
+    def blank(self) -> DialogBatch:
+        """A pass in which nothing is learned."""
+        return self.batch([Rendered([0], [IGNORED], [], [], [], [])])
 
 
 class _Media:
-    """The media of a batch. A picture that several samples show is there once."""
+    """The media of a pass. A picture that several samples show is there once."""
 
-    def __init__(self, config: ParleyConfig) -> None:
-        self.config = config
-        self.pieces: list[tuple[str, int]] = []
-        self.pictures: list[Tensor] = []  # [tiles, 3, side, side] each
-        self.speech: list[Tensor] = []  # [frames, mel] each
-        self.number_of: dict[int, int] = {}
+    def __init__(self) -> None:
+        self.pieces: list[tuple[bool, int]] = []
+        self.places: list[int] = []
+        self.pictures: list[Tensor] = []
+        self.speech: list[Tensor] = []
+        self._number_of: dict[int, int] = {}
 
-    def add(self, segment: MediaSegment) -> int:
-        """The number of a piece of media in the batch."""
-        if segment.kind == "speech":
-            self.speech.append(fbank(segment.content, self.config.speech))
-            self.pieces.append(("speech", len(self.speech) - 1))
-        else:
-            self.pieces.append(("image", self._picture(segment)))
-        return len(self.pieces) - 1
+    def add(self, sample: Rendered, start: int) -> None:
+        for medium in sample.media:
+            self.pieces.append((medium.speech, self._number(medium)))
+            first = start + medium.start
+            self.places += range(first, first + medium.length)
 
-    def _picture(self, segment: MediaSegment) -> int:
-        number = self.number_of.setdefault(id(segment.content), len(self.pictures))
+    def _number(self, medium: Medium) -> int:
+        if medium.speech:
+            self.speech.append(medium.content)
+            return len(self.speech) - 1
+        number = self._number_of.setdefault(id(medium.content), len(self.pictures))
         if number == len(self.pictures):
-            to_pixels = tile if segment.kind == "image" else frames_to_pixels
-            self.pictures.append(torch.from_numpy(to_pixels(segment.content, self.config.vision)))
+            self.pictures.append(medium.content)
         return number
+
+    def add_blanks(self, kinds: Sequence[str], config: ParleyConfig) -> None:
+        """Media that stand nowhere, of these kinds if there are none."""
+        if "image" in kinds and not self.pictures:
+            side = config.vision.image_size
+            self.pictures.append(torch.zeros(1, 3, side, side))
+        if "speech" in kinds and not self.speech:
+            self.speech.append(torch.zeros(MIN_MEL_FRAMES, config.speech.num_mel_bins))
+
+
+def _answers(sample: Rendered, start: int) -> list[Answer]:
+    """The spans of a sample's labels. Each answer is one: its markup stands before it."""
+    learned = [label != IGNORED for label in sample.labels]
+    begins = [i for i, here in enumerate(learned) if here and not (i and learned[i - 1])]
+    ends = [next((i for i in range(begin, len(learned)) if not learned[i]), len(learned)) for begin in begins]
+    spans = zip(sample.kinds, begins, ends, strict=True)
+    return [Answer(kind, start + begin, start + end) for kind, begin, end in spans]
 
 
 def transcripts_of(sample: Sample) -> list[str]:
     """The transcript of each utterance of a sample, "" where it has none."""
     content = [part for message in sample.messages for part in parts(message["content"])]
     return [part.get("transcript", "") for part in content if part["type"] == "audio"]
-
-
-def with_labels(rendered: Rendered, media_lengths: list[int]) -> tuple[list[int], list[int]]:
-    """The ids of a sample, -1 - n for each embedding of media n, and its labels: the ids of its answers."""
-    ids: list[int] = []
-    labels: list[int] = []
-    for segment, answer in zip(rendered.segments, rendered.answers, strict=True):
-        here = [-1 - segment] * media_lengths[segment] if isinstance(segment, int) else segment
-        ids += here
-        labels += here if answer else [IGNORED] * len(here)
-    return ids, labels

@@ -1,9 +1,14 @@
-"""Batches prepared before the step that needs them: by a thread beside a CPU that trains, by processes beside a GPU."""
+"""The passes of each step, prepared before the step that needs them: by a thread beside a CPU that trains, by processes
+beside a GPU.
+
+A step's samples on a GPU are prepared in pieces, so that several processes work on one step and memory stays bounded.
+"""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass, replace
 
@@ -11,27 +16,69 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from training.objectives.objective import Batch, Objective, share
+
 MAX_WORKERS = 12
+PIECE = 16  # samples
 
 
-def batches(make: Callable[[int], object], steps: range, workers: int = 0) -> Iterator:
-    """`make(step)` for every step, in order; `workers` processes prepare some in advance, or a thread prepares one."""
-    return _from_processes(make, steps, workers) if workers else _from_thread(make, steps)
+def passes_of(
+    objective: Objective, steps: range, device: torch.device, rank: int, world_size: int
+) -> Iterator[list[Batch]]:
+    """This process's passes of every step, in order."""
+    pieces = Pieces(objective, steps, rank, world_size)
+    workers = 0 if objective.needs_model else workers_for(device)
+    return _from_processes(pieces, workers) if workers else _from_thread(pieces)
 
 
-def _from_processes(make: Callable[[int], object], steps: range, workers: int) -> Iterator:
-    yield from DataLoader(
-        _Steps(make), None, sampler=steps, num_workers=workers, multiprocessing_context="fork",
+class Pieces:
+    """The samples of this process, step by step."""
+
+    def __init__(self, objective: Objective, steps: range, rank: int, world_size: int) -> None:
+        self.objective, self.steps, self.rank, self.world_size = objective, steps, rank, world_size
+
+    def of_step(self, step: int) -> list[Batch]:
+        return self.objective.passes(share(self.objective.numbers(step), self.rank, self.world_size), step)
+
+    def count(self) -> int:
+        """Pieces of a step."""
+        return math.ceil(math.ceil(self.objective.batch_size / self.world_size) / PIECE)
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.count()
+
+    def __getitem__(self, index: int) -> list[Batch] | Exception:
+        """A piece, or why it cannot be made: for a loader process, whose traceback nobody should read."""
+        step, place = self.steps[index // self.count()], index % self.count()
+        piece = share(share(self.objective.numbers(step), self.rank, self.world_size), place, self.count())
+        try:
+            return self.objective.passes(piece, step) if piece else []
+        except (ValueError, OSError) as error:
+            return error
+
+
+def _from_processes(pieces: Pieces, workers: int) -> Iterator[list[Batch]]:
+    loader = DataLoader(
+        pieces, None, sampler=range(len(pieces)), num_workers=workers, multiprocessing_context="fork",
         generator=torch.Generator(),  # its own, so that the random state of the network does not change
     )  # fmt: skip
+    made = iter(loader)
+    for _ in pieces.steps:
+        yield [batch for _ in range(pieces.count()) for batch in _raised(next(made))]
 
 
-def _from_thread(make: Callable[[int], object], steps: range) -> Iterator:
+def _raised(piece: list[Batch] | Exception) -> list[Batch]:
+    if isinstance(piece, Exception):
+        raise piece
+    return piece
+
+
+def _from_thread(pieces: Pieces) -> Iterator[list[Batch]]:
     with ThreadPoolExecutor(1) as thread:
         upcoming = None
-        for step in steps:
-            made = upcoming.result() if upcoming else make(step)
-            upcoming = thread.submit(make, step + 1) if step + 1 in steps else None
+        for step in pieces.steps:
+            made = upcoming.result() if upcoming else pieces.of_step(step)
+            upcoming = thread.submit(pieces.of_step, step + 1) if step + 1 in pieces.steps else None
             yield made
 
 
@@ -49,13 +96,3 @@ def to_device(batch, device: torch.device):
     if is_dataclass(batch):
         return replace(batch, **{f.name: to_device(getattr(batch, f.name), device) for f in fields(batch)})
     return batch
-
-
-class _Steps:
-    """`make` as the data set that `DataLoader` expects."""
-
-    def __init__(self, make: Callable[[int], object]) -> None:
-        self.make = make
-
-    def __getitem__(self, step: int):
-        return self.make(step)

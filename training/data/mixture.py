@@ -40,6 +40,10 @@ class Mixture:
     def __getitem__(self, number: int) -> Sample:
         return self.sources[self.source_of(number)](number)
 
+    def where(self, number: int) -> str:
+        """Where sample `number` comes from, for messages."""
+        return f"sample {number} of {self.source_of(number)}"
+
     def counts(self, samples: int) -> dict[str, int]:
         """How many of the first `samples` come from each source."""
         counts = Counter()

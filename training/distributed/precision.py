@@ -1,16 +1,20 @@
-"""The device that trains, and mixed precision: bf16 matrix products where the device is faster with them.
+"""The device that trains, and what it computes in.
 
 Notable points:
-- A GPU has bf16. A CPU may have it or emulate it, so it is measured (`parley.precision`).
+- A GPU computes in bf16: the weights of trained parts are kept in fp32 and gathered in bf16 (`sharding`), frozen parts
+  are in bf16 altogether.
+- A CPU may have bf16 or emulate it, so it is measured (`parley.precision`). Where it is faster, matrix products are in
+  bf16; all weights are in fp32.
 - On a CPU the backward pass of fused attention is slow, in bf16 above all: for sequences as short as those of `nano`,
   plain matrix products and a softmax take a third of the time.
-- Weights, gradients and optimizer states stay in fp32.
+- Gradients are summed, and optimizer states kept, in fp32.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -18,6 +22,32 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from parley.precision import cpu_prefers_bf16
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a stage computes in."""
+
+    weights: torch.dtype = torch.float32  # of frozen parts, and of trained ones while they compute
+    autocast: bool = False  # bf16 in matrix products alone
+
+    def context(self, device: torch.device) -> AbstractContextManager:
+        """For the forward pass."""
+        if not self.autocast:
+            return nullcontext()
+        stack = ExitStack()
+        stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        return stack
+
+
+def precision_for(device: torch.device, mixed: bool) -> Precision:
+    """`mixed`: whether the stage is precise enough in bf16."""
+    if not mixed:
+        return Precision()
+    if device.type == "cuda":
+        return Precision(weights=torch.bfloat16)
+    return Precision(autocast=cpu_prefers_bf16())
 
 
 def best_device() -> torch.device:
@@ -33,20 +63,3 @@ def use_eager_attention(model: nn.Module, device: torch.device) -> None:
         for module in model.modules():
             if isinstance(module, PreTrainedModel):
                 module.set_attn_implementation("eager")
-
-
-def matmul_dtype(device: torch.device) -> torch.dtype:
-    """What matrix products are computed in at this moment."""
-    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
-
-
-@contextmanager
-def mixed_precision(device: torch.device):
-    """Inside, matrix products are in bf16 if `device` is faster with it, else in fp32."""
-    with ExitStack() as stack:
-        if device.type == "cuda":
-            stack.enter_context(torch.autocast("cuda", torch.bfloat16))
-        elif cpu_prefers_bf16():
-            stack.enter_context(torch.autocast("cpu", torch.bfloat16))
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        yield

@@ -1,8 +1,9 @@
-"""The processes that train one stage together: each computes a share of every batch, and gradients are averaged.
+"""The processes that train one stage together, each on its share of the samples.
 
 Notable points:
 - The main process (rank 0) starts the others on this machine, or `torchrun` starts all of them.
-- Only the main process writes files, validates and reports.
+- Only the main process writes checkpoints and reports.
+- What they tell each other here is small; weights and gradients are `torch`'s own business (`sharding`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor
 
-COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the other processes wait while the main one validates or saves
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # the others wait while the main process writes a checkpoint
 
 
 @contextmanager
@@ -28,8 +29,7 @@ def process_group(processes: int, command: Sequence[str]):
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         others = _start_others(processes, command)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+        start_process_group()
     try:
         yield
     except BaseException:
@@ -41,6 +41,22 @@ def process_group(processes: int, command: Sequence[str]):
             dist.destroy_process_group()
         for other in others:
             other.wait()
+
+
+def start_process_group() -> None:
+    """Joins the group that the environment names (`torchrun`). A GPU's processes talk on the CPU too: states are saved
+    from there."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+
+
+def start_alone() -> None:
+    """Makes a group of this process alone, unless it is in one: weights on a GPU are sharded even over one."""
+    if not dist.is_initialized():
+        store = dist.HashStore()
+        dist.init_process_group("cpu:gloo,cuda:nccl", store=store, rank=0, world_size=1, timeout=COLLECTIVE_TIMEOUT)
 
 
 def _start_others(processes: int, command: Sequence[str]) -> list[subprocess.Popen]:
@@ -70,23 +86,37 @@ def is_main_process() -> bool:
     return rank() == 0
 
 
+def reduced(values: Sequence[float], device: torch.device, operation=dist.ReduceOp.SUM) -> list[float]:
+    """The values, each summed (or what `operation` says) over the processes; with one collective call."""
+    if not dist.is_initialized():
+        return list(values)
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(tensor, operation)
+    return tensor.tolist()
+
+
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether the flag is set in any process. All processes get the same answer at the same step."""
-    if not dist.is_initialized():
-        return flag
-    value = torch.tensor(float(flag), device=device)
-    dist.all_reduce(value, dist.ReduceOp.MAX)
-    return bool(value)
+    return bool(reduced([float(flag)], device, dist.ReduceOp.MAX)[0])
 
 
-def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replaces the gradients by their mean over the processes, with one collective call."""
-    if not dist.is_initialized():
-        return
-    # A parameter without a gradient here may have one in another process.
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for parameter, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = mean.view_as(parameter)
+def from_rank_0(tensor: Tensor) -> None:
+    """Replaces a tensor by the one of the main process."""
+    if dist.is_initialized():
+        dist.broadcast(tensor, 0)
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows [n, dim] of all processes, in the order of their ranks; n may differ."""
+    if world_size() == 1:
+        return rows
+    counts = [int(count) for count in _gathered(torch.tensor([len(rows)], device=rows.device))]
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    return torch.cat([part[:count] for part, count in zip(_gathered(padded), counts, strict=True)])
+
+
+def _gathered(tensor: Tensor) -> list[Tensor]:
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor.contiguous())
+    return parts

@@ -7,7 +7,7 @@ the rest of the token, or the language model could not read it later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from parley.media.image import frames_to_pixels
-from training.data.loader import to_device
+from training.objectives.objective import Objective, Sums, Term, share
 
 NOISE = 0.5  # of what the heads read, relative to the size of the tokens
 VALIDATED, VALIDATION_BATCH = 256, 64  # held-out pictures
@@ -28,49 +28,66 @@ class CellBatch:
     labels: dict[str, Tensor]  # name → int64 [pictures, cells], -1 where it does not apply
 
 
-class CellsObjective:
-    """See `training.objectives`.
+class CellsObjective(Objective):
+    """See `training.objectives.objective`.
 
     Args:
         data: its `train` and `heldout` give (picture, labels of its cells) by index.
         label_sizes: name of a label → number of classes.
     """
 
-    def __init__(self, stage, model, data, seed: int, *, label_sizes: Mapping[str, int]) -> None:
-        self.encoder, self.data, self.seed = model.vision_encoder, data, seed
-        self.size = data.schedule.batch
-        self.device = next(self.encoder.parameters()).device
-        width = self.encoder.config.token_size
-        self.extra = nn.ModuleDict({name: nn.Linear(width, size) for name, size in label_sizes.items()}).to(self.device)
+    def __init__(self, model, data, seed: int, *, label_sizes: Mapping[str, int]) -> None:
+        super().__init__(model, seed, data.schedule.batch)
+        self.data, self.config = data, model.vision_encoder.config
+        width = self.config.token_size
+        self.extra = nn.ModuleDict({name: nn.Linear(width, size) for name, size in label_sizes.items()})
+        self.terms = {name: Term(f"{name}_cells") for name in label_sizes}
 
-    def batch(self, step: int) -> CellBatch:
-        return self._make(self.data.train, range(step * self.size, (step + 1) * self.size))
+    def passes(self, numbers: Sequence[int], step: int) -> list[CellBatch]:
+        return [self._make(self.data.train, numbers)]
 
-    def loss(self, batch: CellBatch) -> tuple[Tensor, dict[str, float]]:
-        tokens = self.encoder(batch.pixels)
+    def blank(self) -> CellBatch:
+        side = self.config.image_size
+        labels = {name: torch.full((1, 1), -1) for name in self.extra}
+        return CellBatch(torch.zeros(1, 3, side, side), labels)
+
+    def counts(self, batch: CellBatch) -> dict[str, float]:
+        known = {f"{name}_cells": float((labels >= 0).sum()) for name, labels in batch.labels.items()}
+        return known | {"positions": float(len(batch.pixels))}
+
+    def forward(self, batch: CellBatch, step: int = 0) -> Sums:
+        tokens = self.model.vision_encoder(batch.pixels)
+        if not self.training:
+            return self._measures(batch, tokens)
         tokens = tokens + NOISE * tokens.detach().square().mean().sqrt() * torch.randn_like(tokens)
-        losses = {}
+        sums = {}
         for name, labels in batch.labels.items():
-            logits = self.extra[name](tokens).flatten(0, 1)
-            losses[name] = F.cross_entropy(logits, labels.flatten(), ignore_index=-1, reduction="sum")
-            losses[name] = losses[name] / (labels >= 0).sum().clamp(min=1)
-        return sum(losses.values()), {name: loss.item() for name, loss in losses.items()}
+            logits = self.extra[name](tokens[:, : labels.shape[1]]).flatten(0, 1)
+            sums[name] = F.cross_entropy(logits.float(), labels.flatten(), ignore_index=-1, reduction="sum")
+        return sums
 
-    def validate(self) -> dict[str, float]:
+    # Held-out data
+
+    def probe(self, rank: int, world_size: int) -> list[CellBatch]:
+        numbers = share(range(VALIDATED), rank, world_size)
+        starts = range(0, len(numbers), VALIDATION_BATCH)
+        return [self._make(self.data.heldout, numbers[start : start + VALIDATION_BATCH]) for start in starts]
+
+    def _measures(self, batch: CellBatch, tokens: Tensor) -> Sums:
+        """For each label: [right cells, cells]."""
+        rows = []
+        for name, labels in batch.labels.items():
+            known = labels >= 0
+            right = (self.extra[name](tokens[:, : labels.shape[1]]).argmax(-1) == labels) & known
+            rows.append(torch.stack([right.sum(), known.sum()]).float())
+        return {"cells": torch.stack(rows)}
+
+    def summary(self, sums: Sums) -> dict[str, float]:
         """Percent of held-out cells that are classified right, by label."""
-        right, count = dict.fromkeys(self.extra, 0), dict.fromkeys(self.extra, 0)
-        for start in range(0, VALIDATED, VALIDATION_BATCH):
-            batch = self._make(self.data.heldout, range(start, start + VALIDATION_BATCH))
-            batch = to_device(batch, self.device)
-            tokens = self.encoder(batch.pixels)
-            for name, labels in batch.labels.items():
-                known = labels >= 0
-                right[name] += ((self.extra[name](tokens).argmax(-1) == labels) & known).sum().item()
-                count[name] += known.sum().item()
-        return {name: 100 * right[name] / max(1, count[name]) for name in self.extra}
+        rows = zip(self.extra, sums["cells"].tolist(), strict=True)
+        return {name: 100 * right / max(1, count) for name, (right, count) in rows}
 
-    def _make(self, world, indices: range) -> CellBatch:
+    def _make(self, world, indices: Sequence[int]) -> CellBatch:
         pictures, labels = zip(*(world.cells(index) for index in indices), strict=True)
         stacked = {name: torch.from_numpy(np.stack([label[name] for label in labels])) for name in self.extra}
-        pixels = torch.from_numpy(frames_to_pixels(list(pictures), self.encoder.config))
-        return CellBatch(pixels, stacked)
+        return CellBatch(torch.from_numpy(frames_to_pixels(list(pictures), self.config)), stacked)

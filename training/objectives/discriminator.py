@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -44,28 +45,45 @@ class SpectrogramDiscriminator(nn.Module):
         return self.score(x), features
 
 
+Judgement = list[tuple[Tensor, list[Tensor]]]  # of each network: scores, features of each layer
+
+
 class Discriminator(nn.Module):
-    """One network a resolution; losses are means over them."""
+    """One network a resolution."""
 
     def __init__(self):
         super().__init__()
         self.networks = nn.ModuleList(SpectrogramDiscriminator(n_fft) for n_fft in FFT_SIZES)
 
-    def loss(self, real: Tensor, generated: Tensor) -> Tensor:
-        """The loss of the discriminator: real speech is 1, generated speech 0. Waveforms [b, samples]."""
-        total = 0
-        for network in self.networks:
-            total = total + (network(real)[0] - 1).square().mean() + network(generated)[0].square().mean()
-        return total / len(self.networks)
+    def forward(self, waveforms: Tensor) -> Judgement:
+        """Waveforms [b, samples]."""
+        return [network(waveforms) for network in self.networks]
 
-    def generator_loss(self, real: Tensor, generated: Tensor) -> tuple[Tensor, Tensor]:
-        """The losses of the codec: (adversarial loss, feature matching loss). Waveforms [b, samples]."""
-        adversarial, matching = 0, 0
-        for network in self.networks:
-            score, features = network(generated)
-            with torch.no_grad():
-                wanted = network(real)[1]
-            adversarial = adversarial + (score - 1).square().mean()
-            for feature, want in zip(features, wanted, strict=True):
-                matching = matching + F.l1_loss(feature, want) / want.abs().mean().clamp(min=1e-4) / len(features)
-        return adversarial / len(self.networks), matching / len(self.networks)
+    def frozen(self, waveforms: Tensor) -> Judgement:
+        """As `forward`, with a gradient for the waveforms and none for the weights."""
+        weights = {name: parameter.detach() for name, parameter in self.named_parameters()}
+        return functional_call(self, weights, (waveforms,))
+
+
+def discriminator_loss(real: Judgement, generated: Judgement) -> Tensor:
+    """The loss of the discriminator for each waveform [b]: real speech is 1, generated speech 0."""
+    total = 0
+    for (real_score, _), (score, _) in zip(real, generated, strict=True):
+        total = total + _mean((real_score - 1).square()) + _mean(score.square())
+    return total / len(real)
+
+
+def generator_loss(real: Judgement, generated: Judgement) -> tuple[Tensor, Tensor]:
+    """The losses of the codec for each waveform [b]: (adversarial loss, feature matching loss)."""
+    adversarial, matching = 0, 0
+    for (_, wanted), (score, features) in zip(real, generated, strict=True):
+        adversarial = adversarial + _mean((score - 1).square())
+        for feature, want in zip(features, wanted, strict=True):
+            size = _mean(want.detach().abs()).clamp(min=1e-4)
+            matching = matching + _mean((feature - want.detach()).abs()) / size / len(features)
+    return adversarial / len(real), matching / len(real)
+
+
+def _mean(tensor: Tensor) -> Tensor:
+    """Over all dimensions but the first."""
+    return tensor.flatten(1).mean(1)

@@ -2,34 +2,37 @@
 
 Notable points:
 - Loss on what the assistant says, its closing token included, and on nothing else; the mean over all such tokens.
-- Pictures and speech are encoded first, so that the lengths of samples are known; then samples are packed.
+- Samples are packed first; then pictures and speech of a pass are encoded in one call each, and their embeddings take
+  their places.
 - 2.2 adds the loss of the state head where an answer opens, and a CTC loss through the frozen CTC head, which keeps the
   transcripts of the speech encoder right.
-- `validate` counts an answer as right if every one of its tokens is the most likely one, which is exactly when greedy
-  decoding writes it.
+- A held-out answer is right if every one of its tokens is the most likely one, which is exactly when greedy decoding
+  writes it.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from parley.config import STATES
+from parley.models.speech import random_chunks
 from parley.text.prompt import PromptWriter
-from training.data.collate import DialogBatch, DialogCollator, with_labels
+from training.attention import packed
+from training.data.collate import DialogBatch, DialogCollator, Rendered
 from training.data.loader import to_device
-from training.data.packing import IGNORED, Pack, pack_by_length
+from training.data.packing import IGNORED, split_by_budget
 from training.data.sample import Sample
-from training.distributed.precision import matmul_dtype
+from training.objectives.objective import Objective, Sums, Term
 
 STATE_WEIGHT = 0.2
 CTC_WEIGHT = 1.0
-UTTERANCES_A_CALL = {"cpu": 8, "cuda": 64}  # of the speech encoder: many small calls are slow on a GPU
+PROBE_TOKENS = 32_768  # of a pass that only measures
 
 
 class Speech(NamedTuple):
@@ -46,164 +49,209 @@ class ScoredAnswer(NamedTuple):
     predicted_state: str
 
 
-class NextTokenObjective:
-    """See `training.objectives`."""
+class Scores(NamedTuple):
+    """What is known of each answer of a pass, in order."""
+
+    right: Tensor  # bool [answers]: every token
+    tokens: Tensor  # [answers]
+    right_tokens: Tensor  # [answers]
+    loss: Tensor  # [answers], summed over tokens
+    predicted: Tensor  # [answers]: index into STATES, -1 without a state head
+
+
+class NextTokenObjective(Objective):
+    """See `training.objectives.objective`."""
 
     def __init__(self, stage, model, data, seed: int) -> None:
-        self.stage, self.model, self.data, self.seed = stage, model, data, seed
-        self.config, self.schedule = model.config, data.schedule
-        self.collate = DialogCollator(self.config, PromptWriter.of(self.config.language, data.tokenizer))
-        self.device = next(model.language.parameters()).device
-        self.table = model.language.get_input_embeddings()
-        self.unfit = 0  # utterances so far with more words and letters than the CTC head can write in their frames
+        super().__init__(model, seed, data.schedule.batch)
+        self.stage, self.data, self.schedule = stage, data, data.schedule
+        adapters = {"image": "vision_adapter", "speech": "speech_adapter"}
+        always = [kind for kind, part in adapters.items() if part in stage.trains and getattr(model, part) is not None]
+        self.collate = DialogCollator(model.config, PromptWriter.of(model.config.language, data.tokenizer), always)
+        self.terms = {"next_token": Term("tokens")}
+        if stage.state:
+            self.terms["state"] = Term("answers", STATE_WEIGHT)
+        self.aligned = stage.state and model.ctc_head is not None
+        if self.aligned:
+            self.terms |= {"ctc": Term("transcripts", CTC_WEIGHT), "unfit": Term("transcripts", 0.0)}
 
-    def batch(self, step: int) -> DialogBatch:
-        size = self.schedule.batch
-        return self.collate([self.data.mixture[number] for number in range(step * size, (step + 1) * size)])
+    def passes(self, numbers: Sequence[int], step: int) -> list[DialogBatch]:
+        pictures: dict[int, Tensor] = {}
+        samples = [self._rendered(number, pictures) for number in numbers]
+        return self._packed(samples, max(self.schedule.tokens, self.schedule.sequence_length))
 
-    def loss(self, batch: DialogBatch) -> tuple[Tensor, dict[str, float]]:
-        packs, speech = self.forward(batch)
-        learned = [pack.labels != IGNORED for pack, _ in packs]
-        hidden = torch.cat([hidden[here] for (_, hidden), here in zip(packs, learned, strict=True)])
-        labels = torch.cat([pack.labels[here] for (pack, _), here in zip(packs, learned, strict=True)])
-        loss = F.cross_entropy(self.model.language.lm_head(hidden).float(), labels)
-        metrics = {"next_token": loss.item(), "tokens": float(sum((pack.owner >= 0).sum() for pack, _ in packs))}
-        if not self.stage.state:
-            return loss, metrics
-        state = self._state_loss(batch, packs)
-        loss, metrics["state"] = loss + STATE_WEIGHT * state, state.item()
-        ctc = None if speech is None else self._ctc_loss(speech, batch.transcripts)
-        if ctc is not None:
-            loss = loss + CTC_WEIGHT * ctc
-            metrics |= {"ctc": ctc.item(), "unfit": float(self.unfit)}
-        return loss, metrics
+    def _rendered(self, number: int, pictures: dict[int, Tensor]) -> Rendered:
+        """Training sample `number`. Raises `ValueError` with its name if it is longer than a sequence or teaches
+        nothing."""
+        sample = self.collate.render(self.data.mixture[number], pictures)
+        if len(sample.ids) > self.schedule.sequence_length:
+            raise ValueError(
+                f"{self.data.mixture.where(number)}: {len(sample.ids)} tokens; a sequence holds "
+                f"{self.schedule.sequence_length}: raise --sequence-length, or leave the sample out"
+            )
+        if all(label == IGNORED for label in sample.labels):
+            raise ValueError(f"{self.data.mixture.where(number)}: there is no answer to learn")
+        return sample
 
-    def forward(self, batch: DialogBatch) -> tuple[list[tuple[Pack, Tensor]], Speech | None]:
-        """Packs with the language model's last hidden states [sequences, length, d], and what the speech encoder
-        writes."""
-        speech = None if batch.features is None else self._encode_speech(batch.features, batch.lengths)
-        media = self._media_embeddings(batch, speech)
-        samples = [with_labels(rendered, [len(embeddings) for embeddings in media]) for rendered in batch.samples]
-        packs = [to_device(pack, self.device) for pack in pack_by_length(samples, self.schedule.sequence_length)]
-        starts = torch.tensor([0] + [len(embeddings) for embeddings in media[:-1]], device=self.device).cumsum(0)
-        flat = torch.cat(media) if media else None
-        return [(pack, self._hidden_states(pack, flat, starts)) for pack in packs], speech
+    def _packed(self, samples: list[Rendered], budget: int) -> list[DialogBatch]:
+        split = split_by_budget([len(sample.ids) for sample in samples], budget)
+        return [self.collate.batch([samples[i] for i in numbers]) for numbers in split]
 
-    def _hidden_states(self, pack: Pack, flat: Tensor | None, starts: Tensor) -> Tensor:
-        """The language model's last hidden states [sequences, length, d]. Where an id is -1 - n, the embeddings of
-        media n stand: those of `flat` [embeddings, d] from `starts[n]` on."""
-        embedded = self.table(pack.ids.clamp(min=0))
-        if flat is not None:
-            number = (-1 - pack.ids).clamp(min=0)
-            place = starts[number] + _run_index(pack.ids)
-            spliced = flat[place.clamp(max=len(flat) - 1)].to(embedded.dtype)
-            embedded = torch.where((pack.ids < 0)[..., None], spliced, embedded)
-        visible = torch.zeros((), dtype=matmul_dtype(self.device), device=self.device)
-        mask = visible.where(pack.mask(), -torch.inf)
-        return self.model.language.model(
-            inputs_embeds=embedded, attention_mask=mask, position_ids=pack.positions, use_cache=False
-        ).last_hidden_state
+    def blank(self) -> DialogBatch:
+        return self.collate.blank()
 
-    def _media_embeddings(self, batch: DialogBatch, speech: Speech | None) -> list[Tensor]:
-        """The embeddings [n, d] of each piece of media, in order."""
+    def counts(self, batch: DialogBatch) -> dict[str, float]:
+        counts = {"tokens": float((batch.labels != IGNORED).sum()), "answers": float(len(batch.states))}
+        return counts | {"transcripts": float(sum(map(bool, batch.transcripts))), "positions": float(len(batch.ids))}
+
+    def forward(self, batch: DialogBatch, step: int = 0) -> Sums:
+        if not self.training:
+            return self._measures(batch)
+        hidden, speech = self.hidden_states(batch, step)
+        learned = batch.labels != IGNORED
+        logits = self.model.language.lm_head(hidden[learned]).float()
+        sums = {"next_token": F.cross_entropy(logits, batch.labels[learned], reduction="sum")}
+        if self.stage.state:
+            logits = self.model.state_head(hidden[self._opens(batch)]).float()
+            sums["state"] = F.cross_entropy(logits, batch.states, reduction="sum")
+        if self.aligned:
+            sums |= self._ctc(speech, batch.transcripts)
+        return sums
+
+    def hidden_states(self, batch: DialogBatch, step: int = 0) -> tuple[Tensor, Speech | None]:
+        """The language model's last hidden states [tokens, d], and what the speech encoder writes."""
+        language = self.model.language
+        embedded = language.get_input_embeddings()(batch.ids)
+        speech = None if batch.features is None else self._encode_speech(batch.features, batch.lengths, step)
+        media, unused = self._media_embeddings(batch, speech)
+        if media:
+            embedded = embedded.index_put((batch.places,), torch.cat(media).to(embedded.dtype))
+        for blank in unused:  # so that every trained part has a gradient, of zeros
+            embedded = embedded + 0.0 * blank.sum().to(embedded.dtype)
+        return language.model(
+            inputs_embeds=embedded[None], attention_mask={"full_attention": None}, position_ids=batch.positions[None],
+            segments=batch.segments, use_cache=False,
+        ).last_hidden_state[0], speech  # fmt: skip
+
+    def _media_embeddings(self, batch: DialogBatch, speech: Speech | None) -> tuple[list[Tensor], list[Tensor]]:
+        """The embeddings [n, d] of each medium, in order, and those of media that stand nowhere."""
         pictures, spoken = [], []
         if batch.pixels is not None:
-            tokens = self.model.vision_adapter(self.model.vision_encoder(batch.pixels))
+            pixels = batch.pixels.to(next(self.model.vision_encoder.parameters()).dtype)
+            tokens = self.model.vision_adapter(self.model.vision_encoder(pixels))
             pictures = [tile.flatten(0, 1) for tile in tokens.split(batch.tiles)]
         if speech is not None:
             adapted, lengths = self.model.speech_adapter(*speech)
-            prompt = self.model.speech_prompt.vectors
+            prompt = self.model.speech_prompt.vectors.to(adapted.dtype)
             spoken = [torch.cat([prompt, one[:length]]) for one, length in zip(adapted, lengths.tolist(), strict=True)]
-        return [spoken[number] if kind == "speech" else pictures[number] for kind, number in batch.media]
+        placed = [spoken[number] if is_speech else pictures[number] for is_speech, number in batch.media]
+        used = set(batch.media)
+        unused = [one for i, one in enumerate(pictures) if (False, i) not in used]
+        return placed, unused + [one for i, one in enumerate(spoken) if (True, i) not in used]
 
-    def _encode_speech(self, features: Tensor, lengths: Tensor) -> Speech:
-        """The speech encoder's frames, utterances of similar length in one call, so that little is padding."""
-        order = lengths.argsort()
-        frames, sizes = [], []
-        for group in order.split(UTTERANCES_A_CALL[self.device.type]):
-            encoded, size = self.model.speech_encoder(features[group, : int(lengths[group].max())], lengths[group])
-            frames += encoded.unbind()
-            sizes.append(size)
-        back = order.argsort()
-        return Speech(pad_sequence(frames, batch_first=True)[back], torch.cat(sizes)[back])
+    def _encode_speech(self, features: Tensor, lengths: Tensor, step: int) -> Speech:
+        """One call, with chunk sizes that are the same in every process of a step."""
+        chunks: tuple[int | None, int | None] = (None, None)
+        encoder = self.model.speech_encoder
+        if encoder.training and encoder.config.dynamic_chunks:
+            chunks = random_chunks(torch.Generator().manual_seed(hash((self.seed, step))))
+        return Speech(*encoder(features, lengths, *chunks))
 
-    def _openings(self, batch: DialogBatch, pack: Pack) -> tuple[Tensor, Tensor]:
-        """Where answers open, [answers, 2] sequence and position of the last id before each, and their states
-        [answers]."""
-        learned = pack.labels != IGNORED
-        opens = learned & ~F.pad(learned, (1, 0))[:, :-1]
-        # A sequence holds its samples one after the other; the answers of each are in order.
-        answered: dict[int, int] = defaultdict(int)
-        states = []
-        for owner in pack.owner[opens].tolist():
-            states.append(batch.samples[owner].states[answered[owner]])
-            answered[owner] += 1
-        return opens.nonzero(), torch.tensor(states, device=self.device)
+    @staticmethod
+    def _opens(batch: DialogBatch) -> Tensor:
+        """int64 [answers]: the position of the last id before each answer."""
+        return torch.tensor([answer.start for answer in batch.answers], dtype=torch.long, device=batch.ids.device)
 
-    def _state_loss(self, batch: DialogBatch, packs: list[tuple[Pack, Tensor]]) -> Tensor:
-        opened = [(hidden, *self._openings(batch, pack)) for pack, hidden in packs]
-        hidden = torch.cat([hidden[at[:, 0], at[:, 1]] for hidden, at, _ in opened])
-        states = torch.cat([states for _, _, states in opened])
-        return F.cross_entropy(self.model.state_head(hidden).float(), states)
-
-    def _ctc_loss(self, speech: Speech, transcripts: list[str]) -> Tensor | None:
-        """The CTC loss of the utterances that have a transcript; None if none has."""
+    def _ctc(self, speech: Speech, transcripts: list[str]) -> Sums:
+        """The CTC loss of the utterances that have a transcript, each divided by its length, and how many have more
+        words and letters than frames."""
         known = [i for i, text in enumerate(transcripts) if text]
         if not known:
-            return None
-        encode = self.model.ctc_head.vocabulary.encode
-        targets = [torch.tensor(encode(transcripts[i]), device=self.device) for i in known]
-        log_probs = self.model.ctc_head(speech.frames[known]).float().transpose(0, 1)
+            return {"ctc": speech.frames.sum() * 0.0, "unfit": speech.frames.new_zeros(())}
+        targets = [torch.tensor(self.model.ctc_head.vocabulary.encode(transcripts[i])) for i in known]
         sizes = torch.tensor([len(target) for target in targets])
+        log_probs = self.model.ctc_head(speech.frames[known].to(self._ctc_dtype)).float().transpose(0, 1)
         lengths = speech.lengths[known].cpu()
-        self.unfit += int((lengths < sizes).sum())
-        return F.ctc_loss(log_probs, torch.cat(targets), lengths, sizes, zero_infinity=True)
+        losses = F.ctc_loss(
+            log_probs, torch.cat(targets).to(log_probs.device), lengths, sizes, reduction="none", zero_infinity=True
+        )
+        unfit = (lengths < sizes).sum().to(losses)
+        return {"ctc": (losses / sizes.clamp(min=1).to(losses)).sum(), "unfit": unfit}
+
+    @property
+    def _ctc_dtype(self) -> torch.dtype:
+        return self.model.ctc_head.project.weight.dtype
+
+    # Held-out data
+
+    def scores(self, batch: DialogBatch) -> Scores:
+        """Every answer of a pass."""
+        hidden, _ = self.hidden_states(batch)
+        learned = (batch.labels != IGNORED).nonzero()[:, 0]
+        logits, labels = self.model.language.lm_head(hidden[learned]).float(), batch.labels[learned]
+        right, losses = logits.argmax(-1) == labels, F.cross_entropy(logits, labels, reduction="none")
+        # Answers are in order, and so are the positions that are learned.
+        sizes = [answer.end - answer.start for answer in batch.answers]
+        owner = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes, dtype=torch.long)).to(labels.device)
+        sums = torch.zeros(len(sizes), 3, device=labels.device)
+        sums.index_add_(0, owner, torch.stack([torch.ones_like(losses), right.float(), losses], 1))
+        predicted = torch.full((len(sizes),), -1, device=labels.device)
+        if self.model.state_head is not None:
+            predicted = self.model.state_head(hidden[self._opens(batch)]).argmax(-1)
+        return Scores(sums[:, 0] == sums[:, 1], sums[:, 0], sums[:, 1], sums[:, 2], predicted)
+
+    def _measures(self, batch: DialogBatch) -> Sums:
+        """For each kind of answer and for all: [answers, right answers, right states, tokens, right tokens, loss]."""
+        scores = self.scores(batch)
+        rows = torch.stack(
+            [
+                torch.ones_like(scores.tokens), scores.right.float(), (scores.predicted == batch.states).float(),
+                scores.tokens, scores.right_tokens, scores.loss,
+            ],
+            1,
+        )  # fmt: skip
+        kinds = self._kinds
+        number = torch.tensor([kinds.index(answer.kind) for answer in batch.answers], dtype=torch.long)
+        table = torch.zeros(len(kinds), rows.shape[1], device=rows.device)
+        return {"kinds": table.index_add(0, number.to(rows.device), rows)}
+
+    @cached_property
+    def _kinds(self) -> list[str]:
+        return sorted({sample.about.get("kind", sample.task) for sample in self.data.probe})
+
+    def probe(self, rank: int, world_size: int) -> list[DialogBatch]:
+        pictures: dict[int, Tensor] = {}
+        samples = [self.collate.render(sample, pictures) for sample in self.data.probe[rank::world_size]]
+        return self._packed(samples, PROBE_TOKENS)
+
+    def summary(self, sums: Sums) -> dict[str, float]:
+        """Percent of answers that are right, by kind, and of states; the loss and the percent of right tokens of the
+        kinds of the user's data."""
+        found = {}
+        table = sums["kinds"].double()
+        for kind, row in zip(self._kinds, table.tolist(), strict=True):
+            answers, right, _, tokens, right_tokens, loss = row
+            found[kind] = 100 * right / max(answers, 1)
+            if self.schedule.shares:
+                found[f"{kind}_loss"] = loss / max(tokens, 1)
+                found[f"{kind}_token_accuracy"] = 100 * right_tokens / max(tokens, 1)
+        if self.stage.state and len(table):
+            found["state"] = 100 * float(table[:, 2].sum() / table[:, 0].sum().clamp(min=1))
+        return found
 
     @torch.no_grad()
-    def score(self, samples: list[Sample], size: int = 32) -> list[ScoredAnswer]:
+    def score(self, samples: Sequence[Sample], size: int = 32) -> list[ScoredAnswer]:
         """Every answer of every sample, in order; `size` samples in one forward pass."""
         scored = []
         for start in range(0, len(samples), size):
-            batch = to_device(self.collate(samples[start : start + size]), self.device)
-            answers: dict[int, list[ScoredAnswer]] = defaultdict(list)
-            for pack, hidden in self.forward(batch)[0]:
-                self._score_pack(batch, pack, hidden, answers)
-            scored += [answer for owner in range(len(batch.samples)) for answer in answers[owner]]
+            pictures: dict[int, Tensor] = {}
+            rendered = [self.collate.render(sample, pictures) for sample in samples[start : start + size]]
+            batch = to_device(self.collate.batch(rendered), self.device)
+            with packed(self.model.language):
+                scores = self.scores(batch)
+            columns = (batch.answers, scores.right.tolist(), batch.states.tolist(), scores.predicted.tolist())
+            scored += [
+                ScoredAnswer(answer.kind, right, STATES[state], STATES[guess])
+                for answer, right, state, guess in zip(*columns, strict=True)
+            ]
         return scored
-
-    def _score_pack(
-        self, batch: DialogBatch, pack: Pack, hidden: Tensor, answers: dict[int, list[ScoredAnswer]]
-    ) -> None:
-        """Adds every answer of a pack to those of its sample, in order."""
-        learned = pack.labels != IGNORED
-        right = torch.ones_like(learned)
-        right[learned] = self.model.language.lm_head(hidden[learned]).argmax(-1) == pack.labels[learned]
-        at, states = self._openings(batch, pack)
-        predicted = [-1] * len(at)
-        if self.model.state_head is not None:
-            predicted = self.model.state_head(hidden[at[:, 0], at[:, 1]]).argmax(-1).tolist()
-        for (sequence, start), state, guess in zip(at.tolist(), states.tolist(), predicted, strict=True):
-            end = start
-            while end < pack.labels.shape[1] and learned[sequence, end]:
-                end += 1
-            owner = int(pack.owner[sequence, start])
-            kind = batch.samples[owner].kinds[len(answers[owner])]
-            all_right = bool(right[sequence, start:end].all())
-            answers[owner].append(ScoredAnswer(kind, all_right, STATES[state], STATES[guess]))
-
-    def validate(self) -> dict[str, float]:
-        """Percent of held-out answers that are right, by kind, and of states that are predicted right."""
-        counts: dict[str, list[bool]] = defaultdict(list)
-        for answer in self.score(self.data.probe):
-            counts[answer.kind].append(answer.right)
-            if self.stage.state:
-                counts["state"].append(answer.state == answer.predicted_state)
-        return {kind: 100 * sum(rights) / len(rights) for kind, rights in sorted(counts.items())}
-
-
-def _run_index(ids: Tensor) -> Tensor:
-    """For each position of [sequences, length], how far it is into its run of equal ids."""
-    column = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    starts = torch.ones_like(ids, dtype=torch.bool)
-    starts[:, 1:] = ids[:, 1:] != ids[:, :-1]
-    return column - torch.where(starts, column, 0).cummax(1).values

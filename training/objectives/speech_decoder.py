@@ -10,7 +10,9 @@ Notable points:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,15 +21,16 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from parley.models.codec import encode
-from parley.models.speech_decoder import SpeechDecoder, Text
+from parley.models.speech_decoder import Text
+from training.data.packing import IGNORED, split_padded
 from training.data.transcribed import Transcribed
+from training.objectives.objective import Objective, Sums, Term, share
 
-GROUP = 8  # batches that are sorted by length together
+GROUP = 8  # steps that are sorted by length together
 CORRUPTED = 0.07  # share of the codec tokens read that are replaced
 FITTED = 512  # clauses that token durations and the default speaker tokens are taken from
 VALIDATED = 48  # held-out clauses
 GENERATED = 4  # of these, that speech is generated for
-IGNORED = -100
 
 
 @dataclass
@@ -41,53 +44,51 @@ class Clause:
 
 @dataclass
 class SpeechDecoderBatch:
-    text: Text
+    ids: list[list[int]]  # token ids of each text
     codes: Tensor  # [b, t] as read: some replaced, padded
     targets: Tensor  # [b, t + 1]: the true codes, eos, then IGNORED
+    generated: bool = False  # whether a validation generates the speech of these texts
 
 
-class SpeechDecoderObjective:
-    """See `training.objectives`.
+class SpeechDecoderObjective(Objective):
+    """See `training.objectives.objective`.
 
     Args:
         data: gives clauses spoken by one voice, at the codec's rate.
         tokenizer: the language model's.
         batch_size: clauses a step.
         pool: different clauses in all.
+        tokens: codec tokens of a pass, at most, padding included.
     """
 
     needs_model = True
+    terms = {"next_code": Term("codes"), "accuracy": Term("codes", 0.0)}  # noqa: RUF012 (never changed)
 
     def __init__(
-        self,
-        stage,
-        model,
-        data: Transcribed,
-        seed: int,
-        *,
-        tokenizer: Tokenizer,
-        batch_size: int = 16,
-        pool: int = 4096,
-    ):
-        self.model, self.data, self.seed, self.tokenizer = model, data, seed, tokenizer
-        self.batch_size, self.pool = batch_size, pool
-        self.decoder: SpeechDecoder = model.speech_decoder
-        self.config = self.decoder.config
+        self, model, data: Transcribed, seed: int, *, tokenizer: Tokenizer, batch_size: int = 16, pool: int = 4096,
+        tokens: int = 32_768,
+    ) -> None:  # fmt: skip
+        super().__init__(model, seed, batch_size)
+        self.data, self.tokenizer, self.pool, self.tokens = data, tokenizer, pool, tokens
+        self.config = model.speech_decoder.config
         if data.sample_rate != model.config.codec.sample_rate:
             raise ValueError(
                 f"the codec speaks at {model.config.codec.sample_rate} Hz, the data are of {data.sample_rate} Hz"
             )
         model.codec_encoder.eval()  # frozen: its running statistics stay as they are
         model.codec_decoder.eval()
-        self.table = model.language.get_input_embeddings().weight.detach()
-        self.device = self.table.device
         self._clauses: dict[int, Clause] = {}
-        self._held_out: list[Clause] = []
         first = [self.clause(i) for i in range(min(FITTED, pool))]
         if self.config.position == "expected_time":
-            fitted = fit_durations(first, len(self.decoder.token_frames))
-            self.decoder.token_frames.copy_(torch.from_numpy(fitted))
+            decoder = model.speech_decoder
+            fitted = fit_durations(first, len(decoder.token_frames))
+            decoder.token_frames.copy_(torch.from_numpy(fitted))
         set_default_speaker(model, first)
+
+    @property
+    def table(self) -> Tensor:
+        """The language model's input embeddings [vocab, language_size]; frozen."""
+        return self.model.language.get_input_embeddings().weight.detach()
 
     def clause(self, index: int) -> Clause:
         """Clause `index` of the pool."""
@@ -95,60 +96,100 @@ class SpeechDecoderObjective:
             self._clauses[index] = self._encode(*self.data.utterance(index))
         return self._clauses[index]
 
+    @torch.no_grad()
     def _encode(self, waveform: np.ndarray, text: str) -> Clause:
-        spoken = torch.from_numpy(trim(waveform, self.data.sample_rate)).to(self.device).unsqueeze(0)
+        weight = next(self.model.codec_encoder.parameters())
+        spoken = torch.from_numpy(trim(waveform, self.data.sample_rate)).to(weight).unsqueeze(0)
         codes, speaker = encode(self.model.codec_encoder, self.model.codec_decoder, spoken)
         if codes.ndim != 2:
             raise ValueError("the speech decoder writes one code a frame; a codec with several cannot be used")
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         return Clause(ids, codes[0].cpu().numpy().astype(np.int16), speaker[0].cpu().numpy().astype(np.int16))
 
-    def batch(self, step: int) -> SpeechDecoderBatch:
+    def numbers(self, step: int) -> list[int]:
+        """Within a group of steps clauses are sorted by length, and the steps come in any order."""
         random = np.random.default_rng((self.seed, step // GROUP))
-        chosen = [self.clause(int(i)) for i in random.integers(self.pool, size=GROUP * self.batch_size)]
-        chosen.sort(key=lambda clause: len(clause.codes))
+        chosen = random.integers(self.pool, size=GROUP * self.batch_size).tolist()
+        chosen.sort(key=lambda number: len(self.clause(number).codes))
         place = random.permutation(GROUP)[step % GROUP]
-        random = np.random.default_rng((self.seed, step, 1))
-        return self._collate(chosen[place * self.batch_size : (place + 1) * self.batch_size], random)
+        return chosen[place * self.batch_size : (place + 1) * self.batch_size]
 
-    def _collate(self, clauses: list[Clause], random: np.random.Generator | None) -> SpeechDecoderBatch:
-        longest = max(len(clause.codes) for clause in clauses)
+    def passes(self, numbers: Sequence[int], step: int) -> list[SpeechDecoderBatch]:
+        clauses = [(number, self.clause(number)) for number in numbers]
+        split = split_padded([len(clause.codes) + 1 for _, clause in clauses], self.tokens)
+        return [self._collate([clauses[i] for i in chosen], step) for chosen in split]
+
+    def _collate(self, clauses: Sequence[tuple[int, Clause]], step: int | None) -> SpeechDecoderBatch:
+        """`step`: None for held-out clauses, whose codes are read as they are."""
+        longest = max(len(clause.codes) for _, clause in clauses)
         codes = np.zeros((len(clauses), longest), np.int64)
         targets = np.full((len(clauses), longest + 1), IGNORED, np.int64)
-        for i, clause in enumerate(clauses):
+        for i, (number, clause) in enumerate(clauses):
             n = len(clause.codes)
-            codes[i, :n] = targets[i, :n] = clause.codes
-            targets[i, n] = self.config.eos
-        if random is not None:
-            wrong = random.random(codes.shape) < CORRUPTED
-            codes = np.where(wrong, random.integers(self.config.num_codes, size=codes.shape), codes)
-        text = Text.of([clause.ids for clause in clauses], self.table)
+            targets[i, :n], targets[i, n] = clause.codes, self.config.eos
+            codes[i, :n] = clause.codes if step is None else self._corrupted(clause.codes, number, step)
         return SpeechDecoderBatch(
-            text, torch.from_numpy(codes).to(self.device), torch.from_numpy(targets).to(self.device)
+            [clause.ids for _, clause in clauses], torch.from_numpy(codes), torch.from_numpy(targets)
         )
 
-    def loss(self, batch: SpeechDecoderBatch) -> tuple[Tensor, dict[str, float]]:
-        logits = self.decoder(batch.text, batch.codes)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=IGNORED)
-        real = batch.targets != IGNORED
-        right = (logits.argmax(-1) == batch.targets)[real].float().mean()
-        return loss, {"accuracy": right.item()}
+    def _corrupted(self, codes: np.ndarray, number: int, step: int) -> np.ndarray:
+        random = np.random.default_rng((self.seed, step, number))
+        wrong = random.random(len(codes)) < CORRUPTED
+        return np.where(wrong, random.integers(self.config.num_codes, size=len(codes)), codes)
 
-    def validate(self) -> dict[str, float]:
+    def blank(self) -> SpeechDecoderBatch:
+        return SpeechDecoderBatch([[0]], torch.zeros(1, 1, dtype=torch.long), torch.full((1, 2), IGNORED))
+
+    def counts(self, batch: SpeechDecoderBatch) -> dict[str, float]:
+        codes = float((batch.targets != IGNORED).sum())
+        return {"codes": codes, "positions": codes}
+
+    def forward(self, batch: SpeechDecoderBatch, step: int = 0) -> Sums:
+        decoder = self.model.speech_decoder
+        text = Text.of(batch.ids, self.table)
+        text.embeddings = text.embeddings.to(decoder.head.weight.dtype)
+        logits = decoder(text, batch.codes)
+        real = batch.targets != IGNORED
+        loss = F.cross_entropy(
+            logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        sums = {"next_code": loss, "accuracy": ((logits.argmax(-1) == batch.targets) & real).sum().to(loss)}
+        return sums if self.training else sums | {"codes": real.sum().to(loss)} | self._lengths(batch)
+
+    # Held-out data
+
+    def probe(self, rank: int, world_size: int) -> list[SpeechDecoderBatch]:
+        """The clauses to generate are the same in every process, because each must make the same calls."""
+        measure = self.data.measures[0]
+        held_out = [(i, self._encode(*self.data.held_out(measure, i))) for i in range(VALIDATED)]
+        few = self._collate(held_out[:GENERATED], None)
+        few.generated, few.targets = True, torch.full_like(few.targets, IGNORED)
+        mine = share(held_out, rank, world_size)
+        starts = range(0, len(mine), self.batch_size)
+        return [few] + [self._collate(mine[start : start + self.batch_size], None) for start in starts]
+
+    def _lengths(self, batch: SpeechDecoderBatch) -> Sums:
+        """[codec tokens generated, true ones] of the texts that are generated."""
+        lengths = torch.zeros(2, device=batch.codes.device)
+        if batch.generated:
+            decoder = self.model.speech_decoder
+            table = self.table.to(decoder.head.weight.dtype)
+            lengths[0] = sum(len(decoder.generate(ids, table)) for ids in batch.ids)
+            lengths[1] = self._true_length
+        return {"lengths": lengths}
+
+    @cached_property
+    def _true_length(self) -> int:
+        measure = self.data.measures[0]
+        return sum(len(self._encode(*self.data.held_out(measure, i)).codes) for i in range(GENERATED))
+
+    def summary(self, sums: Sums) -> dict[str, float]:
         """Loss and accuracy on held-out clauses, and the length of what it generates relative to the true length."""
-        if not self._held_out:
-            measure = self.data.measures[0]
-            self._held_out = [self._encode(*self.data.held_out(measure, i)) for i in range(VALIDATED)]
-        sums = np.zeros(3)
-        for start in range(0, VALIDATED, self.batch_size):
-            batch = self._collate(self._held_out[start : start + self.batch_size], None)
-            loss, metrics = self.loss(batch)
-            count = int((batch.targets != IGNORED).sum())
-            sums += np.array([loss.item(), metrics["accuracy"], 1.0]) * count
-        few = self._held_out[:GENERATED]
-        generated = sum(len(self.decoder.generate(clause.ids, self.table)) for clause in few)
-        true = sum(len(clause.codes) for clause in few)
-        return {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2], "length": generated / true}
+        codes, lengths = float(sums["codes"]), sums["lengths"].tolist()
+        return {
+            "loss": float(sums["next_code"]) / max(codes, 1), "accuracy": float(sums["accuracy"]) / max(codes, 1),
+            "length": lengths[0] / max(lengths[1], 1),
+        }  # fmt: skip
 
 
 def fit_durations(clauses: list[Clause], vocab_size: int) -> np.ndarray:

@@ -69,7 +69,7 @@ def _vision_features(model: Parley, pictures: Sequence[Image.Image]) -> Tensor:
 
 
 def _embedding_size(model: Parley) -> Tensor:
-    return _size(model.language.get_input_embeddings().weight)
+    return _size(model.language.get_input_embeddings().weight.float())
 
 
 def _size(tensor: Tensor) -> Tensor:

@@ -12,14 +12,19 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from parley.checkpoints import Checkpoint
+from parley.checkpoints.importers.qwen_internvit import STAGE as INITIALISED
 from parley.checkpoints.loading import load_into
 from parley.config import ParleyConfig, preset
-from parley.models.parley import Parley
-from training.data.recorded import RecordedData
+from parley.models.parley import Parley, parts_of
+from training.attention import use_packed_attention
+from training.data.world import World
 from training.data.world.sentences import all_words
 from training.data.world.voices import ANSWER
 from training.distributed.precision import best_device, use_eager_attention
-from training.distributed.process_group import rank, world_size
+from training.distributed.process_group import rank
+from training.identity import identity
+from training.objectives.objective import Objective
+from training.options import Options
 from training.recipe import Schedule, Stage, find_stage, schedule_for
 from training.run_folder import is_done, work_folder
 from training.stages.adapter_init import rescale_adapters, whiten_vision_adapter
@@ -27,6 +32,7 @@ from training.stages.world_data import WorldData, answer_voice_or_any, first_tok
 
 ADAPTER_PICTURES = 128  # that a fresh vision adapter is fitted to
 MAX_CLAUSES = 16_384  # different ones that stage 3.2 learns from
+WORLD = "nano's world"  # the fingerprint of its data: they are a function of the seed
 
 
 @dataclass
@@ -34,17 +40,23 @@ class BuiltStage:
     """What is needed to train a stage."""
 
     stage: Stage
-    schedule: Schedule  # of all processes together
-    model: Parley  # on the device
-    objective: object  # see `training.objectives`
-    data: WorldData | RecordedData
+    schedule: Schedule
+    objective: Objective
+    data: WorldData
     seed: int
+    options: Options
     tokenizer: Tokenizer | None  # to write into the checkpoint; None: as in the first parent
     parents: Sequence[Checkpoint]  # that the stage was built from
 
+    @property
+    def identity(self) -> dict:
+        """What its saved states belong to."""
+        start = [parent.fingerprint for parent in self.parents]
+        return identity(self.stage, self.schedule, self.seed, getattr(self.data, "fingerprint", WORLD), start)
 
-def build_stage(name: str, run: Path, preset_name: str, seed: int, steps: int | None = None) -> BuiltStage:
-    """Stage `name` of a run, with at most `steps` steps.
+
+def build_stage(name: str, run: Path, preset_name: str, seed: int, options: Options) -> BuiltStage:
+    """Stage `name` of a run of a preset, over nano's world.
 
     Raises `ValueError` if the preset cannot be trained or if a stage that it builds on is not done.
     """
@@ -54,16 +66,24 @@ def build_stage(name: str, run: Path, preset_name: str, seed: int, steps: int | 
         raise ValueError(f"stage {name} builds on {', '.join(missing)}, which {run} does not have yet")
     if preset_name == "nano":
         config = with_ctc_words(config, all_words())
-    schedule = limited(schedule_for(stage, preset_name), steps)
-    share = replace(schedule, batch=schedule.batch // world_size())
     parents = [Checkpoint.open(run / parent) for parent in stage.after]
     tokenizer = stage_tokenizer(stage, config, parents, run, seed)
+    data = WorldData(stage, options.schedule(schedule_for(stage, preset_name)), seed, tokenizer)
     model = build_model(stage, config, parents, seed)
-    data = WorldData(stage, share, seed, tokenizer)
     init_adapters(model, stage, parents, data)
+    return built(stage, model, data, seed, options, tokenizer, parents)
+
+
+def built(
+    stage: Stage, model: Parley, data: WorldData, seed: int, options: Options, tokenizer: Tokenizer | None,
+    parents: Sequence[Checkpoint],
+) -> BuiltStage:  # fmt: skip
+    """A stage with its objective."""
     use_eager_attention(model, best_device())
-    objective = build_objective(stage, share, model.to(best_device()), data, seed)
-    return BuiltStage(stage, schedule, model, objective, data, seed, tokenizer, parents)
+    if stage.objective == "next_token":
+        use_packed_attention(model.language)
+    objective = build_objective(stage, model, data, seed)
+    return BuiltStage(stage, data.schedule, objective, data, seed, options, tokenizer, parents)
 
 
 def check_trainable(preset_name: str, stages: Sequence[Stage]) -> None:
@@ -75,11 +95,6 @@ def check_trainable(preset_name: str, stages: Sequence[Stage]) -> None:
             f"{preset_name} cannot be trained yet: the recipe gives no steps for stage {', '.join(endless)}, and only "
             "nano's world can be learned from; `parley train nano` works"
         )
-
-
-def limited(schedule: Schedule, steps: int | None) -> Schedule:
-    """The schedule with at most `steps` steps: for a trial of the recipe."""
-    return schedule if steps is None else replace(schedule, steps=min(steps, schedule.steps))
 
 
 def with_ctc_words(config: ParleyConfig, words: Sequence[str]) -> ParleyConfig:
@@ -97,12 +112,16 @@ def build_model(stage: Stage, config: ParleyConfig, parents: Sequence[Checkpoint
     for part in stage.loads:
         parent = next((parent for parent in parents if part in parent.parts), None)
         if parent is not None:
-            load_into(getattr(model, part), parent.state_dict(part), part)
+            # The language model is too large for fp32 in every process; it becomes that when it is sharded.
+            dtype = None if part == "language" else torch.float32
+            load_into(getattr(model, part), parent.state_dict(part, dtype=dtype), part)
         elif part in stage.reads:
-            raise ValueError(
-                f"stage {stage.name} reads {part}, which none of {', '.join(stage.after) or 'its parents'} has"
-            )
+            raise ValueError(f"stage {stage.name} reads {part}, which {_named(parents, stage)} does not have")
     return model
+
+
+def _named(parents: Sequence[Checkpoint], stage: Stage) -> str:
+    return " or ".join(str(parent.path) for parent in parents) or f"a start of stage {stage.name}"
 
 
 def seed_weights(stage: Stage, seed: int) -> None:
@@ -110,10 +129,19 @@ def seed_weights(stage: Stage, seed: int) -> None:
     torch.manual_seed(zlib.crc32(f"{seed} {stage.name}".encode()))
 
 
+def fitted(stage: Stage, config: ParleyConfig) -> Stage:
+    """The stage as a model of this config can be trained by it. Raises `ValueError` if it cannot."""
+    parts = parts_of(config)
+    trains = tuple(part for part in stage.trains if part in parts)
+    if stage.objective == "ctc" and "ctc_head" not in trains:
+        raise ValueError(f"stage {stage.name} trains the CTC head, which {config.name} does not have")
+    reads = tuple(part for part in stage.reads if part in parts)
+    return replace(stage, trains=trains, reads=reads, state=stage.state and "state_head" in trains)
+
+
 def init_adapters(model: Parley, stage: Stage, parents: Sequence[Checkpoint], data: WorldData) -> None:
-    """Initialises the adapters that the stage trains first."""
-    trained = {part for parent in parents for part in parent.parts}
-    fresh = set(stage.trains) - trained
+    """Initialises the adapters that the stage trains first, for pictures of nano's world."""
+    fresh = fresh_parts(stage, parents)
     pictures: list[Image.Image] = []
     if "vision_adapter" in fresh:
         pictures = [data.train.picture(i)[1] for i in range(ADAPTER_PICTURES)]
@@ -121,54 +149,73 @@ def init_adapters(model: Parley, stage: Stage, parents: Sequence[Checkpoint], da
     rescale_adapters(model, fresh, pictures)
 
 
-def build_objective(stage: Stage, share: Schedule, model: Parley, data: WorldData | RecordedData, seed: int):
-    """The objective of a stage; `share` is the schedule of one process. Its module is imported when it is needed."""
+def fresh_parts(stage: Stage, parents: Sequence[Checkpoint]) -> set[str]:
+    """The parts that the stage trains and no stage before has trained."""
+    trained = {
+        part for parent in parents for part, ref in parent.manifest.parts.items() if ref.stage != INITIALISED
+    }  # fmt: skip
+    return set(stage.trains) - trained
+
+
+def rescale_fresh(model: Parley, stage: Stage, parents: Sequence[Checkpoint], seed: int) -> None:
+    """Rescales the adapters that the stage trains first, for pictures of any kind."""
+    fresh = fresh_parts(stage, parents)
+    if {"vision_adapter", "speech_adapter"} & fresh:
+        world = World(seed, "train")
+        rescale_adapters(model, fresh, [world.picture(i)[1] for i in range(16)])
+
+
+def build_objective(stage: Stage, model: Parley, data: WorldData, seed: int) -> Objective:
+    """The objective of a stage. Its module is imported when it is needed."""
     match stage.objective:
         case "cells":
-            return _cells(stage, model, data, seed)
+            return _cells(model, data, seed)
         case "next_token":
             from training.objectives.next_token import NextTokenObjective
 
             return NextTokenObjective(stage, model, data, seed)
         case "ctc":
-            return _ctc(stage, share, model, seed)
+            return _ctc(model, data.schedule, seed)
         case "codec":
-            return _codec(stage, share, model, seed)
+            return _codec(model, data.schedule, seed)
         case "speech_decoder":
-            return _speech_decoder(stage, share, model, data, seed)
+            return _speech_decoder(model, data, seed)
     raise AssertionError(stage.objective)
 
 
-def _cells(stage: Stage, model: Parley, data: WorldData, seed: int):
+def _cells(model: Parley, data: WorldData, seed: int) -> Objective:
     from training.data.world.pictures import LABEL_SIZES
     from training.objectives.cells import CellsObjective
 
-    return CellsObjective(stage, model, data, seed, label_sizes=LABEL_SIZES)
+    return CellsObjective(model, data, seed, label_sizes=LABEL_SIZES)
 
 
-def _ctc(stage: Stage, share: Schedule, model: Parley, seed: int):
+def _ctc(model: Parley, schedule: Schedule, seed: int) -> Objective:
     from training.data.world.transcribed import RecordedSentences
     from training.objectives.ctc import CtcObjective
 
-    return CtcObjective(stage, model, RecordedSentences(seed, share.mixture), seed, batch_size=share.batch)
+    speech = RecordedSentences(seed, schedule.mixture)
+    return CtcObjective(model, speech, seed, batch_size=schedule.batch, frames=schedule.tokens)
 
 
-def _codec(stage: Stage, share: Schedule, model: Parley, seed: int):
+def _codec(model: Parley, schedule: Schedule, seed: int) -> Objective:
     from training.data.world.transcribed import CleanSentences
     from training.objectives.codec import CodecObjective
 
     speech = CleanSentences(seed, model.config.codec.sample_rate, answer_voice_or_any)
-    return CodecObjective(stage, model, speech, seed, batch_size=share.batch, adversary_after=share.steps // 2)
+    return CodecObjective(
+        model, speech, seed, batch_size=schedule.batch, adversary_after=schedule.steps // 2, tokens=schedule.tokens
+    )
 
 
-def _speech_decoder(stage: Stage, share: Schedule, model: Parley, data: WorldData | RecordedData, seed: int):
+def _speech_decoder(model: Parley, data: WorldData, seed: int) -> Objective:
     from training.data.world.transcribed import AnswerClauses
     from training.objectives.speech_decoder import SpeechDecoderObjective
 
-    speech = AnswerClauses(seed, model.config.codec.sample_rate, ANSWER)
-    pool = min(MAX_CLAUSES, share.steps * share.batch * world_size())
+    speech, schedule = AnswerClauses(seed, model.config.codec.sample_rate, ANSWER), data.schedule
     return SpeechDecoderObjective(
-        stage, model, speech, seed, tokenizer=data.tokenizer, batch_size=share.batch, pool=pool
+        model, speech, seed, tokenizer=data.tokenizer, batch_size=schedule.batch, tokens=schedule.tokens,
+        pool=min(MAX_CLAUSES, schedule.steps * schedule.batch),
     )  # fmt: skip
 
 

@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
-from parley.checkpoints import save_stage
-from training.distributed.process_group import is_main_process, world_size
+from parley.checkpoints.manifest import Manifest
+from parley.checkpoints.writer import StageWriter
+from training.distributed.activations import plain_name
+from training.distributed.precision import best_device
+from training.distributed.process_group import any_rank, is_main_process, world_size
+from training.distributed.sharding import whole
 from training.evaluation.curves import draw_curves
 from training.metrics_log import METRICS_FILE
-from training.resume_file import RESUME_FILE
-from training.run_folder import check_startable, work_folder
-from training.stages.build import BuiltStage, build_stage
+from training.run_folder import IDENTITY_FILE, check_startable, work_folder
+from training.stages.build import BuiltStage
 from training.tensorboard import TensorBoard
 from training.trainer import Trainer
 
 
 def run_stage(
-    name: str, run: Path, preset: str, *, seed: int = 0, resume: bool = False, steps: int | None = None, bar: int = 0
-) -> None:
-    """Trains one stage of the recipe in this process.
+    build: Callable[[], BuiltStage], name: str, run: Path, *, resume: bool = False, bar: int = 0,
+    on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+) -> None:  # fmt: skip
+    """Trains stage `name` in this process, as one of its process group, and writes RUN/STAGE.
 
-    Raises `ValueError` if a stage it builds on is missing, if it is done, or if it was begun before and `resume` is not
-    asked for.
+    Args:
+        build: makes the stage.
+        on_metrics: called with the step and its metrics.
+
+    Raises `ValueError` if the stage is done, or if it was begun before and `resume` is not asked for.
     """
     check_startable(run, name, resume)
-    train_and_save(build_stage(name, run, preset, seed, steps), run, resume=resume, bar=bar)
+    train_and_save(build(), run, resume=resume, bar=bar, on_metrics=on_metrics)
 
 
 def train_and_save(
     built: BuiltStage, run: Path, *, resume: bool, bar: int = 0,
     on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
 ) -> None:  # fmt: skip
-    """Trains a built stage and writes RUN/STAGE. `on_metrics` is called with the step and its metrics."""
+    """Trains a built stage and writes RUN/STAGE."""
     stage, folder = built.stage, work_folder(run, built.stage.name)
-    trainer = Trainer(stage, built.schedule, built.model, built.objective, folder, seed=built.seed, bar=bar)
+    trainer = Trainer(
+        stage, built.schedule, built.objective, folder, device=best_device(), identity=built.identity,
+        options=built.options, seed=built.seed, bar=bar,
+    )  # fmt: skip
     if resume:
         trainer.resume()
     with TensorBoard(run / "tensorboard" / stage.name) as board:
@@ -47,22 +59,62 @@ def train_and_save(
             on_metrics(step, metrics)
 
         measured = trainer.run(report)
-    if not is_main_process():
-        return
-    draw_curves(folder / METRICS_FILE, folder / "curves.png", f"{stage.name} {stage.title}")
+    if is_main_process():
+        draw_curves(folder / METRICS_FILE, folder / "curves.png", f"{stage.name} {stage.title}")
     save_checkpoint(built, run, measured | facts(trainer))
-    (folder / RESUME_FILE).unlink(missing_ok=True)
+    any_rank(False, trainer.device)  # all wait for the main process here
+    if is_main_process():
+        remove_states(folder)
 
 
 def save_checkpoint(built: BuiltStage, run: Path, metrics: dict) -> None:
-    stage, parents = built.stage, built.parents
-    save_stage(
-        run / stage.name, stage=stage.name, config=built.model.config, tokenizer=built.tokenizer,
-        parts={part: getattr(built.model, part).state_dict() for part in stage.trains},
-        parent=parents[0] if parents else None, others=parents[1:],
-        data={"mixture": built.schedule.mixture, "samples": samples_seen(built), "seed": built.seed},
-        metrics=metrics, commit=commit(),
-    )  # fmt: skip
+    """Writes RUN/STAGE. All processes take part: each holds a share of the weights."""
+    if not is_main_process():
+        for part in built.stage.trains:
+            for _ in whole_tensors(getattr(built.objective.model, part)):
+                pass
+        return
+    stage, parents, config = built.stage, built.parents, built.objective.model.config
+    with StageWriter(run / stage.name, parent=parents[0] if parents else None, others=parents[1:]) as writer:
+        for part in stage.trains:
+            write_part(writer, part, stage.name, getattr(built.objective.model, part))
+        if built.tokenizer is not None:
+            writer.add_tokenizer(built.tokenizer, stage.name)
+        finish(writer, built, config, metrics)
+
+
+def write_part(writer: StageWriter, part: str, stage: str, module: nn.Module) -> None:
+    """One tensor at a time is whole."""
+    specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in stored_tensors(module).items()}
+    with writer.tensors(part, stage, specs) as file:
+        for name, tensor in whole_tensors(module):
+            file.write(name, tensor)
+
+
+def finish(writer: StageWriter, built: BuiltStage, config, metrics: dict) -> Manifest:
+    data = {"mixture": built.schedule.mixture, "samples": samples_seen(built), "seed": built.seed}
+    data |= {"fingerprint": built.identity["data"]}
+    return writer.finish(stage=built.stage.name, config=config, data=data, metrics=metrics, commit=commit())
+
+
+def stored_tensors(module: nn.Module) -> Mapping[str, Tensor]:
+    """What a checkpoint keeps of a part, tied weights once."""
+    tied = getattr(getattr(module, "config", None), "tie_word_embeddings", False)
+    state = {plain_name(name): tensor for name, tensor in module.state_dict().items()}
+    return {name: tensor for name, tensor in state.items() if not (tied and name == "lm_head.weight")}
+
+
+def whole_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a part one after the other, whole; all processes in the same order."""
+    for name, tensor in stored_tensors(module).items():
+        yield name, whole(tensor)
+
+
+def remove_states(folder: Path) -> None:
+    """Removes the saved states of a stage that is done."""
+    for path in folder.glob("step-*"):
+        shutil.rmtree(path)
+    (folder / IDENTITY_FILE).unlink(missing_ok=True)
 
 
 def facts(trainer: Trainer) -> dict[str, object]:

@@ -1,0 +1,97 @@
+"""Shards what a stage trains over the processes, with FSDP2; what it only reads is whole in each of them.
+
+Notable points:
+- Trained weights, their gradients and optimizer states are fp32, a share in each process. A unit's weights are gathered
+  when it is called, in what the stage computes in, and freed after it; gradients are summed in fp32.
+- Only modules that are called can be units: the blocks of the large networks. All else belongs to the objective, whose
+  forward pass gathers it.
+- Frozen parts have no gradient, no optimizer state and no communication.
+- One process on a CPU is not sharded: that would only copy its weights.
+- Collect parameters afterwards: sharding replaces them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from training.distributed.activations import checkpointed
+from training.distributed.precision import Precision
+from training.distributed.process_group import start_alone, world_size
+from training.objectives.objective import Objective
+from training.recipe import Stage
+
+BLOCKS = {"language": "model.layers", "vision_encoder": "tower.encoder.layer", "speech_encoder": "blocks"}
+PRECISE = ("codec_encoder", "codec_decoder")  # bf16 is not precise enough for phases
+
+
+def shard(
+    objective: Objective, stage: Stage, precision: Precision, device: torch.device, *, recompute: bool, compiled: bool
+) -> None:
+    """Moves the objective to the device and shards what the stage trains.
+
+    Args:
+        recompute: whether the blocks keep a part of their activations only (`training.distributed.activations`).
+        compiled: whether the blocks are compiled.
+    """
+    for part in stage.reads_only:
+        place_frozen(getattr(objective.model, part), device, torch.float32 if part in PRECISE else precision.weights)
+    blocks = list(trained_blocks(objective.model, stage, recompute))
+    if compiled:
+        for block in blocks:
+            block.compile()
+    frozen = {p for part in stage.reads_only for p in getattr(objective.model, part).parameters()}
+    if device.type == "cpu" and world_size() == 1:
+        masters(objective, frozen)
+        return
+    start_alone()
+    mesh = init_device_mesh(device.type, (world_size(),))
+    policy = MixedPrecisionPolicy(param_dtype=precision.weights, reduce_dtype=torch.float32)
+    exact = MixedPrecisionPolicy(param_dtype=torch.float32, output_dtype=precision.weights)
+    for block in blocks:
+        fully_shard(masters(block), mesh=mesh, mp_policy=policy)
+    for norm in batch_norms(objective.model, stage):
+        fully_shard(masters(norm), mesh=mesh, mp_policy=exact)
+    fully_shard(masters(objective, frozen), mesh=mesh, mp_policy=policy, ignored_params=frozen)
+
+
+def trained_blocks(model: nn.Module, stage: Stage, recompute: bool) -> Iterator[nn.Module]:
+    """The blocks of the large networks that the stage trains."""
+    for part, path in BLOCKS.items():
+        if part in stage.trains:
+            blocks = getattr(model, part).get_submodule(path)
+            for number, block in enumerate(blocks):
+                blocks[number] = checkpointed(block) if recompute else block
+                yield blocks[number]
+
+
+def batch_norms(model: nn.Module, stage: Stage) -> Iterator[nn.Module]:
+    """They compute in fp32: `torch` normalises bf16 with bf16 statistics only."""
+    for part in stage.trains:
+        if part not in PRECISE:
+            yield from (m for m in getattr(model, part).modules() if isinstance(m, nn.BatchNorm1d))
+
+
+def masters(module: nn.Module, frozen: set[nn.Parameter] = frozenset()) -> nn.Module:
+    """The module with its trained weights in fp32."""
+    for parameter in module.parameters():
+        if parameter not in frozen and not isinstance(parameter, DTensor):
+            parameter.data = parameter.data.float()
+    return module
+
+
+def place_frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Moves a part; its weights get the type, its buffers (means, windows, codebooks) keep theirs."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(dtype)
+    module.to(device)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of which each process may hold a share, whole. All processes must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
