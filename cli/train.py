@@ -10,6 +10,7 @@ import typer
 from cli.errors import CommandError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
+HOW = "How it is trained (defaults: the recipe's)"  # panel of the options
 
 
 @app.command()
@@ -20,8 +21,7 @@ def train(
         str | None, typer.Option(metavar="NAME", help="Train this one stage of the recipe, for example 2.1b")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped or killed")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Stages that may run side by side")] = 2,
-    steps: Annotated[int | None, typer.Option(min=1, help="At most so many steps a stage: a quick trial")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Stages side by side, or processes of one stage")] = 2,
     start: Annotated[
         Path | None, typer.Option("--from", help="A checkpoint to finetune; needs --stage and --run")
     ] = None,
@@ -29,6 +29,33 @@ def train(
         Path | None, typer.Option(help="With --from: a file of LLaVA records to learn from instead of nano's world")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the data and of fresh weights")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps a stage", rich_help_panel=HOW)] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over your data", rich_help_panel=HOW)] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Samples a step, over all processes", rich_help_panel=HOW)
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(min=64, help="Tokens of one forward pass, at most", rich_help_panel=HOW)
+    ] = None,
+    sequence_length: Annotated[
+        int | None, typer.Option(min=32, help="Tokens of a sample, at most", rich_help_panel=HOW)
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate; parts with one of their own follow", rich_help_panel=HOW)
+    ] = None,
+    save_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between two saved states", rich_help_panel=HOW)
+    ] = None,
+    validate_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between two validations", rich_help_panel=HOW)
+    ] = None,
+    recompute: Annotated[
+        bool | None,
+        typer.Option(help="Keep few activations and compute them again; default: on a GPU", rich_help_panel=HOW),
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the networks' blocks (torch.compile)", rich_help_panel=HOW)
+    ] = False,
 ) -> None:
     """Train a model: all stages of the recipe, or one; from nothing, or from a checkpoint.
 
@@ -38,27 +65,37 @@ def train(
     parley train --steps 20 --run runs/trial   every stage for a few steps: does it work here?
 
     The run's folder holds a checkpoint a stage, curves, and report.md. Ctrl-C saves first; --resume continues.
-    docs/recipe.md describes the stages, docs/checkpoints.md how to finetune a checkpoint.
+    docs/recipe.md describes the stages, docs/checkpoints.md how to finetune a checkpoint. Under torchrun, one stage is
+    trained by all its processes.
     """
+    from training.distributed.process_group import is_main_process
+    from training.ending import OtherProcessError, StageInterruptionError
     from training.evaluation.report import write_report
     from training.launch.local import train as train_all
-    from training.stages.run import run_stage
-    from training.trainer import StageInterruptionError
+    from training.launch.local import train_stage
+    from training.launch.stage_job import StageJob
+    from training.options import Options
 
     if start is not None and (stage is None or run is None):
         raise ValueError("--from trains one stage: name it with --stage, and where it goes with --run")
     if data is not None and start is None:
         raise ValueError("--data goes with --from; a model from nothing learns from nano's world")
+    if lr is not None and lr <= 0:
+        raise ValueError(f"--lr {lr}: a learning rate is more than 0")
     folder = run or Path("runs") / model
+    options = Options(
+        steps=steps, epochs=epochs, batch=batch, tokens=tokens, sequence_length=sequence_length, lr=lr,
+        save_every=save_every, validate_every=validate_every, recompute=recompute, compile=compiled,
+    )  # fmt: skip
     try:
-        if start is not None:
-            from training.stages.finetune import finetune
-
-            finetune(stage, start, folder, records=data, seed=seed, resume=resume, steps=steps)
-        elif stage is not None:
-            run_stage(stage, folder, model, seed=seed, resume=resume, steps=steps)
+        if stage is None:
+            train_all(model, folder, seed=seed, resume=resume, jobs=jobs, options=options)
         else:
-            train_all(model, folder, seed=seed, resume=resume, jobs=jobs, steps=steps)
+            job = StageJob(stage=stage, preset=model, run=folder, seed=seed, options=options, start=start, records=data)
+            train_stage(job, resume=resume)
     except StageInterruptionError as stopped:
         raise CommandError(str(stopped)) from None
-    typer.echo(f"report: {write_report(folder)}")
+    except OtherProcessError:
+        raise typer.Exit(1) from None
+    if is_main_process():
+        typer.echo(f"report: {write_report(folder)}")

@@ -30,6 +30,7 @@ from training.distributed.precision import precision_for
 from training.distributed.process_group import any_rank, is_main_process, rank, reduced, world_size
 from training.distributed.sharding import shard, whole
 from training.distributed.states import SavedStates
+from training.ending import OtherProcessError, SampleError, StageInterruptionError
 from training.identity import check_identity, write_identity
 from training.metrics_log import MetricsLog, drop_later_metrics
 from training.objectives.objective import Batch, Objective
@@ -46,14 +47,6 @@ from training.recipe import Schedule, Stage
 
 LOG_EVERY = 20  # steps
 SMOOTHING = 0.98  # of the running mean of the loss
-
-
-class StageInterruptionError(Exception):
-    """The stage was asked to stop; its state is saved and `--resume` continues it."""
-
-
-class OtherProcessError(ValueError):
-    """Another process of the stage cannot go on, and says why."""
 
 
 class Trainer:
@@ -206,7 +199,7 @@ class Trainer:
             error = raised
         if not any_rank(error is not None, self.device):
             return passes
-        raise OtherProcessError("another process of the stage ended it") if error is None else ValueError(str(error))
+        raise OtherProcessError("another process ended the stage") if error is None else SampleError(str(error))
 
     def _progress(self) -> tqdm:
         return tqdm(

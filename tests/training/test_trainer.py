@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from training.resume_file import RESUME_FILE
 
 from parley.models.parley import Parley
 from training.metrics_log import METRICS_FILE
 from training.objectives.next_token import NextTokenObjective
 from training.recipe import Schedule, Stage, find_stage
-from training.resume_file import RESUME_FILE
 from training.stages.world_data import WorldData
 from training.trainer import StageInterruptionError, Trainer
 

@@ -33,31 +33,30 @@ PRECISE = ("codec_encoder", "codec_decoder")  # bf16 is not precise enough for p
 def shard(
     objective: Objective, stage: Stage, precision: Precision, device: torch.device, *, recompute: bool, compiled: bool
 ) -> None:
-    """Moves the objective to the device and shards what the stage trains.
+    """Moves the objective to the device and shards what has a gradient.
 
     Args:
         recompute: whether the blocks keep a part of their activations only (`training.distributed.activations`).
         compiled: whether the blocks are compiled.
     """
-    for part in stage.reads_only:
-        place_frozen(getattr(objective.model, part), device, torch.float32 if part in PRECISE else precision.weights)
+    frozen = {parameter for parameter in objective.parameters() if not parameter.requires_grad}
+    place_frozen(objective.model, device, precision)
     blocks = list(trained_blocks(objective.model, stage, recompute))
     if compiled:
         for block in blocks:
             block.compile()
-    frozen = {p for part in stage.reads_only for p in getattr(objective.model, part).parameters()}
     if device.type == "cpu" and world_size() == 1:
-        masters(objective, frozen)
+        masters(objective)
         return
     start_alone()
-    mesh = init_device_mesh(device.type, (world_size(),))
+    options = {"mesh": init_device_mesh(device.type, (world_size(),)), "ignored_params": frozen}
     policy = MixedPrecisionPolicy(param_dtype=precision.weights, reduce_dtype=torch.float32)
     exact = MixedPrecisionPolicy(param_dtype=torch.float32, output_dtype=precision.weights)
     for block in blocks:
-        fully_shard(masters(block), mesh=mesh, mp_policy=policy)
+        fully_shard(masters(block), mp_policy=policy, **options)
     for norm in batch_norms(objective.model, stage):
-        fully_shard(masters(norm), mesh=mesh, mp_policy=exact)
-    fully_shard(masters(objective, frozen), mesh=mesh, mp_policy=policy, ignored_params=frozen)
+        fully_shard(masters(norm), mp_policy=exact, **options)
+    fully_shard(masters(objective), mp_policy=policy, **options)
 
 
 def trained_blocks(model: nn.Module, stage: Stage, recompute: bool) -> Iterator[nn.Module]:
@@ -77,19 +76,23 @@ def batch_norms(model: nn.Module, stage: Stage) -> Iterator[nn.Module]:
             yield from (m for m in getattr(model, part).modules() if isinstance(m, nn.BatchNorm1d))
 
 
-def masters(module: nn.Module, frozen: set[nn.Parameter] = frozenset()) -> nn.Module:
+def masters(module: nn.Module) -> nn.Module:
     """The module with its trained weights in fp32."""
     for parameter in module.parameters():
-        if parameter not in frozen and not isinstance(parameter, DTensor):
+        if parameter.requires_grad and not isinstance(parameter, DTensor):
             parameter.data = parameter.data.float()
     return module
 
 
-def place_frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Moves a part; its weights get the type, its buffers (means, windows, codebooks) keep theirs."""
-    for parameter in module.parameters():
-        parameter.data = parameter.data.to(dtype)
-    module.to(device)
+def place_frozen(model: nn.Module, device: torch.device, precision: Precision) -> None:
+    """Moves the weights without a gradient to the device, in what the stage computes in."""
+    for part, module in model.named_children():
+        dtype = torch.float32 if part in PRECISE else precision.weights
+        for parameter in module.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(device, dtype)
+    for buffer in model.buffers():
+        buffer.data = buffer.data.to(device)
 
 
 def whole(tensor: Tensor) -> Tensor:

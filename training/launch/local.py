@@ -8,7 +8,6 @@ Notable points:
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -18,31 +17,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.distributed.process_group import is_main_process, process_group
+from training.distributed.process_group import process_group
+from training.ending import StageInterruptionError
+from training.launch.stage_job import StageJob, end
+from training.options import Options
 from training.plan import Progress, Start, due, to_share
 from training.recipe import recipe
-from training.run_folder import is_done
+from training.run_folder import check_startable, is_done
 from training.stages.build import check_trainable
-from training.stages.run import run_stage
-from training.trainer import StageInterruptionError
+from training.stages.run import train_and_save
 
 POLL_SECONDS = 0.2
-INTERRUPTED = os.EX_TEMPFAIL  # exit code of a stage that was stopped and can be continued
 
 
-def train(
-    preset: str, run: Path, *, seed: int = 0, resume: bool = False, jobs: int = 2, steps: int | None = None
-) -> None:
+def train(preset: str, run: Path, *, seed: int = 0, resume: bool = False, jobs: int = 2, options: Options) -> None:
     """Trains every stage of the recipe that is not done yet, up to `jobs` at the same time.
 
     Raises `ValueError` if the run was begun before and `resume` is not asked for, and `StageInterruptionError` if a
     stage stopped before its end.
     """
+    if "WORLD_SIZE" in os.environ:
+        raise ValueError("a whole run starts its own processes: under torchrun, name one stage with --stage")
     check_trainable(preset, recipe(preset))
     if not resume and run.exists() and any(run.iterdir()):
         raise ValueError(f"{run} holds a run already; --resume continues it, another --run starts again")
     run.mkdir(parents=True, exist_ok=True)
-    launcher = Launcher(preset, run, seed, steps, jobs)
+    launcher = Launcher(preset, run, seed, options, jobs)
     try:
         with launcher.stopped_at_exit():
             launcher.train_all()
@@ -64,12 +64,12 @@ class Launcher:
     """Starts the stages of a run and watches them.
 
     Args:
-        steps: of each stage, at most; None for the recipe's.
+        options: what differs from the recipe, in every stage.
         jobs: stages that may run at the same time.
     """
 
-    def __init__(self, preset: str, run: Path, seed: int, steps: int | None, jobs: int) -> None:
-        self.preset, self.run, self.seed, self.steps, self.jobs = preset, run, seed, steps, jobs
+    def __init__(self, preset: str, run: Path, seed: int, options: Options, jobs: int) -> None:
+        self.preset, self.run, self.seed, self.options, self.jobs = preset, run, seed, options, jobs
         self.running: dict[str, Running] = {}
         self.failure: tuple[str, int] | None = None  # the first stage that failed, and its exit code
         self.continued_by = f"`parley train {preset} --run {run} --resume` continues it"
@@ -110,10 +110,11 @@ class Launcher:
 
     def _start(self, start: Start) -> None:
         bar = next(line for line in range(self.jobs) if line not in [r.bar for r in self.running.values()])
-        process = start_stage(
-            start.stage.name, self.run, self.preset, self.seed, self.steps, bar,
-            threads=max(1, available_cores() // self.jobs), processes=start.processes,
+        job = StageJob(
+            stage=start.stage.name, run=self.run, preset=self.preset, seed=self.seed, options=self.options, bar=bar,
+            processes=start.processes,
         )  # fmt: skip
+        process = start_stage(job, threads=max(1, available_cores() // self.jobs))
         self.running[start.stage.name] = Running(process, bar, start.processes)
 
     def _collect_ended(self) -> None:
@@ -139,34 +140,36 @@ class Launcher:
             running.process.terminate()
 
 
-def start_stage(
-    name: str, run: Path, preset: str, seed: int, steps: int | None, bar: int, *, threads: int, processes: int = 1
-) -> subprocess.Popen:
+def start_stage(job: StageJob, threads: int) -> subprocess.Popen:
     """Starts the main process of a stage, which starts the others. Its progress bar is on our standard error."""
-    settings = {"name": name, "run": str(run), "preset": preset, "seed": seed, "steps": steps, "bar": bar}
-    arguments = json.dumps(settings | {"processes": processes})
-    return subprocess.Popen(stage_command(arguments), env=os.environ | {"OMP_NUM_THREADS": str(threads)})
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    return subprocess.Popen(stage_command(job.model_dump_json()), env=environment)
 
 
-def stage_command(arguments: str) -> list[str]:
-    return [sys.executable, "-m", "training.launch.local", arguments]
+def stage_command(argument: str) -> list[str]:
+    return [sys.executable, "-m", "training.launch.local", argument]
 
 
 def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def main(arguments: str) -> int:
+def train_stage(job: StageJob, *, resume: bool) -> None:
+    """Trains one stage in this process and those that it starts, or as one of those of `torchrun`.
+
+    Raises `ValueError` if the stage cannot be trained, is done, or was begun before and `resume` is not asked for.
+    """
+    check_startable(job.run, job.stage, resume)
+    with process_group(job.processes, stage_command(job.model_dump_json())):
+        train_and_save(job.build(), job.run, resume=resume, bar=job.bar)
+
+
+def main(argument: str) -> int:
     """A process of a stage. Trains, or says in one line why it could not; returns the exit code."""
-    settings = json.loads(arguments)
-    settings["run"], processes = Path(settings["run"]), settings.pop("processes")
     try:
-        with process_group(processes, stage_command(arguments)):
-            run_stage(**settings, resume=True)
+        train_stage(StageJob.model_validate_json(argument), resume=True)
     except (StageInterruptionError, ValueError) as error:
-        if is_main_process():
-            print(error, file=sys.stderr)
-        return INTERRUPTED if isinstance(error, StageInterruptionError) else 1
+        return end(error)
     return 0
 
 

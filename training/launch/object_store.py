@@ -1,7 +1,7 @@
 """A run in an object store, through fsspec: stages are fetched before a pod trains, and what it makes is uploaded.
 
-An object store renames nothing, so a stage's manifest is uploaded last: a folder without one is absent. The resume file
-is uploaded each time it was saved.
+An object store renames nothing, so a stage's manifest is uploaded last: a folder without one is absent. So it is with
+the metadata of a saved state, which is uploaded when it is whole.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import fsspec
 
 from parley.checkpoints.manifest import MANIFEST
 from training.recipe import STAGES
-from training.resume_file import RESUME_FILE
-from training.run_folder import is_done, work_folder
+from training.run_folder import METADATA, is_done, saved_states, work_folder
 
-POLL_SECONDS = 10.0  # between two looks whether the resume file was saved
+LAST = (MANIFEST, METADATA)  # files that say that a folder is whole
+POLL_SECONDS = 10.0  # between two looks whether a state was saved
 OBJECT_STORES = ("s3", "gs", "az")  # protocols of which obstore has the client; others are fsspec's own
 
 
@@ -46,9 +46,8 @@ class RunStore:
             for each in STAGES:
                 if self.has(each.name) and not is_done(self._run, each.name):
                     self._download(each.name)
-            work = f"work/{stage}"
-            if not self.has(stage) and self._files.exists(f"{self._root}/{work}/{RESUME_FILE}"):
-                self._download(work)
+            if not self.has(stage):
+                self._download(f"work/{stage}")
         except OSError as error:
             raise ValueError(f"{self._url} cannot be read: {error}") from None
 
@@ -57,8 +56,8 @@ class RunStore:
         return self._files.exists(f"{self._root}/{stage}/{MANIFEST}")
 
     def _download(self, folder: str) -> None:
-        """The manifest last: a download that was cut short is none."""
-        paths = sorted(self._files.find(f"{self._root}/{folder}"), key=lambda path: path.endswith(MANIFEST))
+        """What says that a folder is whole comes last: a download that was cut short is none."""
+        paths = sorted(self._files.find(f"{self._root}/{folder}"), key=lambda path: path.endswith(LAST))
         for path in paths:
             target = self._run / path[path.index(folder, len(self._root)) :]
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,11 +72,20 @@ class RunStore:
             self._put(path)
 
     def upload_work(self, stage: str) -> None:
-        """Where a stage is: the resume file last, which the others belong to."""
+        """Where a stage is: its newest saved state, and what belongs to all of them. Removes older states there."""
         folder = work_folder(self._run, stage)
+        newest = saved_states(folder)[:1]
         files = [path for path in folder.iterdir() if path.is_file() and path.suffix != ".part"]
-        for path in sorted(files, key=lambda path: path.name == RESUME_FILE):
+        files += [path for state in newest for path in state.iterdir()]
+        for path in sorted(files, key=lambda path: path.name in LAST):
             self._put(path)
+        self._remove_states(stage, kept=[state.name for state in newest])
+
+    def _remove_states(self, stage: str, kept: list[str]) -> None:
+        work = f"{self._root}/work/{stage}"
+        found = {path[len(work) :].split("/")[1] for path in self._files.find(work) if "/step-" in path[len(work) :]}
+        for name in found - set(kept):
+            self._files.rm(f"{work}/{name}", recursive=True)
 
     def _put(self, path: Path) -> None:
         self._files.put_file(str(path), f"{self._root}/{path.relative_to(self._run)}")
@@ -85,17 +93,16 @@ class RunStore:
     @contextlib.contextmanager
     def mirrored(self, stage: str) -> Iterator[None]:
         """Inside, what is saved is uploaded; at the end the stage, or where it was stopped."""
-        resume, uploaded, ended = work_folder(self._run, stage) / RESUME_FILE, 0, threading.Event()
-        if resume.exists():
-            uploaded = resume.stat().st_mtime_ns
+        folder, ended = work_folder(self._run, stage), threading.Event()
+        uploaded = saved_states(folder)[:1]
 
         def upload_if_saved() -> None:
             nonlocal uploaded
+            newest = saved_states(folder)[:1]
             with contextlib.suppress(FileNotFoundError):  # the stage has ended meanwhile
-                saved = resume.stat().st_mtime_ns
-                if saved != uploaded:
+                if newest != uploaded:
                     self.upload_work(stage)
-                    uploaded = saved
+                    uploaded = newest
 
         def watch() -> None:
             while not ended.wait(POLL_SECONDS):

@@ -9,11 +9,9 @@ import json
 import sys
 import time
 
-from training.distributed.process_group import is_main_process, process_group
-from training.launch.stage_job import StageJob
-from training.trainer import StageInterruptionError
-
-INTERRUPTED = 75  # EX_TEMPFAIL: stopped and saved
+from training.distributed.process_group import process_group
+from training.ending import StageInterruptionError
+from training.launch.stage_job import StageJob, end
 
 
 class ProgressLines:
@@ -38,14 +36,9 @@ class ProgressLines:
 
 def train(job: StageJob) -> None:
     """Trains the stage to its end, from where it was stopped. Raises `StageInterruptionError` on SIGTERM."""
-    from training.stages.build import build_stage
-    from training.stages.finetune import build_finetune
     from training.stages.run import train_and_save
 
-    if job.start is not None:
-        built = build_finetune(job.stage, job.start, job.records, job.seed, job.steps)
-    else:
-        built = build_stage(job.stage, job.run, job.preset, job.seed, job.steps)
+    built = job.build()
     train_and_save(built, job.run, resume=True, on_metrics=ProgressLines(job.stage, built.schedule.steps))
 
 
@@ -55,9 +48,7 @@ def main(argument: str) -> int:
         with process_group(job.world_size, []):
             train(job)
     except (StageInterruptionError, ValueError) as error:
-        if is_main_process():
-            print(error, file=sys.stderr)
-        return INTERRUPTED if isinstance(error, StageInterruptionError) else 1
+        return end(error)
     return 0
 
 

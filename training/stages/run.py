@@ -18,26 +18,10 @@ from training.distributed.process_group import any_rank, is_main_process, world_
 from training.distributed.sharding import whole
 from training.evaluation.curves import draw_curves
 from training.metrics_log import METRICS_FILE
-from training.run_folder import IDENTITY_FILE, check_startable, work_folder
+from training.run_folder import IDENTITY_FILE, work_folder
 from training.stages.build import BuiltStage
 from training.tensorboard import TensorBoard
 from training.trainer import Trainer
-
-
-def run_stage(
-    build: Callable[[], BuiltStage], name: str, run: Path, *, resume: bool = False, bar: int = 0,
-    on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
-) -> None:  # fmt: skip
-    """Trains stage `name` in this process, as one of its process group, and writes RUN/STAGE.
-
-    Args:
-        build: makes the stage.
-        on_metrics: called with the step and its metrics.
-
-    Raises `ValueError` if the stage is done, or if it was begun before and `resume` is not asked for.
-    """
-    check_startable(run, name, resume)
-    train_and_save(build(), run, resume=resume, bar=bar, on_metrics=on_metrics)
 
 
 def train_and_save(

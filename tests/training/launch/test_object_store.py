@@ -6,11 +6,11 @@ import uuid
 
 import fsspec
 import pytest
+from training.resume_file import RESUME_FILE
 
 from parley.checkpoints.manifest import MANIFEST
 from training.launch import object_store
 from training.launch.object_store import RunStore
-from training.resume_file import RESUME_FILE
 from training.run_folder import is_done, work_folder
 
 

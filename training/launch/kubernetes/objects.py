@@ -10,6 +10,7 @@ from typing import Any
 
 from training.launch.kubernetes.settings import GRACE_SECONDS, TAINT, LaunchSettings
 from training.launch.stage_job import StageJob
+from training.options import Options
 from training.plan import can_be_shared
 from training.recipe import Stage, find_stage
 
@@ -50,7 +51,7 @@ def stage_job(settings: LaunchSettings, stage: str, endpoint: str) -> StageJob:
         run=f"{RUNS}/{settings.name}",
         store=f"{settings.checkpoints.rstrip('/')}/{settings.name}" if settings.in_object_store else "",
         seed=settings.seed,
-        steps=settings.steps,
+        options=Options(steps=settings.steps),
         nodes=nodes,
         processes=processes,
         endpoint=endpoint if nodes > 1 else "",
