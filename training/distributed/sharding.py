@@ -12,6 +12,7 @@ Notable points:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -27,6 +28,9 @@ from training.objectives.objective import Objective
 from training.recipe import Stage
 
 BLOCKS = {"language": "model.layers", "vision_encoder": "tower.encoder.layer", "speech_encoder": "blocks"}
+# Blocks return views of what they computed, for caches; nothing here writes into them.
+warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+
 PRECISE = ("codec_encoder", "codec_decoder")  # bf16 is not precise enough for phases
 
 

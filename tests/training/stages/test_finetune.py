@@ -18,8 +18,10 @@ from cli.main import main
 from parley.checkpoints import Checkpoint, load_model, save_stage
 from parley.checkpoints.importers.vita15 import LICENCE, import_published
 from parley.media.audio import write_wav
+from training.launch.local import train_stage
+from training.launch.stage_job import StageJob
+from training.options import Options
 from training.recipe import find_stage
-from training.stages.finetune import finetune
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "vita15-tiny"
 
@@ -55,6 +57,11 @@ def records(tmp_path: Path) -> Path:
     file = tmp_path / "records.json"
     file.write_text(json.dumps(content))
     return file
+
+
+def finetune(name: str, start: Path, run: Path, *, records: Path | None = None, steps: int | None = None) -> None:
+    job = StageJob(stage=name, run=run, start=start, records=records, options=Options(steps=steps))
+    train_stage(job, resume=False)
 
 
 def changed(before: Path, after: Path, part: str) -> bool:
