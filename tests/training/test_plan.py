@@ -80,5 +80,6 @@ def test_nothing_can_run_beside_a_stage_that_all_others_build_on(name, finished,
     assert all_build_on(find_stage(name), progress(finished).waiting) is expected
 
 
-def test_the_codec_is_not_shared():
-    assert [stage.name for stage in recipe("nano") if not can_be_shared(stage, "nano", 2)] == ["3.1"]
+def test_a_stage_is_shared_where_each_process_has_a_sample():
+    assert [stage.name for stage in recipe("nano") if not can_be_shared(stage, "nano", 16)] == ["1.1", "3.1"]
+    assert all(can_be_shared(stage, "nano", 8) for stage in recipe("nano"))

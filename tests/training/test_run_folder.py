@@ -28,8 +28,10 @@ def test_a_run_without_a_finished_stage_is_refused(tmp_path):
 
 def test_a_stage_starts_once_and_continues_only_if_asked(tmp_path):
     check_startable(tmp_path, "0.1", resume=False)
-    work_folder(tmp_path, "0.1").mkdir(parents=True)
-    (work_folder(tmp_path, "0.1") / "resume.safetensors").write_bytes(b"")
+    state = work_folder(tmp_path, "0.1") / "step-00000002"
+    state.mkdir(parents=True)
+    check_startable(tmp_path, "0.1", resume=False)  # a state that was cut short is none
+    (state / ".metadata").write_bytes(b"")
     with pytest.raises(ValueError, match=r"stage 0\.1 was begun in .*; --resume continues it"):
         check_startable(tmp_path, "0.1", resume=False)
     check_startable(tmp_path, "0.1", resume=True)

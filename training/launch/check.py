@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from training.launch.stage_job import StageJob
-from training.recipe import find_stage
+from training.recipe import Schedule, find_stage, schedule_for
 from training.run_folder import is_done
 
 
@@ -20,11 +20,20 @@ def check(job: StageJob) -> None:
     if job.records is not None and job.start is None:
         raise ValueError("records are for finetuning: name the checkpoint to start from")
     if job.start is not None:
-        build_finetune(job.stage, job.start, job.records, job.seed, job.options)
+        check_shared(job, build_finetune(job.stage, job.start, job.records, job.seed, job.options).schedule)
         return
     check_trainable(job.preset, [stage])
     if missing := [parent for parent in stage.after if not is_done(job.run, parent)]:
         raise ValueError(f"stage {job.stage} builds on {', '.join(missing)}, which {job.run} does not have")
+    check_shared(job, job.options.schedule(schedule_for(stage, job.preset)))
+
+
+def check_shared(job: StageJob, schedule: Schedule) -> None:
+    """Raises `ValueError` if some process would have no sample."""
+    if job.world_size > schedule.batch:
+        raise ValueError(
+            f"stage {job.stage}: {schedule.batch} samples a step cannot be shared by {job.world_size} processes"
+        )
 
 
 def check_writable(run: Path) -> None:

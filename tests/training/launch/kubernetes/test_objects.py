@@ -102,9 +102,9 @@ def test_an_object_store_takes_the_place_of_the_volume(settings):
 
 
 def test_a_stage_that_cannot_be_shared_has_one_pod(settings):
-    wanted = settings(nodes=2, stages=("3.1",))
-    assert nodes_of(wanted, find_stage("3.1")) == (1, 1)
-    assert nodes_of(wanted, find_stage("0.1")) == (2, 1)
+    wanted = settings(nodes=9, stages=("3.1",))
+    assert nodes_of(wanted, find_stage("3.1")) == (1, 1)  # a step has eight samples
+    assert nodes_of(wanted, find_stage("0.1")) == (9, 1)
 
 
 def test_a_jobset_runs_the_stages_one_after_the_other(settings):
