@@ -1,0 +1,82 @@
+"""Checks all records of a source on several processes; results come in the order of the records.
+
+Notable points:
+- Processes are forked, as those of torch's `DataLoader` are: they share the index of the source, and read its files by
+  `pread`. Each holds one range of records at a time.
+- Only a bounded number of ranges is given out ahead, so a slow range does not let results pile up.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from tqdm import tqdm
+
+from training.data.checking.duplicates import mark_duplicates
+from training.data.checking.findings import Findings
+from training.data.checking.record_check import RecordCheck
+
+RANGE = 32  # records
+AHEAD = 4  # ranges a process, given out
+
+_check: RecordCheck | None = None  # of this process
+
+
+def scan(check: RecordCheck, jobs: int) -> Findings:
+    """What is in all records of the source of `check`, duplicates marked. `jobs` 1 is this process alone.
+
+    Raises `ValueError` if a process was killed: which records it was at.
+    """
+    records = len(check.mixed.source)
+    ranges = [(start, min(start + RANGE, records)) for start in range(0, records, RANGE)]
+    jobs = min(jobs, len(ranges))
+    found = Findings()
+    parts = map(lambda bounds: check.range(*bounds), ranges) if jobs == 1 else parallel(check, ranges, jobs)
+    with tqdm(total=records, desc=f"check {check.mixed.name}", unit="record") as progress:
+        for (start, stop), part in zip(ranges, parts, strict=True):
+            found.merge(part)
+            progress.update(stop - start)
+            progress.set_postfix(bad=found.reasons.total(), refresh=False)
+    mark_duplicates(found, check.mixed.source.where)
+    return found
+
+
+def parallel(check: RecordCheck, ranges: list[tuple[int, int]], jobs: int) -> Iterator[Findings]:
+    context = multiprocessing.get_context("fork")
+    waiting: deque[tuple[tuple[int, int], Future[Findings]]] = deque()
+    with ProcessPoolExecutor(jobs, context, begin, (check,)) as pool:
+        try:
+            for bounds in ranges:
+                waiting.append((bounds, pool.submit(check_range, *bounds)))
+                if len(waiting) > AHEAD * jobs:
+                    yield result(*waiting.popleft())
+            while waiting:
+                yield result(*waiting.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def result(bounds: tuple[int, int], future: Future[Findings]) -> Findings:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise ValueError(
+            f"a process was killed while it read records {bounds[0]} to about {bounds[1] + AHEAD * RANGE}, by lack of "
+            "memory or by a file that crashes its decoder; fewer --jobs need less memory"
+        ) from None
+
+
+def begin(check: RecordCheck) -> None:
+    global _check
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that shows the progress
+    _check = check
+
+
+def check_range(start: int, stop: int) -> Findings:
+    assert _check is not None
+    return _check.range(start, stop)
