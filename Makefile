@@ -8,6 +8,7 @@
 # make client-test   let the field's own clients, Python and JavaScript, talk to a stack; needs Node.js 22 or newer
 # make openai-test   run the openai package's own tests of its API against what `make up` has started
 # make rules       check and test the Prometheus rules; needs promtool (Debian: apt-get install prometheus)
+# make lmms-eval   install lmms-eval into .venv-lmms, for benchmarks/harness.py
 # make triton      install a Triton server into .venv-triton, for its tests and benchmark
 # make protos      write the Python stubs of the contracts anew
 # make lock        write requirements.lock anew; pins that still fit stay
@@ -25,12 +26,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRITON := .venv-triton
 CLIENTS := .venv-clients
+LMMS := .venv-lmms
 INSTALL := $(BIN)/python install.py --torch-index "$(TORCH_INDEX)" --gpu "$(GPU)"
 PINS := pyproject.toml requirements.lock install.py
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo up down status test lint deploy-files compose-test client-test openai-test rules triton protos lock lock-check clean
+.PHONY: demo up down status test lint deploy-files compose-test client-test openai-test rules lmms-eval triton protos lock lock-check clean
 
 demo: $(VENV)/.installed-serve
 	$(BIN)/parley demo
@@ -57,6 +59,15 @@ deploy-files: $(VENV)/.installed-serve
 
 compose-test: $(VENV)/.installed-serve
 	$(BIN)/python -m benchmarks.compose_faults
+
+lmms-eval: $(LMMS)/.installed
+
+# Its pins do not fit ours. torch comes as for our own environment: from TORCH_INDEX, or the build that fits the machine.
+$(LMMS)/.installed: benchmarks/lmms_eval_tasks/requirements.txt $(VENV)/.installed-test
+	$(BIN)/uv venv -q --clear --python $(BIN)/python $(LMMS)
+	$(BIN)/uv pip install -q --python $(LMMS)/bin/python \
+		$(if $(TORCH_INDEX),--index $(TORCH_INDEX),--torch-backend $(if $(filter 0,$(GPU)),cpu,auto)) -r $<
+	@touch $@
 
 triton: $(TRITON)/.installed
 
@@ -124,4 +135,4 @@ $(VENV)/.created:
 	@touch $@
 
 clean: down
-	rm -rf $(VENV) $(TRITON) $(CLIENTS) tests/clients/node_modules .parley parley.egg-info answer.wav
+	rm -rf $(VENV) $(TRITON) $(CLIENTS) $(LMMS) tests/clients/node_modules .parley parley.egg-info answer.wav
