@@ -30,8 +30,10 @@ EXTENSIONS = {
 KIND_OF = {extension: kind for kind, all_of_kind in EXTENSIONS.items() for extension in all_of_kind.split()}
 
 
-def to_llava(record: dict) -> dict:
+def to_llava(record: Any) -> dict:
     """`record` with LLaVA's fields; one that has them is given back as it is. Raises `RecordError`."""
+    if not isinstance(record, dict):
+        raise RecordError("not a record", f"a record is a JSON object, not {type(record).__name__}")
     if "file_name" in record:
         record = with_named_file(record)
     if not has_turns(record):

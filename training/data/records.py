@@ -124,8 +124,6 @@ def to_sample(record: Any, folder: str | Path = ".", need_files: bool = True) ->
 
     Raises `RecordError` if the record is bad, or if `need_files` and a file is missing.
     """
-    if not isinstance(record, dict):
-        raise RecordError("not a record", f"a record is a JSON object, not {type(record).__name__}")
     record = to_llava(record)
     files, turns = media_of(record), conversation_of(record)
     unmarked = check_markers(files, turns)

@@ -36,10 +36,13 @@ class Source(Protocol[Item]):
         """How many records there are, good and bad."""
 
     def __getitem__(self, index: int) -> Item:
-        """Record `index`. Raises `RecordError` (`training.data.records`) if it is bad."""
+        """Record `index`. Raises `RecordError` (`training.data.record_error`) if it is bad."""
 
     def where(self, index: int) -> str:
         """Where record `index` is, for messages: "file:line (id …)"."""
 
     def group(self, index: int) -> str:
-        """What must not be both learned from and held out: the picture or the speaker; "" where there is neither."""
+        """What must not be both learned from and held out: the picture or the speaker; "" where there is neither.
+
+        Raises `RecordError` for a record that is too bad to tell.
+        """

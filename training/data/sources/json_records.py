@@ -44,21 +44,14 @@ class JsonDialogues:
             raise RecordError("not JSON", error.msg) from None
 
     def where(self, index: int) -> str:
-        return self._records.where(index) + named(self._known(index))
+        try:
+            name = named(self.record(index))
+        except RecordError:
+            name = ""
+        return self._records.where(index) + name
 
     def group(self, index: int) -> str:
-        try:
-            return group_of(media_of(to_llava(self._known(index))))
-        except RecordError:
-            return ""
-
-    def _known(self, index: int) -> dict:
-        """The record if it is one, else {}."""
-        try:
-            record = self.record(index)
-        except RecordError:
-            return {}
-        return record if isinstance(record, dict) else {}
+        return group_of(media_of(to_llava(self.record(index))))
 
 
 def open_json(path: Path) -> Lines | JsonList:
@@ -86,6 +79,7 @@ def beginning(path: Path) -> bytes:
     return head.removeprefix(BOM).lstrip()
 
 
-def named(record: dict) -> str:
+def named(record: Any) -> str:
     """The id of a record, for messages: " (id …)", or "" if it has none."""
-    return f" (id {record['id']})" if record.get("id") not in (None, "") else ""
+    name = record.get("id") if isinstance(record, dict) else None
+    return "" if name in (None, "") else f" (id {name})"

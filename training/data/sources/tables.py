@@ -19,7 +19,6 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.data.record_error import RecordError
 from training.data.record_forms import CAPTION_FIELDS, TURN_FIELDS, to_llava
 from training.data.record_media import group_of, media_of
 from training.data.records import to_sample
@@ -76,10 +75,7 @@ class TableDialogues:
         return f"{self._files[file].name}[{index - self._first[file]}]{named(self.row(index))}"
 
     def group(self, index: int) -> str:
-        try:
-            return group_of(media_of(to_llava(self.row(index))))
-        except RecordError:
-            return ""
+        return group_of(media_of(to_llava(self.row(index))))
 
 
 def open_tables(path: Path, media: Path | None, need_files: bool) -> TableDialogues:

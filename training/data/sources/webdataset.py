@@ -42,14 +42,14 @@ class TarDialogues:
     def where(self, index: int) -> str:
         """tar:key"""
         place = self._index[index]
-        return f"{place.path.name}:{TarSample(place).key}"
+        try:
+            return f"{place.path.name}:{TarSample(place).key}"
+        except RecordError:
+            return f"{place.path.name}, byte {place.start}"
 
     def group(self, index: int) -> str:
         """The key of the first picture's content, else of the first video's (`record_media.content_key`)."""
-        try:
-            return TarSample(self._index[index]).content_key()
-        except RecordError:
-            return ""
+        return TarSample(self._index[index]).content_key()
 
 
 class TarSample:

@@ -68,7 +68,10 @@ def test_lines_with_bad_ones_between(folder, newline, head):
     places = [source.where(i) for i in range(6)]
     assert places[1:4] == ["records.jsonl:3", "records.jsonl:4", "records.jsonl:5 (id x)"]
     assert places[5] == "records.jsonl:7 (id 7)"
-    assert [source.group(i) for i in range(1, 5)] == ["", "", "", "c.jpg"]
+    assert [source.group(i) for i in range(3, 5)] == ["", "c.jpg"]
+    for index in (1, 2):
+        with pytest.raises(RecordError, match=reasons[index - 1]):
+            source.group(index)
 
 
 def test_a_comma_too_many_is_a_bad_record_of_a_list(folder):
