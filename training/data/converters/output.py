@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -41,11 +42,14 @@ class OutputFolder:
         self.bad: IO[str] = (self.folder / BAD).open("w", encoding="utf-8")
         return self
 
-    def __exit__(self, *_) -> None:
-        self.bad.close()
+    def __exit__(self, kind, error, *_) -> None:
+        with contextlib.suppress(OSError):  # of a full disk: what is written is thrown away
+            self.bad.close()
         if self.folder.exists():  # else `finish` has moved it away
             shutil.rmtree(self.folder)
         os.close(self._lock)
+        if isinstance(error, OSError) and error.filename is None:  # a write: tell where
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def finish(self) -> None:
         self.bad.close()

@@ -1,5 +1,6 @@
 """A conversion is there whole or not at all, and its mix.yaml names kinds that the recipe knows."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from tests.training.data.converters.corpora import sound, text
 from training.data.converters.convert import convert
+from training.data.converters.output import OutputFolder
 from training.data.converters.part import Part, split_of
 from training.data.converters.registry import LAYOUTS, find_layout
 from training.data.records import Bad
@@ -82,6 +84,14 @@ def test_a_place_that_is_taken_is_left_as_it_is(corpus, tmp_path, converted):
 def test_a_data_set_without_a_good_record_writes_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"no record that can be used:\n(.*\n)*.*… and 10 more in bad.jsonl"):
         convert(Bare(), tmp_path, tmp_path / "out", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_the_folder_and_leaves_nothing(tmp_path):
+    with pytest.raises(OSError) as caught, OutputFolder(tmp_path / "out"), open("/dev/full", "w") as full:
+        full.write("x")
+        full.flush()
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
 
 
