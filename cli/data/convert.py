@@ -16,9 +16,7 @@ def convert(
     layout: Annotated[str, typer.Argument(help="Name of the layout; they are listed below")],
     source: Annotated[Path, typer.Argument(help="Folder of the data set, as it was downloaded and unpacked")],
     out: Annotated[Path, typer.Option(help="A folder to make; it gets the records and mix.yaml")],
-    copy: Annotated[
-        bool, typer.Option("--copy", help="Copy the media files; the source is not needed then")
-    ] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the media files; the source is not needed then")] = False,
 ) -> None:
     """Convert a public data set, from the layout in which it is published to records that training reads.
 

@@ -29,8 +29,8 @@ def transcripts(path: Path) -> dict[str, str]:
     """The lines "ID TEXT" of a file: id → text. Empty where there is no file."""
     if not path.is_file():
         return {}
-    pairs = (line.split(maxsplit=1) for line in read_text(path).splitlines() if line.strip())
-    return {name: "".join(text) for name, *text in pairs}
+    pairs = (line.split(maxsplit=1) for line in read_text(path).split("\n") if line.strip())
+    return {name: "".join(text).strip() for name, *text in pairs}
 
 
 def audio_files(folder: Path, extension: str) -> dict[str, Path]:

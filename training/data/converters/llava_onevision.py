@@ -19,20 +19,24 @@ from training.data.converters.part import Item, Part
 from training.data.records import Bad
 
 # Subsets whose answers describe the picture; all others ask about it.
-CAPTIONS = re.compile(
-    r"sharegpt4v|sharegpt4o|image_textualization|textcaps|textocr|geo170k\(align\)|ReCap", re.IGNORECASE
-)
+CAPTIONS = re.compile(r"sharegpt4[vo]|image_textualization|textcaps|textocr|geo170k\(align\)|recap", re.IGNORECASE)
 COLUMNS = ("id", "conversations", "image.path", "data_source")  # without image.bytes: the pictures are not read
 
 
 def parts(source: Path) -> list[Part]:
-    """A part for each folder of Parquet files. Raises `ValueError` if there is none."""
+    """A part for each folder of Parquet files. Raises `ValueError` if there is none, or if one is inside another."""
     if not source.is_dir():
         raise ValueError(f"there is no folder {source}")
-    folders = {subset_of(file, source) for file in source.rglob("*.parquet")}
-    if not folders:
+    subsets: dict[Path, list[Path]] = {}
+    for file in sorted(source.rglob("*.parquet")):
+        if not any(name.startswith(".") for name in file.relative_to(source).parts):  # ".cache": of the download
+            subsets.setdefault(subset_of(file, source), []).append(file)
+    if not subsets:
         raise ValueError(f"{source} is not of the layout llava-onevision: it has no *.parquet, at any depth")
-    return [part(folder, source) for folder in sorted(folders)]
+    for folder in subsets:
+        if inside := next((other for other in subsets if folder in other.parents), None):
+            raise ValueError(f"{folder} has Parquet files, and so has {inside} inside it: name one subset at a time")
+    return [part(folder, source, files) for folder, files in subsets.items()]
 
 
 def subset_of(file: Path, source: Path) -> Path:
@@ -41,9 +45,8 @@ def subset_of(file: Path, source: Path) -> Path:
     return folder.parent if folder.name in ("train", "data") and folder != source else folder
 
 
-def part(folder: Path, source: Path) -> Part:
-    name = folder.name if folder != source else source.resolve().name
-    files = sorted(folder.rglob("*.parquet"))
+def part(folder: Path, source: Path, files: list[Path]) -> Part:
+    name = "-".join(folder.relative_to(source).parts) or source.resolve().name
     kind = "captions" if CAPTIONS.search(name) else "questions"
     return Part(name, kind, folder, partial(items, folder, files), count=row_count(files), as_it_is=folder)
 

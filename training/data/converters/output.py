@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO
 
+from training.data.record_error import RecordError
 from training.data.records import Bad
 
 MEDIA = "media"  # folder of the media that are written
@@ -72,9 +73,14 @@ class OutputFolder:
         line = {"part": part, "where": bad.where, "id": bad.id, "reason": bad.reason, "detail": bad.detail}
         self.bad.write(json.dumps(line, ensure_ascii=False) + "\n")
 
-    def place(self, files: Mapping[str, list[str]], media: Path, content: Mapping[str, bytes]) -> None:
-        """Writes media (kind → names) under their names: from `content`, or copied from the folder `media`."""
+    def place(self, files: Mapping[str, list], media: Path, content: Mapping[str, bytes]) -> None:
+        """Writes media (kind → names) under their names: from `content`, or copied from the folder `media`.
+
+        Raises `RecordError` for what is no path under that folder, which could be written anywhere.
+        """
         for name in chain(*files.values()):
+            if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
+                raise RecordError("cannot be copied", f"only paths under {media} are copied: {str(name)[:200]!r}")
             file = self.folder / MEDIA / name
             if file.exists():  # several records have the same picture
                 continue

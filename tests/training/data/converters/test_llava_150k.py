@@ -70,6 +70,18 @@ def test_pictures_are_copied_once(tmp_path, converted):
     assert Path(shown).read_bytes() == content
 
 
+def test_nothing_is_copied_to_a_place_outside(tmp_path, converted):
+    root = tmp_path / "data"
+    picture(root / "train2017/000000000007.jpg")
+    picture(tmp_path / "secret.jpg")
+    names = ["../secret.jpg", str(tmp_path / "secret.jpg")]
+    instructions(root, record(7), *(record(7, id=name, image=[name]) for name in names))
+    result = converted("llava-150k", root, copy=True)
+    assert [bad["reason"] for bad in result.bad] == ["cannot be copied"] * 2
+    copied = [path for path in tmp_path.rglob("*.jpg") if result.out in path.parents]
+    assert copied == [result.out / "media/train2017/000000000007.jpg"]
+
+
 def test_pictures_that_are_nowhere_are_asked_for(tmp_path, converted):
     instructions(tmp_path / "data", record(7))
     with pytest.raises(ValueError, match="has no pictures: put COCO's folder train2017 or train2014 there"):

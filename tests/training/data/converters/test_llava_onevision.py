@@ -3,6 +3,7 @@
 import pytest
 
 from tests.training.data.converters.corpora import picture, table, turns
+from training.data.converters.registry import find_layout
 from training.data.sources.dialogues import open_dialogues
 
 
@@ -48,6 +49,15 @@ def test_subsets_are_read_back_as_they_are(data, converted):
     assert len(source) == 4
     assert source[3].messages[1]["content"] == "a dog."
     assert [part["type"] for part in source[0].messages[0]["content"]] == ["image", "text"]
+
+
+def test_a_subset_inside_another_is_refused_and_hidden_files_are_none(data, converted):
+    subset = data / "ai2d(gpt4v)"
+    table(data / ".cache/x.parquet", [row(9, None, "a?", "b.")])
+    assert len(find_layout("llava-onevision").parts(data)) == 3
+    table(subset / "more/x.parquet", [row(9, None, "a?", "b.")])
+    with pytest.raises(ValueError, match=r"ai2d\(gpt4v\) has Parquet files, and so has .*more inside it"):
+        converted("llava-onevision", data)
 
 
 def test_one_subset_alone_and_a_file_that_was_cut(data, converted):
