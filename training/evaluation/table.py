@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Measure:
-    """One figure of an evaluation, in percent."""
+    """One figure of an evaluation, in percent unless its name says otherwise."""
 
     name: str
     value: float

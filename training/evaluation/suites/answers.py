@@ -22,17 +22,20 @@ SEQUENCE_LENGTH = 1024  # tokens
 
 
 @dataclass
-class _NoData:
+class AnswerData:
     """What `NextTokenObjective` reads of its data while it only scores."""
 
     schedule: Schedule
     tokenizer: Tokenizer
 
+    @classmethod
+    def of(cls, model: Parley) -> AnswerData:
+        return cls(Schedule(lr=0.0, batch=1, sequence_length=SEQUENCE_LENGTH), model.tokenizer)
+
 
 def last_answers(model: Parley, samples: Sequence[Sample]) -> list[ScoredAnswer]:
     """The last answer of each sample, scored."""
-    data = _NoData(Schedule(lr=0.0, batch=1, sequence_length=SEQUENCE_LENGTH), model.tokenizer)
-    answers = iter(NextTokenObjective(find_stage("2.2"), model, data, 0).score(list(samples)))
+    answers = iter(NextTokenObjective(find_stage("2.2"), model, AnswerData.of(model), 0).score(list(samples)))
     last = []
     for sample in samples:
         count = sum(message["role"] == "assistant" for message in sample.messages)

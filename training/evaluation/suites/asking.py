@@ -12,13 +12,15 @@ from parley.models.parley import Parley
 from training.distributed.precision import best_device
 
 
-def load_parts(checkpoint: Checkpoint, needed: Collection[str], useful: Collection[str] = ()) -> Parley:
-    """The parts of a checkpoint on the GPU, in bf16, or on the CPU, in fp32; the useful ones where it has them.
+def load_parts(
+    checkpoint: Checkpoint, needed: Collection[str], useful: Collection[str] = (), dtype: torch.dtype | None = None
+) -> Parley:
+    """The parts of a checkpoint on the GPU or the CPU; the useful ones where it has them.
 
-    Raises `CheckpointError` if it lacks one that is needed.
+    `dtype`: None for bf16 on a GPU and fp32 on a CPU. Raises `CheckpointError` if a part is missing that is needed.
     """
     device = best_device()
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
     parts = [*needed, *(part for part in useful if part in checkpoint.parts)]
     return load_model(checkpoint, parts, device, dtype)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from training.data.converters import aishell1
 from training.data.converters import librispeech as librispeech_layout
 from training.data.converters.part import Part
-from training.data.records import Bad, RecordError
+from training.data.record_error import RecordError
+from training.data.records import Bad
 from training.data.source import Utterance
 
 

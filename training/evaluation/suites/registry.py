@@ -30,6 +30,11 @@ SUITES = {
         data="dialogues whose last question is audio, in any format that training reads",
         module="spoken_questions",
     ),
+    "dialogues": Suite(
+        summary="loss, tokens right and answers matched, of dialogues with or without media",
+        data="dialogues in any format that training reads, or mix.yaml, of which the held-out records are measured",
+        module="dialogues",
+    ),
 }
 
 

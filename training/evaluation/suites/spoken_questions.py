@@ -11,7 +11,7 @@ from collections import Counter
 from parley.media.messages import read_media
 from parley.models.parley import Parley
 from training.data.media import open_sample
-from training.data.records import RecordError
+from training.data.record_error import RecordError
 from training.data.sample import Sample, parts, text_of
 from training.data.sources.dialogues import open_dialogues
 from training.evaluation.error_rate import chinese, english, language_of

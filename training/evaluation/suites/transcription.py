@@ -15,7 +15,7 @@ import numpy as np
 from parley.checkpoints import CheckpointError
 from parley.models.parley import Parley
 from training.data.media import read_utterance
-from training.data.records import RecordError
+from training.data.record_error import RecordError
 from training.data.source import Source, Utterance
 from training.data.sources.speech import open_speech
 from training.evaluation.error_rate import ErrorRate, language_of

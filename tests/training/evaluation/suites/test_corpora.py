@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.records import RecordError
+from training.data.record_error import RecordError
 from training.evaluation.suites.corpora import aishell, librispeech
 
 
