@@ -11,6 +11,10 @@ from training.data.converters.registry import find_layout, listed
 
 LAYOUT_LIST = f"\b\nLayouts:\n{listed()}"
 
+IN_PLACE = """\
+These files need no conversion: training reads them where they are. Bad records stay in them: train with --skip-bad.
+Parquet is unpacked once into HF_DATASETS_CACHE, which takes as much disk again."""
+
 
 def convert(
     layout: Annotated[str, typer.Argument(help="Name of the layout; they are listed below")],
@@ -31,7 +35,6 @@ def convert(
     summary = converter.convert(found, source, out, copy=copy)
     mix = out / converter.MIX
     typer.echo(f"{source}, as {layout}:\n{summary}\n\n{mix.read_text(encoding='utf-8')}")
-    kept = [count.part.name for count in summary.parts if count.part.as_it_is is not None]
-    if kept:
-        typer.echo("These files need no conversion: training reads them where they are. Bad records stay in them.")
+    if any(count.part.as_it_is is not None for count in summary.parts):
+        typer.echo(IN_PLACE)
     typer.echo(f"{mix} names the sources; look at them with: parley data check {mix}")
