@@ -25,6 +25,7 @@ COMMANDS = {
     "ask": ("cli.ask", "Ask by voice or in writing, about a picture or a video, and hear the answer"),
     "demo": ("cli.demo", "Start, ask the bundled question about the bundled picture, stop"),
     "train": ("cli.train", "Train a model by the recipe: all stages or one"),
+    "plan": ("cli.plan", "Say what training a model needs: memory, disk, days; refuse what cannot fit"),
     "launch": ("cli.launch", "Train on a Kubernetes cluster, a Job a stage"),
     "jobs": ("cli.jobs", "List, watch, read or cancel training runs on a cluster"),
     "eval": ("cli.eval", "Measure a checkpoint on held-out data"),

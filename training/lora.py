@@ -2,6 +2,8 @@
 
 Notable points:
 - `peft` makes and computes the adapters, beside the linear layers of each block; tables and output layer have none.
+- The encoders are frozen too: training them would take more memory than all the rest. What is between them and the
+  language model is trained as always.
 - A checkpoint has no adapters: they are added to the weights when it is written, so that it is a plain Qwen2.
 """
 
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from training.recipe import Schedule, Stage
 
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+ENCODERS = ("vision_encoder", "speech_encoder")
 ADAPTER = "default"  # peft's name of the only one
 DOWN, UP = f"lora_A.{ADAPTER}.weight", f"lora_B.{ADAPTER}.weight"
 
@@ -25,19 +28,23 @@ class LoraOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rank: int = Field(64, ge=1, description="Width of an adapter")
-    alpha: int = Field(128, ge=1, description="What an adapter adds is multiplied by alpha / rank")
+    rank: int = Field(16, ge=1, description="Width of an adapter")
+    alpha: int = Field(32, ge=1, description="What an adapter adds is multiplied by alpha / rank")
     dropout: float = Field(0.05, ge=0, lt=1, description="Share of an adapter's inputs that a training step leaves out")
     lr: float = Field(2e-4, gt=0, description="Peak learning rate of the adapters; other parts have the recipe's")
 
 
-def check_stage(stage: Stage) -> None:
-    """Raises `ValueError` if the stage trains no language model that began elsewhere."""
+def adapted(stage: Stage) -> Stage:
+    """The stage, as LoRA trains it. Raises `ValueError` if it trains no language model that began elsewhere."""
     if "language" not in stage.trains or stage.full is None:
         raise ValueError(
             f"LoRA is for the language model, which stage {stage.name} ({stage.title}) does not train further; "
             "1.2, 1.3 and 2.2 do"
         )
+    frozen = tuple(part for part in stage.trains if part in ENCODERS)
+    return replace(
+        stage, trains=tuple(part for part in stage.trains if part not in frozen), reads=(*stage.reads, *frozen)
+    )
 
 
 def with_lora(schedule: Schedule, options: LoraOptions) -> Schedule:

@@ -10,7 +10,7 @@ from torch import nn
 
 from parley.config import PRESETS
 from parley.models.language import build_language
-from training.lora import ADAPTED, LoraOptions, check_stage, inject, merge, with_lora
+from training.lora import ADAPTED, LoraOptions, adapted, inject, merge, with_lora
 from training.recipe import find_stage
 
 OPTIONS = LoraOptions(rank=3, alpha=12, dropout=0.1)
@@ -84,16 +84,20 @@ def test_the_number_of_weights_is_that_of_another_recipe():
     """VITA-RL trains 161.5 M on Qwen2.5-7B."""
     with torch.device("meta"):
         language = build_language(PRESETS["vita-7b"].language)
-    inject(language, LoraOptions())
+    inject(language, LoraOptions(rank=64))
     assert sum(p.numel() for p in language.parameters() if p.requires_grad) == 161_480_704
 
 
-def test_only_stages_of_a_language_model_that_began_elsewhere_have_it():
-    for name in ("1.2", "1.3", "2.2"):
-        check_stage(find_stage(name))
-    for name in ("0.1", "1.1", "2.1a", "3.2"):
-        with pytest.raises(ValueError, match=rf"stage {name} \(.*\) does not train further; 1\.2, 1\.3 and 2\.2 do"):
-            check_stage(find_stage(name))
+def test_the_encoders_are_frozen_too():
+    stage = adapted(find_stage("2.2"))
+    assert stage.trains == ("vision_adapter", "speech_adapter", "speech_prompt", "language", "state_head")
+    assert set(stage.loads) == set(find_stage("2.2").loads)
+
+
+@pytest.mark.parametrize("name", ["0.1", "1.1", "2.1a", "3.2"])
+def test_only_stages_of_a_language_model_that_began_elsewhere_have_it(name):
+    with pytest.raises(ValueError, match=rf"stage {name} \(.*\) does not train further; 1\.2, 1\.3 and 2\.2 do"):
+        adapted(find_stage(name))
 
 
 def test_the_adapters_have_a_learning_rate_of_their_own():
