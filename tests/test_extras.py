@@ -31,8 +31,8 @@ STARTS = {
     "model": ["parley"],
     "serve": ["services", "cli.up", "cli.down", "cli.demo"],
     "train": [
-        *(f"training.{part}" for part in ("data", "evaluation", "objectives", "stages", "launch.local")),
-        *("cli.train", "cli.eval", "cli.data", "cli.init_checkpoint", "cli.import_checkpoint"),
+        *(f"training.{part}" for part in ("data", "evaluation", "objectives", "stages", "launch.local", "resources")),
+        *("cli.train", "cli.plan", "cli.eval", "cli.data", "cli.init_checkpoint", "cli.import_checkpoint"),
     ],
     "kubernetes": ["training.launch.kubernetes", "cli.launch", "cli.jobs"],
     "serve,triton": OPTIONAL,

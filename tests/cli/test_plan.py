@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -61,3 +62,12 @@ def test_a_checkpoint_is_planned_by_its_own_sizes(plan, tiny_checkpoint: Path) -
 def test_mistakes_are_one_line(plan, arguments: tuple, complaint: str) -> None:
     status, out, err = plan(*arguments)
     assert (status, out) == (2, "") and complaint in err and err.count("\n") == 1
+
+
+def test_the_page_shows_what_is_printed(plan) -> None:
+    page = (ROOT / "docs" / "planning.md").read_text()
+    shown = re.findall(r"```\n\$ parley plan (.*)\n((?:.|\n)*?)```", page)
+    assert len(shown) == 4
+    for command, output in shown:
+        _, out, err = plan(*command.split())
+        assert out + err == output, command

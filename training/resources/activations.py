@@ -18,12 +18,12 @@ from torch.autograd.graph import saved_tensors_hooks
 from parley.config import LanguageConfig, ParleyConfig, SpeechConfig, VisionConfig
 from parley.models.parley import build_part
 from parley.models.speech import SUBSAMPLING
+from training.objectives.codec import REFERENCE_TOKENS, SEGMENT_TOKENS
 from training.recipe import Stage
 
 BF16, FP32 = 2, 4  # bytes
 TEXT_POSITIONS = 0.4  # pieces of text embeddings for a codec token, in the prefix of the speech decoder (3.2)
 WHOLE_BLOCK = (10, 4)  # of a Llama block that is not computed again: widths and inner widths kept for a position
-SEGMENT, REFERENCE = 32, 48  # codec tokens of an utterance in 3.1 (`training.objectives.codec`)
 
 
 def activation_bytes(stage: Stage, config: ParleyConfig, tokens: int, lora: bool = False) -> float:
@@ -34,7 +34,7 @@ def activation_bytes(stage: Stage, config: ParleyConfig, tokens: int, lora: bool
         case "speech_decoder":
             return tokens * (1 + TEXT_POSITIONS) * _speech_decoder(config)
         case "codec":
-            return tokens / (SEGMENT + REFERENCE) * _codec(config)
+            return tokens / (SEGMENT_TOKENS + REFERENCE_TOKENS) * _codec(config)
     return _dialogues(stage, config, tokens, lora)
 
 
@@ -95,7 +95,7 @@ def _codec(config: ParleyConfig) -> int:
     """Bytes for an utterance: the encoder hears its segment and its reference, the generator writes the segment."""
     with torch.device("meta"):
         encoder, decoder = (build_part(part, config).eval() for part in ("codec_encoder", "codec_decoder"))
-        heard = [torch.empty(1, length * decoder.hop_length) for length in (SEGMENT, REFERENCE)]
+        heard = [torch.empty(1, length * decoder.hop_length) for length in (SEGMENT_TOKENS, REFERENCE_TOKENS)]
         latents, speaker = encoder(heard[0])
         kept = [saved_bytes(encoder, waveform) for waveform in heard]
         return sum(kept) + saved_bytes(decoder.generator, latents.detach(), speaker.detach())

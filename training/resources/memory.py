@@ -12,13 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from parley.config import ParleyConfig
+from training.distributed.sharding import PRECISE
 from training.lora import LoraOptions
+from training.objectives.codec import REFERENCE_TOKENS, SEGMENT_TOKENS
 from training.recipe import Schedule, Stage
-from training.resources.activations import BF16, FP32, REFERENCE, SEGMENT, activation_bytes
+from training.resources.activations import BF16, FP32, activation_bytes
 from training.resources.sizes import PartSize
 
 MOMENTS = 2  # of AdamW
-PRECISE = ("codec_encoder", "codec_decoder")  # computed in fp32
 GATHERED_BLOCKS = 3  # the one that computes, the next one, and the buffer that this arrives in
 LEARNED = 0.5  # share of a pass's tokens that the loss is taken of, at most: answers
 LOGIT = BF16 + FP32 + FP32  # bytes: what the output layer writes, the same in fp32, and its softmax or gradient
@@ -105,7 +106,7 @@ def pass_tokens(stage: Stage, schedule: Schedule, gpus: int) -> float:
         return max(schedule.tokens, schedule.sequence_length)
     if stage.objective != "codec":
         return schedule.tokens
-    return min(schedule.tokens, -(-schedule.batch // gpus) * (SEGMENT + REFERENCE))
+    return min(schedule.tokens, -(-schedule.batch // gpus) * (SEGMENT_TOKENS + REFERENCE_TOKENS))
 
 
 def disk(stage: Stage, sizes: dict[str, PartSize], lora: LoraOptions | None = None) -> Disk:

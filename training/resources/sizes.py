@@ -10,10 +10,8 @@ from torch import nn
 
 from parley.config import ParleyConfig
 from parley.models.parley import build_part, parts_of
+from training.distributed.sharding import BLOCKS
 from training.lora import ADAPTED
-
-# The blocks of the large networks: the units that are sharded, gathered and computed again (`training.distributed`).
-BLOCKS = {"language": "model.layers", "vision_encoder": "tower.encoder.layer", "speech_encoder": "blocks"}
 
 
 @dataclass(frozen=True)
