@@ -17,7 +17,7 @@ from training.data.record_error import RecordError
 from training.data.sample import Sample
 from training.data.source import Utterance
 
-LONGEST = 600.0  # seconds of an utterance
+LONGEST = 600.0  # seconds of an utterance, and of a sound in a sample
 OVERSHOOT = 0.1  # seconds that a span may end behind its file: manifests are rounded
 PREROLL = 1.0  # seconds decoded in front of a span of MP3, whose frames need the bits of those before them
 
@@ -48,8 +48,8 @@ def _opened_part(part: dict, config: ParleyConfig) -> dict:
             case "video":
                 content = read_video(part[kind], config.vision)
             case "audio":
-                content = read_audio(part[kind], config.speech.sample_rate)
-    except (ValueError, OSError) as error:
+                content = read_audio(part[kind], config.speech.sample_rate, max_seconds=LONGEST)
+    except (ValueError, OSError, MemoryError) as error:  # a damaged header may promise terabytes
         raise RecordError(f"unreadable {kind}", f"{name}: {error}") from None
     return {**part, kind: content}
 

@@ -157,6 +157,4 @@ def _mixed(path: Path, number: int, entry: Entry, name: str) -> MixSource:
 
 
 def _opened(kind: str, path: Path, media: Path | None = None, format: str = "auto") -> Source:
-    if not path.exists():
-        raise ValueError(f"there is no file or folder {path}")
     return (open_speech if kind in SPEECH else open_dialogues)(path, media=media, format=format)

@@ -190,3 +190,10 @@ def test_a_file_that_is_cut_short_or_none_is_named(files, tiny_config, tmp_path,
             opened(kind, content, tiny_config, name="inside.tar")
     with pytest.raises(RecordError, match=f"unreadable {kind}: .*missing"):
         opened(kind, str(tmp_path / "missing"), tiny_config)
+
+
+def test_a_sound_that_promises_to_last_for_hours_is_not_read(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(media, "LONGEST", 0.5)
+    soundfile.write(tmp_path / "long.wav", tone(1, 16_000), 16_000)
+    with pytest.raises(RecordError, match=r"unreadable audio: .*long\.wav.* lasts 1\.0 s; at most 0\.5 s"):
+        opened("audio", str(tmp_path / "long.wav"), tiny_config)

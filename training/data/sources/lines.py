@@ -18,8 +18,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 CHUNK = 1 << 22  # bytes read at a time
+BAR_DELAY = 3.0  # seconds
 BLOCK = 1 << 16  # bytes of a compressed block: what a line of a gzip file costs to read
 RUN = 1024  # lines of a read when all are read in order
 LONGEST_BLANK = 16  # bytes
@@ -33,10 +35,13 @@ class PlainBytes:
         self.path = path
 
     def chunks(self) -> Iterator[bytes]:
-        """The whole content, piece by piece."""
-        with self.path.open("rb") as file:
+        """The whole content, piece by piece; a bar shows it where that takes long."""
+        bar = tqdm(desc=f"index {self.path.name}", unit="B", unit_scale=True, delay=BAR_DELAY, disable=None)
+        with self.path.open("rb") as file, bar:
+            bar.reset(os.fstat(file.fileno()).st_size)
             while chunk := file.read(CHUNK):
                 yield chunk
+                bar.update(len(chunk))
 
     def read(self, start: int, stop: int) -> bytes:
         return os.pread(self._file.fileno(), stop - start, start)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from training.data.sources.lines import PlainBytes
+from training.data.sources.lines import BAR_DELAY, PlainBytes
 from training.data.sources.shards import sampled
 from training.data.sources.tar_members import Member, members
 
@@ -34,7 +34,7 @@ class TarIndex:
     def __init__(self, paths: list[Path]) -> None:
         self.paths, starts, ends, counts = paths, array("q"), array("q"), []
         names = blake2b(sampled(paths).encode(), digest_size=16)
-        for path in tqdm(paths, desc="index tars", delay=2, disable=None):
+        for path in tqdm(paths, desc="index tars", delay=BAR_DELAY, disable=None):
             before = ""
             for key, member in keyed(path):
                 names.update(f"{member.name}\0{member.size}\0".encode())
