@@ -34,7 +34,7 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind = Field(description="What the records are; decides which stages learn from them")
-    path: Path = Field(description="A file or a folder, relative to mix.yaml")
+    path: Path = Field(description="A file, a folder or a pattern of files, relative to mix.yaml")
     media: Path | None = Field(None, description="Folder of the media files; default: that of `path`")
     format: str = Field("auto", description="How the records are stored; default: found out")
     weight: float = Field(1.0, gt=0, le=100, description="2 sees each record twice an epoch, 0.5 half of the records")
