@@ -9,6 +9,7 @@ from pathlib import Path
 
 from parley.checkpoints import Checkpoint, CheckpointError
 from parley.checkpoints.manifest import Manifest
+from training.evaluation.vision import AFTER, BEFORE, PUBLISHED, stage_before, vision_scores
 from training.recipe import STAGES, Stage, recipe
 from training.run_folder import is_done
 
@@ -35,6 +36,7 @@ def report_lines(folder: Path, run: Path, stages: list[Stage], manifests: dict[s
     return [
         *summary_lines(stages, manifests),
         *evaluation_lines(run / EVALUATION),
+        *vision_lines(run, manifests),
         *([*notes.read_text().splitlines(), ""] if notes.exists() else []),
         *stage_lines(run, stages, manifests),
         *data_lines(stages, manifests),
@@ -77,6 +79,27 @@ def stage_lines(run: Path, stages: list[Stage], manifests: dict[str, Manifest]) 
     return [*lines, "", "Percent right, or percent of words wrong for `wer_…`; a small probe, not the evaluation.", ""]
 
 
+def vision_lines(run: Path, manifests: dict[str, Manifest]) -> list[str]:
+    """What the model sees before and after the audio stages; nothing if neither was measured."""
+    file, after = run / EVALUATION, manifests.get(AFTER)
+    before = manifests.get(BEFORE) or (after and stage_before(run / AFTER, after, BEFORE))
+    evaluation = json.loads(file.read_text())["rows"] if file.exists() else []
+    scores = vision_scores(before, after, evaluation)
+    if not scores:
+        return []
+    lines = ["## Vision before and after speech", "", f"| percent | after {BEFORE} | after {AFTER} | change |"]
+    lines.append("|---|---|---|---|")
+    for score in (*scores, PUBLISHED):
+        both = score.before is not None and score.after is not None
+        change = f"{score.after - score.before:+.1f}" if both else "–"
+        lines.append(f"| {score.name} | {shown(score.before)} | {shown(score.after)} | {change} |")
+    return [*lines, ""]
+
+
+def shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
 def parents_of(folder: Path, manifest: Manifest) -> list[str]:
     """The checkpoints that a stage was built from, by their stages; the first with its folder if it is of another run.
 
@@ -95,10 +118,11 @@ def parents_of(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def data_lines(stages: list[Stage], manifests: dict[str, Manifest]) -> list[str]:
-    lines = ["## Data", "", "| stage | samples |", "|---|---|"]
+    lines = ["## Data", "", "| stage | samples | fingerprint |", "|---|---|---|"]
     for stage in stages:
-        counts = manifests[stage.name].data.get("samples", {})
-        lines.append(f"| {stage.name} | {', '.join(f'{name} {count:,}' for name, count in counts.items())} |")
+        data = manifests[stage.name].data
+        samples = ", ".join(f"{name} {count:,}" for name, count in data.get("samples", {}).items())
+        lines.append(f"| {stage.name} | {samples} | {data.get('fingerprint', 'not recorded')} |")
     return [*lines, ""]
 
 

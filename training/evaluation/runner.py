@@ -13,6 +13,7 @@ from parley.checkpoints import Checkpoint, load_model
 from parley.checkpoints.manifest import MANIFEST
 from training.evaluation.suites import world
 from training.evaluation.table import Measure
+from training.evaluation.vision import WORLD_LOST, WORLD_SCORE
 from training.run_folder import last_stage
 
 DEFAULT_CHECKPOINT = Path("checkpoints/nano")
@@ -52,8 +53,8 @@ def loss_since_speech(measures: list[Measure], checkpoint: Checkpoint, count: in
     before = score_before_speech(checkpoint, count)
     if before is None:
         return []
-    after = next(measure for measure in measures if measure.name.endswith("mean over kinds"))
-    return [Measure("vision score lost from stage 1.3 to 2.2", before - after.value, after.n, 1.0, at_most=True)]
+    after = next(measure for measure in measures if measure.name == WORLD_SCORE)
+    return [Measure(WORLD_LOST, before - after.value, after.n, 1.0, at_most=True)]
 
 
 def score_before_speech(checkpoint: Checkpoint, count: int) -> float | None:

@@ -30,7 +30,7 @@ def test_the_report_tells_stages_and_figures(tiny_config, tmp_path):
         "small_talk 98.5",
         "2.0",
         "CPU, 1 thread",
-        "small_talk 112",
+        "small_talk 112 | not recorded |",
         "video | 91.0",
         "met",
     ):
