@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,10 @@ from parley.models.speech import ADAPTER_STRIDE, MIN_MEL_FRAMES, fbank, subsampl
 from parley.text.prompt import MediaSegment, PromptWriter
 from training.data.packing import IGNORED, Segments, shifted
 from training.data.sample import Sample, parts, turn_states
+
+# Pictures and videos by identity, with their pixels: [tiles, 3, side, side]. Each is kept, or another one could get its
+# identity.
+Pictures = dict[int, tuple[Any, Tensor]]
 
 
 @dataclass
@@ -84,8 +89,8 @@ class DialogCollator:
         side = config.vision.image_size // config.vision.patch_size // config.vision.downsample
         self._tile_embeddings = side * side
 
-    def render(self, sample: Sample, pictures: dict[int, Tensor]) -> Rendered:
-        """The ids, labels and media of a sample. `pictures` has the pixels of those seen before, by identity."""
+    def render(self, sample: Sample, pictures: Pictures) -> Rendered:
+        """The ids, labels and media of a sample. `pictures` has those seen before."""
         ids, labels, media = [], [], []
         for segment in self.writer.render(sample.messages):
             if isinstance(segment, MediaSegment):
@@ -100,15 +105,16 @@ class DialogCollator:
         kinds = [sample.about.get("kind", sample.task)] * len(states)
         return Rendered(ids, shifted(labels), media, transcripts_of(sample), states, kinds)
 
-    def _medium(self, segment: MediaSegment, start: int, pictures: dict[int, Tensor]) -> Medium:
+    def _medium(self, segment: MediaSegment, start: int, pictures: Pictures) -> Medium:
         if segment.kind == "speech":
             features = fbank(segment.content, self.config.speech)
             return Medium(True, features, start, self.speech_length(len(features)))
         key = id(segment.content)
         if key not in pictures:
             to_pixels = tile if segment.kind == "image" else frames_to_pixels
-            pictures[key] = torch.from_numpy(to_pixels(segment.content, self.config.vision))
-        return Medium(False, pictures[key], start, len(pictures[key]) * self._tile_embeddings)
+            pictures[key] = segment.content, torch.from_numpy(to_pixels(segment.content, self.config.vision))
+        pixels = pictures[key][1]
+        return Medium(False, pixels, start, len(pixels) * self._tile_embeddings)
 
     def speech_length(self, mel_frames: int) -> int:
         """Embeddings of an utterance, the prompt in front included."""

@@ -24,7 +24,7 @@ from parley.config import STATES
 from parley.models.speech import random_chunks
 from parley.text.prompt import PromptWriter
 from training.attention import packed
-from training.data.collate import DialogBatch, DialogCollator, Rendered
+from training.data.collate import DialogBatch, DialogCollator, Pictures, Rendered
 from training.data.loader import to_device
 from training.data.packing import IGNORED, split_by_budget
 from training.data.sample import Sample
@@ -76,11 +76,11 @@ class NextTokenObjective(Objective):
             self.terms |= {"ctc": Term("transcripts", CTC_WEIGHT), "unfit": Term("transcripts", 0.0)}
 
     def passes(self, numbers: Sequence[int], step: int) -> list[DialogBatch]:
-        pictures: dict[int, Tensor] = {}
+        pictures: Pictures = {}
         samples = [self._rendered(number, pictures) for number in numbers]
         return self._packed(samples, max(self.schedule.tokens, self.schedule.sequence_length))
 
-    def _rendered(self, number: int, pictures: dict[int, Tensor]) -> Rendered:
+    def _rendered(self, number: int, pictures: Pictures) -> Rendered:
         """Training sample `number`. Raises `ValueError` with its name if it is longer than a sequence or teaches
         nothing."""
         sample = self.collate.render(self.data.mixture[number], pictures)
@@ -220,7 +220,7 @@ class NextTokenObjective(Objective):
         return sorted({sample.about.get("kind", sample.task) for sample in self.data.probe})
 
     def probe(self, rank: int, world_size: int) -> list[DialogBatch]:
-        pictures: dict[int, Tensor] = {}
+        pictures: Pictures = {}
         samples = [self.collate.render(sample, pictures) for sample in self.data.probe[rank::world_size]]
         return self._packed(samples, PROBE_TOKENS)
 
@@ -244,7 +244,7 @@ class NextTokenObjective(Objective):
         """Every answer of every sample, in order; `size` samples in one forward pass."""
         scored = []
         for start in range(0, len(samples), size):
-            pictures: dict[int, Tensor] = {}
+            pictures: Pictures = {}
             rendered = [self.collate.render(sample, pictures) for sample in samples[start : start + size]]
             batch = to_device(self.collate.batch(rendered), self.device)
             with packed(self.model.language):
