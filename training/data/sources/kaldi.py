@@ -28,7 +28,7 @@ class Table:
 
     def __init__(self, path: Path) -> None:
         self.lines = Lines(path)
-        self.keys = KeyIndex(line.split(None, 1)[0] for line in self.lines)
+        self.keys = KeyIndex((line.split(None, 1)[0] for line in self.lines), len(self.lines))
 
     def __getitem__(self, key: str) -> str | None:
         """What stands behind the key; None if there is no such line."""
@@ -54,7 +54,7 @@ class KaldiSpeech(SpeechSource):
 
     @cached_property
     def unwritten(self) -> np.ndarray:
-        """Lines of `spoken` that `text` lacks: int64 [n]."""
+        """Lines of `spoken` that `text` lacks: uint32 [n]."""
         return self.spoken.keys.without(self.text.keys)
 
     def __len__(self) -> int:

@@ -13,10 +13,10 @@ from training.data.records import RecordError
 class KeyIndex:
     """Where each key is. Keys are told apart by 64-bit hashes."""
 
-    def __init__(self, keys: Iterable[bytes]) -> None:
-        self.hashes = np.fromiter(map(_hash, keys), np.uint64)
-        self._order = np.argsort(self.hashes, kind="stable").astype(np.uint32)
-        self._sorted = self.hashes[self._order]
+    def __init__(self, keys: Iterable[bytes], count: int) -> None:
+        hashes = np.fromiter(map(_hash, keys), np.uint64, count)
+        self._order = np.argsort(hashes, kind="stable").astype(np.uint32)
+        self._sorted = hashes[self._order]
 
     def find(self, key: bytes) -> int | None:
         """The index of `key`, or None. Raises `RecordError` if it is there twice."""
@@ -28,8 +28,11 @@ class KeyIndex:
         return int(self._order[first]) if found and found[0] == wanted else None
 
     def without(self, other: KeyIndex) -> np.ndarray:
-        """The indices whose keys `other` does not have: int64 [n]."""
-        return np.flatnonzero(~np.isin(self.hashes, other.hashes))
+        """The indices whose keys `other` does not have, in order: uint32 [n]."""
+        if not len(other._sorted):
+            return np.sort(self._order)
+        place = np.minimum(other._sorted.searchsorted(self._sorted), len(other._sorted) - 1)
+        return np.sort(self._order[other._sorted[place] != self._sorted])
 
 
 def _hash(key: bytes) -> int:

@@ -64,7 +64,7 @@ class LhotseSupervisions(SpeechSource):
     def __init__(self, supervisions: Path, recordings: Path, media: Path) -> None:
         self.lines, self.recordings, self.media = Lines(supervisions), Lines(recordings), media
         self.fingerprint = combined((self.lines.fingerprint, self.recordings.fingerprint))
-        self._ids = KeyIndex(id_of(line) for line in self.recordings)
+        self._ids = KeyIndex(map(id_of, self.recordings), len(self.recordings))
 
     def __len__(self) -> int:
         return len(self.lines)

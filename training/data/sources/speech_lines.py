@@ -50,6 +50,9 @@ class SpeechLines(SpeechSource):
         audio, name = str(self.media / audio), name_of(first_of(record, ID))
         return Utterance(audio, text, name_of(speaker), start, seconds, name, channel_of(record.get("channel")))
 
+    def speaker(self, index: int) -> str:
+        return name_of(first_of(json_record(self.lines[index]), SPEAKER))
+
 
 def json_record(line: bytes) -> dict:
     """A line as a record. Raises `RecordError` if it is no JSON object."""
