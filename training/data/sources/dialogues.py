@@ -84,4 +84,6 @@ def json_file(path: Path) -> Path:
     if found:
         names = ", ".join(file.name for file in found[:5])
         raise ValueError(f"{path} has {len(found)} files of records: name one of them: {names}")
-    raise ValueError(f"{path} has no dialogues in a format that is read: JSON, Parquet, Arrow or tars")
+    inside = sorted(folder.name for folder in path.iterdir() if any((folder / name).is_file() for name in RECORDS))
+    hint = f"; name a folder in it: {', '.join(inside[:5])}" if inside else ""
+    raise ValueError(f"{path} has no dialogues in a format that is read: JSON, Parquet, Arrow or tars{hint}")

@@ -92,7 +92,7 @@ def open_tables(path: Path, media: Path | None, need_files: bool) -> TableDialog
     try:
         tables, rows = from_arrow(files) if files[0].suffix == ".arrow" else from_parquet(files)
     except (pa.ArrowException, datasets.exceptions.DatasetsError, OSError) as error:
-        raise ValueError(f"{path}: {error.__cause__ or error}") from None
+        raise ValueError(f"{path} cannot be read as one table: {error.__cause__ or error}") from None
     return TableDialogues(
         tables, dict(zip(files, rows, strict=True)), media or (path if path.is_dir() else files[0].parent), need_files
     )
@@ -118,7 +118,7 @@ def table_files(path: Path) -> list[Path]:
         suffix = ".arrow"
     files = shards(path, suffix)
     inside = [str(file.relative_to(path)) if path.is_dir() else file.name for file in files]
-    splits = sorted({split for name in inside for split in SPLIT.findall(name)})
+    splits = sorted({found[1] for name in inside if (found := SPLIT.search(name))})
     if len(splits) > 1:
         raise ValueError(f"{path} has the splits {', '.join(splits)}; name one, as '{path}/{splits[0]}-*{suffix}'")
     return files

@@ -54,6 +54,7 @@ def test_a_path_is_opened(tmp_path, files, name):
         (["records.txt"], "records.txt", "auto", "no known format"),
         (["records.txt"], "records.txt", "csv", "no format 'csv'"),
         (["a.jpg"], ".", "auto", "no dialogues in a format that is read"),
+        (["train/metadata.jsonl", "test/metadata.jsonl"], ".", "auto", "name a folder in it: test, train"),
         (["a.json", "b.json"], ".", "auto", "2 files of records: name one of them: a.json, b.json"),
         (["a1.tar"], "a{1..2}.tar", "auto", r"no file .*a2\.tar"),
         (["a1.tar"], "b*.tar", "auto", "no file"),

@@ -95,6 +95,12 @@ def test_files_are_one_source_and_rows_are_counted_in_each(folder):
         assert [source.where(i).split()[0] for i in (2, 3)] == ["train-0.parquet[2]", "train-1.parquet[0]"]
 
 
+def test_a_name_of_two_splits_is_of_the_first(folder):
+    write(folder / "train_val-0.parquet", ROWS[:1])
+    write(folder / "train-0.parquet", ROWS[:1])
+    assert len(open_dialogues(folder)) == 2
+
+
 def test_a_changed_file_is_read_again(folder):
     first = open_dialogues(write(folder / "a.parquet", ROWS))
     second = open_dialogues(write(folder / "a.parquet", [ROWS[0] | {"id": "9"}, *ROWS[1:]]))
@@ -159,9 +165,9 @@ def test_what_cannot_be_opened_is_said(folder):
     datasets.DatasetDict({"train": table, "test": table}).save_to_disk(folder / "splits")
     (folder / "a.json").write_text(json.dumps(ROWS[1]))
     for name, format, expected in [
-        ("words.parquet", "auto", "words.parquet: .*magic bytes"),
-        ("words.arrow", "auto", "words.arrow: "),
-        ("a.json", "parquet", "a.json: .*magic bytes"),
+        ("words.parquet", "auto", "words.parquet cannot be read as one table: .*magic bytes"),
+        ("words.arrow", "auto", "words.arrow cannot be read"),
+        ("a.json", "parquet", "a.json .*magic bytes"),
         ("other.parquet", "auto", "no column conversations or messages.*only: id, answer"),
         ("empty.parquet", "auto", "has no rows"),
         ("t*.parquet", "auto", "has the splits test, train; name one"),
