@@ -23,10 +23,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped or killed")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Stages side by side, or processes of one stage")] = 2,
     start: Annotated[
-        Path | None, typer.Option("--from", help="A checkpoint to finetune; needs --stage and --run")
+        Path | None, typer.Option("--from", help="A checkpoint to train further; with --stage, or with --data")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="With --from: a file of LLaVA records to learn from instead of nano's world")
+        Path | None, typer.Option(help="With --from: your data, mix.yaml or a file of records (docs/data.md)")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the data and of fresh weights")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps a stage", rich_help_panel=HOW)] = None,
@@ -53,6 +53,9 @@ def train(
         bool | None,
         typer.Option(help="Keep few activations and compute them again; default: on a GPU", rich_help_panel=HOW),
     ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out records of --data that are bad, counted and named")
+    ] = False,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the networks' blocks (torch.compile)", rich_help_panel=HOW)
     ] = False,
@@ -63,6 +66,8 @@ def train(
     parley train                               all stages of nano, into runs/nano
     parley train --resume                      continue that run
     parley train --steps 20 --run runs/trial   every stage for a few steps: does it work here?
+    parley train vita-7b --from BASE --data mix.yaml --run runs/mine             all stages over your data
+    parley train --from BASE --data mix.yaml --run runs/mine --stage 1.1         one of them
 
     The run's folder holds a checkpoint a stage, curves, and report.md. Ctrl-C saves first; --resume continues.
     docs/recipe.md describes the stages, docs/checkpoints.md how to finetune a checkpoint. Under torchrun, one stage is
@@ -71,24 +76,24 @@ def train(
     from training.distributed.process_group import is_main_process
     from training.ending import OtherProcessError, StageInterruptionError
     from training.evaluation.report import write_report
+    from training.launch.in_order import OrderedRun
     from training.launch.local import train as train_all
     from training.launch.local import train_stage
     from training.launch.stage_job import StageJob
     from training.options import Options
 
-    if start is not None and (stage is None or run is None):
-        raise ValueError("--from trains one stage: name it with --stage, and where it goes with --run")
-    if data is not None and start is None:
-        raise ValueError("--data goes with --from; a model from nothing learns from nano's world")
+    check_options(run, stage, start, data)
     if lr is not None and lr <= 0:
         raise ValueError(f"--lr {lr}: a learning rate is more than 0")
     folder = run or Path("runs") / model
     options = Options(
         steps=steps, epochs=epochs, batch=batch, tokens=tokens, sequence_length=sequence_length, lr=lr,
-        save_every=save_every, validate_every=validate_every, recompute=recompute, compile=compiled,
+        save_every=save_every, validate_every=validate_every, recompute=recompute, compile=compiled, skip_bad=skip_bad,
     )  # fmt: skip
     try:
-        if stage is None:
+        if stage is None and start is not None:
+            OrderedRun(start, data, folder, seed, options, jobs).train_all(resume)
+        elif stage is None:
             train_all(model, folder, seed=seed, resume=resume, jobs=jobs, options=options)
         else:
             job = StageJob(stage=stage, preset=model, run=folder, seed=seed, options=options, start=start, records=data)
@@ -99,3 +104,16 @@ def train(
         raise typer.Exit(1) from None
     if is_main_process():
         typer.echo(f"report: {write_report(folder)}")
+
+
+def check_options(run: Path | None, stage: str | None, start: Path | None, data: Path | None) -> None:
+    """Raises `ValueError` for options that do not go together."""
+    if start is not None and run is None:
+        raise ValueError("--from needs --run, the folder that the stages are written to")
+    if start is not None and stage is None and data is None:
+        raise ValueError("--from without --data trains one stage over nano's world: name it with --stage")
+    if data is not None and start is None:
+        raise ValueError(
+            "--data goes with --from: a checkpoint to begin with, for example of `parley init vita-7b --llm DIR "
+            "--vision DIR --out BASE`; a model from nothing learns from nano's world"
+        )

@@ -32,6 +32,11 @@ def is_done(run: Path, name: str) -> bool:
     return (run / name / MANIFEST).exists()
 
 
+def is_begun(run: Path, name: str) -> bool:
+    """Whether stage `name` is done or has a saved state."""
+    return is_done(run, name) or bool(saved_states(work_folder(run, name)))
+
+
 def last_stage(run: Path) -> Path:
     """The checkpoint of the last stage that is done. Raises `ValueError` if none is."""
     done = [run / stage.name for stage in STAGES if is_done(run, stage.name)]

@@ -25,7 +25,7 @@ def learned_kinds(schedule: Schedule) -> tuple[str, ...]:
 
 def samples_taken(schedule: Schedule, sources: Sequence[Available]) -> list[int]:
     """Samples that an epoch takes of each source; at least one of each that has records and is learned from."""
-    taken = [share_of(schedule, source.kind) * source.weight * source.records for source in sources]
+    taken = [rounded(share_of(schedule, source.kind) * source.weight * source.records) for source in sources]
     for kind, like in schedule.as_many.items():
         wanted = sum(samples for samples, source in zip(taken, sources, strict=True) if source.kind in like)
         there = sum(source.weight * source.records for source in sources if source.kind == kind)
@@ -33,8 +33,13 @@ def samples_taken(schedule: Schedule, sources: Sequence[Available]) -> list[int]
         times = min(1.0, wanted / there) if wanted and there else 1.0
         for number, source in enumerate(sources):
             if source.kind == kind:
-                taken[number] = times * source.weight * source.records
-    return [max(1, round(samples)) if samples else 0 for samples in taken]
+                taken[number] = rounded(times * source.weight * source.records)
+    return taken
+
+
+def rounded(samples: float) -> int:
+    """Whole samples, at least one of a source that is learned from."""
+    return max(1, round(samples)) if samples else 0
 
 
 def share_of(schedule: Schedule, kind: str) -> float:

@@ -13,14 +13,13 @@ from training.run_folder import is_done
 def check(job: StageJob) -> None:
     """Raises `ValueError` for a mistake of the configuration."""
     from training.stages.build import check_trainable
-    from training.stages.finetune import build_finetune
 
     stage = find_stage(job.stage)
     check_writable(job.run)
     if job.records is not None and job.start is None:
         raise ValueError("records are for finetuning: name the checkpoint to start from")
     if job.start is not None:
-        check_shared(job, build_finetune(job.stage, job.start, job.records, job.seed, job.options).schedule)
+        check_shared(job, job.build().schedule)
         return
     check_trainable(job.preset, [stage])
     if missing := [parent for parent in stage.after if not is_done(job.run, parent)]:

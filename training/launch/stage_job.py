@@ -37,7 +37,7 @@ class StageJob(BaseModel):
     endpoint: str = Field("", description="host:port where the pods meet; empty: one pod")
     job: str = Field("parley", description="Name under which they meet")
     start: Path | None = Field(None, description="Checkpoint to finetune in place of the run's earlier stages")
-    records: Path | None = Field(None, description="With `start`: file of LLaVA records to learn from")
+    records: Path | None = Field(None, description="With `start`: mix.yaml, or a file of records")
 
     @property
     def world_size(self) -> int:
@@ -49,7 +49,7 @@ class StageJob(BaseModel):
         from training.stages.finetune import build_finetune
 
         if self.start is not None:
-            return build_finetune(self.stage, self.start, self.records, self.seed, self.options)
+            return build_finetune(self.stage, self.start, self.run, self.records, self.seed, self.options)
         return build_stage(self.stage, self.run, self.preset, self.seed, self.options)
 
 

@@ -31,6 +31,7 @@ CORRUPTED = 0.07  # share of the codec tokens read that are replaced
 FITTED = 512  # clauses that token durations and the default speaker tokens are taken from
 VALIDATED = 48  # held-out clauses
 GENERATED = 4  # of these, that speech is generated for
+KEPT = 16_384  # encoded clauses in memory: about 30 MB
 
 
 @dataclass
@@ -58,6 +59,8 @@ class SpeechDecoderObjective(Objective):
         tokenizer: the language model's.
         batch_size: clauses a step.
         pool: different clauses in all.
+        drawn: whether a step draws its clauses from the pool at random; else each sample number is a clause, and the
+            data tell its seconds (`Sortable`).
         tokens: codec tokens of a pass, at most, padding included.
     """
 
@@ -65,11 +68,11 @@ class SpeechDecoderObjective(Objective):
     terms = {"next_code": Term("codes"), "accuracy": Term("codes", 0.0)}  # noqa: RUF012 (never changed)
 
     def __init__(
-        self, model, data: Transcribed, seed: int, *, tokenizer: Tokenizer, batch_size: int = 16, pool: int = 4096,
-        tokens: int = 32_768,
+        self, model, data: Transcribed, seed: int, *, tokenizer: Tokenizer, batch_size: int = 16,
+        pool: int = 4096, drawn: bool = True, tokens: int = 32_768,
     ) -> None:  # fmt: skip
         super().__init__(model, seed, batch_size)
-        self.data, self.tokenizer, self.pool, self.tokens = data, tokenizer, pool, tokens
+        self.data, self.tokenizer, self.pool, self.drawn, self.tokens = data, tokenizer, pool, drawn, tokens
         self.config = model.speech_decoder.config
         if data.sample_rate != model.config.codec.sample_rate:
             raise ValueError(
@@ -93,6 +96,8 @@ class SpeechDecoderObjective(Objective):
     def clause(self, index: int) -> Clause:
         """Clause `index` of the pool."""
         if index not in self._clauses:
+            if len(self._clauses) >= KEPT:
+                self._clauses.pop(next(iter(self._clauses)))  # the oldest one
             self._clauses[index] = self._encode(*self.data.utterance(index))
         return self._clauses[index]
 
@@ -108,9 +113,13 @@ class SpeechDecoderObjective(Objective):
 
     def numbers(self, step: int) -> list[int]:
         """Within a group of steps clauses are sorted by length, and the steps come in any order."""
-        random = np.random.default_rng((self.seed, step // GROUP))
-        chosen = random.integers(self.pool, size=GROUP * self.batch_size).tolist()
-        chosen.sort(key=lambda number: len(self.clause(number).codes))
+        group, size = step // GROUP, GROUP * self.batch_size
+        random = np.random.default_rng((self.seed, group))
+        if self.drawn:
+            chosen = random.integers(self.pool, size=size).tolist()
+            chosen.sort(key=lambda number: len(self.clause(number).codes))
+        else:
+            chosen = sorted(range(group * size, (group + 1) * size), key=self.data.seconds)
         place = random.permutation(GROUP)[step % GROUP]
         return chosen[place * self.batch_size : (place + 1) * self.batch_size]
 

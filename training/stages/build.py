@@ -19,7 +19,6 @@ from parley.models.parley import Parley, parts_of
 from training.attention import use_packed_attention
 from training.data.world import World
 from training.data.world.sentences import all_words
-from training.data.world.voices import ANSWER
 from training.distributed.precision import best_device, use_eager_attention
 from training.distributed.process_group import rank
 from training.identity import identity
@@ -28,11 +27,14 @@ from training.options import Options
 from training.recipe import Schedule, Stage, find_stage, schedule_for
 from training.run_folder import is_done, work_folder
 from training.stages.adapter_init import rescale_adapters, whiten_vision_adapter
-from training.stages.world_data import WorldData, answer_voice_or_any, first_tokenizer
+from training.stages.user_data import UserData
+from training.stages.world_data import WorldData, first_tokenizer
 
 ADAPTER_PICTURES = 128  # that a fresh vision adapter is fitted to
 MAX_CLAUSES = 16_384  # different ones that stage 3.2 learns from
 WORLD = "nano's world"  # the fingerprint of its data: they are a function of the seed
+
+StageData = WorldData | UserData
 
 
 @dataclass
@@ -42,7 +44,7 @@ class BuiltStage:
     stage: Stage
     schedule: Schedule
     objective: Objective
-    data: WorldData
+    data: StageData
     seed: int
     options: Options
     tokenizer: Tokenizer | None  # to write into the checkpoint; None: as in the first parent
@@ -75,7 +77,7 @@ def build_stage(name: str, run: Path, preset_name: str, seed: int, options: Opti
 
 
 def built(
-    stage: Stage, model: Parley, data: WorldData, seed: int, options: Options, tokenizer: Tokenizer | None,
+    stage: Stage, model: Parley, data: StageData, seed: int, options: Options, tokenizer: Tokenizer | None,
     parents: Sequence[Checkpoint],
 ) -> BuiltStage:  # fmt: skip
     """A stage with its objective."""
@@ -110,7 +112,7 @@ def build_model(stage: Stage, config: ParleyConfig, parents: Sequence[Checkpoint
     seed_weights(stage, seed)
     model = Parley(config, stage.loads)
     for part in stage.loads:
-        parent = next((parent for parent in parents if part in parent.parts), None)
+        parent = next((parent for parent in parents if has(parent, part, config)), None)
         if parent is not None:
             # The language model is too large for fp32 in every process; it becomes that when it is sharded.
             dtype = None if part == "language" else torch.float32
@@ -118,6 +120,12 @@ def build_model(stage: Stage, config: ParleyConfig, parents: Sequence[Checkpoint
         elif part in stage.reads:
             raise ValueError(f"stage {stage.name} reads {part}, which {_named(parents, stage)} does not have")
     return model
+
+
+def has(parent: Checkpoint, part: str, config: ParleyConfig) -> bool:
+    """Whether a checkpoint has a part of a model of this config: a CTC head of other letters and words is another."""
+    heads = [(speech.ctc_alphabet, speech.ctc_words) for speech in (parent.config.speech, config.speech)]
+    return part in parent.parts and (part != "ctc_head" or heads[0] == heads[1])
 
 
 def _named(parents: Sequence[Checkpoint], stage: Stage) -> str:
@@ -165,7 +173,7 @@ def rescale_fresh(model: Parley, stage: Stage, parents: Sequence[Checkpoint], se
         rescale_adapters(model, fresh, [world.picture(i)[1] for i in range(16)])
 
 
-def build_objective(stage: Stage, model: Parley, data: WorldData, seed: int) -> Objective:
+def build_objective(stage: Stage, model: Parley, data: StageData, seed: int) -> Objective:
     """The objective of a stage. Its module is imported when it is needed."""
     match stage.objective:
         case "cells":
@@ -175,9 +183,9 @@ def build_objective(stage: Stage, model: Parley, data: WorldData, seed: int) -> 
 
             return NextTokenObjective(stage, model, data, seed)
         case "ctc":
-            return _ctc(model, data.schedule, seed)
+            return _ctc(model, data, seed)
         case "codec":
-            return _codec(model, data.schedule, seed)
+            return _codec(model, data, seed)
         case "speech_decoder":
             return _speech_decoder(model, data, seed)
     raise AssertionError(stage.objective)
@@ -190,32 +198,31 @@ def _cells(model: Parley, data: WorldData, seed: int) -> Objective:
     return CellsObjective(model, data, seed, label_sizes=LABEL_SIZES)
 
 
-def _ctc(model: Parley, schedule: Schedule, seed: int) -> Objective:
-    from training.data.world.transcribed import RecordedSentences
+def _ctc(model: Parley, data: StageData, seed: int) -> Objective:
     from training.objectives.ctc import CtcObjective
 
-    speech = RecordedSentences(seed, schedule.mixture)
-    return CtcObjective(model, speech, seed, batch_size=schedule.batch, frames=schedule.tokens)
+    schedule = data.schedule
+    return CtcObjective(model, data.speech(model), seed, batch_size=schedule.batch, frames=schedule.tokens)
 
 
-def _codec(model: Parley, schedule: Schedule, seed: int) -> Objective:
-    from training.data.world.transcribed import CleanSentences
+def _codec(model: Parley, data: StageData, seed: int) -> Objective:
     from training.objectives.codec import CodecObjective
 
-    speech = CleanSentences(seed, model.config.codec.sample_rate, answer_voice_or_any)
+    schedule = data.schedule
     return CodecObjective(
-        model, speech, seed, batch_size=schedule.batch, adversary_after=schedule.steps // 2, tokens=schedule.tokens
-    )
+        model, data.speech(model), seed, batch_size=schedule.batch, adversary_after=schedule.steps // 2,
+        tokens=schedule.tokens,
+    )  # fmt: skip
 
 
-def _speech_decoder(model: Parley, data: WorldData, seed: int) -> Objective:
-    from training.data.world.transcribed import AnswerClauses
+def _speech_decoder(model: Parley, data: StageData, seed: int) -> Objective:
     from training.objectives.speech_decoder import SpeechDecoderObjective
 
-    speech, schedule = AnswerClauses(seed, model.config.codec.sample_rate, ANSWER), data.schedule
+    schedule, drawn = data.schedule, isinstance(data, WorldData)
+    pool = min(MAX_CLAUSES, schedule.steps * schedule.batch) if drawn else len(data.epochs)
     return SpeechDecoderObjective(
-        model, speech, seed, tokenizer=data.tokenizer, batch_size=schedule.batch, tokens=schedule.tokens,
-        pool=min(MAX_CLAUSES, schedule.steps * schedule.batch),
+        model, data.speech(model), seed, tokenizer=data.tokenizer, batch_size=schedule.batch, tokens=schedule.tokens,
+        pool=pool, drawn=drawn,
     )  # fmt: skip
 
 

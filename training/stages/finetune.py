@@ -4,6 +4,7 @@ Notable points:
 - The checkpoint decides the sizes. The parts it has are trained further; only parts it lacks start fresh.
 - If the model lacks a part (an imported one has no CTC head), the stage leaves out what it would do with it. A stage
   that trains nothing else is refused.
+- A CTC head that was never trained is made for the user's data: its letters and words are those of the transcripts.
 - Schedules are the recipe's: the `full` column for the user's data, else that of nano.
 """
 
@@ -12,35 +13,37 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from parley.checkpoints import Checkpoint
+from parley.checkpoints.importers.qwen_internvit import STAGE as INITIALISED
 from parley.config import ParleyConfig
-from training.data.recorded import RecordedData
+from training.data.mix import RECORDS, SPEECH, Mix, read_mix
+from training.data.shares import learned_kinds
 from training.options import Options
 from training.recipe import Schedule, Stage, find_stage
+from training.run_folder import work_folder
 from training.stages.build import BuiltStage, build_model, built, fitted, rescale_fresh
+from training.stages.user_data import UserData
 from training.stages.world_data import WorldData
 
-ENCODER_OF = {"image": "vision_encoder", "video": "vision_encoder", "audio": "speech_encoder"}
 
-
-def build_finetune(name: str, start: Path, records: Path | None, seed: int, options: Options) -> BuiltStage:
+def build_finetune(name: str, start: Path, run: Path, records: Path | None, seed: int, options: Options) -> BuiltStage:
     """Stage `name` from the checkpoint `start`.
 
-    `records`: a file of LLaVA/VITA records to learn from; None for nano's world. Raises `ValueError` if the stage
+    `records`: the user's data, mix.yaml or a file of records; None for nano's world. Raises `ValueError` if the stage
     cannot be trained with this model or these data.
     """
     checkpoint = Checkpoint.open(start)
-    config, tokenizer = checkpoint.config, checkpoint.tokenizer()
-    stage = fitted(find_stage(name), config)
+    stage, tokenizer = find_stage(name), checkpoint.tokenizer()
     if tokenizer is None and stage.objective in ("next_token", "speech_decoder"):
         raise ValueError(f"{start} has no tokenizer: stage {name} cannot read words")
-    schedule = options.schedule(schedule_from(stage, config, on_records=records is not None))
+    schedule = options.schedule(schedule_from(stage, checkpoint.config, on_records=records is not None))
     if records is None:
+        stage, config = fitted(stage, checkpoint.config), checkpoint.config
         data = WorldData(stage, schedule, seed, tokenizer)
     else:
-        data = recorded_data(records, stage, schedule, config, tokenizer, seed)
+        mix = read_mix(records, plain_kind(stage))
+        data = user_data(stage, schedule, mix, checkpoint, seed, work_folder(run, name), skip_bad=options.skip_bad)
+        stage, config = data.stage, data.config
     model = build_model(stage, config, [checkpoint], seed)
     rescale_fresh(model, stage, [checkpoint], seed)
     return built(stage, model, data, seed, options, tokenizer=None, parents=[checkpoint])
@@ -53,15 +56,27 @@ def schedule_from(stage: Stage, config: ParleyConfig, on_records: bool) -> Sched
     return replace(schedule, sequence_length=longest)
 
 
-def recorded_data(
-    records: Path, stage: Stage, schedule: Schedule, config: ParleyConfig, tokenizer: Tokenizer, seed: int
-) -> RecordedData:
-    """The data of a file of records. Raises `ValueError` if the stage cannot learn from them."""
-    if stage.objective != "next_token":
-        raise ValueError(
-            f"stage {stage.name} does not learn from dialogues; only nano's world has data for it: leave --data out"
-        )
-    data = RecordedData(records, schedule, config, tokenizer, seed)
-    if unread := [kind for kind in data.media if ENCODER_OF[kind] not in stage.loads]:
-        raise ValueError(f"{records} has records with {', '.join(unread)}, which stage {stage.name} does not take in")
+def user_data(
+    stage: Stage, schedule: Schedule, mix: Mix, checkpoint: Checkpoint, seed: int, folder: Path, *, skip_bad: bool
+) -> UserData:
+    """The data of a stage, and with them the config of a model that has a CTC head for their transcripts."""
+    config = checkpoint.config
+    fresh_head = stage.objective == "ctc" and not has_trained_head(checkpoint)
+    stage = stage if fresh_head else fitted(stage, config)
+    data = UserData(stage, schedule, mix, config, checkpoint.tokenizer(), seed, folder, skip_bad=skip_bad)
+    if fresh_head:
+        data.config = data.ctc_pieces().applied(config)
+        data.stage = fitted(stage, data.config)
     return data
+
+
+def has_trained_head(checkpoint: Checkpoint) -> bool:
+    """Whether a stage has trained the CTC head."""
+    head = checkpoint.manifest.parts.get("ctc_head")
+    return head is not None and head.stage != INITIALISED
+
+
+def plain_kind(stage: Stage) -> str:
+    """What the records of a plain file are to a stage: speech if it learns from nothing else, else dialogues."""
+    kinds = learned_kinds(stage.full) if stage.full is not None else ()
+    return next((kind for kind in kinds if kind in SPEECH), RECORDS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from parley.checkpoints.manifest import Manifest
 from parley.checkpoints.writer import StageWriter
@@ -20,6 +21,8 @@ from training.evaluation.curves import draw_curves
 from training.metrics_log import METRICS_FILE
 from training.run_folder import IDENTITY_FILE, work_folder
 from training.stages.build import BuiltStage
+from training.stages.data_table import data_table
+from training.stages.user_data import UserData
 from training.tensorboard import TensorBoard
 from training.trainer import Trainer
 
@@ -30,6 +33,7 @@ def train_and_save(
 ) -> None:  # fmt: skip
     """Trains a built stage and writes RUN/STAGE."""
     stage, folder = built.stage, work_folder(run, built.stage.name)
+    announce(built)
     trainer = Trainer(
         stage, built.schedule, built.objective, folder, device=best_device(), identity=built.identity,
         options=built.options, seed=built.seed, bar=bar,
@@ -49,6 +53,12 @@ def train_and_save(
     any_rank(False, trainer.device)  # all wait for the main process here
     if is_main_process():
         remove_states(folder)
+
+
+def announce(built: BuiltStage) -> None:
+    """Says what a stage will learn from, if that is the user's data."""
+    if is_main_process() and isinstance(built.data, UserData):
+        tqdm.write(data_table(built.data))
 
 
 def save_checkpoint(built: BuiltStage, run: Path, metrics: dict) -> None:
@@ -78,6 +88,8 @@ def write_part(writer: StageWriter, part: str, stage: str, module: nn.Module) ->
 def finish(writer: StageWriter, built: BuiltStage, config, metrics: dict) -> Manifest:
     data = {"mixture": built.schedule.mixture, "samples": samples_seen(built), "seed": built.seed}
     data |= {"fingerprint": built.identity["data"]}
+    if isinstance(built.data, UserData):
+        data |= {"skipped": built.data.skipped.count()}
     return writer.finish(stage=built.stage.name, config=config, data=data, metrics=metrics, commit=commit())
 
 
@@ -112,10 +124,7 @@ def facts(trainer: Trainer) -> dict[str, object]:
 
 def samples_seen(built: BuiltStage) -> dict[str, int]:
     """How many samples of each source the stage has seen."""
-    total = built.schedule.steps * built.schedule.batch
-    if built.stage.objective == "next_token":
-        return built.data.mixture.counts(total)
-    return {name: total for name in built.schedule.mixture}
+    return built.data.counts(built.schedule.steps * built.schedule.batch)
 
 
 def device_name(device: torch.device) -> str:

@@ -2,7 +2,7 @@
 
 Notable points:
 - The stage decides which kinds it learns from and in which shares (`Schedule.shares`, `as_many`), the mix how often.
-- Interchangeable with `WorldData` for the objectives: schedule, mixture, probe, tokenizer.
+- Interchangeable with `WorldData`: schedule, mixture, probe, tokenizer, speech, counts.
 - Records stay on the disk. A process holds their numbers; media are decoded when a step needs them.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from parley.config import ParleyConfig
+from parley.models.parley import Parley
 from training.data.ctc_vocabulary import CtcPieces, pieces_once
 from training.data.epochs import Epochs, Taken
 from training.data.heldout import Split, split
@@ -30,7 +31,6 @@ from training.data.skipped import FILE, Skipped
 from training.data.source import Utterance
 from training.recipe import Schedule, Stage
 
-CTC_FILE = "ctc.json"
 PROBE_SIZE = 48  # held-out samples of each kind in a validation
 ENCODER_OF = {"image": "vision_encoder", "video": "vision_encoder", "audio": "speech_encoder"}
 NEEDS = {  # kind → the encoder without which nothing of it can be learned
@@ -83,7 +83,8 @@ class UserData:
 
     @property
     def fingerprint(self) -> str:
-        return self.mix.fingerprint
+        """Of the mix, and of how many of its records are learned from: a bad one that is mended changes the order."""
+        return f"{self.mix.fingerprint}/{sum(len(one.split.learned) for one in self.learned)}"
 
     @cached_property
     def mixture(self) -> OwnSamples:
@@ -97,16 +98,24 @@ class UserData:
         records = [Records(one.mixed, one.split.held_out, self.read) for one in self.learned]
         return HeldOutSamples(records, min(PROBE_SIZE, self.schedule.steps), self.skipped)
 
-    def speech(self, sample_rate: int, **options) -> OwnSpeech:
-        """What the stages of speech alone learn from (2.1a, 3.1, 3.2); `options`: see `OwnSpeech`."""
-        learned = [(one.mixed, one.split.learned) for one in self.learned]
-        held_out = [(one.mixed, one.split.held_out) for one in self.learned]
-        return OwnSpeech(learned, held_out, self.epochs, self.skipped, sample_rate, **options)
-
     def ctc_pieces(self) -> CtcPieces:
         """What the CTC head writes (2.1a): made from the transcripts, once a run."""
         learned = [(one.mixed, one.split.learned) for one in self.learned]
-        return pieces_once(self.skipped.file.with_name(CTC_FILE), lambda: transcripts(learned))
+        file = self.skipped.file.with_name(f"ctc-{self.mix.fingerprint}.json")
+        return pieces_once(file, lambda: transcripts(learned))
+
+    def speech(self, model: Parley) -> OwnSpeech:
+        """What the stages of speech alone learn from (2.1a, 3.1, 3.2)."""
+        learned = [(one.mixed, one.split.learned) for one in self.learned]
+        held_out = [(one.mixed, one.split.held_out) for one in self.learned]
+        parts = (learned, held_out, self.epochs, self.skipped)
+        if self.stage.objective == "ctc":
+            return OwnSpeech(*parts, self.config.speech.sample_rate, check=model.ctc_head.vocabulary.encode)
+        return OwnSpeech(*parts, self.config.codec.sample_rate, full_band=True)
+
+    def counts(self, samples: int) -> dict[str, int]:
+        """How many of the first `samples` come from each source."""
+        return self.epochs.counts(samples)
 
     def read(self, mixed: MixSource, index: int) -> Sample:
         """Record `index` of a source as a sample, decoded. Raises `ValueError` if it cannot be learned from."""

@@ -13,14 +13,17 @@ from random import Random
 from tokenizers import Tokenizer
 
 from parley.config import LanguageConfig
+from parley.models.parley import Parley
 from training.data.mixture import Mixture
 from training.data.sample import Sample
 from training.data.tokenizer import train_tokenizer
+from training.data.transcribed import Transcribed
 from training.data.world import World
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.sentences import corpus, question, shuffled_words
 from training.data.world.splits import belongs
 from training.data.world.spoken import audio_part, say, speak_questions
+from training.data.world.transcribed import AnswerClauses, CleanSentences, RecordedSentences
 from training.data.world.voices import ANSWER, Voice, draw_voice
 from training.data.world.world import LOOKUPS, WORD_DROPOUT_WEIGHTS, to_messages
 from training.recipe import Schedule, Stage
@@ -65,6 +68,22 @@ class WorldData:
         size = min(PROBE_SIZE, self.schedule.steps)  # a short trial has a short validation
         names = dict.fromkeys(PROBED_AS.get(name, name) for name in self.schedule.mixture)
         return [sample for name in names for sample in probe(name, self.heldout, size)]
+
+    def speech(self, model: Parley) -> Transcribed:
+        """What the stages of speech alone learn from."""
+        rate = model.config.codec.sample_rate
+        match self.stage.objective:
+            case "ctc":
+                return RecordedSentences(self.seed, self.schedule.mixture)
+            case "codec":
+                return CleanSentences(self.seed, rate, answer_voice_or_any)
+        return AnswerClauses(self.seed, rate, ANSWER)
+
+    def counts(self, samples: int) -> dict[str, int]:
+        """How many of the first `samples` come from each source."""
+        if self.stage.objective == "next_token":
+            return self.mixture.counts(samples)
+        return {name: samples for name in self.schedule.mixture}
 
 
 def sources(world: World) -> dict[str, Callable[[int], Sample]]:

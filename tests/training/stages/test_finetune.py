@@ -21,7 +21,7 @@ from parley.media.audio import write_wav
 from training.launch.local import train_stage
 from training.launch.stage_job import StageJob
 from training.options import Options
-from training.recipe import find_stage
+from training.recipe import STAGES, find_stage
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "vita15-tiny"
 
@@ -127,7 +127,9 @@ def test_the_command_finetunes(imported: Path, records: Path, tmp_path: Path, mo
     status, _ = parley("--from", imported, "--stage", "2.2", "--run", run, "--data", records, "--steps", "1")
     assert status == 0 and (run / "report.md").exists()
     status, err = parley("--from", imported, "--stage", "2.2")
-    assert (status, err) == (2, "parley: --from trains one stage: name it with --stage, and where it goes with --run\n")
+    assert (status, err) == (2, "parley: --from needs --run, the folder that the stages are written to\n")
+    status, err = parley("--from", imported, "--run", run)
+    assert status == 2 and "--from without --data trains one stage over nano's world: name it with --stage" in err
     status, err = parley("--data", records)
     assert status == 2 and "--data goes with --from" in err
 
@@ -137,12 +139,12 @@ def test_what_cannot_be_is_refused_with_nothing_written(imported: Path, records:
     for name, data, says in (
         ("2.1a", None, "trains the CTC head, which vita-1.5 does not have"),
         ("9", None, "no stage '9'"),
-        ("0.2", records, "does not learn from dialogues"),
-        ("1.1", records, "records with audio, which stage 1.1 does not take in"),
+        ("0.2", records, "learns from nano's world alone; leave --data out"),
+        ("1.1", records, r"records.json\[\d\].*a record with audio, which stage 1.1 does not take in"),
     ):
         with pytest.raises(ValueError, match=says):
             finetune(name, imported, run, records=data, steps=1)
     records.write_text(json.dumps([{"id": "0", "image": "nowhere.png", "conversations": []}]))
-    with pytest.raises(ValueError, match="1 records cannot be learned from"):
+    with pytest.raises(ValueError, match=r"records.json\[0\] \(id 0\): no conversations: .*--skip-bad"):
         finetune("1.1", imported, run, records=records, steps=1)
-    assert not run.exists()
+    assert not [stage.name for stage in STAGES if (run / stage.name).exists()]

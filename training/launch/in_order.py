@@ -1,0 +1,97 @@
+"""A run over the user's data: the stages of the recipe one after the other, each from the one before.
+
+Each stage has all GPUs of this machine, one process each, or `jobs` processes on its CPUs. A finished stage is never
+trained again; with `resume` the first that is not finished continues where it was.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from training.data.mix import Mix, read_mix
+from training.ending import StageInterruptionError
+from training.launch.local import available_cores, start_stage
+from training.launch.stage_job import StageJob
+from training.options import Options
+from training.recipe import STAGES, Stage
+from training.run_folder import is_begun, is_done
+from training.stages.user_data import check_kinds
+
+
+@dataclass(frozen=True)
+class OrderedRun:
+    """What is trained, from what, on what."""
+
+    start: Path  # checkpoint
+    data: Path  # mix.yaml
+    run: Path
+    seed: int
+    options: Options
+    jobs: int  # processes of a stage on CPUs
+
+    def train_all(self, resume: bool) -> None:
+        """Trains every stage that is not done yet.
+
+        Raises `ValueError` if a stage finds no data in the mix, or if the run was begun before and `resume` is not
+        asked for; `StageInterruptionError` if a stage stopped before its end.
+        """
+        if "WORLD_SIZE" in os.environ:
+            raise ValueError("a whole run starts its own processes: under torchrun, name one stage with --stage")
+        stages, start = [stage for stage in STAGES if stage.full is not None], self.start
+        if not resume and any(is_begun(self.run, stage.name) for stage in stages):
+            raise ValueError(f"{self.run} holds a run already; --resume continues it, another --run starts again")
+        check_mix(stages, read_mix(self.data))
+        for stage in stages:
+            if not is_done(self.run, stage.name):
+                self._train(self._job(stage, start))
+            start = self.run / stage.name
+
+    def _job(self, stage: Stage, start: Path) -> StageJob:
+        return StageJob(
+            stage=stage.name, run=self.run, seed=self.seed, options=self.options, start=start,
+            records=self.data, processes=torch.cuda.device_count() or self.jobs,
+        )  # fmt: skip
+
+    def _train(self, job: StageJob) -> None:
+        """Waits for the processes of a stage; Ctrl-C and SIGTERM stop them, and they save."""
+        process = start_stage(job, threads=max(1, available_cores() // job.processes))
+        with _passed_on(process):
+            code = process.wait()
+        if code:
+            raise StageInterruptionError(f"stopped in stage {job.stage} (exit code {code}); {self._continued_by}")
+
+    @property
+    def _continued_by(self) -> str:
+        return f"the same command with --resume continues {self.run}"
+
+
+@contextmanager
+def _passed_on(process: subprocess.Popen):
+    """Inside, SIGTERM and Ctrl-C end `process` and not this one."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: process.terminate()) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_mix(stages: Sequence[Stage], mix: Mix) -> None:
+    """Raises one `ValueError` that names every stage for which the mix has no data."""
+    wrong = []
+    for stage in stages:
+        try:
+            check_kinds(stage, stage.full, mix)
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ValueError("; ".join(wrong) + "; one stage alone is trained with --stage")
