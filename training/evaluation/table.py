@@ -15,6 +15,7 @@ class Measure:
     bar: float | None = None  # what is asked of a model
     at_most: bool = False  # whether the bar is an upper one
     chance: float | None = None  # what guessing gives
+    digits: int = 1  # after the point, in a table
 
     @property
     def ok(self) -> bool | None:
@@ -25,8 +26,8 @@ class Measure:
 
     def record(self) -> dict:
         """As JSON."""
-        rounded = {"value": round(self.value, 2), "bar": self.bar, "n": self.n, "ok": self.ok, "chance": self.chance}
-        return {"name": self.name, **rounded}
+        rounded = {"value": round(self.value, self.digits + 1), "bar": self.bar, "n": self.n, "ok": self.ok}
+        return {"name": self.name, **rounded, "chance": self.chance, "digits": self.digits}
 
 
 def table(records: list[dict]) -> str:
@@ -37,5 +38,6 @@ def table(records: list[dict]) -> str:
         bar = "" if record["bar"] is None else f"{record['bar']:g}"
         chance = "" if record["chance"] is None else f"{record['chance']:.0f}"
         met = {None: "", True: "met", False: "missed"}[record["ok"]]
-        lines.append(f"{record['name']:{width}}  {record['value']:6.1f}  {bar:>6}  {chance:>6}  {record['n']:5}  {met}")
+        value = f"{record['value']:6.{record['digits']}f}"
+        lines.append(f"{record['name']:{width}}  {value}  {bar:>6}  {chance:>6}  {record['n']:5}  {met}")
     return "\n".join(lines)

@@ -22,3 +22,4 @@ def test_records_are_json_and_a_table():
     lines = table(records).splitlines()
     assert lines[1].split() == ["video", "91.0", "90", "25", "200", "met"]
     assert lines[2].split() == ["words", "7.0", "6", "9", "missed"]
+    assert table([Measure("loss", 0.0421, 9, digits=3).record()]).split()[-2:] == ["0.042", "9"]

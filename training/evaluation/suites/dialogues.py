@@ -87,7 +87,7 @@ def source_measures(
     return [
         Measure(f"{name}: answers matched exactly", 100 * right / answers, int(answers)),
         Measure(f"{name}: tokens right", 100 * right_tokens / tokens, int(tokens)),
-        Measure(f"{name}: loss, nats a token", loss / tokens, int(tokens)),
+        Measure(f"{name}: loss, nats a token", loss / tokens, int(tokens), digits=3),
     ]
 
 
