@@ -20,6 +20,7 @@ from training.data.sources.lines import PlainBytes
 from training.data.sources.tar_index import Place, TarIndex, key_of
 from training.data.sources.tar_members import Member, members
 
+TEXTS = (".json", ".txt")
 MAX_BYTES = 1 << 30  # of a member
 
 
@@ -59,22 +60,18 @@ class TarSample:
         self._tar = PlainBytes(place.path)
         try:
             found = [m for m in members(self._tar.read, place.start, place.end) if key_of(m.name)]
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise RecordError("unreadable tar", f"{place.path}: {error}") from None
+        if not found:
+            raise RecordError("unreadable tar", f"{place.path} has changed since it was opened")
         self.key = key_of(found[0].name)
-        self._texts = {
-            suffix: m for m in found if (suffix := PurePosixPath(m.name).suffix.lower()) in (".json", ".txt")
-        }
+        self._texts = {suffix: [m for m in found if suffix_of(m) == suffix] for suffix in TEXTS}
         self._media = {kind: [m for m in found if kind_of(m.name) == kind] for kind in KINDS}
         self._names = ", ".join(m.name for m in found)
 
     def record(self) -> dict:
         """What the sample says, as a LLaVA record with its media inside. Raises `RecordError`."""
-        record = self._json()
-        if ".txt" in self._texts and not has_turns(record):
-            record = {"caption": self._text(".txt"), **record}
-        if not self._texts:
-            raise RecordError("no text", f"the sample has neither .json nor .txt, only {self._names}")
+        record = self._said()
         own = {kind: [self._file(member) for member in found] for kind, found in self._media.items()}
         if not has_turns(record):
             return {"id": self.key, **without_media(record), **own}
@@ -89,19 +86,28 @@ class TarSample:
             return content_key(member.size, *ends)
         return ""
 
-    def _json(self) -> dict:
-        if ".json" not in self._texts:
-            return {}
+    def _said(self) -> dict:
+        """The record in the sample, or its caption as one."""
+        said, captions = self._texts.values()
+        if len(said) > 1 or len(captions) > 1 or not (said or captions):
+            raise RecordError("no text", f"a sample has one .json, or one .txt, or both; this one is {self._names}")
+        record = self._json(said[0]) if said else {}
+        if has_turns(record):
+            return record
+        if not any(self._media.values()):
+            raise RecordError("no media", f"the sample is a caption without a picture: {self._names}")
+        return {"caption": self._text(captions[0]), **record} if captions else record
+
+    def _json(self, member: Member) -> dict:
         try:
-            record = orjson.loads(self._text(".json"))
+            record = orjson.loads(self._text(member))
         except orjson.JSONDecodeError as error:
-            raise RecordError("not JSON", f"{self._texts['.json'].name}: {error.msg}") from None
+            raise RecordError("not JSON", f"{member.name}: {error.msg}") from None
         if not isinstance(record, dict):
-            raise RecordError("not a record", f"{self._texts['.json'].name} is no JSON object")
+            raise RecordError("not a record", f"{member.name} is no JSON object")
         return record
 
-    def _text(self, suffix: str) -> str:
-        member = self._texts[suffix]
+    def _text(self, member: Member) -> str:
         try:
             return self._read(member).decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -118,6 +124,10 @@ class TarSample:
         if len(content) < member.size:
             raise RecordError("cut short", f"{member.name}: {self._tar.path} ends before it does")
         return content
+
+
+def suffix_of(member: Member) -> str:
+    return PurePosixPath(member.name).suffix.lower()
 
 
 def without_media(record: dict) -> dict:

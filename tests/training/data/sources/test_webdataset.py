@@ -109,7 +109,9 @@ def test_a_caption_may_be_in_json(tmp_path):
     ("files", "reason"),
     [
         ({"png": PICTURES[0], "cls": "5", "pyd": b"\x80\x04."}, "no text"),
-        ({"txt": "a caption of nothing"}, "no conversations"),
+        ({"png": PICTURES[0], "a_txt": "x", "b_txt": "y"}, "no text"),
+        ({"txt": "a caption of nothing"}, "no media"),
+        ({"png": PICTURES[0], "json": {"width": 64}}, "no conversations"),
         ({"png": PICTURES[0], "json": "{"}, "not JSON"),
         ({"png": PICTURES[0], "json": []}, "not a record"),
         ({"png": PICTURES[0], "txt": b"\xff\xfe"}, "not text"),
@@ -137,10 +139,11 @@ def test_a_tar_that_is_cut_short_loses_its_last_sample_only(tmp_path):
 def test_a_tar_that_is_exchanged_is_noticed(tmp_path):
     tar = pack(tmp_path / "a.tar", {"0.txt": "x", "0.png": PICTURES[0], "1.txt": "y", "1.png": PICTURES[1]})
     source = open_dialogues(tar)
-    tar.write_bytes(b"words " * 10_000)
-    for read in (source.group, source.__getitem__):
-        with pytest.raises(RecordError, match="unreadable tar"):
-            read(1)
+    for content in (b"words " * 10_000, bytes(tar.stat().st_size)):
+        tar.write_bytes(content)
+        for read in (source.group, source.__getitem__):
+            with pytest.raises(RecordError, match="unreadable tar"):
+                read(1)
     assert re.fullmatch(r"a\.tar, byte \d+", source.where(1))
 
 
