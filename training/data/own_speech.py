@@ -23,7 +23,7 @@ from training.data.record_error import RecordError
 from training.data.skipped import Skipped
 from training.data.source import Utterance
 
-LONGEST = 60.0  # seconds of an utterance
+SHORTEST, LONGEST = 0.1, 60.0  # seconds of an utterance: less makes no frame of the encoder, and is no word
 FULL_BAND = 0.9  # share of the sample rate that speech must have been recorded at
 HELD_OUT = 64  # records of a held-out set, at most
 TRANSCRIPTS = 500_000  # that are read for a vocabulary: about half a minute
@@ -87,6 +87,8 @@ class OwnSpeech:
         seconds = seconds_of(utterance)
         if seconds > self.longest:
             raise RecordError("too long", f"{seconds:.1f} s; an utterance has at most {self.longest:g} s")
+        if seconds < SHORTEST:
+            raise RecordError("too short", f"{seconds:.3f} s; an utterance has at least {SHORTEST:g} s")
         return read_utterance(utterance, self.sample_rate, lowest_rate=self.lowest_rate), utterance.text
 
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from parley.models.speech import MIN_MEL_FRAMES, SUBSAMPLING, SpeechEncoder, fbank, random_chunks, subsampled
+from parley.text.ctc import scored_words
 from training.data.augment import augment
 from training.data.packing import split_padded
 from training.data.transcribed import Sortable
@@ -132,7 +133,7 @@ class CtcObjective(Objective):
         table = torch.zeros(len(self.data.measures), 2, device=self.device)
         frames, lengths = self.encoder(batch.features, batch.lengths)
         for one, length, text, name in zip(frames, lengths.tolist(), batch.texts, batch.measures, strict=False):
-            found = jiwer.process_words(text, self.head.transcribe(one[:length]))
+            found = jiwer.process_words(scored_words(text), scored_words(self.head.transcribe(one[:length])))
             wrong = found.substitutions + found.deletions + found.insertions
             table[self.data.measures.index(name)] += torch.tensor(
                 [wrong, found.hits + found.substitutions + found.deletions]
@@ -140,7 +141,8 @@ class CtcObjective(Objective):
         return {"words": table}
 
     def summary(self, sums: Sums) -> dict[str, float]:
-        """Word error rate of each held-out set in percent, with the chunks of the service."""
+        """Word error rate of each held-out set in percent, with the chunks of the service; of Chinese and Japanese the
+        rate of characters (`scored_words`)."""
         rows = zip(self.data.measures, sums["words"].tolist(), strict=True)
         return {f"wer_{name}": 100 * wrong / max(1, words) for name, (wrong, words) in rows}
 

@@ -85,11 +85,16 @@ def test_bad_records_are_replaced_and_named(source, tmp_path):
         if "bad" in text:
             raise ValueError(f"{text!r} cannot be written")
 
+    soundfile.write(tmp_path / "a" / "0.wav", np.zeros(800), RATE)
     data = speech(tmp_path, mixed, check=check, longest=0.185)
     texts = [data.utterance(i)[1] for i in range(10)]
-    assert not {"a bad", "a 9"} & set(texts)
+    assert not {"a bad", "a 9", "a 0"} & set(texts)
     reasons = [json.loads(line)["detail"] for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
-    assert sorted(reasons) == ["'a bad' cannot be written", "too long: 0.2 s; an utterance has at most 0.185 s"]
+    assert sorted(reasons) == [
+        "'a bad' cannot be written",
+        "too long: 0.2 s; an utterance has at most 0.185 s",
+        "too short: 0.050 s; an utterance has at least 0.1 s",
+    ]
     with pytest.raises(ValueError, match="none of the 2 held-out utterances of a"):
         data.held_out("a", 0)
     with pytest.raises(ValueError, match=r"speech\.jsonl:12: 'a bad' cannot be written; .*--skip-bad"):
