@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parley.config import ParleyConfig
 from parley.text.ctc import UNSPACED_CHARACTER, composed, spaced
-from training.distributed.process_group import rank
+from training.distributed.process_group import is_main_process, rank
 
 MOST_LETTERS = 10_000  # AISHELL-1 has 4,230 characters, the common Chinese ones are 7,000
 MOST_WORDS = 1_000
@@ -36,14 +36,14 @@ class CtcPieces(BaseModel):
     alphabet: str = Field(description="Letters, a space first, then in order of their code points")
     words: tuple[str, ...] = Field(description="Words that are written whole, the most frequent first")
     transcripts: int = Field(description="Transcripts that were read")
-    empty: int = Field(description="Transcripts without any letter or digit")
+    empty: int = Field(description="Transcripts without letters and digits")
     with_digits: int = Field(description="Transcripts with digits, which are written as digits")
     spaces: dict[str, int] = Field(description="Characters that become spaces, with how often they were read")
 
     def __str__(self) -> str:
         lines = [
-            f"CTC head of {self.transcripts} transcripts: {len(self.alphabet)} letters, {len(self.words)} whole words; "
-            f"{self.with_digits} transcripts with digits, {self.empty} without any letter"
+            f"CTC head of {self.transcripts} transcripts: {len(self.alphabet)} letters with the space, "
+            f"{len(self.words)} whole words; {self.with_digits} transcripts with digits, {self.empty} without letters"
         ]
         return "\n".join(lines + ([f"  written as spaces: {counted(self.spaces)}"] if self.spaces else []))
 
@@ -124,12 +124,16 @@ def counted(characters: dict[str, int]) -> str:
 
 
 def pieces_once(file: Path, transcripts: Callable[[], Iterable[str]]) -> CtcPieces:
-    """The pieces in a file, which is made first if it is not there. Raises `ValueError` for a damaged file."""
+    """The pieces in a file, which is made first, and shown, if it is not there. Raises `ValueError` for a damaged
+    file."""
     if not file.exists():
+        made = make_pieces(transcripts())
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(f".{rank()}.part")  # every process of the stage may make it
-        temporary.write_text(make_pieces(transcripts()).model_dump_json(indent=1), encoding="utf-8")
+        temporary.write_text(made.model_dump_json(indent=1), encoding="utf-8")
         temporary.replace(file)
+        if is_main_process():
+            print(made, flush=True)
     try:
         return CtcPieces.model_validate_json(file.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:

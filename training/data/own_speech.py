@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import soundfile
+from tqdm import tqdm
 
 from training.data.epochs import Epochs
 from training.data.media import read_utterance
@@ -22,11 +23,13 @@ from training.data.own_samples import OwnSamples, Records, spread
 from training.data.record_error import RecordError
 from training.data.skipped import Skipped
 from training.data.source import Utterance
+from training.distributed.process_group import is_main_process
 
 SHORTEST, LONGEST = 0.1, 60.0  # seconds of an utterance: less makes no frame of the encoder, and is no word
 FULL_BAND = 0.9  # share of the sample rate that speech must have been recorded at
 HELD_OUT = 64  # records of a held-out set, at most
 TRANSCRIPTS = 500_000  # that are read for a vocabulary: about half a minute
+SHOWN = 10_000  # transcripts whose reading has a progress bar
 ALL, LEARNED = "all", "learned"  # held-out sets that are of no single source
 
 
@@ -140,10 +143,15 @@ def _places(records: Records, count: int) -> list[tuple[Records, int]]:
 def transcripts(learned: Sequence[tuple[MixSource, np.ndarray]]) -> Iterator[str]:
     """The transcripts that are learned from, of at most `TRANSCRIPTS` records from everywhere in the sources; those of
     bad records are left out."""
-    total = sum(len(chosen) for _, chosen in learned)
-    for mixed, chosen in learned:
-        for record in spread(len(chosen), -(-TRANSCRIPTS * len(chosen) // max(total, TRANSCRIPTS))):
-            try:
-                yield mixed.source[int(chosen[record])].text
-            except RecordError:
-                continue
+    total = max(sum(len(chosen) for _, chosen in learned), TRANSCRIPTS)
+    places = [
+        (mixed, int(chosen[record]))
+        for mixed, chosen in learned
+        for record in spread(len(chosen), -(-TRANSCRIPTS * len(chosen) // total))
+    ]
+    hidden = not is_main_process() or len(places) < SHOWN
+    for mixed, number in tqdm(places, "reading transcripts", unit=" records", disable=hidden, mininterval=1.0):
+        try:
+            yield mixed.source[number].text
+        except RecordError:
+            continue

@@ -69,12 +69,12 @@ def test_too_many_letters_are_refused_with_the_rarest():
         make_pieces(["...", "''"])
 
 
-def test_the_file_is_made_once(tmp_path):
+def test_the_file_is_made_once_and_shown(tmp_path, capsys):
     file = tmp_path / "work" / "ctc.json"
     made = pieces_once(file, lambda: ENGLISH)
-    assert made == make_pieces(ENGLISH)
+    assert made == make_pieces(ENGLISH) and capsys.readouterr().out == f"{made}\n"
     assert pieces_once(file, lambda: pytest.fail("read again")) == made
-    assert [path.name for path in file.parent.iterdir()] == ["ctc.json"]
+    assert [path.name for path in file.parent.iterdir()] == ["ctc.json"] and not capsys.readouterr().out
     file.write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         pieces_once(file, lambda: ENGLISH)
@@ -84,4 +84,4 @@ def test_the_config_gets_the_pieces():
     pieces = CtcPieces(alphabet=" xy", words=("xyx",), transcripts=1, empty=0, with_digits=0, spaces={"!": 3})
     speech = pieces.applied(preset("vita-7b")).speech
     assert (speech.ctc_alphabet, speech.ctc_words) == (" xy", ("xyx",))
-    assert "3 letters, 1 whole words" in str(pieces) and "! 3×" in str(pieces)
+    assert "3 letters with the space, 1 whole words" in str(pieces) and "! 3×" in str(pieces)
