@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from parley.checkpoints import Checkpoint, CheckpointError
 from parley.checkpoints.manifest import Manifest
@@ -56,8 +55,9 @@ def metrics_of(manifest: Manifest | None) -> dict[str, float]:
     return found
 
 
-def fingerprint(manifest: Manifest) -> Any:
-    return manifest.data.get("fingerprint")
+def fingerprint(manifest: Manifest) -> str:
+    """Of the mix that a stage learned from. What follows the "/" is how many of its records the stage takes."""
+    return manifest.data.get("fingerprint", "").partition("/")[0]
 
 
 def evaluated(records: Sequence[dict]) -> list[VisionScore]:

@@ -19,7 +19,7 @@ PUBLISHED = "| VITA-1.5 as published, mean of its image benchmarks | 71.3 | 70.8
 
 @pytest.fixture
 def save(tiny_config, tmp_path: Path):
-    def saved(path: str, metrics: dict, parent: str | None = None, fingerprint: str = "abc") -> None:
+    def saved(path: str, metrics: dict, parent: str | None = None, fingerprint: str = "abc/9") -> None:
         start = tmp_path / parent if parent else None
         data = {"samples": {"captions": 9}, "fingerprint": fingerprint}
         stage = path.split("/")[-1]
@@ -40,19 +40,19 @@ def seen(exact: float, tokens: float) -> dict:
 
 def test_both_stages_of_a_run_are_compared(save, tmp_path: Path):
     save("run/1.3", seen(40.0, 80.25))
-    save("run/2.2", seen(39.0, 81.0), "run/1.3")
+    save("run/2.2", seen(39.0, 81.0), "run/1.3", fingerprint="abc/12")
     assert rows(tmp_path / "run") == [
         "| held-out questions, tokens right | 80.2 | 81.0 | +0.8 |",
         "| held-out questions, answers matched | 40.0 | 39.0 | -1.0 |",
         PUBLISHED,
     ]
-    assert "| 2.2 | captions 9 | abc |" in write_report(tmp_path / "run").read_text()
+    assert "| 2.2 | captions 9 | abc/12 |" in write_report(tmp_path / "run").read_text()
 
 
 def test_the_first_may_be_of_another_run(save, tmp_path: Path):
     save("one/1.3", seen(40.0, 80.0))
     save("two/2.1b", {}, "one/1.3")
-    save("two/2.2", seen(39.0, 81.0), "two/2.1b", fingerprint="def")
+    save("two/2.2", seen(39.0, 81.0), "two/2.1b", fingerprint="def/9")
     assert rows(tmp_path / "two")[0] == "| held-out questions, tokens right; their data differ | 80.0 | 81.0 | +1.0 |"
     shutil.rmtree(tmp_path / "one")
     assert rows(tmp_path / "two")[0] == "| held-out questions, tokens right | – | 81.0 | – |"
