@@ -63,8 +63,11 @@ def _from_processes(pieces: Pieces, workers: int) -> Iterator[list[Batch]]:
         generator=torch.Generator(),  # its own, so that the random state of the network does not change
     )  # fmt: skip
     made = iter(loader)
-    for _ in pieces.steps:
-        yield [batch for _ in range(pieces.count()) for batch in _raised(next(made))]
+    try:
+        for _ in pieces.steps:
+            yield [batch for _ in range(pieces.count()) for batch in _raised(next(made))]
+    finally:
+        del made  # ends its processes; an error would keep them, and end them slowly when it is forgotten
 
 
 def _raised(piece: list[Batch] | Exception) -> list[Batch]:
