@@ -26,6 +26,7 @@ class Findings:
     without_text: int = 0  # answers
     bad: list[Bad] = field(default_factory=list)  # the first `LISTED`
     reasons: Counter = field(default_factory=Counter)  # of all bad ones
+    remarks: Counter = field(default_factory=Counter)  # what is not as the kind of the source says → records
     sets: Counter = field(default_factory=Counter)
     media: Counter = field(default_factory=Counter)  # kind → files
     tiles: Counter = field(default_factory=Counter)  # tiles of a picture, thumbnail included → pictures

@@ -72,6 +72,8 @@ class RecordCheck:
         found.characters.append(sum(len(text_of(message)) for message in sample.messages))
         found.sets[sample.task] += 1
         found.media.update(part["type"] for part in media_parts(sample))
+        if missing := lacks(self.mixed.kind, found):
+            found.remarks[missing] += 1
         if self.decode:
             opened = open_sample(sample, self.config)
             for part, decoded in zip(media_parts(sample), media_parts(opened), strict=True):
@@ -82,15 +84,20 @@ class RecordCheck:
     def utterance(self, utterance: Utterance) -> Findings:
         found = Findings(media=Counter(audio=1))
         found.characters.append(len(utterance.text))
-        if self.decode:
-            audio = read_utterance(utterance, self.config.speech.sample_rate)
-            if utterance.seconds is None:
-                check_audio(utterance.audio, describe(utterance))
-            found.seconds.append(len(audio) / self.config.speech.sample_rate)
-            if self.mixed.kind == "transcriptions":
-                asked = {"role": "user", "content": [{"type": "audio", "audio": audio}]}
-                answer = {"role": "assistant", "content": utterance.text}
-                self._count_tokens(found, Sample([asked, answer], "transcription"))
+        if not self.decode:
+            return found
+        if utterance.seconds is None:
+            check_audio(utterance.audio, describe(utterance))
+        if self.mixed.kind == "speech":  # what the codec and the speech decoder learn from
+            rate = self.config.codec.sample_rate
+            audio = read_utterance(utterance, rate, lowest_rate=rate)
+        else:
+            rate = self.config.speech.sample_rate
+            audio = read_utterance(utterance, rate)
+            asked = {"role": "user", "content": [{"type": "audio", "audio": audio}]}
+            answer = {"role": "assistant", "content": utterance.text}
+            self._count_tokens(found, Sample([asked, answer], "transcription"))
+        found.seconds.append(len(audio) / rate)
         return found
 
     def _measure(self, found: Findings, part: dict, decoded: dict) -> None:
@@ -114,6 +121,20 @@ class RecordCheck:
 
     def _add_bad(self, found: Findings, index: int, reason: str, detail: str) -> None:
         found.add_bad(Bad(self.mixed.source.where(index), "", reason, detail))
+
+
+def lacks(kind: str, found: Findings) -> str:
+    """What a dialogue should have by the kind of its source and does not, or the reverse; "" for nothing."""
+    match kind:
+        case "captions" if not found.media["image"] + found.media["video"]:
+            return "without a picture or video"
+        case "spoken_questions" if not found.media["audio"]:
+            return "without speech"
+        case "negatives" if not found.refusals:
+            return "without an answer that is refused (inserted_id)"
+        case "text" if found.media:
+            return "with media"
+    return ""
 
 
 def media_parts(sample: Sample) -> list[dict]:

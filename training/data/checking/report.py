@@ -33,7 +33,8 @@ class SourceReport:
         found = self.found
         return {
             "name": self.name, "kind": self.kind, "records": self.records, "good": found.good, "bad": self.bad,
-            "reasons": dict(found.reasons.most_common()), "sets": dict(found.sets.most_common()),
+            "reasons": dict(found.reasons.most_common()), "remarks": dict(found.remarks.most_common()),
+            "sets": dict(found.sets.most_common()),
             "answers": found.answers, "refusals": found.refusals, "answers_without_text": found.without_text,
             "media": dict(found.media.most_common()), "groups": distinct(found.groups),
             "tiles": {str(tiles): found.tiles[tiles] for tiles in sorted(found.tiles)},
@@ -62,7 +63,8 @@ class SourceReport:
         return f"{self.name} ({self.kind}): {self.records} records, {found.good} good, {self.bad} bad;{answers} {media}"
 
     def _lines(self) -> list[str]:
-        found, lines = self.found, []
+        found = self.found
+        lines = [f"{count} records of {self.kind} {what}" for what, count in found.remarks.most_common()]
         if len(found.tokens):
             lines.append(f"tokens a record: {spread(found.tokens)}; {self.longer} longer than {self.longest}")
         lines += [

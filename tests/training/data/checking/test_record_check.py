@@ -61,6 +61,33 @@ def test_tokens_and_records_that_are_too_long(folder):
     assert found.bad[0].reason == "too long" and f"{found.tokens[1]} tokens" in found.bad[0].detail
 
 
+@pytest.mark.parametrize(
+    ("kind", "question", "remark"),
+    [
+        ("captions", "<audio>", "without a picture or video"),
+        ("spoken_questions", "What?", "without speech"),
+        ("negatives", "What?", "without an answer that is refused (inserted_id)"),
+        ("text", "<audio>", "with media"),
+        ("questions", "What?", None),
+    ],
+)
+def test_what_is_not_as_the_kind_says_is_told(folder, kind, question, remark):
+    one = record(question, audio="two.wav") if "<audio>" in question else record(question)
+    (folder / "records.json").write_text(json.dumps([one]))
+    mixed = MixSource("mine", kind, open_dialogues(folder / "records.json"))
+    found = RecordCheck(mixed, preset("vita-7b")).range(0, 1)
+    assert found.good == 1 and list(found.remarks) == ([remark] if remark else [])
+
+
+def test_speech_to_speak_like_is_of_the_codecs_rate(folder):
+    write_wav(folder / "low.wav", np.sin(np.arange(16_000) / 5), 16_000)
+    lines = [{"audio": "two.wav", "text": "hello you"}, {"audio": "low.wav", "text": "hello"}]
+    (folder / "speech.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    mixed = MixSource("tts", "speech", open_speech(folder / "speech.jsonl"))
+    found = RecordCheck(mixed, preset("vita-7b")).range(0, 2)
+    assert list(found.seconds) == [2.0] and found.reasons == {"too low a sample rate": 1}
+
+
 def test_without_files_only_the_text_is_looked_at(folder):
     found = check_of(folder, record("<image>", image="cut.jpg"), decode=False).range(0, 1)
     assert found.good == 1 and not found.widths

@@ -1,5 +1,6 @@
 """A whole run with a real program: what is written, what is drawn, what is left out, what fails."""
 
+import base64
 import json
 
 import numpy as np
@@ -91,6 +92,16 @@ def test_everything_that_is_written_can_be_trained_on(folder):
         for index in range(len(source)):
             sample = open_sample(source[index], preset("nano"))
             assert sample.state == ("speech" if name == "records" else "nothing")
+
+
+def test_media_inside_records_are_written_as_files(folder):
+    picture = base64.b64encode((folder / "data" / "pictures" / "p.png").read_bytes()).decode()
+    record = {"image": f"data:image/png;base64,{picture}", "conversations": turns("What?", "Red.")}
+    (folder / "data" / "records.json").write_text(json.dumps([record]))
+    run_of(folder, cut=1.0).run()
+    written = lines(folder / "out" / "records.jsonl")[0]
+    assert written["image"] == "media/00000/00000000-image0.png" and written["id"] == "0"
+    assert Image.open(folder / "out" / written["image"]).size == (40, 30)
 
 
 def test_negatives_and_questions_cut_short(folder):
