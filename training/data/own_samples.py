@@ -28,6 +28,9 @@ class Records:
     def where(self, record: int) -> str:
         return self.mixed.source.where(int(self.chosen[record]))
 
+    def group(self, record: int) -> str:
+        return self.mixed.source.group(int(self.chosen[record]))
+
     def __getitem__(self, record: int) -> Sample:
         return self.read(self.mixed, int(self.chosen[record]))
 
@@ -60,8 +63,13 @@ class OwnSamples:
 
     def where(self, number: int) -> str:
         """Where the record of sample `number` is."""
-        source, record = next((place for place in self._candidates(number) if place not in self._bad), self._at(number))
+        source, record = self._taken(number)
         return self.records[source].where(record)
+
+    def group(self, number: int) -> str:
+        """The picture or the speaker of sample `number`."""
+        source, record = self._taken(number)
+        return self.records[source].group(record)
 
     def source_of(self, number: int) -> str:
         """The name of its source."""
@@ -77,6 +85,10 @@ class OwnSamples:
         for attempt in range(1, ATTEMPTS):
             place = self.epochs.another(number, attempt)
             yield place.source, place.record
+
+    def _taken(self, number: int) -> tuple[int, int]:
+        """(source, record) of a sample, as far as this process knows which records are bad."""
+        return next((place for place in self._candidates(number) if place not in self._bad), self._at(number))
 
     def _at(self, number: int) -> tuple[int, int]:
         place = self.epochs[number]

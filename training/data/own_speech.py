@@ -1,4 +1,4 @@
-"""A user's speech, as the objectives of speech stages ask for it (`training.data.transcribed.Sortable`).
+"""A user's speech, as the objectives of speech stages ask for it (`training.data.transcribed.Spoken`).
 
 Notable points:
 - Utterance `index` is a function of (seed, index): the records and their order are those of `OwnSamples`.
@@ -34,7 +34,7 @@ ALL, LEARNED = "all", "learned"  # held-out sets that are of no single source
 
 
 class OwnSpeech:
-    """See `training.data.transcribed.Sortable`. The held-out sets are `all` and each source by its name; only one
+    """See `training.data.transcribed.Spoken`. The held-out sets are `all` and each source by its name; only one
     source has no `all`. Where nothing is held out the set is `learned`: utterances that are also learned from.
 
     Args:
@@ -78,6 +78,9 @@ class OwnSpeech:
     def seconds(self, index: int) -> float:
         place = self.samples.epochs[index]
         return self._lengths[place.source][place.record]
+
+    def speaker(self, index: int) -> str:
+        return self.samples.group(index)
 
     def where(self, index: int) -> str:
         """Where the record of utterance `index` is, for messages."""

@@ -25,3 +25,10 @@ class Sortable(Transcribed, Protocol):
 
     def seconds(self, index: int) -> float:
         """About how long training utterance `index` lasts."""
+
+
+class Spoken(Sortable, Protocol):
+    """Utterances of several speakers."""
+
+    def speaker(self, index: int) -> str:
+        """Who says training utterance `index`; where nobody knows, its recording."""

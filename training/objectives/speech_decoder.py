@@ -10,6 +10,7 @@ Notable points:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,12 +56,12 @@ class SpeechDecoderObjective(Objective):
     """See `training.objectives.objective`.
 
     Args:
-        data: gives clauses spoken by one voice, at the codec's rate.
+        data: gives clauses at the codec's rate.
         tokenizer: the language model's.
         batch_size: clauses a step.
         pool: different clauses in all.
-        drawn: whether a step draws its clauses from the pool at random; else each sample number is a clause, and the
-            data tell its seconds (`Sortable`).
+        drawn: whether a step draws its clauses from the pool at random, all of one voice; else each sample number is a
+            clause, and the data tell its seconds and its speaker (`Spoken`).
         tokens: codec tokens of a pass, at most, padding included.
     """
 
@@ -86,7 +87,7 @@ class SpeechDecoderObjective(Objective):
             decoder = model.speech_decoder
             fitted = fit_durations(first, len(decoder.token_frames))
             decoder.token_frames.copy_(torch.from_numpy(fitted))
-        set_default_speaker(model, first)
+        set_default_speaker(model, first if drawn else self._of_main_speaker(first))
 
     @property
     def table(self) -> Tensor:
@@ -100,6 +101,12 @@ class SpeechDecoderObjective(Objective):
                 self._clauses.pop(next(iter(self._clauses)))  # the oldest one
             self._clauses[index] = self._encode(*self.data.utterance(index))
         return self._clauses[index]
+
+    def _of_main_speaker(self, first: list[Clause]) -> list[Clause]:
+        """Those of the first clauses that the most frequent of their speakers says: tokens of several are nobody's."""
+        speakers = [self.data.speaker(index) for index in range(len(first))]
+        main = Counter(speakers).most_common(1)[0][0]
+        return [clause for clause, speaker in zip(first, speakers, strict=True) if speaker == main]
 
     @torch.no_grad()
     def _encode(self, waveform: np.ndarray, text: str) -> Clause:
@@ -204,13 +211,11 @@ class SpeechDecoderObjective(Objective):
 def fit_durations(clauses: list[Clause], vocab_size: int) -> np.ndarray:
     """Codec frames that each token lasts, by ridge regression of the clauses' lengths on their token counts; rare and
     unseen tokens stay near the mean. float32 [vocab_size], nothing under half a frame."""
-    counts = np.zeros((len(clauses), vocab_size))
-    for count, clause in zip(counts, clauses, strict=True):
-        np.add.at(count, clause.ids, 1)
+    used, places = np.unique(np.concatenate([clause.ids for clause in clauses]).astype(int), return_inverse=True)
+    x = np.zeros((len(clauses), len(used)))
+    np.add.at(x, (np.repeat(np.arange(len(clauses)), [len(clause.ids) for clause in clauses]), places), 1)
     frames = np.array([len(clause.codes) for clause in clauses], float)
-    mean = frames.sum() / counts.sum()
-    used = np.flatnonzero(counts.any(0))
-    x = counts[:, used]
+    mean = frames.sum() / x.sum()
     departures = np.linalg.solve(x.T @ x + np.eye(len(used)), x.T @ (frames - x.sum(1) * mean))
     fitted = np.full(vocab_size, mean)
     fitted[used] += departures

@@ -55,6 +55,7 @@ def test_a_pass_has_every_utterance_once_with_its_length(source, tmp_path, durat
         waveform, text = data.utterance(index)
         assert waveform.dtype == np.float32 and abs(data.seconds(index) - len(waveform) / RATE) < 1e-3
         assert data.where(index) == f"speech.jsonl:{int(text.split()[1]) + 1}"
+        assert data.speaker(index) == str(tmp_path / "a" / f"{text.split()[1]}.wav")  # nobody knows: the recording
     again = speech(tmp_path, data.samples.records[0].mixed)
     assert [again.utterance(i)[1] for i in range(20)] == first + second
 
