@@ -34,6 +34,11 @@ class CtcVocabulary:
         letters = (c if c in known else " " for written in composed(text) for c in cased(written, known))
         return spaced("".join(letters))
 
+    def writes(self, text: str) -> bool:
+        """Whether there are letters or digits in `text`, and the head can write all of them."""
+        said = [c for written in composed(text) for c in cased(written, self._letters) if c.isalnum()]
+        return bool(said) and self._letters.issuperset(said)
+
     def encode(self, text: str) -> list[int]:
         """Ids of `normalise(text)`: one for a word of the vocabulary, a space and letters for another.
 

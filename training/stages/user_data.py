@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from parley.config import ParleyConfig
 from parley.models.parley import Parley
+from parley.text.ctc import CtcVocabulary
 from training.data.ctc_vocabulary import CtcPieces, pieces_once
 from training.data.epochs import Epochs, Taken
 from training.data.heldout import Split, split
@@ -29,6 +30,7 @@ from training.data.sample_length import SampleLength
 from training.data.shares import Available, learned_kinds, samples_taken
 from training.data.skipped import FILE, Skipped
 from training.data.source import Utterance
+from training.data.transcripts import with_writable_transcripts
 from training.recipe import Schedule, Stage
 
 PROBE_SIZE = 48  # held-out samples of each kind in a validation
@@ -124,11 +126,16 @@ class UserData:
             sample = transcription(record)
         else:
             check_media(record, self.stage)
-            sample = open_sample(record, self.config)
+            sample = with_writable_transcripts(open_sample(record, self.config), self._ctc_vocabulary)
         length, longest = self._length(sample), self.schedule.sequence_length
         if length > longest:
             raise RecordError("too long", f"{length:,} tokens; the stage reads up to {longest:,} (--sequence-length)")
         return replace(sample, about=sample.about | {"kind": mixed.kind})
+
+    @cached_property
+    def _ctc_vocabulary(self) -> CtcVocabulary | None:
+        speech = self.config.speech
+        return CtcVocabulary(speech.ctc_alphabet, speech.ctc_words) if speech.ctc_alphabet else None
 
     @cached_property
     def _length(self) -> SampleLength:
