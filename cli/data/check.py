@@ -40,6 +40,9 @@ def check(
     ] = False,
     show: Annotated[int, typer.Option(min=0, help="How many bad records to print")] = SHOWN,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all that was found to this file")] = None,
+    progress: Annotated[
+        Path | None, typer.Option(help="Folder to keep what was found in, so that a check that is stopped goes on")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one a core")] = 0,
 ) -> None:
     """Read every record and decode its media whole, as training will; exit with 1 if any is bad.
@@ -49,6 +52,7 @@ def check(
     parley data check records.jsonl --media photos
     parley data check train-clean-100.jsonl --kind transcriptions
     """
+    from training.data.checking.progress import Progress
     from training.data.checking.record_check import RecordCheck
     from training.data.checking.report import SourceReport
     from training.data.checking.scan import scan
@@ -60,16 +64,21 @@ def check(
     longest = sequence_length if words is not None and not skip_files else 0
     length = SampleLength(config, words) if longest else None
     mix = _mix(data, kind, media, format, skip_files)
-    reports = []
+    reports, kept = [], []
     try:
         for mixed in mix.sources:
-            found = scan(RecordCheck(mixed, config, length, longest, not skip_files), jobs or os.cpu_count() or 1)
+            one = RecordCheck(mixed, config, length, longest, not skip_files)
+            kept.append(Progress(progress, one))
+            found = scan(one, jobs or os.cpu_count() or 1, kept[-1])
             reports.append(SourceReport(mixed.name, mixed.kind, len(mixed.source), found, longest))
             typer.echo(reports[-1].text(show))
     except KeyboardInterrupt:
-        raise CommandError("stopped; nothing was written", 130) from None
+        goes_on = "the same command goes on" if progress else "with --progress FOLDER it could go on"
+        raise CommandError(f"stopped; {goes_on}", 130) from None
     if json_file is not None:
         json_file.write_text(json.dumps(_described(data, reports), indent=2, ensure_ascii=False) + "\n")
+    for each in kept:
+        each.forget()
     if any(report.bad for report in reports):
         raise typer.Exit(1)
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from training.data.checking.duplicates import mark_duplicates
 from training.data.checking.findings import Findings
+from training.data.checking.progress import Progress
 from training.data.checking.record_check import RecordCheck
 
 RANGE = 32  # records
@@ -27,21 +28,26 @@ AHEAD = 4  # ranges a process, given out
 _check: RecordCheck | None = None  # of this process
 
 
-def scan(check: RecordCheck, jobs: int) -> Findings:
-    """What is in all records of the source of `check`, duplicates marked. `jobs` 1 is this process alone.
+def scan(check: RecordCheck, jobs: int, progress: Progress) -> Findings:
+    """What is in all records of the source of `check`, duplicates marked; goes on from what `progress` has.
 
-    Raises `ValueError` if a process was killed: which records it was at.
+    `jobs` 1 is this process alone. Raises `ValueError` if a process was killed: which records it was at.
     """
     records = len(check.mixed.source)
-    ranges = [(start, min(start + RANGE, records)) for start in range(0, records, RANGE)]
+    found, done = progress.load()
+    ranges = [(start, min(start + RANGE, records)) for start in range(done, records, RANGE)]
     jobs = min(jobs, len(ranges))
-    found = Findings()
-    parts = map(lambda bounds: check.range(*bounds), ranges) if jobs == 1 else parallel(check, ranges, jobs)
-    with tqdm(total=records, desc=f"check {check.mixed.name}", unit="record") as progress:
-        for (start, stop), part in zip(ranges, parts, strict=True):
-            found.merge(part)
-            progress.update(stop - start)
-            progress.set_postfix(bad=found.reasons.total(), refresh=False)
+    parts = map(lambda bounds: check.range(*bounds), ranges) if jobs <= 1 else parallel(check, ranges, jobs)
+    try:
+        with tqdm(total=records, initial=done, desc=f"check {check.mixed.name}", unit="record") as bar:
+            for (start, stop), part in zip(ranges, parts, strict=True):
+                found.merge(part)
+                done = stop
+                bar.update(stop - start)
+                bar.set_postfix(bad=found.reasons.total(), refresh=False)
+                progress.keep(found, done)
+    finally:
+        progress.keep(found, done, now=True)
     mark_duplicates(found, check.mixed.source.where)
     return found
 
