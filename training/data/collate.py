@@ -25,10 +25,6 @@ from training.data.sample import Sample, parts, turn_states
 Pictures = dict[int, tuple[Any, Tensor]]
 
 
-# Identity of a picture → the picture, which must live as long as its identity is used, and its pixels.
-Pictures = dict[int, tuple[object, Tensor]]
-
-
 @dataclass
 class Medium:
     """A picture, a video or an utterance of a sample."""

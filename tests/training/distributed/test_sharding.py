@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from tests.training.distributed import tiny
 from training.objectives.objective import share
 from training.run_folder import saved_states
 
-TOLERANCE = 1e-5  # relative; of losses over 20 steps
-EXACT = ("lr", "tokens", "useful")
+TOLERANCE = 1e-5  # relative; of losses and figures over 20 steps
+NORM_TOLERANCE = 1e-3  # of the gradient's norm, which is far more sensitive
 
 
 def run(world_size: int, task: str, folder: Path) -> list[str]:
@@ -27,11 +28,12 @@ def run(world_size: int, task: str, folder: Path) -> list[str]:
     return found
 
 
-def assert_same(found: list[dict], expected: list[dict], tolerance: float = TOLERANCE, skipped=("useful",)) -> None:
+def assert_same(found: list[dict], expected: list[dict]) -> None:
     assert len(found) == len(expected)
     for step, (mine, other) in enumerate(zip(found, expected, strict=True)):
         assert mine.keys() == other.keys()
-        for name in mine.keys() - set(skipped):
+        for name in mine.keys() - {"useful"}:  # depends on how the passes are packed
+            tolerance = NORM_TOLERANCE if name == "gradient_norm" else TOLERANCE
             assert mine[name] == pytest.approx(other[name], rel=tolerance, abs=tolerance), (step, name)
 
 
@@ -49,7 +51,7 @@ def sharded(tmp_path_factory) -> dict[str, list[dict]]:
     return json.loads((folder / "found.json").read_text())
 
 
-@pytest.mark.parametrize("name", tiny.RATES)
+@pytest.mark.parametrize("name", tiny.NAMES)
 def test_sharded_is_plain(alone, sharded, name):
     assert_same(sharded[name], alone[name])
     assert alone[name][-2]["loss"] < alone[name][0]["loss"] or name == "3.1"  # whose loss gains terms
@@ -57,10 +59,9 @@ def test_sharded_is_plain(alone, sharded, name):
 
 @pytest.mark.parametrize("name", ["1.2", "2.1a", "2.2", "3.1", "3.2"])
 def test_many_passes_are_one_batch(alone, name, tmp_path):
-    made = tiny.trainer(name, tmp_path, tokens={"2.1a": 200, "3.1": 160, "3.2": 60}.get(name, 1024))
-    made.schedule = made.schedule
+    made = tiny.trainer(name, tmp_path, tokens={"2.1a": 200, "3.1": 160, "3.2": 60}.get(name, 256))
     assert len(made.objective.passes(made.objective.numbers(0), 0)) > 1
-    assert_same(tiny.losses(made), alone[name], skipped=("useful",))
+    assert_same(tiny.losses(made), alone[name])
 
 
 def test_what_is_computed_again_is_the_same(alone, tmp_path):
@@ -77,8 +78,6 @@ def stopped(tmp_path_factory) -> Path:
 
 
 def copied(folder: Path, to: Path) -> Path:
-    import shutil
-
     return shutil.copytree(folder, to, dirs_exist_ok=True)
 
 

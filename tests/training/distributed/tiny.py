@@ -21,9 +21,10 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from parley.config import ParleyConfig
+from parley.config import ParleyConfig, preset
 from parley.models.parley import Parley
 from training.attention import use_packed_attention
+from training.data.sample import Sample
 from training.distributed import precision
 from training.distributed.precision import use_eager_attention
 from training.distributed.process_group import process_group, rank
@@ -41,14 +42,13 @@ from training.trainer import Trainer
 
 CPU = torch.device("cpu")
 BATCH, STEPS = 8, 20
-RATES = {"1.1": 1e-3, "1.2": 1e-3, "1.3": 1e-3, "2.1a": 1e-3, "2.1b": 1e-3, "2.2": 1e-3, "3.1": 1e-3, "3.2": 1e-3}
+LR = 1e-3
+NAMES = ("1.1", "1.2", "1.3", "2.1a", "2.1b", "2.2", "3.1", "3.2")
 LONG = "a long answer in many words, so that nearly all tokens of the step are in this half of its samples"
 
 
 def config() -> ParleyConfig:
     """All blocks of vita-7b at a few channels: batch norm, absolute key positions, RMS norms, grouped KV heads."""
-    from parley.config import preset
-
     full, nano = preset("vita-7b"), preset("nano")
     sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 48}
     speech = {"conv_channels": 4, "dropout": 0.0, "chunk_size": 4, "left_chunks": 4}
@@ -96,11 +96,9 @@ class Dialogs:
         return f"sample {number}"
 
     def __getitem__(self, number: int):
-        from training.data.sample import Sample
-
         rng = np.random.default_rng(number)
         if number % BATCH < BATCH // 2:
-            return Sample([{"role": "user", "content": f"is it {number}?"}, {"role": "assistant", "content": "no"}], "text")
+            return Sample(turn(f"is it {number}?", "no"), "text")
         content = [{"type": "text", "text": "what is it?"}]
         if self.pictures:
             pixels = rng.integers(0, 256, (28, 28 * int(rng.integers(1, 3)), 3), dtype=np.uint8)
@@ -108,7 +106,11 @@ class Dialogs:
         if self.speech:
             noise = 0.1 * rng.standard_normal(int(rng.integers(3000, 9000))).astype(np.float32)
             content.append({"type": "audio", "audio": noise, "transcript": "who is it"})
-        return Sample([{"role": "user", "content": content}, {"role": "assistant", "content": LONG[number % 9 :]}], "media")
+        return Sample(turn(content, LONG[number % 9 :]), "media")
+
+
+def turn(asked: str | list[dict], answer: str) -> list[dict]:
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
 
 
 @dataclass
@@ -152,9 +154,7 @@ def objective(name: str, schedule: Schedule) -> Objective:
         case "ctc":
             return CtcObjective(model, Tones(16_000), 0, batch_size=BATCH, frames=schedule.tokens)
         case "codec":
-            return CodecObjective(
-                model, Tones(24_000), 0, batch_size=BATCH, adversary_after=12, tokens=schedule.tokens
-            )
+            return CodecObjective(model, Tones(24_000), 0, batch_size=BATCH, adversary_after=12, tokens=schedule.tokens)
         case "speech_decoder":
             return SpeechDecoderObjective(
                 model, Tones(24_000), 0, tokenizer=tokenizer(), batch_size=BATCH, pool=16, tokens=schedule.tokens
@@ -162,14 +162,16 @@ def objective(name: str, schedule: Schedule) -> Objective:
     raise AssertionError(stage.objective)
 
 
-def trainer(name: str, folder: Path, *, steps: int = STEPS, tokens: int = 32_768, recompute: bool = False) -> Trainer:
+def trainer(
+    name: str, folder: Path, *, tokens: int = 32_768, save_every: int = 1000, recompute: bool = False
+) -> Trainer:
     precision.cpu_prefers_bf16 = lambda: False  # exact sums
     schedule = Schedule(
-        lr=RATES[name], batch=BATCH, steps=STEPS, tokens=tokens, sequence_length=1024, save_every=5 if name == "1.1" else 1000,
-        validate_every=STEPS, weight_decay=0.01,
+        lr=LR, batch=BATCH, steps=STEPS, tokens=tokens, sequence_length=256, validate_every=STEPS, weight_decay=0.01,
+        save_every=save_every,
     )  # fmt: skip
     return Trainer(
-        find_stage(name), replace(schedule, steps=steps), objective(name, schedule), folder, device=CPU,
+        find_stage(name), schedule, objective(name, schedule), folder, device=CPU,
         identity={"stage": name, "recipe": {}}, options=Options(recompute=recompute),
     )  # fmt: skip
 
@@ -189,7 +191,7 @@ def losses(made: Trainer) -> list[dict[str, float]]:
 
 
 def all_stages(folder: Path) -> dict[str, list[dict[str, float]]]:
-    return {name: losses(trainer(name, folder / name)) for name in RATES}
+    return {name: losses(trainer(name, folder / name)) for name in NAMES}
 
 
 # What a process does
@@ -242,8 +244,7 @@ def slow_save(folder: Path) -> None:
         return finish(self, metadata, results)
 
     FileSystemWriter.finish = late
-    made = trainer("1.1", folder)
-    made.run()
+    trainer("1.1", folder, save_every=5).run()
 
 
 def not_finite(folder: Path) -> None:
