@@ -4,13 +4,14 @@
 
 Makes the same captions of pictures in each format below a temporary folder of DIR (6 GB for a million records), and
 opens each in a process of its own. JSON records name their pictures; Parquet and tars hold them, 1 KiB each.
-- `ready`: seconds to open the source and count it, without imports. For Parquet the first time, when `datasets` unpacks
-  it into its cache; `again` is the second time, in another process. The files were just written, so they are in memory.
-- `imports`: MB resident before the source is opened, with what its format needs imported; `resident`: MB after it is
-  open, and `own` without imports. `read`: MB when the reads below are done; of these are `mapped` pages of files, which
-  all processes of a machine share and the system takes back when it needs them.
-- `groups`: seconds for the held-out group of all records; of Parquet and tars for the first 50,000, scaled up.
-- `reads`: random records a second, to samples whose media are not decoded.
+- `ready`: seconds to open the source and count it, without imports, and `cpu`: seconds of one core, which other
+  processes of the machine hardly lengthen. For Parquet the first time, when `datasets` unpacks it into its cache;
+  `again` is the second time, in another process. The files were just written, so they are in memory.
+- `open`: MB resident when the source is open, with all imports. When the reads below are done, `private`: MB of the
+  process alone, and `mapped`: MB of pages of files, which all processes share and the system takes back when it has to.
+- `groups`: seconds of one core for the held-out group of all records; of Parquet and tars for the first 50,000, scaled
+  up.
+- `reads`: random records a second of one core, to samples whose media are not decoded.
 """
 
 from __future__ import annotations
@@ -35,20 +36,7 @@ PICTURE_BYTES = 1024
 GROUPS, READS = 50_000, 20_000
 SHARD = 10_000  # samples of a tar
 ROWS = 50_000  # of Parquet written at once
-COLUMNS = (
-    "format",
-    "records",
-    "MB",
-    "ready",
-    "again",
-    "imports",
-    "resident",
-    "own",
-    "read",
-    "mapped",
-    "groups",
-    "reads",
-)
+COLUMNS = ("format", "records", "MB", "ready", "cpu", "again", "open", "private", "mapped", "groups", "reads")
 
 
 def records(count: int) -> Iterator[dict]:
@@ -113,8 +101,8 @@ FORMATS = {
 }
 
 
-def resident(kind: str = "VmRSS") -> float:
-    """MB of this process in memory; `RssFile`: mapped pages of files."""
+def resident(kind: str) -> float:
+    """MB of this process in memory. `VmRSS`: all, `RssAnon`: its own, `RssFile`: mapped pages of files."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith(kind))
 
@@ -130,11 +118,10 @@ def measure(path: Path, cache: Path, reads: int) -> dict[str, float]:
         import training.data.sources.tables  # noqa: F401
 
         datasets.disable_progress_bars()
-    found = {"imports": resident()}
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     source = open_dialogues(path, need_files=False)
-    found |= {"records": len(source), "ready": time.perf_counter() - start, "resident": resident()}
-    found["own"] = found["resident"] - found["imports"]
+    found = {"records": len(source), "ready": time.perf_counter() - start, "cpu": time.process_time() - used}
+    found["open"] = resident("VmRSS")
     if reads:
         found |= measure_reads(source, reads, GROUPS if path.suffix in ("", ".parquet") else len(source))
     return found
@@ -142,15 +129,19 @@ def measure(path: Path, cache: Path, reads: int) -> dict[str, float]:
 
 def measure_reads(source, reads: int, groups: int) -> dict[str, float]:
     numbers = random.Random(1).choices(range(len(source)), k=reads)
-    start = time.perf_counter()
+    used = time.process_time()
     for number in numbers:
         source[number]
-    found = {"reads": reads / (time.perf_counter() - start), "read": resident(), "mapped": resident("RssFile")}
+    found = {
+        "reads": reads / (time.process_time() - used),
+        "mapped": resident("RssFile"),
+        "private": resident("RssAnon"),
+    }
     groups = min(groups, len(source))
-    start = time.perf_counter()
+    used = time.process_time()
     for number in range(groups):
         source.group(number)
-    return found | {"groups": (time.perf_counter() - start) * len(source) / groups}
+    return found | {"groups": (time.process_time() - used) * len(source) / groups}
 
 
 def in_a_process(*arguments) -> dict[str, float]:
@@ -177,8 +168,8 @@ def main() -> None:
             write(path, options.records)
             found = in_a_process(path, Path(folder) / "cache", 0) if name == "Parquet" else {}
             again = in_a_process(path, Path(folder) / "cache", READS)
-            ready = found.get("ready", again["ready"])
-            rows.append(again | {"format": name, "MB": size(path), "again": again["ready"], "ready": ready})
+            first = again | {name: found[name] for name in ("ready", "cpu") if name in found}
+            rows.append(first | {"format": name, "MB": size(path), "again": again["ready"]})
     print(json.dumps(facts))
     print(table(rows, COLUMNS))
     if options.json:

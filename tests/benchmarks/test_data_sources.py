@@ -11,4 +11,4 @@ def test_a_format_is_written_and_measured(tmp_path, monkeypatch, format):
     name, write = FORMATS[format]
     write(tmp_path / name, 30)
     found = measure(tmp_path / name, tmp_path / "cache", reads=10)
-    assert found["records"] == 30 and found["reads"] > 0 and found["read"] > found["mapped"] > 0
+    assert found["records"] == 30 and found["reads"] > 0 and found["open"] > found["mapped"] > 0
