@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -107,7 +107,7 @@ def _mono(samples: np.ndarray, channel: int | None, named: str) -> np.ndarray:
 def _opened(audio: str | bytes) -> soundfile.SoundFile:
     if isinstance(audio, bytes):
         return soundfile.SoundFile(io.BytesIO(audio))
-    if not Path(audio).is_file():
+    if not os.path.isfile(audio):
         raise RecordError("missing file", f"audio file {audio} does not exist")
     return soundfile.SoundFile(audio)
 

@@ -9,6 +9,8 @@ Notable points:
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ from training.data.records import RecordError
 from training.data.source import Utterance
 from training.data.sources.keyed import KeyIndex
 from training.data.sources.lines import Lines
-from training.data.sources.speech_lines import json_record
-from training.data.sources.spoken import SpeechSource, combined
+from training.data.sources.speech_lines import json_record, name_of
+from training.data.sources.spoken import SpeechSource, as_seconds, combined
 
 ENDINGS = (".jsonl", ".jsonl.gz")
 
@@ -40,16 +42,15 @@ class LhotseCuts(SpeechSource):
         return self.lines.where(index)
 
     def entry(self, index: int) -> Utterance:
-        cut = item_of(self.lines[index], (MonoCut, MultiCut))
-        if len(cut.supervisions) != 1:
-            count = len(cut.supervisions)
-            detail = f"cut {cut.id} has {count} supervisions; `cuts.trim_to_supervisions()` gives each its own cut"
-            raise RecordError("not one supervision", detail)
-        if cut.recording is None:
-            raise RecordError("no audio", f"cut {cut.id} has no recording")
-        audio, channel = audio_of(cut.recording, cut.channel, self.media)
-        said = cut.supervisions[0]
-        return Utterance(audio, said.text or "", said.speaker or "", cut.start, cut.duration, cut.id, channel)
+        with well_formed():
+            cut = item_of(self.lines[index], (MonoCut, MultiCut))
+            if len(cut.supervisions) != 1:
+                count = len(cut.supervisions)
+                detail = f"cut {cut.id} has {count} supervisions; `cuts.trim_to_supervisions()` gives each its own cut"
+                raise RecordError("not one supervision", detail)
+            if cut.recording is None:
+                raise RecordError("no audio", f"cut {cut.id} has no recording")
+            return utterance_of(cut, cut.supervisions[0], cut.recording, self.media)
 
     def speaker(self, index: int) -> str:
         match json_record(self.lines[index]).get("supervisions"):
@@ -73,13 +74,12 @@ class LhotseSupervisions(SpeechSource):
         return self.lines.where(index)
 
     def entry(self, index: int) -> Utterance:
-        said = item_of(self.lines[index], SupervisionSegment)
-        found = self._ids.find(said.recording_id.encode())
-        if found is None:
-            raise RecordError("no audio", f"{self.recordings.path.name} has no recording {said.recording_id}")
-        recording = item_of(self.recordings[found], Recording)
-        audio, channel = audio_of(recording, said.channel, self.media)
-        return Utterance(audio, said.text or "", said.speaker or "", said.start, said.duration, said.id, channel)
+        with well_formed():
+            said = item_of(self.lines[index], SupervisionSegment)
+            found = self._ids.find(str(said.recording_id).encode())
+            if found is None:
+                raise RecordError("no audio", f"{self.recordings.path.name} has no recording {said.recording_id}")
+            return utterance_of(said, said, item_of(self.recordings[found], Recording), self.media)
 
     def speaker(self, index: int) -> str:
         speaker = json_record(self.lines[index]).get("speaker")
@@ -116,16 +116,35 @@ def the_manifest(folder: Path) -> Path:
     return found[0]
 
 
+@contextmanager
+def well_formed() -> Iterator[None]:
+    """lhotse does not check types: what goes wrong with a line is a `RecordError`."""
+    try:
+        yield
+    except RecordError:
+        raise
+    except (AssertionError, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise RecordError("not of lhotse", f"lhotse cannot read it: {type(error).__name__}: {error}") from None
+
+
+def utterance_of(
+    span: MonoCut | MultiCut | SupervisionSegment, said: SupervisionSegment, recording: Recording, media: Path
+) -> Utterance:
+    """What is said in the span of a recording."""
+    audio, channel = audio_of(recording, span.channel, media)
+    if said.text is not None and not isinstance(said.text, str):
+        raise RecordError("no text", f'"text" must be the transcript, not {said.text!r}')
+    start, seconds = as_seconds("start", span.start), as_seconds("duration", span.duration)
+    return Utterance(audio, said.text or "", name_of(said.speaker), start, seconds, name_of(span.id), channel)
+
+
 def item_of(line: bytes, kinds: type | tuple[type, ...]) -> Any:
     """A line as lhotse's object. Raises `RecordError` if it is not one of these kinds."""
     record = json_record(line)
     kind = record.get("type")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of manifests of old versions, once a line
-            item = deserialize_item(record)
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RecordError("not of lhotse", f"lhotse cannot read it: {type(error).__name__}: {error}") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of manifests of old versions, once a line
+        item = deserialize_item(record)
     if not isinstance(item, kinds):
         names = " or ".join(k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,)))
         raise RecordError("not of lhotse", f"a {kind or type(item).__name__} stands where a {names} must be")
@@ -147,9 +166,9 @@ def audio_of(recording: Recording, channels: int | list[int], media: Path) -> tu
         names = ", ".join(type(change).__name__ for change in changes)
         detail = f"recording {recording.id} is changed by {names}: `cuts.save_audios(…)` writes files that are not"
         raise RecordError("changed audio", detail)
-    wanted = {channels} if isinstance(channels, int) else set(channels)
+    wanted = set(channels) if isinstance(channels, list) else {channels}
     source = next((source for source in recording.sources if wanted <= set(source.channels)), None)
-    if source is None or (1 < len(wanted) < len(source.channels)):
+    if source is None or not wanted or (1 < len(wanted) < len(source.channels)):
         detail = f"recording {recording.id} has no file with exactly channels {sorted(wanted)}"
         raise RecordError("no such channel", detail)
     if source.type != "file":

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from training.data.records import RecordError
 from training.data.source import Utterance
+
+LONGEST_FILE = 1e9  # seconds: no time is beyond
 
 
 class SpeechSource(ABC):
@@ -62,17 +63,17 @@ def check_utterance(utterance: Utterance) -> None:
     if utterance.seconds is not None and utterance.seconds <= 0:
         end = utterance.start + utterance.seconds
         raise RecordError("end before start", f"the utterance ends at {end:g} s and starts at {utterance.start:g} s")
-    if not Path(utterance.audio).is_file():
+    if not os.path.isfile(utterance.audio):  # which is never an error, whatever the name
         raise RecordError("missing file", f"audio file {utterance.audio} does not exist")
 
 
 def as_seconds(name: str, value: Any) -> float:
     """A time of a record. Raises `RecordError` if it is no number."""
     try:
-        seconds = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        seconds = float("nan")
-    if not math.isfinite(seconds):
+        seconds = LONGEST_FILE if isinstance(value, bool) else float(value)
+    except (OverflowError, TypeError, ValueError):
+        seconds = LONGEST_FILE
+    if not abs(seconds) < LONGEST_FILE:
         raise RecordError("bad time", f'"{name}" must be a number of seconds, not {value!r}')
     return seconds
 

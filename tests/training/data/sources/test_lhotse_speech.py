@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,25 @@ def test_a_folder_must_say_which_manifest(tmp_path, recording):
     with pytest.raises(ValueError, match=r"found: cuts_dev\.jsonl, cuts_train\.jsonl"):
         open_speech(tmp_path)
     assert len(open_speech(tmp_path / "cuts_dev.jsonl")) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"start": "soon"}, "bad time"),
+        ({"duration": 1e308}, "bad time"),
+        ({"channel": None}, "no such channel"),
+        ({"channel": []}, "no such channel"),
+        ({"channel": [[0]]}, "not of lhotse"),
+        ({"supervisions": 3}, "not of lhotse"),
+        ({"supervisions": [{"id": "u1", "recording_id": "rec", "start": 0, "duration": 1, "text": 7}]}, "no text"),
+        ({"recording": {"id": "rec", "sources": [{"type": "file", "channels": [0], "source": 5}]}}, "not of lhotse"),
+    ],
+)
+def test_fields_of_wrong_types_are_bad_records(tmp_path, recording, change, reason):
+    cut = MonoCut("c1", 0, 1, 0, [said()], recording=recording).to_dict() | change
+    (tmp_path / "cuts.jsonl").write_text(json.dumps(cut) + "\n")
+    source = open_speech(tmp_path)
+    with pytest.raises(RecordError) as error:
+        source[0]
+    assert error.value.reason == reason and source.group(0) in ("ann", "")

@@ -59,6 +59,9 @@ def test_media_is_another_folder(source, tmp_path):
         ({**GOOD, "duration": 0}, "end before start"),
         ({**GOOD, "start": "soon"}, "bad time"),
         ({**GOOD, "duration": True}, "bad time"),
+        ({**GOOD, "start": 1e308}, "bad time"),
+        ({**GOOD, "audio": 5000 * "x"}, "missing file"),
+        ({**GOOD, "audio": "a\0"}, "missing file"),
         ('{"audio": "a.wav", "text": "hello", "channel": "left"}', "no such channel"),
     ],
 )
