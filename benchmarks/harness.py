@@ -1,7 +1,7 @@
 """Runs tasks of lmms-eval, the field's harness, against the chat endpoint of a stack, and prints their scores.
 
-    python -m benchmarks.harness                             our two small tasks, against a stack that is started for it
-    python -m benchmarks.harness mmstar ai2d --address 127.0.0.1:8080          against one that runs; needs the network
+    python -m benchmarks.harness                           our three small tasks, against a stack that is started for it
+    python -m benchmarks.harness mmstar ai2d --address 127.0.0.1:8080        against one that runs; needs the network
 
 lmms-eval is in an environment of its own (`make lmms-eval`). Which task is which row of the paper: docs/evaluation.md.
 """
@@ -19,12 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import harness_rows
+from benchmarks.harness_proxy import VideoProxy
+from parley.config import preset
 from services.local.stack import LocalStack
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venv-lmms/bin/python"
 TASKS = Path(__file__).parent / "lmms_eval_tasks"
-PICTURES, SPOKEN = "parley_pictures", "parley_spoken"  # of that folder
+PICTURES, VIDEOS, SPOKEN = "parley_pictures", "parley_videos", "parley_spoken"  # of that folder
 FAILED = "[LMMS_EVAL_REQUEST_FAILED"  # how the "answer" to a request begins that the server refused
 # Shipped tasks whose rows hold decoded sound. lmms-eval's `openai` models send sound from files only, and leave the
 # rest out without a word: the model would be asked about nothing.
@@ -33,26 +35,27 @@ WITHOUT_SOUND = ("librispeech", "wenet_speech", "voicebench")
 
 def command(tasks: Sequence[str], address: str, out: Path, arguments: argparse.Namespace) -> list[str]:
     """lmms-eval over these tasks."""
+    sound = arguments.sound or SPOKEN in tasks
     model = {
         "model": "parley",
         "base_url": f"http://{address}/v1",
         "api_key": arguments.key,
         "num_concurrent": arguments.concurrency,
-        "max_frames_num": arguments.frames,
     }
+    model |= {} if sound else {"pass_video_url": True}  # paths, which `VideoProxy` reads
     options = ["--model", "openai", "--model_args", ",".join(f"{name}={value}" for name, value in model.items())]
     options += ["--tasks", ",".join(tasks), "--include_path", str(TASKS), "--batch_size", "1"]
     options += ["--output_path", str(out), "--log_samples"]
     options += ["--limit", str(arguments.limit)] if arguments.limit else []
     # The `openai` model of this mode sends sound; the other sends the messages of a task, in which it is not possible.
-    options += ["--force_simple"] if arguments.sound or SPOKEN in tasks else []
+    options += ["--force_simple"] if sound else []
     return [str(PYTHON), "-m", "lmms_eval", "eval", *options]
 
 
 def run_tasks(tasks: Sequence[str], address: str, out: Path, arguments: argparse.Namespace) -> list[dict]:
     """The scores of tasks, as `scores` gives them. Raises `SystemExit` if lmms-eval writes none: it may end with 0."""
     with tempfile.TemporaryDirectory() as folder:
-        harness_rows.write(Path(folder) / "rows.parquet")  # our tasks look for it where lmms-eval is started
+        harness_rows.write(Path(folder))  # our tasks look for them where lmms-eval is started
         environment = {**os.environ, "HF_DATASETS_CACHE": str(Path(folder) / "cache")} if ours(tasks) else None
         done = subprocess.run(command(tasks, address, out, arguments), cwd=folder, env=environment)
     found = scores(out)
@@ -62,7 +65,7 @@ def run_tasks(tasks: Sequence[str], address: str, out: Path, arguments: argparse
 
 
 def ours(tasks: Sequence[str]) -> bool:
-    return set(tasks) <= {PICTURES, SPOKEN}
+    return set(tasks) <= {PICTURES, VIDEOS, SPOKEN}
 
 
 def scores(out: Path) -> list[dict]:
@@ -96,13 +99,14 @@ def stack(arguments: argparse.Namespace) -> Iterator[str]:
     if arguments.address:
         yield arguments.address
         return
+    os.environ.setdefault("PARLEY_GATEWAY_CONVERSATION_MAX_FRAMES", str(arguments.frames))
     with tempfile.TemporaryDirectory() as folder, LocalStack(arguments.checkpoint, Path(folder), 0, 0) as started:
         yield started.state.http
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of lmms-eval; none: {PICTURES} and {SPOKEN}")
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of lmms-eval; none: {PICTURES}, {VIDEOS}, {SPOKEN}")
     parser.add_argument("--address", help="host:port of the HTTP server of a gateway that runs; none: one is started")
     parser.add_argument("--key", default="none", help="an API key, where the gateway asks for one")
     parser.add_argument(
@@ -110,7 +114,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--limit", type=int, help="questions of each task")
     parser.add_argument("--concurrency", type=int, default=4, help="questions asked at the same time")
-    parser.add_argument("--frames", type=int, default=16, help="pictures that a video is sent as")
+    parser.add_argument("--frames", type=int, default=16, help="of a video, at most; the gateway must take as many")
     parser.add_argument("--sound", action="store_true", help="the questions are sound files")
     parser.add_argument("--out", type=Path, help="keep what lmms-eval writes, every answer too, in this folder")
     chosen = parser.parse_args(arguments)
@@ -123,11 +127,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     chosen = parse(arguments)
-    groups = [chosen.tasks] if chosen.tasks else [[PICTURES], [SPOKEN]]
+    groups = [chosen.tasks] if chosen.tasks else [[PICTURES, VIDEOS], [SPOKEN]]
     found = []
-    with stack(chosen) as address, tempfile.TemporaryDirectory() as temporary:
+    vision = preset("vita-7b").vision.model_copy(update={"max_frames": chosen.frames})
+    with (
+        stack(chosen) as address,
+        VideoProxy(address, vision) as proxy,
+        tempfile.TemporaryDirectory() as temporary,
+    ):
         for number, tasks in enumerate(groups):
-            found += run_tasks(tasks, address, (chosen.out or Path(temporary)).absolute() / str(number), chosen)
+            out = (chosen.out or Path(temporary)).absolute() / str(number)
+            found += run_tasks(tasks, proxy.address, out, chosen)
     for row in found:
         missed = f", {row['failed']} of them failed" if row["failed"] else ""
         print(f"{row['task']}: {row['metric']} {row['value']:.4g} ({row['asked']} questions{missed})")

@@ -7,7 +7,9 @@ import string
 import tempfile
 from pathlib import Path
 
-FOLDER = Path(tempfile.gettempdir()) / "parley-lmms-eval"  # of speech: lmms-eval sends files, rows hold bytes
+FOLDER = (
+    Path(tempfile.gettempdir()) / "parley-lmms-eval"
+)  # of speech and videos: lmms-eval sends files, rows hold bytes
 
 
 def question(row: dict, lmms_eval_specific_kwargs: dict | None = None) -> str:
@@ -21,16 +23,34 @@ def picture(row: dict) -> list:
 
 def picture_and_speech(row: dict) -> list:
     """The picture, and the path of an MP3 file of the spoken question."""
+    return [*picture(row), written(row["speech"], "mp3")]
+
+
+def video(row: dict) -> list:
+    """The path of an mp4 file."""
+    return [written(row["video"], "mp4")]
+
+
+def written(content: bytes, ending: str) -> str:
+    """The path of a file with this content."""
     FOLDER.mkdir(exist_ok=True)
-    file = FOLDER / f"{hashlib.sha256(row['speech']).hexdigest()[:16]}.mp3"
-    file.write_bytes(row["speech"])
-    return [*picture(row), str(file)]
+    file = FOLDER / f"{hashlib.sha256(content).hexdigest()[:16]}.{ending}"
+    file.write_bytes(content)
+    return str(file)
 
 
 def written_question(row: dict, lmms_eval_specific_kwargs: dict | None = None) -> list[dict]:
     """The messages that are sent: the picture, then the question."""
-    content = [{"type": "image", "url": picture(row)[0]}, {"type": "text", "text": question(row)}]
-    return [{"role": "user", "content": content}]
+    return asked({"type": "image", "url": picture(row)[0]}, row)
+
+
+def question_of_video(row: dict, lmms_eval_specific_kwargs: dict | None = None) -> list[dict]:
+    """The messages that are sent: the video, then the question."""
+    return asked({"type": "video", "url": video(row)[0]}, row)
+
+
+def asked(medium: dict, row: dict) -> list[dict]:
+    return [{"role": "user", "content": [medium, {"type": "text", "text": question(row)}]}]
 
 
 def judge(row: dict, answers: list[str]) -> dict[str, float]:

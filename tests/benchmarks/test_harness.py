@@ -13,6 +13,7 @@ import soundfile
 import yaml
 
 from benchmarks import harness, harness_rows
+from parley.media.video import read_video
 from training.data.world import heldout
 
 
@@ -39,15 +40,24 @@ def scoring():
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory) -> datasets.Dataset:
-    """The rows as lmms-eval reads them."""
+def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("rows")
-    harness_rows.write(folder / "rows.parquet")
-    files = {name: str(folder / file) for name, file in task("parley_pictures")["dataset_kwargs"]["data_files"].items()}
+    harness_rows.write(folder)
+    return folder
+
+
+def read_rows(folder: Path, name: str) -> datasets.Dataset:
+    """The rows of a task as lmms-eval reads them."""
+    files = {split: str(folder / file) for split, file in task(name)["dataset_kwargs"]["data_files"].items()}
     return datasets.load_dataset("parquet", data_files=files, split="test", cache_dir=str(folder / "cache"))
 
 
-@pytest.mark.parametrize("name", [harness.PICTURES, harness.SPOKEN])
+@pytest.fixture(scope="module")
+def rows(folder: Path) -> datasets.Dataset:
+    return read_rows(folder, harness.PICTURES)
+
+
+@pytest.mark.parametrize("name", [harness.PICTURES, harness.VIDEOS, harness.SPOKEN])
 def test_a_task_is_complete(name: str, scoring):
     read = task(name)
     assert read["task"] == name and read["output_type"] == "generate_until" and read["test_split"] == "test"
@@ -76,6 +86,16 @@ def test_what_is_asked(rows: datasets.Dataset, scoring, monkeypatch, tmp_path: P
     assert picture.mode == "RGB" and Path(file).read_bytes() == rows[0]["speech"] and file.endswith(".mp3")
 
 
+def test_a_video_is_asked_about_by_its_path(folder: Path, scoring, monkeypatch, tmp_path: Path, tiny_config):
+    monkeypatch.setattr(scoring, "FOLDER", tmp_path / "videos")
+    rows = read_rows(folder, harness.VIDEOS)
+    samples = list(heldout.videos(count=harness_rows.VIDEOS))
+    assert rows["answer"] == [sample.messages[1]["content"] for sample in samples]
+    video, question = scoring.question_of_video(rows[0])[0]["content"]
+    assert question["text"] == rows[0]["question"] and video["type"] == "video"
+    assert len(read_video(video["url"], tiny_config.vision)) == 4
+
+
 @pytest.mark.parametrize(("answer", "right"), [("The big circle  is white", 1), ("the big circle is red.", 0), ("", 0)])
 def test_an_answer_is_right_word_for_word(scoring, answer: str, right: int):
     assert scoring.judge({"answer": "the big circle is white."}, [answer]) == {"exact_match": right}
@@ -99,6 +119,7 @@ def test_sound_is_sent_in_the_mode_that_can(monkeypatch, tmp_path: Path):
         harness.command([name], "127.0.0.1:8080", tmp_path, options) for name in (harness.SPOKEN, harness.PICTURES)
     )
     assert "--force_simple" in spoken and "--force_simple" not in written
+    assert "pass_video_url=True" in written[written.index("--model_args") + 1]
     assert written[written.index("--limit") + 1] == "3"
     assert "base_url=http://127.0.0.1:8080/v1" in written[written.index("--model_args") + 1]
 

@@ -10,13 +10,13 @@ from benchmarks import harness
 
 
 @pytest.mark.skipif(not harness.PYTHON.exists(), reason="no lmms-eval: `make lmms-eval`")
-def test_both_tasks_are_asked_and_answered(stack, tmp_path):
+def test_all_tasks_are_asked_and_answered(stack, tmp_path):
     with pytest.raises(SystemExit) as ended:
         harness.main(["--address", stack.state.http, "--limit", "2", "--out", str(tmp_path)])
     assert ended.value.code == 0
-    found = harness.scores(tmp_path)
-    assert [(row["task"], row["asked"], row["failed"]) for row in found] == [
+    assert [(row["task"], row["asked"], row["failed"]) for row in harness.scores(tmp_path)] == [
         (harness.PICTURES, 2, 0),
+        (harness.VIDEOS, 2, 0),
         (harness.SPOKEN, 2, 0),
     ]
     lines = [json.loads(line) for file in tmp_path.rglob("*_samples_*.jsonl") for line in file.open()]
