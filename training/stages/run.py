@@ -53,12 +53,19 @@ def train_and_save(
     any_rank(False, trainer.device)  # all wait for the main process here
     if is_main_process():
         remove_states(folder)
+        announce_skipped(built)
 
 
 def announce(built: BuiltStage) -> None:
     """Says what a stage will learn from, if that is the user's data."""
     if is_main_process() and isinstance(built.data, UserData):
         tqdm.write(data_table(built.data))
+
+
+def announce_skipped(built: BuiltStage) -> None:
+    """Says how many bad records were left out, if any were."""
+    if isinstance(built.data, UserData) and (count := built.data.skipped.count()):
+        tqdm.write(f"{count:,} bad records were left out; {built.data.skipped.file} names them")
 
 
 def save_checkpoint(built: BuiltStage, run: Path, metrics: dict) -> None:

@@ -95,6 +95,16 @@ def test_without_records_it_learns_from_the_world(imported: Path, tmp_path: Path
         finetune("2.1b", imported, tmp_path / "run", steps=1)
 
 
+def test_an_imported_model_gets_a_ctc_head_for_the_users_speech(imported: Path, records: Path, tmp_path: Path) -> None:
+    speech = records.with_name("speech.jsonl")
+    texts = ("ja, das ist gut", "nein")
+    speech.write_text("".join(json.dumps({"audio": f"{i}.wav", "text": text}) + "\n" for i, text in enumerate(texts)))
+    finetune("2.1a", imported, tmp_path / "run", records=speech, steps=1)
+    made = Checkpoint.open(tmp_path / "run" / "2.1a")
+    assert made.config.speech.ctc_alphabet == " adegijnstu" and made.manifest.parts["ctc_head"].stage == "2.1a"
+    assert made.manifest.data["samples"] == {"speech": 2}
+
+
 def test_the_released_codec_and_voice_finetune(imported: Path, tmp_path: Path) -> None:
     finetune("3.2", imported, tmp_path / "run", steps=1)
     assert changed(imported, tmp_path / "run" / "3.2", "speech_decoder")
