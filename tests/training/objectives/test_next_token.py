@@ -234,8 +234,9 @@ def test_the_figures_are_those_of_each_answer(tiny_config, tiny_tokenizer, sampl
     """`summary` over sums of passes, against the answers one after the other."""
     shares = replace(SCHEDULE, shares={"questions": 1.0})
     objective = make_objective("2.2", tiny_config, tiny_tokenizer, shares)
+    samples = [*samples, TRAIN.small_talk(0)]
     objective.data.__dict__["probe"] = samples
-    learn(objective, samples[0], 60)  # so that some answers are right
+    learn(objective, samples[-1], 60)  # so that some answers are right
     scored = objective.score(samples, size=2)
     assert 0 < sum(answer.right for answer in scored) < len(scored)
     kinds = [sample.about.get("kind", sample.task) for sample in samples]
