@@ -81,7 +81,7 @@ def from_messages(record: dict, messages: list) -> dict:
     files: dict[str, list] = {kind: [] for kind in KINDS}
     turns = []
     for index, message in enumerate(messages):
-        if not isinstance(message, dict) or message.get("role") not in SPEAKERS:
+        if not isinstance(message, dict) or str(message.get("role")) not in SPEAKERS:
             raise RecordError("bad turn", f'message {index} needs a "role": {", ".join(SPEAKERS)}: {message!r}'[:200])
         pieces = [piece for part in parts_of(index, message) for piece in marked(index, part, files, waiting)]
         turns.append({"from": SPEAKERS[message["role"]], "value": "\n".join(pieces)})
@@ -103,7 +103,7 @@ def parts_of(index: int, message: dict) -> list[dict]:
 
 def marked(index: int, part: dict, files: dict[str, list], waiting: dict[str, Iterator]) -> Iterator[str]:
     """A part as text with markers; the files of these markers are appended to `files`."""
-    kind = PART_KINDS.get(part.get("type"))
+    kind = PART_KINDS.get(str(part.get("type")))
     if kind is None:
         if part.get("type") != "text" or not isinstance(part.get("text"), str):
             known = ", ".join(["text", *PART_KINDS])

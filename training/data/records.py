@@ -105,7 +105,7 @@ def conversation_of(record: dict) -> list[tuple[str, str]]:
         )
     read = []
     for index, turn in enumerate(turns):
-        if not isinstance(turn, dict) or not isinstance(turn.get("value"), str) or turn.get("from") not in ROLES:
+        if not isinstance(turn, dict) or not isinstance(turn.get("value"), str) or str(turn.get("from")) not in ROLES:
             raise RecordError(
                 "bad turn", f'turn {index} needs "from" (human, gpt or system) and a string "value": {turn!r}'[:200]
             )

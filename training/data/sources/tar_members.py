@@ -67,7 +67,7 @@ def padded(size: int) -> int:
 
 
 def checked_size(header: bytes, at: int) -> int:
-    """The size of the content that follows. Raises `ValueError` if the checksum differs."""
+    """The size of the content that follows. Raises `ValueError` if the checksum differs, or the header is cut short."""
     try:
         expected = int(header[148:156].strip(b" \0"), 8)
         size = header[124:136]
@@ -76,7 +76,7 @@ def checked_size(header: bytes, at: int) -> int:
         expected = -1
     total = expected - 8 * ord(" ") + sum(header[148:156])
     # The lower half of Adler-32 is 1 + the sum of the bytes, modulo 65521; `sum` takes seven times as long.
-    if expected < 0 or (total + 1) % 65521 != zlib.adler32(header) & 0xFFFF:
+    if len(header) < BLOCK or expected < 0 or (total + 1) % 65521 != zlib.adler32(header) & 0xFFFF:
         raise ValueError(f"there is no header of a tar at byte {at}; is the tar damaged, or packed?")
     return size
 

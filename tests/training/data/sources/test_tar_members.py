@@ -67,6 +67,6 @@ def test_damage_is_said_with_its_place():
     data[second + 5] ^= 1
     with pytest.raises(ValueError, match=f"no header of a tar at byte {second}"):
         found(bytes(data))
-    for words in (b"words " * BLOCK, b"words"):
+    for content in (b"words " * BLOCK, b"words", pack(tarfile.GNU_FORMAT)[:300]):
         with pytest.raises(ValueError, match="at byte 0"):
-            found(words)
+            found(content)
