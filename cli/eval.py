@@ -79,7 +79,7 @@ def measure_suite(folder: Path, name: str, data: Path | None, media: Path | None
 
     suite = find_suite(name)
     if data is None:
-        raise ValueError(f"--suite {name} needs --data: {suite.data}")
+        raise ValueError(f"--suite {name} ({suite.summary}) needs --data: {suite.data}")
     if not data.exists():
         raise ValueError(f"--data {data}: there is no such file or folder")
     run = SuiteRun(Checkpoint.open(folder), data, media, count, ask)

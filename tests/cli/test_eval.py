@@ -57,7 +57,10 @@ def test_count_takes_some_records_and_always_the_same(parley, libri: Path, tiny_
     ("arguments", "message"),
     [
         (["--suite", "librispeach"], "no suite 'librispeach'; there are: librispeech, aishell"),
-        (["--suite", "aishell"], "--suite aishell needs --data: the folder data_aishell; its wav"),
+        (
+            ["--suite", "aishell"],
+            "--suite aishell (characters wrong in transcripts of AISHELL-1's test set) needs --data: the folder",
+        ),
         (["--suite", "aishell", "--data", "nowhere"], "--data nowhere: there is no such file or folder"),
         (["--suite", "aishell", "--data", "."], ". is not of the layout aishell-1"),
         (["--data", "."], "--data, --media and --ask are for a --suite"),

@@ -22,7 +22,7 @@ def results(
     A record that raises `ValueError` goes to `left_out`. Raises `ValueError` if all do, or if there is none.
     """
     measured, failed = 0, LeftOut()
-    for index in tqdm(chosen(len(source), count), desc=title, unit="record", dynamic_ncols=True):
+    for index in tqdm(chosen(len(source), count), desc=title, unit="record", mininterval=1.0, dynamic_ncols=True):
         try:
             found = measure(source[index])
         except ValueError as error:
