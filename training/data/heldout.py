@@ -89,7 +89,8 @@ def _units(mixed: MixSource, groups: np.ndarray) -> tuple[np.ndarray, str]:
 
 def _read(mixed: MixSource, folder: Path | None) -> tuple[np.ndarray, list[BadRecord]]:
     """The hash of each record's group, `BAD` and `NO_GROUP` among them, and the bad records."""
-    file = None if folder is None else folder / f"{mixed.source.fingerprint}.npy"
+    place = key_of(mixed.folder.absolute(), mixed.media.absolute())  # pictures are named relative to these
+    file = None if folder is None else folder / f"{mixed.source.fingerprint}-{place:08x}.npy"
     if file is not None and file.exists():
         hashes = np.load(file)
         indices = np.flatnonzero(hashes == BAD)  # a missing file may be there by now
@@ -110,7 +111,7 @@ def _fill(hashes: np.ndarray, indices: Sequence[int], mixed: MixSource) -> list[
         try:
             if len(mixed.source) <= CHECKED:
                 mixed.source[int(index)]
-            hashes[index] = group_hash(mixed.source.group(int(index)))
+            hashes[index] = group_hash(mixed.group(int(index)))
         except RecordError as error:
             bad.append(BadRecord(int(index), error))
     return bad

@@ -7,6 +7,8 @@ Notable points:
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -25,6 +27,7 @@ Kind = Literal["captions", "questions", "spoken_questions", "transcriptions", "s
 SPEECH = ("transcriptions", "speech")  # kinds whose records are utterances; those of all others are dialogues
 RECORDS = "records"  # the kind of a plain file of dialogues, which is learned from whole
 FORMATS = {True: ("auto", "lines", "lhotse", "kaldi"), False: ("auto", "json", "parquet", "webdataset")}
+CONTENT = re.compile("[0-9a-f]{32}")  # a picture that is named by its content (`record_media.content_key`)
 MIX_SUFFIXES = (".yaml", ".yml")
 
 
@@ -63,6 +66,21 @@ class MixSource:
     kind: str  # a `Kind`, or `RECORDS`
     source: Source[Sample] | Source[Utterance]
     weight: float = 1.0
+    folder: Path = Path()  # of mix.yaml
+    media: Path = Path()  # folder that its pictures' paths start from
+
+    def group(self, index: int) -> str:
+        """What must not be both learned from and held out: a picture is the same in all sources of the mix, from
+        whichever folder they name it. Raises `RecordError`."""
+        group = self.source.group(index)
+        if self.kind in SPEECH or not group or CONTENT.fullmatch(group):
+            return group
+        return self._prefix + group if group[0] not in "/." else os.path.relpath(self.media / group, self.folder)
+
+    @cached_property
+    def _prefix(self) -> str:
+        folder = os.path.relpath(self.media, self.folder)
+        return "" if folder == "." else f"{folder}/"
 
 
 @dataclass(frozen=True)
@@ -90,7 +108,8 @@ def read_mix(path: str | Path, plain: str = RECORDS) -> Mix:
     """
     path = Path(path)
     if path.suffix not in MIX_SUFFIXES:
-        return Mix(path, (MixSource(path.stem, plain, _opened(plain, path)),))
+        entry = Entry.model_construct(kind=plain, path=Path(path.name), media=None, format="auto", weight=1.0)
+        return Mix(path, (_mixed_source(path.parent, entry, path.stem),))
     entries = parse(path).sources
     names = _names(entries, path)
     return Mix(path, tuple(_mixed(path, number, entry, names[number - 1]) for number, entry in enumerate(entries, 1)))
@@ -147,14 +166,13 @@ def _names(entries: tuple[Entry, ...], path: Path) -> list[str]:
 
 
 def _mixed(path: Path, number: int, entry: Entry, name: str) -> MixSource:
-    folder = path.parent
-    media = None if entry.media is None else folder / entry.media
     try:
-        source = _opened(entry.kind, folder / entry.path, media, entry.format)
+        return _mixed_source(path.parent, entry, name)
     except ValueError as error:
         raise ValueError(f"{path}: source {number} ({name}): {error}") from None
-    return MixSource(name, entry.kind, source, entry.weight)
 
 
-def _opened(kind: str, path: Path, media: Path | None = None, format: str = "auto") -> Source:
-    return (open_speech if kind in SPEECH else open_dialogues)(path, media=media, format=format)
+def _mixed_source(folder: Path, entry: Entry, name: str) -> MixSource:
+    path, media = folder / entry.path, None if entry.media is None else folder / entry.media
+    opened = (open_speech if entry.kind in SPEECH else open_dialogues)(path, media=media, format=entry.format)
+    return MixSource(name, entry.kind, opened, entry.weight, folder, media or (path if path.is_dir() else path.parent))

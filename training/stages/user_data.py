@@ -148,6 +148,9 @@ class UserData:
         used = [(mixed, part) for mixed, part in zip(self.mix.sources, splits, strict=True) if mixed.kind in kinds]
         available = [Available(mixed.kind, mixed.weight, len(part.learned)) for mixed, part in used]
         samples = samples_taken(schedule, available)
+        if not any(samples):
+            names = ", ".join(mixed.name for mixed, _ in used)
+            raise ValueError(f"{self.mix.path}: all records of {names} are bad or held out; nothing is left to learn")
         return [Learned(mixed, part, count) for (mixed, part), count in zip(used, samples, strict=True)]
 
     def _name_bad(self) -> None:

@@ -102,3 +102,17 @@ def test_a_missing_file_is_named(folder):
         read_mix(folder / "nowhere.yaml")
     with pytest.raises(ValueError, match=r"no file or folder .*nowhere.json"):
         read_mix(folder / "nowhere.json")
+
+
+def test_a_picture_is_one_group_from_whichever_folder_it_is_named(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    names = {"a": "images/1.jpg", "b": "1.jpg", "elsewhere/c": "../images/1.jpg", "d": str(tmp_path / "images/1.jpg")}
+    for name, image in names.items():
+        turns = [{"from": "human", "value": "<image>\nwhat?"}, {"from": "gpt", "value": "a bus."}]
+        (tmp_path / f"{name}.json").write_text(json.dumps([{"image": image, "conversations": turns}] * 2))
+    file = tmp_path / "mix.yaml"
+    entries = [f"- {{kind: captions, path: {name}.json{', media: images' if name == 'b' else ''}}}\n" for name in names]
+    file.write_text("sources:\n" + "".join(entries))
+    assert [mixed.group(1) for mixed in read_mix(file).sources] == ["images/1.jpg"] * 4
+    assert read_mix(tmp_path / "a.json").sources[0].group(0) == "images/1.jpg"

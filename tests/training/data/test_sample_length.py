@@ -10,6 +10,8 @@ from PIL import Image
 from parley.config import VisionConfig
 from parley.media.image import tile
 from parley.models.speech import fbank
+from parley.text.prompt import PromptWriter
+from training.data.collate import DialogCollator
 from training.data.sample import Sample
 from training.data.sample_length import SampleLength, mel_frames
 
@@ -54,3 +56,11 @@ def test_what_cannot_be_encoded_is_said(tiny_config, tiny_tokenizer):
         length(asked({"type": "audio", "audio": np.zeros(800, np.float32)}))
     with pytest.raises(ValueError, match="message 0"):
         length(Sample([{"role": "nobody", "content": "x"}], "test"))
+
+
+def test_the_length_is_that_of_the_collators_ids(tiny_config, tiny_tokenizer):
+    audio = 0.1 * np.random.default_rng(0).standard_normal(9000).astype(np.float32)
+    media = [{"type": "image", "image": Image.new("RGB", (90, 40))}, {"type": "audio", "audio": audio}]
+    collate = DialogCollator(tiny_config, PromptWriter.of(tiny_config.language, tiny_tokenizer))
+    for sample in (asked({"type": "text", "text": "what?"}), asked(*media), asked(media[1], media[1])):
+        assert SampleLength(tiny_config, tiny_tokenizer)(sample) == len(collate.render(sample, {}).ids)

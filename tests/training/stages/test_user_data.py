@@ -127,6 +127,11 @@ def test_bad_records_end_the_run_or_are_left_out(made, data_of, tmp_path):
     data_of("1.1", made("captions", 60), made("questions", 60, bad={1}))
 
 
+def test_a_mix_of_which_nothing_is_left_is_refused(made, data_of):
+    with pytest.raises(ValueError, match=r"mix.yaml: all records of captions are bad or held out; nothing is left"):
+        data_of("1.2", made("captions", 3, bad={0, 1, 2}), skip_bad=True)
+
+
 def test_a_sample_that_is_too_long_is_named_with_its_length(made, data_of):
     data = data_of("1.2", made("captions", 60), sequence_length=8)
     with pytest.raises(ValueError, match=r"captions.json:\d+: too long: \d+ tokens; the stage reads up to 8 \(--seq"):
