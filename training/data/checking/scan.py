@@ -9,7 +9,10 @@ Notable points:
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -55,7 +58,7 @@ def scan(check: RecordCheck, jobs: int, progress: Progress) -> Findings:
 def parallel(check: RecordCheck, ranges: list[tuple[int, int]], jobs: int) -> Iterator[Findings]:
     context = multiprocessing.get_context("fork")
     waiting: deque[tuple[tuple[int, int], Future[Findings]]] = deque()
-    with ProcessPoolExecutor(jobs, context, begin, (check,)) as pool:
+    with ProcessPoolExecutor(jobs, context, begin, (check, os.getpid())) as pool:
         try:
             for bounds in ranges:
                 waiting.append((bounds, pool.submit(check_range, *bounds)))
@@ -77,10 +80,18 @@ def result(bounds: tuple[int, int], future: Future[Findings]) -> Findings:
         ) from None
 
 
-def begin(check: RecordCheck) -> None:
+def begin(check: RecordCheck, parent: int) -> None:
     global _check
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that shows the progress
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     _check = check
+
+
+def end_with(parent: int) -> None:
+    """Ends this process soon after its parent was killed; it would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def check_range(start: int, stop: int) -> Findings:
