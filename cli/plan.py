@@ -63,7 +63,7 @@ def plan(
     schedules = _schedules(stage, tokens, sequence_length)
     if lora and stage is not None:
         adapted(schedules[0][0])  # or says that the stage has no use for it
-    planner = Planner.of(config, LoraOptions(rank=lora_rank) if lora else None)
+    planner = Planner.of(config, LoraOptions(rank=lora_rank, alpha=2 * lora_rank) if lora else None)
     cluster = Cluster(gpus=gpus, gpu_memory=gpu_memory, peak=peak, utilisation=utilisation, measured=tokens_per_second)
     amount = Amount(samples=samples, sample_tokens=sample_tokens, hours=hours)
     typer.echo(heading(planner, cluster, amount))

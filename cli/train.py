@@ -56,6 +56,11 @@ def train(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out records of --data that are bad, counted and named")
     ] = False,
+    lora: Annotated[
+        bool,
+        typer.Option("--lora", help="Train the language model by LoRA, in 1.2, 1.3 and 2.2", rich_help_panel=HOW),
+    ] = False,
+    lora_rank: Annotated[int, typer.Option(min=1, help="Width of LoRA's adapters", rich_help_panel=HOW)] = 16,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the networks' blocks (torch.compile)", rich_help_panel=HOW)
     ] = False,
@@ -80,15 +85,20 @@ def train(
     from training.launch.local import train as train_all
     from training.launch.local import train_stage
     from training.launch.stage_job import StageJob
+    from training.lora import LoraOptions, adapted
     from training.options import Options
+    from training.recipe import find_stage
 
     check_options(run, stage, start, data)
     if lr is not None and lr <= 0:
         raise ValueError(f"--lr {lr}: a learning rate is more than 0")
+    if lora and stage is not None:
+        adapted(find_stage(stage))  # or says that the stage has no use for it
     folder = run or Path("runs") / model
     options = Options(
         steps=steps, epochs=epochs, batch=batch, tokens=tokens, sequence_length=sequence_length, lr=lr,
         save_every=save_every, validate_every=validate_every, recompute=recompute, compile=compiled, skip_bad=skip_bad,
+        lora=LoraOptions(rank=lora_rank, alpha=2 * lora_rank) if lora else None,
     )  # fmt: skip
     try:
         if stage is None and start is not None:

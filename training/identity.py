@@ -7,18 +7,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from training.lora import LoraOptions
 from training.recipe import Schedule, Stage
 from training.run_folder import IDENTITY_FILE
 
 # What may change when a stage continues: how it is computed, not what.
 FREE = ("tokens", "save_every", "validate_every", "mixture", "shares", "as_many", "epochs")
-MEANS = {"data": "--data", "start": "--from", "seed": "--seed"}  # what to give as before
+MEANS = {"data": "--data", "start": "--from", "seed": "--seed", "lora": "--lora"}  # what to give as before
 
 
-def identity(stage: Stage, schedule: Schedule, seed: int, data: str, start: list[str]) -> dict[str, Any]:
+def identity(
+    stage: Stage, schedule: Schedule, seed: int, data: str, start: list[str], lora: LoraOptions | None = None
+) -> dict[str, Any]:
     """Of a stage. `data` and `start`: fingerprints of the data, and of the checkpoints that it starts from."""
     row = {name: value for name, value in asdict(schedule).items() if name not in FREE}
-    return {"stage": stage.name, "seed": seed, "data": data, "start": start, "recipe": json.loads(json.dumps(row))}
+    adapters = None if lora is None else lora.model_dump()
+    row = json.loads(json.dumps(row))
+    return {"stage": stage.name, "seed": seed, "data": data, "start": start, "lora": adapters, "recipe": row}
 
 
 def check_identity(folder: Path, now: dict[str, Any]) -> None:

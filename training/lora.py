@@ -9,7 +9,7 @@ Notable points:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -65,16 +65,33 @@ def inject(language: nn.Module, options: LoraOptions) -> None:
             parameter.data = parameter.data.float()
 
 
-def merge(base: Mapping[str, Tensor], adapters: Mapping[str, Tensor], options: LoraOptions) -> dict[str, Tensor]:
-    """The state dict of a plain Qwen2: each adapted weight is W + alpha / rank · B A, in fp32.
+def trainable(part: nn.Module) -> Iterator[nn.Parameter]:
+    """The parameters of a part that a stage trains: its adapters, or all of them where there are none."""
+    adapters = [parameter for name, parameter in part.named_parameters() if is_adapter(name)]
+    return iter(adapters or part.parameters())
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a parameter of that name belongs to an adapter."""
+    return name.endswith((DOWN, UP))
+
+
+def is_adapted(name: str, adapters: Mapping[str, Tensor]) -> bool:
+    """Whether a weight of the plain model is changed by one of the adapters."""
+    return name.removesuffix("weight") + DOWN in adapters
+
+
+def merge(
+    base: Iterable[tuple[str, Tensor]], adapters: Mapping[str, Tensor], options: LoraOptions
+) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a plain Qwen2, one at a time: each adapted weight is W + alpha / rank · B A, in fp32.
 
     Args:
-        base: the state dict before `inject`.
-        adapters: the adapters' tensors, as the model's state dict names them; what else it has is not read.
+        base: the tensors before `inject`.
+        adapters: as the model's state dict names them.
     """
-    merged = dict(base)
-    for name in [name for name in adapters if name.endswith(DOWN)]:
-        weight = name.removesuffix(DOWN) + "weight"
-        down, up = adapters[name].float(), adapters[name.removesuffix(DOWN) + UP].float()
-        merged[weight] = base[weight].float() + options.alpha / options.rank * (up @ down)
-    return merged
+    for name, tensor in base:
+        if is_adapted(name, adapters):
+            down, up = (adapters[name.removesuffix("weight") + end].float() for end in (DOWN, UP))
+            tensor = tensor.float() + options.alpha / options.rank * (up @ down)
+        yield name, tensor

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from training.lora import LoraOptions, with_lora
 from training.recipe import Schedule
 
 
@@ -26,6 +27,7 @@ class Options(BaseModel):
         None, description="Keep a part of the activations and compute the others again; by itself on a GPU only"
     )
     compile: bool = Field(False, description="Compile the blocks of the networks (torch.compile)")
+    lora: LoraOptions | None = Field(None, description="Train the language model by LoRA, in 1.2, 1.3 and 2.2")
     skip_bad: bool = Field(False, description="Leave out records that cannot be learned from, counted and named")
 
     def schedule(self, schedule: Schedule) -> Schedule:
@@ -38,4 +40,5 @@ class Options(BaseModel):
             changed["lr_of"] = {part: rate * factor for part, rate in schedule.lr_of.items()}
         if self.epochs is not None and self.steps is None:
             changed["steps"] = 0  # as many as the passes have
-        return replace(schedule, **changed)
+        schedule = replace(schedule, **changed)
+        return schedule if self.lora is None else with_lora(schedule, self.lora)

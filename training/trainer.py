@@ -32,6 +32,7 @@ from training.distributed.sharding import shard, whole
 from training.distributed.states import SavedStates
 from training.ending import OtherProcessError, SampleError, StageInterruptionError
 from training.identity import check_identity, write_identity
+from training.lora import trainable
 from training.metrics_log import MetricsLog, drop_later_metrics
 from training.objectives.objective import Batch, Objective
 from training.optimizers import (
@@ -78,7 +79,7 @@ class Trainer:
         shard(objective, stage, self.precision, device, recompute=recompute, compiled=options.compile)
         self.modules = trained_modules(objective, stage)
         self.optimizers = build_optimizers(self.modules, schedule)
-        self.groups = [[p for module in self.modules.values() for p in module.parameters()]]  # clipped each by itself
+        self.groups = [[p for module in self.modules.values() for p in trainable(module)]]  # clipped each by itself
         if objective.adversary is not None:
             self.optimizers.append(build_adversary_optimizer(objective.adversary, schedule))
             self.groups.append(list(objective.adversary.parameters()))
@@ -287,11 +288,11 @@ class Trainer:
         return {name: tensor for name, tensor in self._tensors().items() if isinstance(tensor, nn.Parameter)}
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Parameters and buffers of the trained modules, tied weights once."""
+        """What is trained in the modules, and their buffers; tied weights once."""
         adversary = {} if self.objective.adversary is None else {"adversary": self.objective.adversary}
         tensors: dict[str, Tensor] = {}
         for prefix, module in (self.modules | adversary).items():
-            found = dict(module.named_parameters()) | dict(module.named_buffers())
+            found = {name: p for name, p in module.named_parameters() if p.requires_grad} | dict(module.named_buffers())
             tensors |= {plain_name(f"{prefix}.{name}"): tensor for name, tensor in found.items()}
         return tensors
 
@@ -303,9 +304,11 @@ def trained_modules(objective: Objective, stage: Stage) -> dict[str, nn.Module]:
 
 
 def freeze(objective: Objective, stage: Stage) -> None:
-    """Lets gradients flow into the parts that the stage trains and into no other."""
+    """Lets gradients flow into what the stage trains and into nothing else."""
     for part in stage.loads:
-        getattr(objective.model, part).requires_grad_(part in stage.trains)
+        module = getattr(objective.model, part).requires_grad_(False)
+        for parameter in trainable(module) if part in stage.trains else ():
+            parameter.requires_grad_(True)
     set_modes(objective, stage)
 
 

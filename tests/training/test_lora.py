@@ -52,7 +52,7 @@ def test_the_adapters_of_a_bf16_model_are_fp32(language):
 def test_the_merged_weights_are_a_plain_qwen2_with_the_same_logits(language, tiny_config):
     base = copy.deepcopy(language.state_dict())
     adapted = trained(language)
-    merged = merge(base, adapted.state_dict(), OPTIONS)
+    merged = dict(merge(base.items(), adapted.state_dict(), OPTIONS))
     plain = build_language(tiny_config.language).eval()
     plain.load_state_dict(merged)
     ids = torch.randint(0, 320, (2, 30))
@@ -66,7 +66,7 @@ def test_the_merged_weights_are_a_plain_qwen2_with_the_same_logits(language, tin
 def test_merging_equals_pefts_own(language):
     base = copy.deepcopy(language.state_dict())
     adapted = trained(language)
-    merged = merge(base, adapted.state_dict(), OPTIONS)
+    merged = dict(merge(base.items(), adapted.state_dict(), OPTIONS))
     for name, layer in adapted.named_modules():
         if name.endswith(ADAPTED):
             layer.merge()
@@ -75,7 +75,7 @@ def test_merging_equals_pefts_own(language):
 
 def test_a_weight_that_was_stored_in_bf16_keeps_what_the_adapter_adds(language):
     base = {name: tensor.bfloat16() for name, tensor in language.state_dict().items()}
-    merged = merge(base, trained(language).state_dict(), OPTIONS)
+    merged = dict(merge(base.items(), trained(language).state_dict(), OPTIONS))
     kinds = {name.split(".")[-2]: tensor.dtype for name, tensor in merged.items() if name.endswith(".weight")}
     assert {name for name, dtype in kinds.items() if dtype == torch.float32} == set(ADAPTED)
 

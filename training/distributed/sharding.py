@@ -45,7 +45,7 @@ def shard(
     """
     frozen = {parameter for parameter in objective.parameters() if not parameter.requires_grad}
     place_frozen(objective.model, device, precision)
-    blocks = list(trained_blocks(objective.model, stage, recompute))
+    blocks = list(blocks_with_gradients(objective.model, stage, recompute))
     if compiled:
         for block in blocks:
             block.compile()
@@ -57,16 +57,18 @@ def shard(
     policy = MixedPrecisionPolicy(param_dtype=precision.weights, reduce_dtype=torch.float32)
     exact = MixedPrecisionPolicy(param_dtype=torch.float32, output_dtype=precision.weights)
     for block in blocks:
-        fully_shard(masters(block), mp_policy=policy, **options)
+        if any(parameter.requires_grad for parameter in block.parameters()):
+            fully_shard(masters(block), mp_policy=policy, **options)
     for norm in batch_norms(objective.model, stage):
         fully_shard(masters(norm), mp_policy=exact, **options)
     fully_shard(masters(objective), mp_policy=policy, **options)
 
 
-def trained_blocks(model: nn.Module, stage: Stage, recompute: bool) -> Iterator[nn.Module]:
-    """The blocks of the large networks that the stage trains."""
+def blocks_with_gradients(model: nn.Module, stage: Stage, recompute: bool) -> Iterator[nn.Module]:
+    """The blocks of the large networks that the stage trains, or through which gradients flow to what it trains."""
+    through = ("language",) if stage.objective == "next_token" else ()
     for part, path in BLOCKS.items():
-        if part in stage.trains:
+        if part in (*stage.trains, *through):
             blocks = getattr(model, part).get_submodule(path)
             for number, block in enumerate(blocks):
                 blocks[number] = checkpointed(block) if recompute else block

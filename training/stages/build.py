@@ -22,6 +22,7 @@ from training.data.world.sentences import all_words
 from training.distributed.precision import best_device, use_eager_attention
 from training.distributed.process_group import rank
 from training.identity import identity
+from training.lora import adapted, inject
 from training.objectives.objective import Objective
 from training.options import Options
 from training.recipe import Schedule, Stage, find_stage, schedule_for
@@ -54,7 +55,8 @@ class BuiltStage:
     def identity(self) -> dict:
         """What its saved states belong to."""
         start = [parent.fingerprint for parent in self.parents]
-        return identity(self.stage, self.schedule, self.seed, getattr(self.data, "fingerprint", WORLD), start)
+        data = getattr(self.data, "fingerprint", WORLD)
+        return identity(self.stage, self.schedule, self.seed, data, start, self.options.lora)
 
 
 def build_stage(name: str, run: Path, preset_name: str, seed: int, options: Options) -> BuiltStage:
@@ -80,7 +82,11 @@ def built(
     stage: Stage, model: Parley, data: StageData, seed: int, options: Options, tokenizer: Tokenizer | None,
     parents: Sequence[Checkpoint],
 ) -> BuiltStage:  # fmt: skip
-    """A stage with its objective."""
+    """A stage with its objective, and with adapters where it is trained by LoRA."""
+    if options.lora is not None and "language" in stage.trains:
+        stage = adapted(stage)
+        check_read(stage, model.config, parents)
+        inject(model.language, options.lora)
     use_eager_attention(model, best_device())
     if stage.objective == "next_token":
         use_packed_attention(model.language)
@@ -117,8 +123,8 @@ def build_model(stage: Stage, config: ParleyConfig, parents: Sequence[Checkpoint
             # The language model is too large for fp32 in every process; it becomes that when it is sharded.
             dtype = None if part == "language" else torch.float32
             load_into(getattr(model, part), parent.state_dict(part, dtype=dtype), part)
-        elif part in stage.reads:
-            raise ValueError(f"stage {stage.name} reads {part}, which {_named(parents, stage)} does not have")
+        else:
+            check_read(stage, config, parents)
     return model
 
 
@@ -126,6 +132,13 @@ def has(parent: Checkpoint, part: str, config: ParleyConfig) -> bool:
     """Whether a checkpoint has a part of a model of this config: a CTC head of other letters and words is another."""
     heads = [(speech.ctc_alphabet, speech.ctc_words) for speech in (parent.config.speech, config.speech)]
     return part in parent.parts and (part != "ctc_head" or heads[0] == heads[1])
+
+
+def check_read(stage: Stage, config: ParleyConfig, parents: Sequence[Checkpoint]) -> None:
+    """Raises `ValueError` if a part that the stage only reads was never trained."""
+    for part in stage.reads_only:
+        if not any(has(parent, part, config) for parent in parents):
+            raise ValueError(f"stage {stage.name} reads {part}, which {_named(parents, stage)} does not have")
 
 
 def _named(parents: Sequence[Checkpoint], stage: Stage) -> str:

@@ -18,6 +18,7 @@ from training.distributed.precision import best_device
 from training.distributed.process_group import any_rank, is_main_process, world_size
 from training.distributed.sharding import whole
 from training.evaluation.curves import draw_curves
+from training.lora import LoraOptions, is_adapted, is_adapter, merge
 from training.metrics_log import METRICS_FILE
 from training.run_folder import IDENTITY_FILE, work_folder
 from training.stages.build import BuiltStage
@@ -78,7 +79,11 @@ def save_checkpoint(built: BuiltStage, run: Path, metrics: dict) -> None:
     stage, parents, config = built.stage, built.parents, built.objective.model.config
     with StageWriter(run / stage.name, parent=parents[0] if parents else None, others=parents[1:]) as writer:
         for part in stage.trains:
-            write_part(writer, part, stage.name, getattr(built.objective.model, part))
+            module = getattr(built.objective.model, part)
+            if part == "language" and built.options.lora is not None:
+                write_merged(writer, built, module, built.options.lora)
+            else:
+                write_part(writer, part, stage.name, module)
         if built.tokenizer is not None:
             writer.add_tokenizer(built.tokenizer, stage.name)
         finish(writer, built, config, metrics)
@@ -89,6 +94,19 @@ def write_part(writer: StageWriter, part: str, stage: str, module: nn.Module) ->
     specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in stored_tensors(module).items()}
     with writer.tensors(part, stage, specs) as file:
         for name, tensor in whole_tensors(module):
+            file.write(name, tensor)
+
+
+def write_merged(writer: StageWriter, built: BuiltStage, language: nn.Module, options: LoraOptions) -> None:
+    """The language model that the stage started from, with what its adapters add."""
+    adapters = {name: tensor.cpu() for name, tensor in whole_tensors(language) if is_adapter(name)}
+    start = next(parent for parent in built.parents if "language" in parent.parts)
+    specs = {
+        name: (torch.float32 if is_adapted(name, adapters) else tensor.dtype, tuple(tensor.shape))
+        for name, tensor in start.tensors("language")
+    }
+    with writer.tensors("language", built.stage.name, specs) as file:
+        for name, tensor in merge(start.tensors("language"), adapters, options):
             file.write(name, tensor)
 
 
