@@ -30,6 +30,7 @@ from training.distributed.precision import use_eager_attention
 from training.distributed.process_group import process_group, rank
 from training.ending import StageInterruptionError
 from training.launch.stage_job import end
+from training.lora import LoraOptions, adapted, inject
 from training.objectives import codec, ctc, speech_decoder
 from training.objectives.codec import CodecObjective
 from training.objectives.ctc import CtcObjective
@@ -37,13 +38,14 @@ from training.objectives.next_token import NextTokenObjective
 from training.objectives.objective import Objective
 from training.objectives.speech_decoder import SpeechDecoderObjective
 from training.options import Options
-from training.recipe import Schedule, find_stage
+from training.recipe import Schedule, Stage, find_stage
 from training.trainer import Trainer
 
 CPU = torch.device("cpu")
 BATCH, STEPS = 8, 20
 LR = 1e-3
-NAMES = ("1.1", "1.2", "1.3", "2.1a", "2.1b", "2.2", "3.1", "3.2")
+BY_LORA = "2.2 by LoRA"
+NAMES = ("1.1", "1.2", "1.3", "2.1a", "2.1b", "2.2", "3.1", "3.2", BY_LORA)
 LONG = "a long answer in many words, so that nearly all tokens of the step are in this half of its samples"
 
 
@@ -137,13 +139,19 @@ class Tones:
         return self.utterance(1_000_000 + index)
 
 
+def stage_of(name: str) -> Stage:
+    return adapted(find_stage("2.2")) if name == BY_LORA else find_stage(name)
+
+
 def objective(name: str, schedule: Schedule) -> Objective:
     """Of a stage, with fresh weights."""
     ctc.MEASURED = ctc.VALIDATED = speech_decoder.VALIDATED = codec.VALIDATED = 5
     codec.START_AFTER, codec.SPEAKER_START_AFTER = 300, 16
-    stage, sizes = find_stage(name), config()
+    stage, sizes = stage_of(name), config()
     torch.manual_seed(1)
     model = Parley(sizes, stage.loads)
+    if name == BY_LORA:
+        inject(model.language, LoraOptions(rank=4, dropout=0))
     use_eager_attention(model, CPU)
     match stage.objective:
         case "next_token":
@@ -171,7 +179,7 @@ def trainer(
         save_every=save_every,
     )  # fmt: skip
     return Trainer(
-        find_stage(name), schedule, objective(name, schedule), folder, device=CPU,
+        stage_of(name), schedule, objective(name, schedule), folder, device=CPU,
         identity={"stage": name, "recipe": {}}, options=Options(recompute=recompute),
     )  # fmt: skip
 
