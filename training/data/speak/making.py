@@ -17,7 +17,7 @@ from training.data.speak.draws import draws
 from training.data.speak.engine import Engine
 from training.data.speak.negatives import Negatives
 from training.data.speak.output import OutputFolder
-from training.data.speak.questions import Question, questions_of, refused, replaced
+from training.data.speak.questions import Question, has_refusal, questions_of, refused, replaced
 from training.data.speak.recording import Recording
 from training.data.speak.retry import Retries
 from training.data.speak.settings import SpeakSettings
@@ -54,6 +54,8 @@ class Maker:
         voice = self.voice(name)
         rng = draws(self.settings.seed, "cut", name)
         chosen = int(rng.integers(len(questions))) if rng.random() < self.settings.cut else None
+        if chosen is not None and has_refusal(sample.messages[: questions[chosen].message]):
+            chosen = None  # a record marks one answer as refused
         made, spoken = Made(), {}
         for number, question in enumerate(questions):
             clean, about = self.speak(question.text, voice, name, number)

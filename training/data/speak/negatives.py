@@ -10,6 +10,7 @@ import numpy as np
 from training.data.record_error import RecordError
 from training.data.sample import SAMPLE_RATE, Sample
 from training.data.source import Source
+from training.data.speak.questions import has_refusal
 from training.data.speak.recording import Recording
 
 SECONDS = (0.6, 4.0)  # of noise or music alone
@@ -51,7 +52,7 @@ class Negatives:
             messages = source[int(rng.integers(len(source)))].messages
         except RecordError:
             return []
-        if any(message.get("state") == "nothing" for message in messages):
+        if has_refusal(messages):
             return []
         ends = [number + 1 for number, message in enumerate(messages) if message["role"] == "assistant"]
         return messages[: ends[int(rng.integers(len(ends)))]]

@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from training.data.record_error import RecordError
 from training.data.record_writer import write_audio
 from training.data.sample import parts
 
@@ -36,9 +37,12 @@ class OutputFolder:
         return file
 
     def save_audio(self, item: int, name: str, audio: np.ndarray) -> str:
-        """Writes float32 audio at 16 kHz; returns its path."""
+        """Writes float32 audio at 16 kHz; returns its path. Raises `ValueError` if it cannot be written."""
         file = self.path(item, f"{name}.wav")
-        write_audio(file, audio)
+        try:
+            write_audio(file, audio)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"{file} cannot be written; is the disk full? {error}") from None
         return str(file)
 
     def file_of(self, item: int, number: int, part: dict) -> str:
@@ -53,7 +57,7 @@ class OutputFolder:
     def record(self, item: int, name: str, task: str, messages: Iterable[dict]) -> dict:
         """Messages as a LLaVA/VITA record. Of audio parts, "transcript" and "recording" go into the record too.
 
-        Raises `ValueError` if more than one answer is a refusal, which such a record cannot say.
+        Raises `RecordError` if more than one answer is a refusal, which such a record cannot say.
         """
         media: dict[str, list[str]] = {}
         record: dict = {"set": task, "id": name, "conversations": []}
@@ -73,7 +77,7 @@ class OutputFolder:
             record["conversations"].append({"from": SPEAKERS[message["role"]], "value": "\n".join(lines)})
             if message.get("state") == "nothing":
                 if "inserted_id" in record:
-                    raise ValueError("more than one answer is a refusal; a record in LLaVA's form marks only one")
+                    raise RecordError("two refusals", "a record in LLaVA's form marks one answer as refused, not more")
                 record["inserted_id"] = index
         record |= {kind: files if kind == "audio" or len(files) > 1 else files[0] for kind, files in media.items()}
         return record | ({"transcripts": transcripts, "recordings": recordings} if transcripts else {})

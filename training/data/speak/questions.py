@@ -50,3 +50,8 @@ def replaced(messages: list[dict], spoken: dict[tuple[int, int], dict]) -> list[
 def refused(content: list[dict]) -> list[dict]:
     """A turn of this content that must not be answered."""
     return [{"role": "user", "content": content}, {"role": "assistant", "content": "", "state": "nothing"}]
+
+
+def has_refusal(messages: list[dict]) -> bool:
+    """Whether one of the answers is refused."""
+    return any(message.get("state") == "nothing" for message in messages)

@@ -119,6 +119,15 @@ def test_negatives_and_questions_cut_short(folder):
         assert record["conversations"][record["inserted_id"]] == {"from": "gpt", "value": ""}
 
 
+def test_a_dialogue_with_a_refusal_is_cut_in_front_of_it_alone(folder):
+    """A record marks one answer as refused; the cut question is one."""
+    record = {"conversations": turns("What?", "That.", "Tom, wait.", "", "Why?", "So."), "inserted_id": 3}
+    (folder / "data" / "records.json").write_text(json.dumps([record | {"id": str(n)} for n in range(12)]))
+    summary, outcome = run_of(folder, cut=1.0, negatives=4).run()
+    assert summary.records["records"] == 12 and 0 < summary.records["cut"] < 12 and not outcome.bad
+    assert {len(each["conversations"]) for each in lines(folder / "out" / "cut.jsonl")} == {2, 4}
+
+
 def test_what_is_drawn_follows_from_seed_and_record(folder):
     run_of(folder, "one").run()
     run_of(folder, "two").run()
