@@ -18,7 +18,7 @@ class DoneLog:
 
     def __init__(self, path: Path, items: int):
         self.path = path
-        self._file = path.open("ab+")
+        self._file = path.open("ab", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -41,10 +41,14 @@ class DoneLog:
         return int(np.count_nonzero(self._offsets >= 0))
 
     def append(self, item: int, value: dict) -> None:
-        """Writes an item's line; it survives the end of the process."""
+        """Writes an item's line; it survives the end of the process. Raises `ValueError` on a full disk."""
         line = json.dumps({"item": item} | value, ensure_ascii=False).encode(errors="replace") + b"\n"
-        self._file.write(line)
-        self._file.flush()
+        try:
+            written = self._file.write(line)
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be written: {error.strerror}") from None
+        if written != len(line):
+            raise ValueError(f"{self.path} cannot be written whole; is the disk full?")
         self._offsets[item], self._end = self._end, self._end + len(line)
 
     def __iter__(self) -> Iterator[dict]:
@@ -56,12 +60,12 @@ class DoneLog:
 
     def _index(self) -> None:
         """Finds the lines that are there. A last line without an end was being written when the process was killed."""
-        self._file.seek(0)
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                break
-            item = json.loads(line)["item"]
-            if item >= len(self._offsets):
-                raise ValueError(f"{self.path} is of other records: it holds item {item} of {len(self._offsets)}")
-            self._offsets[item], self._end = self._end, self._end + len(line)
+        with self.path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                item = json.loads(line)["item"]
+                if item >= len(self._offsets):
+                    raise ValueError(f"{self.path} is of other records: it holds item {item} of {len(self._offsets)}")
+                self._offsets[item], self._end = self._end, self._end + len(line)
         self._file.truncate(self._end)

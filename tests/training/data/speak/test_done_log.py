@@ -1,5 +1,7 @@
 """The log of finished items: torn lines, order, and one writer at a time."""
 
+import resource
+
 import pytest
 
 from training.data.speak.done_log import DoneLog
@@ -29,3 +31,19 @@ def test_a_log_of_other_records(tmp_path):
         log.append(8, {})
     with pytest.raises(ValueError, match="item 8 of 5"):
         DoneLog(tmp_path / "done.jsonl", 5)
+
+
+def test_no_space_is_told_and_costs_one_line(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with DoneLog(tmp_path / "done.jsonl", 3) as log:
+        log.append(0, {"seconds": 1})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40, limits[1]))
+        try:
+            with pytest.raises(ValueError, match="cannot be written whole"):
+                log.append(1, {"seconds": 1})
+            with pytest.raises(ValueError, match="cannot be written: File too large"):
+                log.append(2, {"seconds": 1})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with DoneLog(tmp_path / "done.jsonl", 3) as log:
+        assert [line["item"] for line in log] == [0]
