@@ -6,7 +6,7 @@ Makes the same captions of pictures in each format below a temporary folder of D
 opens each in a process of its own. JSON records name their pictures; Parquet and tars hold them, 1 KiB each.
 - `ready`: seconds to open the source and count it, without imports, and `cpu`: seconds of one core, which other
   processes of the machine hardly lengthen. For Parquet the first time, when `datasets` unpacks it into its cache;
-  `again` is the second time, in another process. The files were just written, so they are in memory.
+  `again` is the second time, in another process. The files were just written, so most of them are in memory.
 - `open`: MB resident when the source is open, with all imports. When the reads below are done, `private`: MB of the
   process alone, and `mapped`: MB of pages of files, which all processes share and the system takes back when it has to.
 - `groups`: seconds of one core for the held-out group of all records; of Parquet and tars for the first 50,000, scaled
