@@ -53,15 +53,18 @@ class Checkpoint:
         return tuple(self.manifest.parts)
 
     def state_dict(
-        self, part: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+        self, part: str, device: str | torch.device = "cpu", dtype: torch.dtype | None = None, *, mapped: bool = False
     ) -> dict[str, Tensor]:
         """A part's tensors by name. Raises `CheckpointError`.
 
         Args:
             dtype: of the floating-point tensors, None for as they are stored.
+            mapped: leave tensors that keep their type in the file, which the system reads when they are used: processes
+                that read the same part share its memory. Writing to one changes the file of none.
         """
         # Cloned, so that nothing depends on the file once it is read.
-        return {name: _cast(tensor, dtype).clone() for name, tensor in self.tensors(part, device)}
+        found = ((name, _cast(tensor, dtype)) for name, tensor in self.tensors(part, device))
+        return {name: tensor if mapped else tensor.clone() for name, tensor in found}
 
     def tensors(self, part: str, device: str | torch.device = "cpu") -> Iterator[tuple[str, Tensor]]:
         """A part's tensors as stored, one at a time, so that a part larger than memory can be copied.

@@ -145,6 +145,9 @@ class CodecObjective(Objective):
             sums |= self._adversarial(batch, decoded)
         return sums
 
+    def normalise(self, batch: CodecBatch) -> None:
+        self.model.codec_encoder.speaker(batch.reference)
+
     def _decode(self, batch: CodecBatch, learned: Tensor) -> tuple[Tensor, Tensor]:
         """(decoded waveform [b, samples], commitment loss [b])."""
         encoder, decoder = self.model.codec_encoder, self.model.codec_decoder

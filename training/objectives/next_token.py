@@ -118,6 +118,10 @@ class NextTokenObjective(Objective):
             sums |= self._ctc(speech, batch.transcripts)
         return sums
 
+    def normalise(self, batch: DialogBatch) -> None:
+        if batch.features is not None:
+            self.model.speech_adapter(*self.model.speech_encoder(batch.features, batch.lengths))
+
     def hidden_states(self, batch: DialogBatch, step: int = 0) -> tuple[Tensor, Speech | None]:
         """The language model's last hidden states [tokens, d], and what the speech encoder writes."""
         language = self.model.language

@@ -82,6 +82,9 @@ class Objective(nn.Module, ABC):
     def summary(self, sums: Sums) -> dict[str, float]:
         """The figures of a validation from the sums over all held-out batches."""
 
+    def normalise(self, batch: Batch) -> None:
+        """Calls the trained parts that have batch norms, each up to these."""
+
     def finish_step(self) -> None:
         """Called after the optimizers have stepped."""
 

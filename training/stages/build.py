@@ -28,6 +28,7 @@ from training.options import Options
 from training.recipe import Schedule, Stage, find_stage, schedule_for
 from training.run_folder import is_done, work_folder
 from training.stages.adapter_init import rescale_adapters, whiten_vision_adapter
+from training.stages.batch_norms import measure_batch_norms
 from training.stages.user_data import UserData
 from training.stages.world_data import WorldData, first_tokenizer
 
@@ -91,6 +92,7 @@ def built(
     if stage.objective == "next_token":
         use_packed_attention(model.language)
     objective = build_objective(stage, model, data, seed)
+    measure_batch_norms(objective, stage)
     return BuiltStage(stage, data.schedule, objective, data, seed, options, tokenizer, parents)
 
 
@@ -120,9 +122,10 @@ def build_model(stage: Stage, config: ParleyConfig, parents: Sequence[Checkpoint
     for part in stage.loads:
         parent = next((parent for parent in parents if has(parent, part, config)), None)
         if parent is not None:
-            # The language model is too large for fp32 in every process; it becomes that when it is sharded.
-            dtype = None if part == "language" else torch.float32
-            load_into(getattr(model, part), parent.state_dict(part, dtype=dtype), part)
+            # The language model is too large to be whole in every process; its weights are read as they are sharded.
+            large = part == "language"
+            state = parent.state_dict(part, dtype=None if large else torch.float32, mapped=large)
+            load_into(getattr(model, part), state, part)
         else:
             check_read(stage, config, parents)
     return model
