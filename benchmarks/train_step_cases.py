@@ -23,7 +23,8 @@ from training.data.collate import DialogBatch, DialogCollator, Medium, Rendered
 from training.data.loader import to_device
 from training.data.packing import IGNORED, Segments
 from training.distributed.sharding import blocks_with_gradients
-from training.lora import LoraOptions, adapted, inject
+from training.lora import inject
+from training.lora_options import LoraOptions, adapted
 from training.objectives.ctc import CtcBatch, CtcObjective
 from training.objectives.next_token import NextTokenObjective
 from training.objectives.objective import Objective

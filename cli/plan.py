@@ -53,7 +53,7 @@ def plan(
 
     Sizes are GB, 10^9 bytes. It ends with 1 if a stage does not fit. docs/planning.md says what is counted.
     """
-    from training.lora import LoraOptions, adapted
+    from training.lora_options import LoraOptions, adapted
     from training.resources.estimate import Amount, Cluster, Planner, refusal
     from training.resources.report import heading, table
 

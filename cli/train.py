@@ -85,7 +85,7 @@ def train(
     from training.launch.local import train as train_all
     from training.launch.local import train_stage
     from training.launch.stage_job import StageJob
-    from training.lora import LoraOptions, adapted
+    from training.lora_options import LoraOptions, adapted
     from training.options import Options
     from training.recipe import find_stage
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from training.lora import LoraOptions
+from training.lora_options import LoraOptions
 from training.recipe import Schedule, Stage
 from training.run_folder import IDENTITY_FILE
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.lora import LoraOptions, with_lora
+from training.lora_options import LoraOptions, with_lora
 from training.recipe import Schedule
 
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from parley.config import PRESETS
 from parley.models.language import build_language
-from training.lora import ADAPTED, LoraOptions, adapted, inject, merge, with_lora
+from training.lora import ADAPTED, inject, merge
+from training.lora_options import LoraOptions, adapted, with_lora
 from training.recipe import find_stage
 
 OPTIONS = LoraOptions(rank=3, alpha=12, dropout=0.1)

@@ -12,6 +12,7 @@ from training.run_folder import is_done
 
 def check(job: StageJob) -> None:
     """Raises `ValueError` for a mistake of the configuration."""
+    from training.launch.stage_process import build
     from training.stages.build import check_trainable
 
     stage = find_stage(job.stage)
@@ -19,7 +20,7 @@ def check(job: StageJob) -> None:
     if job.records is not None and job.start is None:
         raise ValueError("records are for finetuning: name the checkpoint to start from")
     if job.start is not None:
-        check_shared(job, job.build().schedule)
+        check_shared(job, build(job).schedule)
         return
     check_trainable(job.preset, [stage])
     if missing := [parent for parent in stage.after if not is_done(job.run, parent)]:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from training.distributed.process_group import process_group
 from training.ending import StageInterruptionError
-from training.launch.stage_job import StageJob, end
+from training.launch.stage_job import StageJob
+from training.launch.stage_process import build, end
 from training.options import Options
 from training.plan import Progress, Start, due, to_share
 from training.recipe import recipe
@@ -161,7 +162,7 @@ def train_stage(job: StageJob, *, resume: bool) -> None:
     """
     check_startable(job.run, job.stage, resume)
     with process_group(job.processes, stage_command(job.model_dump_json())):
-        train_and_save(job.build(), job.run, resume=resume, bar=job.bar)
+        train_and_save(build(job), job.run, resume=resume, bar=job.bar)
 
 
 def main(argument: str) -> int:

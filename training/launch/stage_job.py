@@ -1,23 +1,12 @@
-"""One stage as a job: what its processes are told, as one JSON argument, and how they build and end it."""
+"""One stage as a job: what its processes are told, as one JSON argument."""
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.distributed.process_group import is_main_process
-from training.ending import OtherProcessError, SampleError, StageInterruptionError
 from training.options import Options
-
-if TYPE_CHECKING:
-    from training.stages.build import BuiltStage
-
-
-INTERRUPTED = os.EX_TEMPFAIL  # exit code of a stage that was stopped and can be continued
 
 
 class StageJob(BaseModel):
@@ -42,19 +31,3 @@ class StageJob(BaseModel):
     @property
     def world_size(self) -> int:
         return self.nodes * self.processes
-
-    def build(self) -> BuiltStage:
-        """Raises `ValueError` if the stage cannot be trained."""
-        from training.stages.build import build_stage
-        from training.stages.finetune import build_finetune
-
-        if self.start is not None:
-            return build_finetune(self.stage, self.start, self.run, self.records, self.seed, self.options)
-        return build_stage(self.stage, self.run, self.preset, self.seed, self.options)
-
-
-def end(error: Exception) -> int:
-    """Says why a process of a stage could not go on, in the process that knows. Returns its exit code."""
-    if isinstance(error, SampleError) or (is_main_process() and not isinstance(error, OtherProcessError)):
-        print(error, file=sys.stderr)
-    return INTERRUPTED if isinstance(error, StageInterruptionError) else 1

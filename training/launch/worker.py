@@ -11,7 +11,8 @@ import time
 
 from training.distributed.process_group import process_group
 from training.ending import StageInterruptionError
-from training.launch.stage_job import StageJob, end
+from training.launch.stage_job import StageJob
+from training.launch.stage_process import build, end
 
 
 class ProgressLines:
@@ -38,7 +39,7 @@ def train(job: StageJob) -> None:
     """Trains the stage to its end, from where it was stopped. Raises `StageInterruptionError` on SIGTERM."""
     from training.stages.run import train_and_save
 
-    built = job.build()
+    built = build(job)
     train_and_save(built, job.run, resume=True, on_metrics=ProgressLines(job.stage, built.schedule.steps))
 
 

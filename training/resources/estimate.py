@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from parley.config import ParleyConfig, preset
-from training.lora import LoraOptions, adapted
+from training.lora_options import LoraOptions, adapted
 from training.recipe import Schedule, Stage
 from training.resources.memory import Disk, Memory, disk, memory, parameters
 from training.resources.sizes import PartSize, measure

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from parley.config import ParleyConfig
 from training.distributed.sharding import PRECISE
-from training.lora import LoraOptions
+from training.lora_options import LoraOptions
 from training.objectives.codec import REFERENCE_TOKENS, SEGMENT_TOKENS
 from training.recipe import Schedule, Stage
 from training.resources.activations import BF16, FP32, activation_bytes

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from parley.config import ParleyConfig
 from parley.models.speech import ADAPTER_STRIDE, SUBSAMPLING
-from training.lora import LoraOptions
+from training.lora_options import LoraOptions
 from training.recipe import Schedule, Stage
 from training.resources.activations import TEXT_POSITIONS, patches_a_token
 from training.resources.sizes import PartSize

@@ -22,7 +22,8 @@ from training.data.world.sentences import all_words
 from training.distributed.precision import best_device, use_eager_attention
 from training.distributed.process_group import rank
 from training.identity import identity
-from training.lora import adapted, inject
+from training.lora import inject
+from training.lora_options import adapted
 from training.objectives.objective import Objective
 from training.options import Options
 from training.recipe import Schedule, Stage, find_stage, schedule_for

@@ -18,7 +18,8 @@ from training.distributed.precision import best_device
 from training.distributed.process_group import any_rank, is_main_process, world_size
 from training.distributed.sharding import whole
 from training.evaluation.curves import draw_curves
-from training.lora import LoraOptions, is_adapted, is_adapter, merge
+from training.lora import is_adapted, is_adapter, merge
+from training.lora_options import LoraOptions
 from training.metrics_log import METRICS_FILE
 from training.run_folder import IDENTITY_FILE, work_folder
 from training.stages.build import BuiltStage

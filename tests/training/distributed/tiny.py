@@ -29,8 +29,9 @@ from training.distributed import precision
 from training.distributed.precision import use_eager_attention
 from training.distributed.process_group import process_group, rank
 from training.ending import StageInterruptionError
-from training.launch.stage_job import end
-from training.lora import LoraOptions, adapted, inject
+from training.launch.stage_process import end
+from training.lora import inject
+from training.lora_options import LoraOptions, adapted
 from training.objectives import codec, ctc, speech_decoder
 from training.objectives.codec import CodecObjective
 from training.objectives.ctc import CtcObjective

@@ -10,7 +10,7 @@ import torch
 from parley.checkpoints import save_stage
 from parley.config import preset
 from parley.models.parley import Parley
-from training.lora import LoraOptions
+from training.lora_options import LoraOptions
 from training.optimizers import build_optimizers
 from training.recipe import find_stage
 from training.resources.activations import saved_bytes

@@ -14,7 +14,9 @@ from parley.checkpoints import Checkpoint, load_model, save_stage
 from training.identity import write_identity
 from training.launch.local import train_stage
 from training.launch.stage_job import StageJob
-from training.lora import ADAPTED, LoraOptions
+from training.launch.stage_process import build
+from training.lora import ADAPTED
+from training.lora_options import LoraOptions
 from training.options import Options
 from training.resources.memory import disk
 from training.resources.sizes import measure
@@ -42,7 +44,7 @@ def job(start: Path, run: Path, records: Path, **options) -> StageJob:
 
 
 def trainer(start: Path, run: Path, records: Path, **options) -> Trainer:
-    return trainer_of(job(start, run, records, **options).build(), run)
+    return trainer_of(build(job(start, run, records, **options)), run)
 
 
 def trainer_of(built: BuiltStage, run: Path) -> Trainer:
@@ -65,7 +67,7 @@ def test_the_checkpoint_is_a_plain_model(tiny_checkpoint: Path, records: Path, t
 
 
 def test_what_is_written_computes_what_was_trained(tiny_checkpoint: Path, records: Path, tmp_path: Path) -> None:
-    built = job(tiny_checkpoint, tmp_path / "run", records).build()
+    built = build(job(tiny_checkpoint, tmp_path / "run", records))
     made = trainer_of(built, tmp_path / "run")
     made.run()
     save_checkpoint(built, tmp_path / "run", {})
@@ -115,4 +117,4 @@ def test_a_frozen_encoder_must_be_there(tiny_checkpoint: Path, records: Path, tm
     parts = {name: part.state_dict() for name, part in model.named_children() if name != "vision_encoder"}
     save_stage(tmp_path / "start", stage="random", config=model.config, parts=parts, tokenizer=model.tokenizer)
     with pytest.raises(ValueError, match=r"stage 1\.3 reads vision_encoder, which .* does not have"):
-        job(tmp_path / "start", tmp_path / "run", records).build()
+        build(job(tmp_path / "start", tmp_path / "run", records))
