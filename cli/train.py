@@ -89,7 +89,7 @@ def train(
     from training.options import Options
     from training.recipe import find_stage
 
-    check_options(run, stage, start, data)
+    check_options(run, stage, start, data, skip_bad)
     if lr is not None and lr <= 0:
         raise ValueError(f"--lr {lr}: a learning rate is more than 0")
     if lora and stage is not None:
@@ -116,8 +116,10 @@ def train(
         typer.echo(f"report: {write_report(folder)}")
 
 
-def check_options(run: Path | None, stage: str | None, start: Path | None, data: Path | None) -> None:
+def check_options(run: Path | None, stage: str | None, start: Path | None, data: Path | None, skip_bad: bool) -> None:
     """Raises `ValueError` for options that do not go together."""
+    if skip_bad and data is None:
+        raise ValueError("--skip-bad leaves out records of --data, which is not given")
     if start is not None and run is None:
         raise ValueError("--from needs --run, the folder that the stages are written to")
     if start is not None and stage is None and data is None:
