@@ -117,9 +117,13 @@ class Planner:
             found += itertools.islice(ways, 1)
         return found
 
+    def advice(self, stage: Stage, schedule: Schedule, cluster: Cluster) -> str:
+        """What would fit, as the end of a message."""
+        return f"would fit: {', or '.join(self.would_fit(stage, schedule, cluster)) or 'nothing that was tried'}"
+
     def _changes(self, stage: Stage, schedule: Schedule, gpus: int) -> Iterator[Iterator[Way]]:
         """Of each kind, from the smallest change to the largest."""
-        yield (Way(f"--gpus {more}", self.memory(stage, schedule, more).total) for more in MORE_GPUS if more > gpus)
+        yield (Way(f"{more} GPUs", self.memory(stage, schedule, more).total) for more in MORE_GPUS if more > gpus)
         yield self._fewer_tokens("", stage, schedule, gpus)
         if self.lora is None and "language" in stage.trains:
             yield replace(self, lora=LoraOptions())._fewer_tokens("--lora", stage, schedule, gpus)
@@ -127,7 +131,8 @@ class Planner:
             yield Planner.of(preset(SMALLER))._fewer_tokens(SMALLER, stage, schedule, gpus)
 
     def _fewer_tokens(self, option: str, stage: Stage, schedule: Schedule, gpus: int) -> Iterator[Way]:
-        yield Way(option, self.memory(stage, schedule, gpus).total)
+        if option:
+            yield Way(option, self.memory(stage, schedule, gpus).total)
         for tokens in FEWER_TOKENS:
             if tokens < schedule.tokens:
                 fewer = self.memory(stage, with_tokens(schedule, tokens), gpus)
@@ -147,6 +152,6 @@ def refusal(planner: Planner, estimate: Estimate, schedule: Schedule, cluster: C
     if estimate.fits(cluster):
         return None
     stage, total = estimate.stage, estimate.memory.total / GB
-    ways = ", or ".join(planner.would_fit(stage, schedule, cluster)) or "nothing that was tried"
     each = "of the GPU" if cluster.gpus == 1 else f"of each of {cluster.gpus} GPUs"
-    return f"stage {stage.name} needs {total:.1f} GB {each}, which has {cluster.gpu_memory:g}; would fit: {ways}"
+    advice = planner.advice(stage, schedule, cluster)
+    return f"stage {stage.name} needs {total:.1f} GB {each}, which has {cluster.gpu_memory:g}; {advice}"

@@ -20,6 +20,7 @@ from training.data.mix import RECORDS, SPEECH, Mix, read_mix
 from training.data.shares import learned_kinds
 from training.options import Options
 from training.recipe import Schedule, Stage, find_stage
+from training.resources.check import check_memory
 from training.run_folder import work_folder
 from training.stages.build import BuiltStage, build_model, built, fitted, rescale_fresh
 from training.stages.user_data import UserData
@@ -44,6 +45,7 @@ def build_finetune(name: str, start: Path, run: Path, records: Path | None, seed
         mix = read_mix(records, plain_kind(stage))
         data = user_data(stage, schedule, mix, checkpoint, seed, work_folder(run, name), skip_bad=options.skip_bad)
         stage, config = data.stage, data.config
+    check_memory(stage, data.schedule, config, options.lora)
     model = build_model(stage, config, [checkpoint], seed)
     rescale_fresh(model, stage, [checkpoint], seed)
     return built(stage, model, data, seed, options, tokenizer=None, parents=[checkpoint])
