@@ -148,16 +148,16 @@ class UserData:
         used = [(mixed, part) for mixed, part in zip(self.mix.sources, splits, strict=True) if mixed.kind in kinds]
         available = [Available(mixed.kind, mixed.weight, len(part.learned)) for mixed, part in used]
         samples = samples_taken(schedule, available)
-        if not any(samples):
-            names = ", ".join(mixed.name for mixed, _ in used)
-            raise ValueError(f"{self.mix.path}: all records of {names} are bad or held out; nothing is left to learn")
         return [Learned(mixed, part, count) for (mixed, part), count in zip(used, samples, strict=True)]
 
     def _name_bad(self) -> None:
-        """Raises `ValueError` for the first bad record that was found, unless bad ones may be skipped."""
+        """Raises `ValueError` for the first bad record that was found, unless they may be skipped, and if all are."""
         for one in self.learned:
             for bad in one.split.bad:
                 self.skipped.add(one.mixed.name, one.mixed.source.where(bad.index), bad.error)
+        if not any(one.samples for one in self.learned):
+            names = ", ".join(one.mixed.name for one in self.learned)
+            raise ValueError(f"{self.mix.path}: all records of {names} are bad or held out; nothing is left to learn")
 
 
 def transcription(utterance: Utterance) -> Sample:
