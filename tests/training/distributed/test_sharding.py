@@ -68,6 +68,14 @@ def test_what_is_computed_again_is_the_same(alone, tmp_path):
     assert_same(tiny.losses(tiny.trainer("2.2", tmp_path, recompute=True)), alone["2.2"])
 
 
+def test_bf16_as_on_a_gpu_learns_the_same(alone, tmp_path):
+    """Masters in fp32, sharded; all else in bf16. No network mixes the types, and the losses are those of fp32."""
+    run(2, "train_in_bf16", tmp_path)
+    for name, found in json.loads((tmp_path / "found.json").read_text()).items():
+        for mine, exact in zip(found[:-1], alone[name][:-1], strict=True):
+            assert mine["loss"] == pytest.approx(exact["loss"], rel=0.02), name
+
+
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory) -> Path:
     """Stage 2.2, saved by two processes at its twelfth step."""

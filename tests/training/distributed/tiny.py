@@ -23,10 +23,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from parley.config import ParleyConfig, preset
 from parley.models.parley import Parley
+from training import trainer as trainer_module
 from training.attention import use_packed_attention
 from training.data.sample import Sample
 from training.distributed import precision
-from training.distributed.precision import use_eager_attention
+from training.distributed.precision import Precision, use_eager_attention
 from training.distributed.process_group import process_group, rank
 from training.ending import StageInterruptionError
 from training.launch.stage_process import end
@@ -45,6 +46,7 @@ from training.trainer import Trainer
 CPU = torch.device("cpu")
 BATCH, STEPS = 8, 20
 LR = 1e-3
+IN_BF16 = ("2.2", "3.2")
 BY_LORA = "2.2 by LoRA"
 NAMES = ("1.1", "1.2", "1.3", "2.1a", "2.1b", "2.2", "3.1", "3.2", BY_LORA)
 LONG = "a long answer in many words, so that nearly all tokens of the step are in this half of its samples"
@@ -209,6 +211,14 @@ def all_stages(folder: Path) -> dict[str, list[dict[str, float]]]:
 def train_all(folder: Path) -> None:
     """Every stage; the main process writes what it measured."""
     found = all_stages(folder)
+    if rank() == 0:
+        (folder / "found.json").write_text(json.dumps(found))
+
+
+def train_in_bf16(folder: Path) -> None:
+    """Some stages, computed as on a GPU: weights gathered in bf16, frozen parts in bf16."""
+    trainer_module.precision_for = lambda device, mixed: Precision(weights=torch.bfloat16 if mixed else torch.float32)
+    found = {name: losses(trainer(name, folder / name)) for name in IN_BF16}
     if rank() == 0:
         (folder / "found.json").write_text(json.dumps(found))
 
