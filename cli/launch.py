@@ -24,8 +24,10 @@ def launch(
     gpus_per_node: Annotated[int, typer.Option(min=0, help="GPUs of each pod; 0: train on its CPUs")] = 0,
     name: Annotated[str, typer.Option(help="Of the run [default: the model's]")] = "",
     data: Annotated[str, typer.Option(metavar="CLAIM", help="Volume claim with data, mounted at /data")] = "",
-    start: Annotated[str, typer.Option("--from", metavar="FOLDER", help="In a pod: a checkpoint to finetune")] = "",
-    records: Annotated[str, typer.Option(metavar="FILE", help="With --from, in a pod: as /data/records.json")] = "",
+    start: Annotated[str, typer.Option("--from", metavar="FOLDER", help="In a pod: a checkpoint to begin with")] = "",
+    records: Annotated[
+        str, typer.Option(metavar="FILE", help="With --from, in a pod: your data, as /data/mix.yaml")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Of the data and of fresh weights")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="At most so many steps a stage: a quick trial")] = None,
     namespace: Annotated[str, typer.Option(help="Namespace of the cluster")] = "default",
@@ -54,6 +56,7 @@ def launch(
 
     \b
     parley launch nano --image parley-train:0.1.0 --checkpoints runs --stages 0.1-0.2 --nodes 2
+    parley launch vita-7b --from /data/base --records /data/mix.yaml --data mine --nodes 4 --gpus-per-node 8 …
     parley jobs watch nano           steps, loss, time left
     parley jobs cancel nano
 

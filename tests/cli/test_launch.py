@@ -36,7 +36,7 @@ def test_a_dry_run_prints_every_object_and_needs_no_cluster():
         (["nano", *GIVEN, "--stages", "9.9"], "nano has no stage '9.9'"),
         (["nano", *GIVEN, "--stages", "3.2-1.1"], "stage 3.2 comes after 1.1"),
         (["nano9", *GIVEN], "nano9"),
-        (["nano", *GIVEN, "--nodes", "3"], "cannot be shared by 3 processes"),
+        (["nano", *GIVEN, "--nodes", "17"], "cannot be shared by 17 processes"),
         (["nano", *GIVEN, "--env", "NAME"], "'NAME' is no pair; write NAME=VALUE"),
         (["nano", "--checkpoints", "runs"], "--image"),
         (["nano", *GIVEN], "no cluster is configured"),

@@ -45,10 +45,11 @@ def nodes_of(settings: LaunchSettings, stage: Stage) -> tuple[int, int]:
 def stage_job(settings: LaunchSettings, stage: str, endpoint: str) -> StageJob:
     """What the pods of a stage are told."""
     nodes, processes = nodes_of(settings, find_stage(stage))
+    run, before = f"{RUNS}/{settings.name}", settings.stage_before(stage)
     return StageJob(
         stage=stage,
         preset=settings.preset,
-        run=f"{RUNS}/{settings.name}",
+        run=run,
         store=f"{settings.checkpoints.rstrip('/')}/{settings.name}" if settings.in_object_store else "",
         seed=settings.seed,
         options=Options(steps=settings.steps),
@@ -56,7 +57,7 @@ def stage_job(settings: LaunchSettings, stage: str, endpoint: str) -> StageJob:
         processes=processes,
         endpoint=endpoint if nodes > 1 else "",
         job=job_name(settings, stage),
-        start=settings.start or None,
+        start=(f"{run}/{before}" if before else settings.start) if settings.start else None,
         records=settings.records or None,
     )
 

@@ -27,8 +27,8 @@ class LaunchSettings(BaseModel):
     image: str = Field(description="Of the Dockerfile's target `train`")
     checkpoints: str = Field(description="Name of a ReadWriteMany volume claim, or URL as s3://bucket/folder")
     data: str = Field("", description="Name of a volume claim, mounted read-only at /data; empty: none")
-    start: str = Field("", description="Folder of a checkpoint to finetune, in a pod; needs exactly one stage")
-    records: str = Field("", description="With a start: file of records in a pod, as /data/records.json")
+    start: str = Field("", description="Folder of a checkpoint that the first stage starts from, in a pod")
+    records: str = Field("", description="With a start: your data in a pod, as /data/mix.yaml")
     seed: int = Field(0, description="Of the data and of fresh weights")
     steps: int | None = Field(None, ge=1, description="At most so many steps a stage: a quick trial")
     namespace: str = Field("default", description="Namespace of the cluster")
@@ -75,8 +75,8 @@ class LaunchSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_start(self) -> LaunchSettings:
-        if self.start and len(self.stages) != 1:
-            raise ValueError("a checkpoint to start from is for one stage: name it with --stages")
+        if self.start and len(self.stages) != 1 and not self.records:
+            raise ValueError("a checkpoint without records is trained further in one stage: name it with --stages")
         if self.records and not self.start:
             raise ValueError("records are for finetuning: name the checkpoint to start from")
         return self
@@ -84,13 +84,16 @@ class LaunchSettings(BaseModel):
     @model_validator(mode="after")
     def _check_processes(self) -> LaunchSettings:
         world = self.nodes * self.processes
-        if self.start and world > 1:
-            raise ValueError("finetuning runs in one process for now: ask for 1 node and at most 1 GPU")
         for stage in map(find_stage, self.stages):
             batch = schedule_for(stage, self.preset).batch
-            if stage.objective != "codec" and batch % world:
+            if stage.objective != "codec" and batch < world:
                 raise ValueError(f"stage {stage.name} cannot be shared by {world} processes: its batch is {batch}")
         return self
+
+    def stage_before(self, stage: str) -> str | None:
+        """Of the stages that are trained; None for the first."""
+        number = self.stages.index(stage)
+        return self.stages[number - 1] if number else None
 
     @property
     def in_object_store(self) -> bool:
@@ -114,7 +117,8 @@ def check_steps(settings: LaunchSettings) -> None:
     if endless and not settings.start:
         raise ValueError(
             f"{settings.preset} cannot be trained from nothing yet: the recipe gives no steps for "
-            f"{', '.join(endless)}; name a checkpoint with --from and one stage, or only look with --dry-run"
+            f"{', '.join(endless)}; name a checkpoint with --from and your data with --records, "
+            "or only look with --dry-run"
         )
 
 

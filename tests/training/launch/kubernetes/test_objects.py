@@ -7,7 +7,7 @@ import pytest
 from kubernetes import client
 
 from training.launch.kubernetes.objects import MISTAKE, jobset, launcher_objects, nodes_of, stage_objects
-from training.launch.kubernetes.settings import GRACE_SECONDS, LaunchSettings, stages_between
+from training.launch.kubernetes.settings import GRACE_SECONDS, LaunchSettings, check_steps, stages_between
 from training.launch.pod import SHUTDOWN_SECONDS
 from training.launch.stage_job import StageJob
 from training.recipe import find_stage
@@ -101,6 +101,18 @@ def test_an_object_store_takes_the_place_of_the_volume(settings):
     assert volumes[0] == {"name": "runs", "emptyDir": {}}
 
 
+def test_stages_over_the_users_data_start_from_one_another(settings):
+    made = settings(
+        preset="vita-7b", stages=("1.3", "2.1a", "2.1b"), start="/data/base", records="/data/mix.yaml", nodes=2
+    )
+    check_steps(made)  # it may be started
+    told = [
+        StageJob.model_validate_json(container(stage_objects(made, name)[1])["command"][-1]) for name in made.stages
+    ]
+    assert [str(job.start) for job in told] == ["/data/base", "/runs/run/1.3", "/runs/run/2.1a"]
+    assert {(str(job.records), job.nodes) for job in told} == {("/data/mix.yaml", 2)}
+
+
 def test_a_stage_that_cannot_be_shared_has_one_pod(settings):
     wanted = settings(nodes=9, stages=("3.1",))
     assert nodes_of(wanted, find_stage("3.1")) == (1, 1)  # a step has eight samples
@@ -155,9 +167,8 @@ def test_a_range_that_cannot_be_is_refused(preset, text, message):
     [
         ({"name": "My_Run"}, "cannot name a run"),
         ({"tolerations": ("a=b:Never",)}, "is no taint"),
-        ({"start": "/runs/x"}, "for one stage"),
-        ({"start": "/runs/x", "stages": ("1.2",), "nodes": 2}, "one process for now"),
-        ({"nodes": 3}, "stage 0.1 cannot be shared by 3 processes: its batch is 16"),
+        ({"start": "/runs/x"}, "in one stage: name it with --stages"),
+        ({"nodes": 17}, "stage 0.1 cannot be shared by 17 processes: its batch is 16"),
         ({"preset": "nano9"}, "nano9"),
         ({"records": "/data/r.json"}, "name the checkpoint to start from"),
     ],
