@@ -74,7 +74,7 @@ def build_stage(name: str, run: Path, preset_name: str, seed: int, options: Opti
         config = with_ctc_words(config, all_words())
     parents = [Checkpoint.open(run / parent) for parent in stage.after]
     tokenizer = stage_tokenizer(stage, config, parents, run, seed)
-    data = WorldData(stage, options.schedule(schedule_for(stage, preset_name)), seed, tokenizer)
+    data = WorldData(stage, endless(options.schedule(schedule_for(stage, preset_name))), seed, tokenizer)
     model = build_model(stage, config, parents, seed)
     init_adapters(model, stage, parents, data)
     return built(stage, model, data, seed, options, tokenizer, parents)
@@ -101,11 +101,18 @@ def check_trainable(preset_name: str, stages: Sequence[Stage]) -> None:
     """Raises `ValueError` for an unknown preset, or for a stage whose schedule says no number of steps: it would end
     at once, untrained."""
     preset(preset_name)
-    if endless := [stage.name for stage in stages if not schedule_for(stage, preset_name).steps]:
+    if unknown := [stage.name for stage in stages if not schedule_for(stage, preset_name).steps]:
         raise ValueError(
-            f"{preset_name} cannot be trained yet: the recipe gives no steps for stage {', '.join(endless)}, and only "
+            f"{preset_name} cannot be trained yet: the recipe gives no steps for stage {', '.join(unknown)}, and only "
             "nano's world can be learned from; `parley train nano` works"
         )
+
+
+def endless(schedule: Schedule) -> Schedule:
+    """A schedule for nano's world. Raises `ValueError` if it has epochs alone: the stage would end untrained."""
+    if not schedule.steps:
+        raise ValueError("nano's world has no last sample, and so no --epochs; give --steps")
+    return schedule
 
 
 def with_ctc_words(config: ParleyConfig, words: Sequence[str]) -> ParleyConfig:

@@ -22,7 +22,7 @@ from training.options import Options
 from training.recipe import Schedule, Stage, find_stage
 from training.resources.check import check_memory
 from training.run_folder import work_folder
-from training.stages.build import BuiltStage, build_model, built, fitted, rescale_fresh
+from training.stages.build import BuiltStage, build_model, built, endless, fitted, rescale_fresh
 from training.stages.user_data import UserData
 from training.stages.world_data import WorldData
 
@@ -40,7 +40,7 @@ def build_finetune(name: str, start: Path, run: Path, records: Path | None, seed
     schedule = options.schedule(schedule_from(stage, checkpoint.config, on_records=records is not None))
     if records is None:
         stage, config = fitted(stage, checkpoint.config), checkpoint.config
-        data = WorldData(stage, schedule, seed, tokenizer)
+        data = WorldData(stage, endless(schedule), seed, tokenizer)
     else:
         mix = read_mix(records, plain_kind(stage))
         data = user_data(stage, schedule, mix, checkpoint, seed, work_folder(run, name), skip_bad=options.skip_bad)
