@@ -32,6 +32,9 @@ def plan(
     samples: Annotated[
         float, typer.Option(min=0, help="Dialogues that a stage sees; default: all of the paper's")
     ] = 22.13e6,
+    data: Annotated[
+        Path | None, typer.Option(help="mix.yaml instead of --samples: the recipe's shares of your dialogues")
+    ] = None,
     sample_tokens: Annotated[float, typer.Option(min=1, help="Of a dialogue; 2560: a picture of ten tiles")] = 2560,
     hours: Annotated[
         float | None, typer.Option(min=0, help="Of speech that a stage sees; default: the paper's 11000, 3000 in 3.x")
@@ -49,12 +52,14 @@ def plan(
     \b
     parley plan vita-7b --gpus 8
     parley plan vita-7b --gpu-memory 24 --stage 1.3 --lora --tokens 1024 --sequence-length 1024
-    parley plan checkpoints/mine --gpus 2 --samples 2e6
+    parley plan checkpoints/mine --gpus 2 --data mix.yaml
 
     Sizes are GB, 10^9 bytes. It ends with 1 if a stage does not fit. docs/planning.md says what is counted.
     """
+    from training.data.mix import read_mix
     from training.lora_options import LoraOptions, adapted
-    from training.resources.estimate import Amount, Cluster, Planner, refusal
+    from training.resources.amount import Amount
+    from training.resources.estimate import Cluster, Planner, refusal
     from training.resources.report import heading, table
 
     if tokens_per_second and stage is None:
@@ -66,8 +71,12 @@ def plan(
     planner = Planner.of(config, LoraOptions(rank=lora_rank, alpha=2 * lora_rank) if lora else None)
     cluster = Cluster(gpus=gpus, gpu_memory=gpu_memory, peak=peak, utilisation=utilisation, measured=tokens_per_second)
     amount = Amount(samples=samples, sample_tokens=sample_tokens, hours=hours)
-    typer.echo(heading(planner, cluster, amount))
-    estimates = [planner.estimate(each, schedule, cluster, amount) for each, schedule in schedules]
+    mix = None if data is None else read_mix(data)
+    typer.echo(heading(planner, cluster, amount, data))
+    estimates = [
+        planner.estimate(each, schedule, cluster, amount if mix is None else amount.of_mix(mix, schedule))
+        for each, schedule in schedules
+    ]
     typer.echo(table(estimates, cluster))
     refused = [
         refusal(planner, estimate, schedule, cluster)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from parley.config import ParleyConfig, preset
 from training.lora_options import LoraOptions, adapted
 from training.recipe import Schedule, Stage
+from training.resources.amount import Amount
 from training.resources.memory import Disk, Memory, disk, memory, parameters
 from training.resources.sizes import PartSize, measure
 from training.resources.speed import operations, total_tokens
@@ -39,19 +40,6 @@ class Cluster(BaseModel):
         if needed is None:
             return None
         return self.gpus * (self.measured or self.peak * 1e12 * self.utilisation / needed)
-
-
-class Amount(BaseModel):
-    """How much is learned from. The defaults are the paper's amounts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    samples: float = Field(22.13e6, ge=0, description="Dialogues of a stage")
-    sample_tokens: float = Field(2560, gt=0, description="Tokens of a dialogue: a picture of ten tiles has 2,560")
-    hours: float | None = Field(None, ge=0, description="Hours of speech; paper: 11,000 in 2.1, 3,000 in 3.x")
-
-    def speech_hours(self, stage: Stage) -> float:
-        return self.hours if self.hours is not None else (3_000 if stage.name.startswith("3") else 11_000)
 
 
 class Way(NamedTuple):

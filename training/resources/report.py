@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from training.resources.estimate import GB, Amount, Cluster, Estimate, Planner
+from training.resources.amount import Amount
+from training.resources.estimate import GB, Cluster, Estimate, Planner
 
 COLUMNS = ("stage", "trained", "state", "frozen", "gathered", "kept", "logits", "other", "GPU", "", "saved", "written")
 SPEED = ("GFLOP", "tokens/s", "days")
 
 
-def heading(planner: Planner, cluster: Cluster, amount: Amount) -> str:
-    """What is planned: the model's parameters by part, the GPUs, and the amount of data."""
+def heading(planner: Planner, cluster: Cluster, amount: Amount, data: Path | None = None) -> str:
+    """What is planned: the model's parameters by part, the GPUs, and the amount of data, or where it is."""
     sizes = planner.sizes
     total = sum(size.parameters for size in sizes.values())
     by_part = "".join(
@@ -21,9 +23,10 @@ def heading(planner: Planner, cluster: Cluster, amount: Amount) -> str:
     if cluster.measured is not None:
         speed = f"{cluster.measured:g} tokens a second each, as measured"
     hours = "the paper's hours" if amount.hours is None else f"{amount.hours:,g} hours"
+    dialogues = f"{amount.samples:,.0f} dialogues" if data is None else f"the dialogues of {data},"
     return (
         f"{planner.config.name}: {_millions(total)} parameters\n{by_part}\n"
-        f"{cluster.gpus} × {cluster.gpu_memory:g} GB, {speed}; {amount.samples:,.0f} dialogues of "
+        f"{cluster.gpus} × {cluster.gpu_memory:g} GB, {speed}; {dialogues} of "
         f"{amount.sample_tokens:,g} tokens, {hours} of speech\n"
     )
 

@@ -13,7 +13,8 @@ from parley.models.parley import Parley
 from training.lora_options import LoraOptions
 from training.optimizers import build_optimizers
 from training.recipe import find_stage
-from training.resources.estimate import GB, Amount, Cluster, Planner, refusal
+from training.resources.amount import Amount
+from training.resources.estimate import GB, Cluster, Planner, refusal
 from training.resources.memory import disk, parameters
 from training.resources.sizes import measure
 from training.resources.speed import language_operations, vision_operations
@@ -78,6 +79,12 @@ def test_a_measured_rate_is_taken_as_it_is(full: Planner) -> None:
     cluster = Cluster(gpus=4, gpu_memory=80, measured=5_000)
     estimate = full.estimate(stage, stage.full, cluster, Amount(samples=1e6, sample_tokens=1_000))
     assert estimate.tokens_a_second == 20_000 and estimate.days == pytest.approx(1e9 / 20_000 / 86_400)
+
+
+def test_the_recipes_shares_are_taken_of_a_users_dialogues(made, mix_of) -> None:
+    mix = mix_of(made("captions", 1_000), made("questions", 500), made("transcriptions", 300))
+    taken = {name: Amount().of_mix(mix, find_stage(name).full).samples for name in ("1.1", "1.2", "1.3", "2.2")}
+    assert taken == {"1.1": 200, "1.2": 1_000, "1.3": 500 + 200, "2.2": 40 + 50}
 
 
 def test_more_gpus_share_what_is_trained_and_nothing_else(full: Planner) -> None:
