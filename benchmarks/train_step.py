@@ -23,7 +23,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.measuring import machine, percentile
-from benchmarks.train_step_cases import CASES, Case, Setting
+from benchmarks.train_step_cases import CASES
+from benchmarks.train_step_setting import Case, Setting
 
 SECONDS_A_CASE = 150
 PEAK = 989.0  # TFLOP/s: data sheet of an H100 SXM, dense bf16

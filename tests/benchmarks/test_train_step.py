@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from benchmarks.train_step import measure, table
-from benchmarks.train_step_cases import CASES, Setting
+from benchmarks.train_step_cases import CASES
+from benchmarks.train_step_setting import Setting
 
 MEASURED = ("products", "attention", "1.2", "lora", "2.1a", "3.2", "save")
 

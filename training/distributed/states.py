@@ -24,6 +24,8 @@ from training.distributed.process_group import is_main_process
 from training.run_folder import saved_states
 
 KEPT = 2
+# One process alone saves too; said by the writing thread, at each save.
+warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
 
 
 class SavedStates:
@@ -48,19 +50,17 @@ class SavedStates:
             self._remove_old()
         if dist.is_initialized() and self._group is None:
             self._group = dist.new_group(backend="gloo")
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # that there is one process alone
-            self._writing = dcp.async_save(
-                {name: tensor.detach() for name, tensor in tensors.items()},
-                checkpoint_id=str(self.folder / f"step-{step:08}"), process_group=self._group,
-                no_dist=not dist.is_initialized(),
-            )  # fmt: skip
+        self._writing = dcp.async_save(
+            {name: tensor.detach() for name, tensor in tensors.items()},
+            checkpoint_id=str(self.folder / f"step-{step:08}"), process_group=self._group,
+            no_dist=not dist.is_initialized(),
+        )  # fmt: skip
         if wait:
             self.finish()
 
     def load(self, path: Path, tensors: dict[str, Tensor]) -> None:
         """Reads a state into tensors of its names and shapes, sharded as these are."""
-        with warnings.catch_warnings(action="ignore", category=UserWarning):
-            dcp.load(tensors, checkpoint_id=str(path), no_dist=not dist.is_initialized())
+        dcp.load(tensors, checkpoint_id=str(path), no_dist=not dist.is_initialized())
 
     def shapes(self, path: Path) -> dict[str, torch.Size]:
         """The shapes of the tensors in a state."""
