@@ -1,8 +1,8 @@
 """Causal attention inside each sample of a packed sequence, for the language models of `transformers`.
 
-On a GPU it is one kernel for sequences of different lengths (`torch.nn.attention.varlen`). On a CPU samples of similar
-length are padded and computed together as plain matrix products, whose backward pass is faster there than that of fused
-attention. Neither makes a mask of the whole sequence.
+On a GPU, in bf16, it is one kernel for sequences of different lengths (`torch.nn.attention.varlen`). Elsewhere samples
+of similar length are padded and computed together as plain matrix products: on a CPU their backward pass is faster than
+that of fused attention. Neither makes a mask of the whole sequence.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from training.data.packing import Segments
 
 NAME = "packed"
+HALVES = (torch.bfloat16, torch.float16)  # of which the GPU has a kernel
 SHORTEST = 32  # tokens; shorter samples are computed with those of this length
 
 
@@ -42,11 +43,11 @@ def packed_attention(
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Queries [1, heads, tokens, size], keys and values [1, KV heads, tokens, size] → [1, tokens, heads, size]."""
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # [tokens, heads, size]
-    attend = _on_gpu if query.is_cuda else _on_cpu
+    attend = _in_a_kernel if query.is_cuda and query.dtype in HALVES else _padded
     return attend(query, key, value, segments, scaling)[None], None
 
 
-def _on_gpu(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float) -> Tensor:
+def _in_a_kernel(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     return varlen_attn(
@@ -55,7 +56,7 @@ def _on_gpu(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scali
     )  # fmt: skip
 
 
-def _on_cpu(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float) -> Tensor:
+def _padded(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float) -> Tensor:
     repeats = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
     outputs, places = [], []
@@ -69,7 +70,7 @@ def _on_cpu(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scali
 def _causal(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
     """[samples, heads, length, size] → same. Padding is on the right, where no real token looks."""
     length = query.shape[2]
-    later = torch.ones(length, length, dtype=torch.bool).triu(1)
+    later = torch.ones(length, length, dtype=torch.bool, device=query.device).triu(1)
     scores = (query @ key.transpose(2, 3) * scaling).masked_fill(later, -torch.inf)
     return scores.softmax(-1, dtype=torch.float32).to(query.dtype) @ value
 
@@ -83,7 +84,8 @@ def _groups(segments: Segments) -> list[tuple[Tensor, Tensor]]:
         column = torch.arange(segments.lengths[numbers[-1]])
         lengths = torch.tensor([segments.lengths[i] for i in numbers])[:, None]
         begins = torch.tensor([starts[i] for i in numbers])[:, None]
-        groups.append((begins + torch.minimum(column, lengths - 1), column < lengths))
+        padded, real = begins + torch.minimum(column, lengths - 1), column < lengths
+        groups.append((padded.to(segments.offsets.device), real.to(segments.offsets.device)))
     return groups
 
 

@@ -124,8 +124,8 @@ def test_both_ways_are_causal_attention_inside_each_sample(kv_heads, kernel_call
     segments = Segments.of([3, 40, 1, 17])
     query, key, value = torch.randn(61, 4, 8), torch.randn(61, kv_heads, 8), torch.randn(61, kv_heads, 8)
     expected = slow_attention(query, key, value, [0, 3, 43, 44, 61], 0.3)
-    torch.testing.assert_close(attention._on_cpu(query, key, value, segments, 0.3), expected)
-    torch.testing.assert_close(attention._on_gpu(query, key, value, segments, 0.3), expected)
+    torch.testing.assert_close(attention._padded(query, key, value, segments, 0.3), expected)
+    torch.testing.assert_close(attention._in_a_kernel(query, key, value, segments, 0.3), expected)
     heads = (tensor.transpose(0, 1)[None] for tensor in (query, key, value))
     found, weights = packed_attention(None, *heads, None, scaling=0.3, segments=segments, dropout=0.0)
     torch.testing.assert_close(found, expected[None])
@@ -136,7 +136,7 @@ def test_the_kernel_is_told_to_look_back_only(kernel_calls):
     segments = Segments.of([3, 5])
     for kv_heads in (4, 2):
         query, key = torch.randn(8, 4, 8), torch.randn(8, kv_heads, 8)
-        attention._on_gpu(query, key, key, segments, 0.5)
+        attention._in_a_kernel(query, key, key, segments, 0.5)
     one, grouped = kernel_calls
     assert one["window_size"] == (-1, 0)  # causal, as its documentation says
     assert one["cu_seq_q"] is one["cu_seq_k"] is segments.offsets and one["max_q"] == one["max_k"] == 5
