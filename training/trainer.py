@@ -80,9 +80,13 @@ class Trainer:
         self.modules = trained_modules(objective, stage)
         self.optimizers = build_optimizers(self.modules, schedule)
         self.groups = [[p for module in self.modules.values() for p in trainable(module)]]  # clipped each by itself
+        saved = dict(self.modules)
         if objective.adversary is not None:
             self.optimizers.append(build_adversary_optimizer(objective.adversary, schedule))
             self.groups.append(list(objective.adversary.parameters()))
+            saved["adversary"] = objective.adversary
+        # Collected now: after a validation the weights outside the blocks stay gathered, and modules have those copies.
+        self._saved = saved_tensors(saved)
         self.states = SavedStates(folder)
         self._probe: list[Batch] | None = None
         self._count_names = sorted(objective.counts(objective.blank()))
@@ -261,7 +265,7 @@ class Trainer:
     def save(self, wait: bool = True) -> None:
         """Writes the state: trained parts, what is trained with them, optimizers, step."""
         progress = {"step": torch.tensor(self.step), "seconds": torch.tensor(self.seconds)}
-        tensors = self._tensors() | progress
+        tensors = self._saved | progress
         for number, optimizer in enumerate(self.optimizers):
             tensors |= optimizer_tensors(optimizer, f"optimizer{number}", self._named_parameters())
         self.states.save(self.step, tensors, wait)
@@ -275,7 +279,7 @@ class Trainer:
             return False
         check_identity(self.folder, self.identity)
         progress = {"step": torch.tensor(0), "seconds": torch.tensor(0.0)}
-        tensors, shapes = self._tensors() | progress, self.states.shapes(newest)
+        tensors, shapes = self._saved | progress, self.states.shapes(newest)
         for number, optimizer in enumerate(self.optimizers):
             tensors |= restore_optimizer(optimizer, f"optimizer{number}", self._named_parameters(), shapes)
         self.states.load(newest, tensors)
@@ -285,16 +289,16 @@ class Trainer:
         return True
 
     def _named_parameters(self) -> dict[str, nn.Parameter]:
-        return {name: tensor for name, tensor in self._tensors().items() if isinstance(tensor, nn.Parameter)}
+        return {name: tensor for name, tensor in self._saved.items() if isinstance(tensor, nn.Parameter)}
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """What is trained in the modules, and their buffers; tied weights once."""
-        adversary = {} if self.objective.adversary is None else {"adversary": self.objective.adversary}
-        tensors: dict[str, Tensor] = {}
-        for prefix, module in (self.modules | adversary).items():
-            found = {name: p for name, p in module.named_parameters() if p.requires_grad} | dict(module.named_buffers())
-            tensors |= {plain_name(f"{prefix}.{name}"): tensor for name, tensor in found.items()}
-        return tensors
+
+def saved_tensors(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """What is trained in the modules, and their buffers; tied weights once."""
+    tensors: dict[str, Tensor] = {}
+    for prefix, module in modules.items():
+        found = {name: p for name, p in module.named_parameters() if p.requires_grad} | dict(module.named_buffers())
+        tensors |= {plain_name(f"{prefix}.{name}"): tensor for name, tensor in found.items()}
+    return tensors
 
 
 def trained_modules(objective: Objective, stage: Stage) -> dict[str, nn.Module]:

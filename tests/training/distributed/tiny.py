@@ -44,7 +44,7 @@ from training.recipe import Schedule, Stage, find_stage
 from training.trainer import Trainer
 
 CPU = torch.device("cpu")
-BATCH, STEPS = 8, 20
+BATCH, STEPS, STOPPED = 8, 20, 12
 LR = 1e-3
 IN_BF16 = ("2.2", "3.2")
 BY_LORA = "2.2 by LoRA"
@@ -178,8 +178,8 @@ def trainer(
 ) -> Trainer:
     precision.cpu_prefers_bf16 = lambda: False  # exact sums
     schedule = Schedule(
-        lr=LR, batch=BATCH, steps=STEPS, tokens=tokens, sequence_length=256, validate_every=STEPS, weight_decay=0.01,
-        save_every=save_every,
+        lr=LR, batch=BATCH, steps=STEPS, tokens=tokens, sequence_length=256, weight_decay=0.01, save_every=save_every,
+        validate_every=STOPPED,  # so that the state is saved just after a validation, which leaves weights gathered
     )  # fmt: skip
     return Trainer(
         stage_of(name), schedule, objective(name, schedule), folder, device=CPU,
@@ -229,7 +229,7 @@ def stop_early(folder: Path) -> None:
     step = made.train_step
 
     def stopping(passes):
-        made.stopping = made.step == 11
+        made.stopping = made.step == STOPPED - 1
         return step(passes)
 
     made.train_step = stopping
