@@ -82,8 +82,8 @@ def train(
     from training.ending import OtherProcessError, StageInterruptionError
     from training.evaluation.report import write_report
     from training.launch.in_order import OrderedRun
+    from training.launch.local import processes_of_a_stage, train_stage
     from training.launch.local import train as train_all
-    from training.launch.local import train_stage
     from training.launch.stage_job import StageJob
     from training.lora_options import LoraOptions, adapted
     from training.options import Options
@@ -106,7 +106,10 @@ def train(
         elif stage is None:
             train_all(model, folder, seed=seed, resume=resume, jobs=jobs, options=options)
         else:
-            job = StageJob(stage=stage, preset=model, run=folder, seed=seed, options=options, start=start, records=data)
+            job = StageJob(
+                stage=stage, preset=model, run=folder, seed=seed, options=options, start=start, records=data,
+                processes=processes_of_a_stage(on_cpu=1),
+            )  # fmt: skip
             train_stage(job, resume=resume)
     except StageInterruptionError as stopped:
         raise CommandError(str(stopped)) from None

@@ -14,11 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from training.data.mix import Mix, read_mix
 from training.ending import StageInterruptionError
-from training.launch.local import available_cores, start_stage
+from training.launch.local import available_cores, processes_of_a_stage, start_stage
 from training.launch.stage_job import StageJob
 from training.options import Options
 from training.recipe import STAGES, Stage
@@ -57,7 +55,7 @@ class OrderedRun:
     def _job(self, stage: Stage, start: Path) -> StageJob:
         return StageJob(
             stage=stage.name, run=self.run, seed=self.seed, options=self.options, start=start,
-            records=self.data, processes=torch.cuda.device_count() or self.jobs,
+            records=self.data, processes=processes_of_a_stage(self.jobs),
         )  # fmt: skip
 
     def _train(self, job: StageJob) -> None:

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from training.distributed.process_group import process_group
 from training.ending import StageInterruptionError
 from training.launch.stage_job import StageJob
@@ -153,6 +155,11 @@ def stage_command(argument: str) -> list[str]:
 
 def available_cores() -> int:
     return len(os.sched_getaffinity(0))
+
+
+def processes_of_a_stage(on_cpu: int) -> int:
+    """One a GPU of this machine; `on_cpu` where there is none."""
+    return torch.cuda.device_count() or on_cpu
 
 
 def train_stage(job: StageJob, *, resume: bool) -> None:
