@@ -78,7 +78,7 @@ class NextTokenObjective(Objective):
     def passes(self, numbers: Sequence[int], step: int) -> list[DialogBatch]:
         pictures: Pictures = {}
         samples = [self._rendered(number, pictures) for number in numbers]
-        return self._packed(samples, max(self.schedule.tokens, self.schedule.sequence_length))
+        return self._packed(samples, self.schedule.tokens)
 
     def _rendered(self, number: int, pictures: Pictures) -> Rendered:
         """Training sample `number`. Raises `ValueError` with its name if it is longer than a sequence or teaches
