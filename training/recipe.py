@@ -44,8 +44,8 @@ class Schedule:
     weight_decay: float = 0.05
     clip: float = 1.0  # largest norm of the gradient
     sequence_length: int = 6200  # tokens of a sample, at most (paper 3.1)
-    # Of one forward pass, at most: embeddings of the language model, mel frames (2.1a), codec tokens (3.1, 3.2). A sample
-    # that has more has a pass of its own. A step makes as many passes as its batch needs.
+    # Of one forward pass, at most: embeddings of the language model, mel frames (2.1a), codec tokens (3.1, 3.2). A
+    # sample that has more has a pass of its own. A step makes as many passes as its batch needs.
     tokens: int = 32_768
     save_every: int = 500  # steps between two saved states
     validate_every: int = 500  # steps
