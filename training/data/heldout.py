@@ -57,7 +57,9 @@ def split(sources: Sequence[MixSource], folder: Path | None = None) -> list[Spli
     units = [_units(mixed, hashes) for mixed, (hashes, _) in zip(sources, read, strict=True)]
     chosen = np.unique(np.concatenate([chosen_alone(hashes) for hashes, _ in units]))
     return [
-        _split(hashes, np.isin(hashes, chosen), bad, by) for (hashes, by), (_, bad) in zip(units, read, strict=True)
+        # `groups`: a speaker whom another source holds out is held out here too, where utterances are chosen one by one
+        _split(hashes, np.isin(hashes, chosen) | np.isin(groups, chosen), bad, by)
+        for (hashes, by), (groups, bad) in zip(units, read, strict=True)
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,7 @@ RECORDS = "records"  # the kind of a plain file of dialogues, which is learned f
 FORMATS = {True: ("auto", "lines", "lhotse", "kaldi"), False: ("auto", "json", "parquet", "webdataset")}
 CONTENT = re.compile("[0-9a-f]{32}")  # a picture that is named by its content (`record_media.content_key`)
 MIX_SUFFIXES = (".yaml", ".yml")
+FOLDERS = 1 << 16  # of pictures, whose links are kept
 
 
 class Entry(BaseModel):
@@ -70,17 +71,36 @@ class MixSource:
     media: Path = Path()  # folder that its pictures' paths start from
 
     def group(self, index: int) -> str:
-        """What must not be both learned from and held out: a picture is the same in all sources of the mix, from
-        whichever folder they name it. Raises `RecordError`."""
+        """What must not be both learned from and held out: a file is the same in all sources of the mix, from whichever
+        folder, and through whichever linked folder, they name it. Raises `RecordError`."""
         group = self.source.group(index)
-        if self.kind in SPEECH or not group or CONTENT.fullmatch(group):
+        if not group or CONTENT.fullmatch(group):
             return group
-        return self._prefix + group if group[0] not in "/." else os.path.relpath(self.media / group, self.folder)
+        if self.kind in SPEECH and not group.startswith(self._files):
+            return group  # a speaker
+        name = group.rpartition("/")[2]
+        return relative(group[: len(group) - len(name)], self._media, self._folder) + name
 
     @cached_property
-    def _prefix(self) -> str:
-        folder = os.path.relpath(self.media, self.folder)
-        return "" if folder == "." else f"{folder}/"
+    def _files(self) -> tuple[str, str]:
+        """What the path of a recording begins with."""
+        return "/", os.path.join("" if self.media == Path() else self.media, "")
+
+    @cached_property
+    def _folder(self) -> str:
+        return str(self.folder.absolute())
+
+    @cached_property
+    def _media(self) -> str:
+        """The folder that groups which are paths start from; speech sources have put theirs in front."""
+        return str(Path.cwd() if self.kind in SPEECH else self.media.absolute())
+
+
+@lru_cache(maxsize=FOLDERS)
+def relative(folder: str, parent: str, start: str) -> str:
+    """`folder`, under `parent` or absolute, as seen from `start`, links followed; it ends with "/", or is ""."""
+    path = os.path.relpath(os.path.realpath(os.path.join(parent, folder)), os.path.realpath(start))
+    return "" if path == "." else f"{path}/"
 
 
 @dataclass(frozen=True)

@@ -97,14 +97,14 @@ def data_url(kind: str, text: str) -> bytes:
 def group_of(files: dict[str, list]) -> str:
     """The first picture, else the first video, of what `media_of` gives; "" where there is neither.
 
-    A path is its own name, as written but for "." and "//", so that a moved folder stays the same; embedded content is
-    named by `content_key`.
+    A path is its own name, as written but for "file:", "." and "//", so that a moved folder stays the same; embedded
+    content is named by `content_key`.
     """
     for value in [*files["image"], *files["video"]]:
         if isinstance(value, dict):
             value = value.get("bytes") or value["path"]
         if isinstance(value, str) and not value.startswith("data:"):
-            return posixpath.normpath(value)
+            return posixpath.normpath(unquote(urlsplit(value).path) if value.startswith("file:") else value)
         content = value.encode() if isinstance(value, str) else value
         return content_key(len(content), content[:KEY_BYTES], content[-KEY_BYTES:])
     return ""

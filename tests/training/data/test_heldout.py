@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.data.heldout import FEW, index_hashes, split
+from training.data.heldout import CHECKED, FEW, index_hashes, split
 
-MILLION = 1_000_000
+MANY = 2 * CHECKED
 
 
 def pictures(mixed, numbers) -> set[str]:
@@ -56,6 +56,15 @@ def test_speakers_are_held_out_whole_unless_there_are_few(made):
     assert 5 < len(by_record.held_out) < 40
 
 
+def test_a_speaker_whom_another_source_holds_out_is_held_out_also_where_there_are_few(made):
+    many = made("transcriptions", 4000, group=lambda i: f"speaker {i % 40}")
+    (alone,) = split([many])
+    held_out = pictures(many, alone.held_out)
+    few = made("speech", 100, group=lambda i: sorted(held_out)[0] if i < 10 else "reader")
+    _, by_record = split([many, few])
+    assert by_record.by == "record" and {*range(10)} <= {*by_record.held_out} and len(by_record.learned) > 80
+
+
 def test_bad_records_are_in_neither_and_looked_at_again(made, tmp_path):
     source = made("captions", 100, bad={7, 50})
     (part,) = split([source], tmp_path)
@@ -74,11 +83,11 @@ def test_hashes_are_read_once_and_kept(made, tmp_path):
     assert np.array_equal(first.learned, second.learned) and np.array_equal(first.held_out, second.held_out)
 
 
-def test_a_million_records_are_split_by_picture_without_reading_them(made):
-    source = made("captions", MILLION, bad=range(MILLION), group=lambda i: f"{i >> 2}")  # reading one would raise
+def test_many_records_are_split_by_picture_without_reading_them(made):
+    source = made("captions", MANY, bad=range(MANY), group=lambda i: f"{i >> 2}")  # reading one would raise
     (part,) = split([source])
-    assert len(part.learned) + len(part.held_out) == MILLION
-    assert 0.018 < len(part.held_out) / MILLION < 0.022
+    assert len(part.learned) + len(part.held_out) == MANY
+    assert 0.018 < len(part.held_out) / MANY < 0.022
     assert not np.isin(part.held_out // 4, part.learned // 4).any()
 
 

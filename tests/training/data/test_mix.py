@@ -107,12 +107,24 @@ def test_a_missing_file_is_named(folder):
 def test_a_picture_is_one_group_from_whichever_folder_it_is_named(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "linked").symlink_to("images")
     names = {"a": "images/1.jpg", "b": "1.jpg", "elsewhere/c": "../images/1.jpg", "d": str(tmp_path / "images/1.jpg")}
+    names |= {"e": "linked/1.jpg", "f": f"file://{tmp_path}/images/%31.jpg"}
     for name, image in names.items():
         turns = [{"from": "human", "value": "<image>\nwhat?"}, {"from": "gpt", "value": "a bus."}]
         (tmp_path / f"{name}.json").write_text(json.dumps([{"image": image, "conversations": turns}] * 2))
     file = tmp_path / "mix.yaml"
     entries = [f"- {{kind: captions, path: {name}.json{', media: images' if name == 'b' else ''}}}\n" for name in names]
     file.write_text("sources:\n" + "".join(entries))
-    assert [mixed.group(1) for mixed in read_mix(file).sources] == ["images/1.jpg"] * 4
+    assert [mixed.group(1) for mixed in read_mix(file).sources] == ["images/1.jpg"] * 6
     assert read_mix(tmp_path / "a.json").sources[0].group(0) == "images/1.jpg"
+
+
+def test_a_recording_is_one_group_from_wherever_the_mix_is_named_and_a_speaker_his_name(tmp_path, monkeypatch):
+    lines = ['{"audio": "wav/1.wav", "text": "a"}', f'{{"audio": "{tmp_path}/wav/1.wav", "text": "a"}}']
+    (tmp_path / "a.jsonl").write_text("\n".join([*lines, '{"audio": "wav/1.wav", "text": "a", "speaker": "ann"}']))
+    file = mix(tmp_path, "sources:\n- {kind: speech, path: a.jsonl}")
+    monkeypatch.chdir(tmp_path)
+    for path in (file, file.name):
+        (mixed,) = read_mix(path).sources
+        assert [mixed.group(index) for index in range(3)] == ["wav/1.wav", "wav/1.wav", "ann"]

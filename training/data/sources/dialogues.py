@@ -57,7 +57,7 @@ def format_of(path: Path) -> str:
     if suffix not in FORMAT_OF:
         known = ", ".join(FORMAT_OF)
         raise ValueError(
-            f"{path} is of no known format; rename it to one of {known}, or write its format: {FORMATS[1:]}"
+            f"{path} is of no known format; rename it to one of {known}, or write its format: {', '.join(FORMATS[1:])}"
         )
     return FORMAT_OF[suffix]
 
