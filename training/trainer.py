@@ -142,13 +142,27 @@ class Trainer:
 
     def _pass(self, batch: Batch, totals: dict[str, float]) -> dict[str, Tensor]:
         """Adds the gradients of a pass. Returns its sums."""
-        with self.precision.context(self.device):
-            sums = self.objective(to_device(batch, self.device), self.step)
-        terms = ((self.objective.terms[name], value) for name, value in sums.items())
-        # A total of 0 leaves the term out in every process alike.
-        loss = sum(term.weight * value / max(totals[term.per], 1.0) for term, value in terms if term.weight)
-        (loss * world_size()).backward()  # sharding takes the mean over processes, and the sum is wanted
+        with self._memory(batch):
+            with self.precision.context(self.device):
+                sums = self.objective(to_device(batch, self.device), self.step)
+            terms = ((self.objective.terms[name], value) for name, value in sums.items())
+            # A total of 0 leaves the term out in every process alike.
+            loss = sum(term.weight * value / max(totals[term.per], 1.0) for term, value in terms if term.weight)
+            (loss * world_size()).backward()  # sharding takes the mean over processes, and the sum is wanted
         return {name: value.detach() for name, value in sums.items()}
+
+    @contextmanager
+    def _memory(self, batch: Batch) -> Iterator[None]:
+        """Inside, a pass that is too large for the GPU's memory becomes one line."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            tokens = self.objective.counts(batch)["positions"]
+            raise SampleError(
+                f"stage {self.stage.name}: out of memory at step {self.step}, in a pass of {tokens:,.0f} tokens; give "
+                f"fewer --tokens (now {self.schedule.tokens:,}) or a shorter --sequence-length; `parley plan` says what "
+                "fits"
+            ) from None
 
     def _agree(self, passes: list[Batch]) -> tuple[dict[str, float], int, float]:
         """The counts of the step over all processes, the largest number of passes in one, and the largest pass."""

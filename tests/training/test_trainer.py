@@ -355,3 +355,17 @@ def test_learning_goes_down(make_trainer):
     trainer = make_trainer(find_stage("0.1"), replace(TALK, steps=20, lr=3e-3))
     found = losses(trainer)
     assert sum(found[-5:]) < 0.8 * sum(found[:5])
+
+
+def test_a_pass_that_is_too_large_for_the_memory_is_told_in_one_line(make_trainer):
+    trainer = make_trainer(find_stage("0.1"), TALK)
+
+    def too_large(batch, step):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    trainer.objective.forward = too_large
+    told = (
+        r"stage 0.1: out of memory at step 0, in a pass of \d+ tokens; give fewer --tokens \(now 1,024\) or a shorter"
+    )
+    with pytest.raises(SampleError, match=told):
+        trainer.run()

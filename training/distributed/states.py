@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 
 from training.distributed.process_group import is_main_process
 from training.run_folder import saved_states
@@ -31,7 +34,7 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavai
 class SavedStates:
     """The states in the work folder of a stage.
 
-    Raises `RuntimeError` where a state cannot be written.
+    Raises `ValueError` where a state cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,11 +53,12 @@ class SavedStates:
             self._remove_old()
         if dist.is_initialized() and self._group is None:
             self._group = dist.new_group(backend="gloo")
-        self._writing = dcp.async_save(
-            {name: tensor.detach() for name, tensor in tensors.items()},
-            checkpoint_id=str(self.folder / f"step-{step:08}"), process_group=self._group,
-            no_dist=not dist.is_initialized(),
-        )  # fmt: skip
+        with self._told():
+            self._writing = dcp.async_save(
+                {name: tensor.detach() for name, tensor in tensors.items()},
+                checkpoint_id=str(self.folder / f"step-{step:08}"), process_group=self._group,
+                no_dist=not dist.is_initialized(),
+            )  # fmt: skip
         if wait:
             self.finish()
 
@@ -72,7 +76,20 @@ class SavedStates:
         """Waits until what was begun is written. Raises what went wrong in that."""
         if self._writing is not None:
             writing, self._writing = self._writing, None
-            writing.result()
+            with self._told():
+                writing.result()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Inside, what keeps a state from being written becomes one line."""
+        try:
+            yield
+        except (CheckpointException, OSError) as error:
+            found = next((each for each, _ in getattr(error, "failures", {}).values()), error)
+            raise ValueError(
+                f"a state could not be written to {self.folder}; is the disk full? ({found}) What was saved before "
+                "is whole: --resume continues from there"
+            ) from None
 
     def _remove_old(self) -> None:
         """Removes all but the newest whole states."""
