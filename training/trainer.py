@@ -160,8 +160,8 @@ class Trainer:
             tokens = self.objective.counts(batch)["positions"]
             raise SampleError(
                 f"stage {self.stage.name}: out of memory at step {self.step}, in a pass of {tokens:,.0f} tokens; give "
-                f"fewer --tokens (now {self.schedule.tokens:,}) or a shorter --sequence-length; `parley plan` says what "
-                "fits"
+                f"fewer --tokens (now {self.schedule.tokens:,}) or a shorter --sequence-length; `parley plan` says "
+                "what fits"
             ) from None
 
     def _agree(self, passes: list[Batch]) -> tuple[dict[str, float], int, float]:
