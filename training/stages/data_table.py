@@ -62,8 +62,18 @@ def remarks(data: UserData) -> Iterator[str]:
         spoken, written = (samples_of(data, kinds) for kinds in ([kind], like))
         if 0 < spoken < written:
             yield f"{spoken:,} {kind} for {written:,} {' and '.join(like)}; `parley data speak` makes more"
+    yield from _codebook_remarks(data)
     if unused := [mixed.name for mixed in data.mix.sources if mixed.kind not in present]:
         yield f"this stage does not learn from {', '.join(unused)}"
+
+
+def _codebook_remarks(data: UserData) -> Iterator[str]:
+    if data.stage.objective != "codec":
+        return
+    from training.objectives.codec import SPEAKER_START_AFTER as FIRST
+
+    if (seen := data.schedule.steps * data.schedule.batch) < FIRST:
+        yield f"the codec's codes are made from its first {FIRST:,} samples; {seen:,} make none: it will write noise"
 
 
 def samples_of(data: UserData, kinds: Collection[str]) -> int:

@@ -82,6 +82,12 @@ def test_what_is_missing_or_few_is_said(made, data_of):
     assert "negatives: nothing is held out (under 50 records)" in shown
 
 
+def test_a_codec_that_will_have_no_codes_is_remarked_on(made, data_of):
+    few, enough = (data_table(data_of("3.1", made("speech", 60), steps=steps)) for steps in (3, 128))
+    remark = "the codec's codes are made from its first 1,024 samples; 24 make none"
+    assert remark in few and "make none" not in enough
+
+
 def test_held_out_samples_are_of_every_kind_and_never_learned_from(made, data_of):
     data = data_of("1.3", made("questions", 400), made("text", 400, group=lambda i: ""), made("captions", 400), steps=9)
     kinds = Counter(sample.about["kind"] for sample in data.probe)
