@@ -53,7 +53,7 @@ class OwnSpeech:
         check: Callable[[str], object] = str,
     ) -> None:  # fmt: skip
         self.sample_rate, self.longest, self.check, self.skipped = sample_rate, longest, check, skipped
-        self.lowest_rate = round(FULL_BAND * sample_rate) if full_band else 0
+        self.lowest_rate = lowest_rate(sample_rate) if full_band else 0
         records = [Records(mixed, chosen, self.read) for mixed, chosen in learned]
         self.samples = OwnSamples(records, epochs, skipped)
         self._lengths = [Lengths(one) for one in records]
@@ -90,11 +90,7 @@ class OwnSpeech:
         """Record `number` of a source, decoded. Raises `ValueError` if it cannot be learned from."""
         utterance = mixed.source[number]
         self.check(utterance.text)
-        seconds = seconds_of(utterance)
-        if seconds > self.longest:
-            raise RecordError("too long", f"{seconds:.1f} s; an utterance has at most {self.longest:g} s")
-        if seconds < SHORTEST:
-            raise RecordError("too short", f"{seconds:.3f} s; an utterance has at least {SHORTEST:g} s")
+        check_seconds(utterance, self.longest)
         return read_utterance(utterance, self.sample_rate, lowest_rate=self.lowest_rate), utterance.text
 
 
@@ -116,6 +112,20 @@ class Lengths:
             return seconds_of(self.records.mixed.source[int(self.records.chosen[record])])
         except RecordError:
             return 0.0
+
+
+def lowest_rate(sample_rate: int) -> int:
+    """Hz that speech must have been recorded at, for a codec of this sample rate."""
+    return round(FULL_BAND * sample_rate)
+
+
+def check_seconds(utterance: Utterance, longest: float = LONGEST) -> None:
+    """Raises `RecordError` for an utterance that is too short or too long to be learned from."""
+    seconds = seconds_of(utterance)
+    if seconds > longest:
+        raise RecordError("too long", f"{seconds:.1f} s; an utterance has at most {longest:g} s")
+    if seconds < SHORTEST:
+        raise RecordError("too short", f"{seconds:.3f} s; an utterance has at least {SHORTEST:g} s")
 
 
 def seconds_of(utterance: Utterance) -> float:

@@ -15,6 +15,7 @@ from training.data.checking.whole import check_audio, check_video
 from training.data.heldout import group_hash
 from training.data.media import describe, open_sample, read_utterance
 from training.data.mix import SPEECH, MixSource
+from training.data.own_speech import check_seconds, lowest_rate
 from training.data.records import Bad
 from training.data.sample import Sample, parts, text_of, turn_states
 from training.data.sample_length import SampleLength
@@ -86,11 +87,12 @@ class RecordCheck:
         found.characters.append(len(utterance.text))
         if not self.decode:
             return found
+        check_seconds(utterance)
         if utterance.seconds is None:
             check_audio(utterance.audio, describe(utterance))
         if self.mixed.kind == "speech":  # what the codec and the speech decoder learn from
             rate = self.config.codec.sample_rate
-            audio = read_utterance(utterance, rate, lowest_rate=rate)
+            audio = read_utterance(utterance, rate, lowest_rate=lowest_rate(rate))
         else:
             rate = self.config.speech.sample_rate
             audio = read_utterance(utterance, rate)

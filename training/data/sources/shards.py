@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import itertools
+import math
 import re
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -12,6 +13,7 @@ from pathlib import Path
 PIECES, PIECE = 16, 1 << 16  # of a large file that are hashed, and bytes of each
 BRACES = re.compile(r"\{([^{}]*)\}")
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
+MOST = 1_000_000  # files of a pattern
 
 
 def shards(path: Path, suffix: str) -> list[Path]:
@@ -27,6 +29,8 @@ def shards(path: Path, suffix: str) -> list[Path]:
             raise ValueError(f"there is no {suffix} file in {path}")
         return found
     found = [file for pattern in expanded(str(path)) for file in matching(pattern)]
+    if not found:
+        raise ValueError(f"{path} stands for no file: the second number of a range is not below the first")
     return list(dict.fromkeys(found))
 
 
@@ -35,19 +39,22 @@ def is_hidden(path: Path) -> bool:
 
 
 def expanded(pattern: str) -> list[str]:
-    """A pattern with braces as patterns without."""
+    """A pattern with braces as patterns without. Raises `ValueError` for one of more than `MOST`."""
     pieces = BRACES.split(pattern)
     choices = [[piece] if number % 2 == 0 else alternatives(piece) for number, piece in enumerate(pieces)]
+    if math.prod(map(len, choices)) > MOST:
+        raise ValueError(f"{pattern} stands for more than {MOST:,} files; name a smaller range")
     return ["".join(choice) for choice in itertools.product(*choices)]
 
 
 def alternatives(inside: str) -> list[str]:
-    """What is between braces as a list: "1,2", or "08..10" with its zeros."""
-    numbers = RANGE.fullmatch(inside)
-    if not numbers:
+    """What is between braces as a list: "1,2", or "08..10" with its zeros. At most one more than `MOST`."""
+    ends = RANGE.fullmatch(inside)
+    if not ends:
         return inside.split(",")
-    first, last = numbers.groups()
-    return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+    first, last = ends.groups()
+    numbers = itertools.islice(range(int(first), int(last) + 1), MOST + 1)
+    return [str(number).zfill(len(first)) for number in numbers]
 
 
 def matching(pattern: str) -> list[Path]:

@@ -81,11 +81,21 @@ def test_what_is_not_as_the_kind_says_is_told(folder, kind, question, remark):
 
 def test_speech_to_speak_like_is_of_the_codecs_rate(folder):
     write_wav(folder / "low.wav", np.sin(np.arange(16_000) / 5), 16_000)
-    lines = [{"audio": "two.wav", "text": "hello you"}, {"audio": "low.wav", "text": "hello"}]
+    write_wav(folder / "ljspeech.wav", np.sin(np.arange(22_050) / 5), 22_050)
+    lines = [{"audio": f"{name}.wav", "text": "hello you"} for name in ("two", "low", "ljspeech")]
     (folder / "speech.jsonl").write_text("\n".join(map(json.dumps, lines)))
     mixed = MixSource("tts", "speech", open_speech(folder / "speech.jsonl"))
-    found = RecordCheck(mixed, preset("vita-7b")).range(0, 2)
-    assert list(found.seconds) == [2.0] and found.reasons == {"too low a sample rate": 1}
+    found = RecordCheck(mixed, preset("vita-7b")).range(0, 3)
+    assert list(found.seconds) == [2.0, 1.0] and found.reasons == {"too low a sample rate": 1}
+
+
+@pytest.mark.parametrize("kind", ["transcriptions", "speech"])
+def test_utterances_that_training_leaves_out_for_their_length_are_bad(folder, kind):
+    write_wav(folder / "minute.wav", np.sin(np.arange(61 * 24_000) / 5), 24_000)
+    lines = [{"audio": "minute.wav", "text": "hello"}, {"audio": "two.wav", "text": "hello", "duration": 0.05}]
+    (folder / "speech.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    mixed = MixSource("mine", kind, open_speech(folder / "speech.jsonl"))
+    assert RecordCheck(mixed, preset("vita-7b")).range(0, 2).reasons == {"too long": 1, "too short": 1}
 
 
 def test_without_files_only_the_text_is_looked_at(folder):

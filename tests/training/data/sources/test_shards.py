@@ -10,6 +10,17 @@ def test_braces_are_expanded_in_order():
     assert expanded("a.tar") == ["a.tar"]
 
 
+@pytest.mark.parametrize("pattern", ["a-{0..999999999999}.tar", "{0..9999}-{0..9999}.tar"])
+def test_a_pattern_of_too_many_files_is_refused(pattern):
+    with pytest.raises(ValueError, match="more than 1,000,000 files; name a smaller range"):
+        expanded(pattern)
+
+
+def test_a_range_that_runs_backwards_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="stands for no file: the second number of a range is not below the first"):
+        shards(tmp_path / "a-{5..3}.tar", ".tar")
+
+
 def test_a_folder_is_read_to_its_depth_without_hidden_files(tmp_path):
     for name in ("b.tar", "a/c.tar", ".cache/d.tar", "a/.e.tar", "f.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
