@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # the others wait while the main process writes a checkpoint
+LEAVING_SECONDS = 60  # for the others to end, once this process has
 
 
 @contextmanager
@@ -28,19 +29,36 @@ def process_group(processes: int, command: Sequence[str]):
     others: list[subprocess.Popen] = []
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         others = _start_others(processes, command)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        start_process_group()
     try:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            start_process_group()
         yield
-    except BaseException:
+    except BaseException as error:
         for other in others:  # they would wait for this process
             other.terminate()
+        if is_connection_lost(error):
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"another process of this training has ended, or cannot be reached: {reason}") from None
         raise
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
         for other in others:
-            other.wait()
+            _wait(other)
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Whether it is what `torch` raises when another process does not answer; gloo has no type of its own for it."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
+
+
+def _wait(process: subprocess.Popen) -> None:
+    """Waits until it has ended. A process that waits for one that is gone is ended."""
+    try:
+        process.wait(LEAVING_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def start_process_group() -> None:

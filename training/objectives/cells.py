@@ -44,7 +44,7 @@ class CellsObjective(Objective):
         self.terms = {name: Term(f"{name}_cells") for name in label_sizes}
 
     def passes(self, numbers: Sequence[int], step: int) -> list[CellBatch]:
-        return [self._make(self.data.train, numbers)]
+        return [self._make(self.data.train, numbers)] if numbers else []
 
     def blank(self) -> CellBatch:
         side = self.config.image_size

@@ -125,14 +125,26 @@ def test_killed_while_it_saves_it_goes_on_from_the_state_before(alone, tmp_path)
     ],
 )
 def test_what_goes_wrong_in_one_process_ends_all(task, message, tmp_path):
-    processes = tiny.start(2, task, tmp_path)
+    codes, errors = ended(task, tmp_path)
+    assert codes == [1, 1], errors
+    said = "".join(errors)
+    assert said.count(message) == 1 and "Traceback" not in said, said
+
+
+def ended(task: str, folder: Path) -> tuple[list[int], list[str]]:
+    """The exit codes of a task's two processes, and what they wrote to standard error."""
+    processes = tiny.start(2, task, folder)
     try:
         errors = [process.communicate(timeout=120)[1] for process in processes]
     finally:
         tiny.kill(processes)
-    assert [process.returncode for process in processes] == [1, 1], errors
-    said = "".join(errors)
-    assert said.count(message) == 1 and "Traceback" not in said, said
+    return [process.returncode for process in processes], errors
+
+
+def test_a_process_that_is_killed_ends_the_other_with_one_line(tmp_path):
+    codes, errors = ended("lose_one", tmp_path)
+    assert codes == [1, -9], errors
+    assert "another process of this training has ended" in errors[0] and "Traceback" not in errors[0], errors[0]
 
 
 def test_the_samples_of_a_step_are_the_same_for_any_number_of_processes():

@@ -286,6 +286,20 @@ def bad_sample(folder: Path) -> None:
     made.run()
 
 
+def lose_one(folder: Path) -> None:
+    """Stage 1.1; the second process is killed before its third step."""
+    made = trainer("1.1", folder)
+    step = made.train_step
+
+    def killed(passes):
+        if rank() == 1 and made.step == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(passes)
+
+    made.train_step = killed
+    made.run()
+
+
 def start(world_size: int, task: str, folder: Path) -> list[subprocess.Popen]:
     """The processes of a task."""
     with socket.socket() as probe:

@@ -49,6 +49,11 @@ def test_a_label_for_each_token(objective):
         assert int(labels.max()) < LABEL_SIZES[name]
 
 
+def test_a_process_without_samples_has_no_passes(objective):
+    """Of two processes that share a step of one picture: that was an error without a meaning."""
+    assert objective.passes([], 0) == []
+
+
 def test_the_sums_are_those_of_each_cell(objective, monkeypatch):
     monkeypatch.setattr(cells, "NOISE", 0.0)
     [batch] = passes_of(objective, 0)
