@@ -29,7 +29,7 @@ def launch(
         str, typer.Option(metavar="FILE", help="With --from, in a pod: your data, as /data/mix.yaml")
     ] = "",
     seed: Annotated[int, typer.Option(help="Of the data and of fresh weights")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="At most so many steps a stage: a quick trial")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each stage: a quick trial")] = None,
     namespace: Annotated[str, typer.Option(help="Namespace of the cluster")] = "default",
     context: Annotated[str, typer.Option(help="Of the kubeconfig [default: its current one]")] = "",
     chain: Annotated[str, typer.Option(help="What starts the next stage: auto, jobset or launcher")] = "auto",

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 
 from parley.checkpoints import Checkpoint, save_stage
 from services.speech_encoder.service import SpeechEncoderService
 from services.speech_encoder.settings import SpeechEncoderSettings
 from training.launch.kubernetes.objects import stage_objects
 from training.launch.kubernetes.settings import LaunchSettings
+from training.run_folder import saved_states, work_folder
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -60,8 +60,8 @@ def write_parent(folder: Path, parts: tuple[str, ...]) -> None:
 
 
 def resumed_from(run: Path) -> int:
-    with safe_open(run / "work" / "2.1b" / "resume.safetensors", "pt") as file:
-        return int(file.metadata()["step"])
+    """The step of the newest whole state."""
+    return int(saved_states(work_folder(run, "2.1b"))[0].name.removeprefix("step-"))
 
 
 @pytest.mark.timeout(900)

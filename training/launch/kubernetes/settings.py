@@ -30,7 +30,7 @@ class LaunchSettings(BaseModel):
     start: str = Field("", description="Folder of a checkpoint that the first stage starts from, in a pod")
     records: str = Field("", description="With a start: your data in a pod, as /data/mix.yaml")
     seed: int = Field(0, description="Of the data and of fresh weights")
-    steps: int | None = Field(None, ge=1, description="At most so many steps a stage: a quick trial")
+    steps: int | None = Field(None, ge=1, description="Steps of each stage: a quick trial")
     namespace: str = Field("default", description="Namespace of the cluster")
     chain: Literal["auto", "jobset", "launcher"] = Field(
         "auto", description="What starts the next stage: a JobSet, a launcher Job, or a JobSet where there is one"
