@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from parley.checkpoints import Checkpoint
+from parley.checkpoints.manifest import Manifest
 from training.data.mix import Mix, read_mix
 from training.ending import StageInterruptionError
 from training.launch.local import available_cores, processes_of_a_stage, start_stage
@@ -22,6 +24,8 @@ from training.options import Options
 from training.recipe import STAGES, Stage
 from training.run_folder import is_begun, is_done
 from training.stages.user_data import check_kinds
+
+USE_ANOTHER = "give the same --from and --data as before, or use another --run"
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,25 @@ class OrderedRun:
         stages, start = [stage for stage in STAGES if stage.full is not None], self.start
         if not resume and any(is_begun(self.run, stage.name) for stage in stages):
             raise ValueError(f"{self.run} holds a run already; --resume continues it, another --run starts again")
-        check_mix(stages, read_mix(self.data))
+        mix = read_mix(self.data)
+        check_mix(stages, mix)
         for stage in stages:
-            if not is_done(self.run, stage.name):
+            if is_done(self.run, stage.name):
+                self._check_done(stage, start, mix)
+            else:
                 self._train(self._job(stage, start))
             start = self.run / stage.name
+
+    def _check_done(self, stage: Stage, start: Path, mix: Mix) -> None:
+        """Raises `ValueError` if a stage that is done was trained from something else than `start`, or on other data:
+        the next stages would go on from it in silence."""
+        folder = self.run / stage.name
+        done, before = Checkpoint.open(folder).manifest, Checkpoint.open(start).manifest
+        kept = [part for part in before.parts if part not in stage.trains]
+        if other := [part for part in kept if hashes(done, part) != hashes(before, part)]:
+            raise ValueError(f"{folder} was not trained from {start}: its {other[0]} is another; {USE_ANOTHER}")
+        if str(done.data.get("fingerprint")).partition("/")[0] != mix.fingerprint:
+            raise ValueError(f"{folder} was trained on other data than {mix.path} has; {USE_ANOTHER}")
 
     def _job(self, stage: Stage, start: Path) -> StageJob:
         return StageJob(
@@ -69,6 +87,11 @@ class OrderedRun:
     @property
     def _continued_by(self) -> str:
         return f"the same command with --resume continues {self.run}"
+
+
+def hashes(manifest: Manifest, part: str) -> list[str]:
+    """Of the files of a part; none where the checkpoint does not have it."""
+    return [file.sha256 for file in manifest.parts[part].files] if part in manifest.parts else []
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,16 @@ def test_a_run_goes_on_with_the_first_stage_that_is_not_done(run: Path, start: P
     assert reply.token_ids
     with torch.no_grad():
         assert load_model(run / EIGHT[-1]).ctc_head is not None
+
+
+def test_a_run_does_not_go_on_from_another_start_or_with_other_data(run: Path, start: Path, data: Path) -> None:
+    whole = OrderedRun(start, data, run, 0, OPTIONS, jobs=1)
+    with pytest.raises(ValueError, match=r"1.1 was not trained from .*1.2: its vision_encoder is another; give the "):
+        replace(whole, start=run / "1.2").train_all(resume=True)
+    other = data.with_name("other.yaml")
+    other.write_text(data.read_text().replace("captions.json,", "captions.json, weight: 2,"))
+    with pytest.raises(ValueError, match=r"1.1 was trained on other data than .*other.yaml has; give the same --from "):
+        replace(whole, data=other).train_all(resume=True)
 
 
 def test_a_mix_without_a_kind_is_refused_before_anything_is_trained(start: Path, data: Path, tmp_path: Path) -> None:
