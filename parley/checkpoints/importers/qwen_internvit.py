@@ -40,12 +40,13 @@ HEAD_SIZE = 64  # of a speech decoder made to fit
 
 
 def init_pretrained(name: str, llm: str | Path, vision: str | Path, out: str | Path, seed: int = 0) -> Manifest:
-    """A checkpoint of preset `name`, its language model and vision encoder from folders, the rest fresh by `seed`.
+    """A checkpoint with language model and vision encoder from folders, the rest fresh by `seed`.
 
-    Raises `CheckpointError` (`ValueError` for the preset's name) in one line, with nothing written.
+    `name`: of a preset, or a JSON file of sizes, for the parts that start fresh. Raises `CheckpointError` (`ValueError`
+    for the preset's name) in one line, with nothing written.
     """
     llm, vision = Path(llm), Path(vision)
-    base = preset(name)
+    base = sizes(name)
     for folder in (llm, vision):
         if not folder.is_dir():
             raise CheckpointError(f"{folder} is not a folder")
@@ -84,6 +85,14 @@ def init_pretrained(name: str, llm: str | Path, vision: str | Path, out: str | P
         writer.add_tokenizer(tokenizer, STAGE)
         source = {"language": llm.name, "vision_encoder": vision.name}
         return writer.finish(stage=STAGE, config=config, data={"from": source, "seed": seed})
+
+
+def sizes(name: str) -> ParleyConfig:
+    """Of a preset, or what a JSON file says (`ParleyConfig.model_dump_json` writes one)."""
+    if not name.endswith(".json"):
+        return preset(name)
+    with config_errors(Path(name)):
+        return ParleyConfig.model_validate(read_json(Path(name)))
 
 
 def language_config(settings: Settings, chat: ChatFormat, **more: Any) -> LanguageConfig:
