@@ -12,7 +12,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command("init")
 def init_checkpoint(
-    model: Annotated[str, typer.Argument(help="A preset of parley/config.py, for the parts that start fresh")],
+    model: Annotated[
+        str, typer.Argument(help="Sizes of the parts that start fresh: a preset of parley/config.py, or a JSON file")
+    ],
     llm: Annotated[Path, typer.Option(help="Folder of a Qwen2 or Qwen2.5, as downloaded from Hugging Face")],
     vision: Annotated[Path, typer.Option(help="Folder of an InternViT, in its first layout or transformers' own")],
     out: Annotated[Path, typer.Option(help="Where to write the checkpoint")],

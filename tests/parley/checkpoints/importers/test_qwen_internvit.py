@@ -153,6 +153,10 @@ def test_bad_folders_are_refused_and_leave_nothing(tmp_path: Path, chatml_tokeni
         return str(caught.value)
 
     assert "no preset 'vita-8b'; there are: nano, vita-small, vita-7b" in refused(name="vita-8b")
+    assert refused(name="no.json") == "cannot read no.json: No such file or directory"
+    sizes = json.loads(preset("nano").model_dump_json())
+    (vision / "sizes.json").write_text(json.dumps(sizes | {"speech": sizes["speech"] | {"hidden_size": "wide"}}))
+    assert re.search(r"sizes.json: speech.hidden_size: .* integer", refused(name=str(vision / "sizes.json")))
     assert "is not a folder" in refused(llm=tmp_path / "nowhere")
     assert "is no Qwen2: its config.json is of internvl_vision" in refused(llm=vision)
     assert "holds no InternViT" in refused(vision=llm)
