@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from training.data.sample import Sample
 from training.data.source import Source, Utterance
@@ -43,6 +43,13 @@ class Entry(BaseModel):
     format: str = Field("auto", description="How the records are stored; default: found out")
     weight: float = Field(1.0, gt=0, le=100, description="2 sees each record twice an epoch, 0.5 half of the records")
     name: str = Field("", description="What tables call the source; default: the name of its file or folder")
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _check_path(cls, path: Any) -> Any:
+        if path == "":  # would be the folder of mix.yaml
+            raise ValueError("is empty; name a file or a folder, `.` for the folder of mix.yaml")
+        return path
 
     @model_validator(mode="after")
     def _check_format(self) -> Entry:
@@ -166,6 +173,10 @@ def _told(error: dict[str, Any]) -> str:
         case "extra_forbidden":
             known = Entry.model_fields if number else MixFile.model_fields
             return f"{number}no field {field!r}; there are: {', '.join(known)}"
+        case "path_type" | "string_type":
+            return f"{number}{field} must be text, not {error['input']!r}: {Entry.model_fields[field].description}"
+        case "model_type":
+            return f"{number}each source has at least `kind:` and `path:`; this one is {error['input']!r}"
     said = error["msg"].removeprefix("Value error, ")
     return f"{number}{field}: {said}" if field else f"{number}{said}"
 

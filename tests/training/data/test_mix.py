@@ -88,6 +88,9 @@ def test_the_fingerprint_is_of_records_kinds_and_weights(folder):
             "sources:\n- {kind: text, path: captions.json, name: a}\n- {kind: text, path: questions.json, name: a}",
             "two sources are called 'a'",
         ),
+        ("sources: [{kind: text, path: ~}]", "source 1: path must be text, not None: A file, a folder or a pattern"),
+        ("sources: [{kind: text, path: ''}]", "source 1: path: is empty; name a file or a folder"),
+        ("sources: [5]", "source 1: each source has at least `kind:` and `path:`; this one is 5"),
         ("name: x\nsources:\n- {kind: text, path: captions.json}", "no field 'name'; there are: sources"),
     ],
 )  # fmt: skip

@@ -46,7 +46,7 @@ def convert(layout: Layout, source: Path, out: Path, *, copy: bool = False, prog
                 bar.set_description(part.name)
                 Conversion(part, output, summary, copy, bar).run()
         if not summary.records:
-            raise ValueError(f"{source} has no record that can be used:\n{summary}")
+            raise ValueError(f"{source} has no record that can be used; {layout.name} is {layout.about}:\n{summary}")
         (output.folder / MIX).write_text(mix_text(summary), encoding="utf-8")
         output.finish()
     return summary

@@ -46,7 +46,7 @@ class Slow:
 class Bare:
     """Thirty recordings without a transcript."""
 
-    name = "bare"
+    name, about = "bare", "SPEAKER/*.wav"
 
     def parts(self, source):
         bad = [Bad(f"file:{number}", "", "no transcript", "none") for number in range(30)]
@@ -82,7 +82,7 @@ def test_a_place_that_is_taken_is_left_as_it_is(corpus, tmp_path, converted):
 
 
 def test_a_data_set_without_a_good_record_writes_nothing(tmp_path):
-    with pytest.raises(ValueError, match=r"no record that can be used:\n(.*\n)*.*… and 10 more in bad.jsonl"):
+    with pytest.raises(ValueError, match=r"can be used; bare is SPEAKER/\*.wav:\n(.*\n)*.*… and 10 more in bad.jsonl"):
         convert(Bare(), tmp_path, tmp_path / "out", progress=False)
     assert list(tmp_path.iterdir()) == []
 
