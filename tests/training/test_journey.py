@@ -225,3 +225,16 @@ def test_a_stage_of_a_plain_file_with_lora_and_by_torchrun(shell: Shell) -> None
 def test_every_command_of_the_page_is_run() -> None:
     assert not [command for command in COMMANDS if not command.startswith((*RUN, *ELSEWHERE))]
     assert not [begins for begins in RUN if not any(command.startswith(begins) for command in COMMANDS)]
+
+
+def test_the_defaults_of_the_page_are_the_recipes() -> None:
+    stages = recipe("vita-7b")
+    for option, field in {"--epochs": "epochs", "--batch": "batch", "--tokens": "tokens"}.items():
+        usual, *others = re.search(rf"^\| `{option}` \| (.*?) \|", PAGE, re.MULTILINE)[1].replace(",", "").split("; ")
+        other = {name: int(value.split()[0]) for name, _, value in (each.partition(": ") for each in others) if value}
+        assert {each.name: getattr(each.full, field) for each in stages} == {name: int(usual) for name in EIGHT} | other
+    rates = re.search(r"^\| `--lr` \| (.*?) \|", PAGE, re.MULTILINE)[1].split("; ")
+    told = {
+        name: float(rate) for rate, _, names in (each.partition(": ") for each in rates) for name in names.split(", ")
+    }
+    assert told == {each.name: each.full.lr for each in stages}
