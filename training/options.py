@@ -34,11 +34,12 @@ class Options(BaseModel):
         """A stage's schedule with these settings."""
         names = ("steps", "epochs", "batch", "tokens", "sequence_length", "save_every", "validate_every")
         changed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.lora is not None:
+            schedule = with_lora(schedule, self.lora)
         if self.lr is not None:
             factor = self.lr / schedule.lr
             changed |= {"lr": self.lr, "muon": schedule.muon * factor}
             changed["lr_of"] = {part: rate * factor for part, rate in schedule.lr_of.items()}
         if self.epochs is not None and self.steps is None:
             changed["steps"] = 0  # as many as the passes have
-        schedule = replace(schedule, **changed)
-        return schedule if self.lora is None else with_lora(schedule, self.lora)
+        return replace(schedule, **changed)

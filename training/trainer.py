@@ -134,11 +134,12 @@ class Trainer:
         metrics = self._metrics(sums, totals)
         metrics |= {"lr": self.schedule.lr * share, "tokens": totals["positions"]}
         metrics["useful"] = totals["positions"] / max(1.0, count * world_size() * largest)
-        norms = [whole(nn.utils.clip_grad_norm_(group, self.schedule.clip)) for group in self.groups]
+        norms = [whole(nn.utils.clip_grad_norm_(group, self.schedule.clip)).item() for group in self.groups]
+        self._check_finite("norm of the gradient", sum(norms))
         for optimizer in self.optimizers:
             optimizer.step()
         self.objective.finish_step()
-        return metrics | {"gradient_norm": norms[0].item()}
+        return metrics | {"gradient_norm": norms[0]}
 
     def _pass(self, batch: Batch, totals: dict[str, float]) -> dict[str, Tensor]:
         """Adds the gradients of a pass. Returns its sums."""
@@ -179,12 +180,16 @@ class Trainer:
         terms = [(name, self.objective.terms[name], value) for name, value in zip(sums, values, strict=True)]
         means = {name: value / max(totals[term.per], 1.0) for name, term, value in terms if totals[term.per]}
         means["loss"] = sum(term.weight * means.get(name, 0.0) for name, term, _ in terms)
-        if not all(math.isfinite(value) for value in values):
-            raise ValueError(
-                f"stage {self.stage.name}: the loss is {means['loss']} at step {self.step}; lower the learning rate, "
-                "or look at the data of this step"
-            )
+        self._check_finite("loss", sum(values, means["loss"]))
         return means
+
+    def _check_finite(self, what: str, value: float) -> None:
+        """Before the weights change: saved ones that are NaN could never be continued."""
+        if not math.isfinite(value):
+            raise ValueError(
+                f"stage {self.stage.name}: the {what} is {value} at step {self.step}; lower the learning rate, or look "
+                "at the data of this step"
+            )
 
     def validate(self) -> dict[str, float]:
         """The figures of the objective on held-out data, each process on a share of it."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
+from training.lora_options import LoraOptions
 from training.options import Options
 from training.recipe import STAGES, Schedule, find_stage
 
@@ -36,6 +37,12 @@ def test_all_learning_rates_follow_in_proportion():
     changed = Options(lr=1e-3).schedule(SCHEDULE)
     assert changed == replace(SCHEDULE, lr=1e-3, muon=2e-3, lr_of={"vision_encoder": 5e-5, "speech_prompt": 1e-3})
     assert Options(lr=5e-5).schedule(find_stage("1.2").full).muon == 0  # AdamW stays AdamW
+
+
+def test_the_learning_rate_of_lora_follows_too():
+    """`--lora --lr` left the adapters at their own."""
+    changed = Options(lr=1e-3, lora=LoraOptions(lr=4e-4)).schedule(SCHEDULE)
+    assert changed.lr_of["language"] == pytest.approx(2e-4) and changed.lr == 1e-3
 
 
 def test_passes_over_the_data_say_how_many_steps():

@@ -327,6 +327,16 @@ def test_a_loss_that_is_not_finite_is_a_mistake_of_its_step(make_trainer):
     assert [path.name for path in saved_states(trainer.folder)] == ["step-00000002"]  # not one of NaN
 
 
+def test_a_gradient_that_is_not_finite_changes_no_weight(make_trainer):
+    """The loss of its step may be finite: NaN was learned, and could be saved, before the next step told."""
+    trainer = make_trainer(find_stage("0.1"), replace(TALK, save_every=1))
+    weight = trainer.objective.model.language.lm_head.weight
+    weight.register_hook(lambda gradient: gradient * torch.nan if trainer.step == 3 else gradient)
+    with pytest.raises(ValueError, match=r"stage 0\.1: the norm of the gradient is nan at step 3"):
+        trainer.run()
+    assert weight.isfinite().all()
+
+
 def test_a_sample_that_cannot_be_learned_from_ends_the_stage(make_trainer):
     trainer = make_trainer(find_stage("0.1"), replace(TALK, sequence_length=32))
     with pytest.raises(SampleError, match=r"sample \d of small_talk: \d+ tokens; a sequence holds 32"):

@@ -86,8 +86,10 @@ def _from_thread(pieces: Pieces) -> Iterator[list[Batch]]:
 
 
 def workers_for(device: torch.device) -> int:
-    """How many processes keep `device` busy: none for a CPU, whose cores the network needs."""
-    return min(MAX_WORKERS, max(1, (os.cpu_count() or 1) - 2)) if device.type == "cuda" else 0
+    """How many processes keep `device` busy: its share of this machine's cores, and none for a CPU, whose cores the
+    network needs."""
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(MAX_WORKERS, max(1, cores - 2)) if device.type == "cuda" else 0
 
 
 def to_device(batch, device: torch.device):

@@ -78,7 +78,7 @@ def start_alone() -> None:
 
 
 def _start_others(processes: int, command: Sequence[str]) -> list[subprocess.Popen]:
-    os.environ |= {"WORLD_SIZE": str(processes), "RANK": "0", "LOCAL_RANK": "0"}
+    os.environ |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "RANK": "0", "LOCAL_RANK": "0"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     ranks = ({"RANK": str(number), "LOCAL_RANK": str(number)} for number in range(1, processes))
     return [subprocess.Popen(command, env=os.environ | variables) for variables in ranks]

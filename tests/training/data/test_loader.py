@@ -143,6 +143,14 @@ def test_no_processes_beside_a_cpu_that_trains():
     assert 1 <= workers_for(torch.device("cuda")) <= loader.MAX_WORKERS
 
 
+def test_the_cores_are_shared_by_all_gpus_of_a_machine(monkeypatch):
+    """Each of eight GPUs took twelve processes on a machine of sixteen cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(40))
+    for gpus, workers in (("1", 12), ("4", 8), ("8", 3), ("40", 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", gpus)
+        assert workers_for(torch.device("cuda")) == workers
+
+
 def test_all_tensors_of_a_batch_are_moved():
     [batch] = Squares(3).passes([1, 2, 3], 0)
     there = to_device(batch, torch.device("meta"))
