@@ -36,11 +36,11 @@ def measure(when: str, file: Path, work: Path, before: float) -> tuple[UserData,
     start = time.perf_counter()
     data = build(file, work)
     ready = time.perf_counter() - start
-    found = {"when": when, "records": len(data.mix.sources[0].source), "ready": ready, "resident": resident()}
+    found = {"when": when, "records": len(data.mix.sources[0].source), "ready": ready, "resident": resident("VmRSS")}
     start = time.perf_counter()
     for number in range(FOUND):
         data.epochs[number]
-    return data, found | {"own": resident() - before, "find": 1e6 * (time.perf_counter() - start) / FOUND}
+    return data, found | {"own": resident("VmRSS") - before, "find": 1e6 * (time.perf_counter() - start) / FOUND}
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
     options = parser.parse_args()
     print(json.dumps(machine()))
-    before, rows = resident(), []
+    before, rows = resident("VmRSS"), []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         file = Path(folder) / "captions.jsonl"
         write_lines(file, options.records)
