@@ -103,7 +103,7 @@ class Trainer:
         self._clock = time.monotonic()
         valid: dict[str, float] = {}
         log = MetricsLog(self.folder, on_metrics, keep=self.step > 0) if is_main_process() else nullcontext()
-        with log, self._progress() as progress, self._signals(), closing(self._steps()) as steps:
+        with self.states, log, self._progress() as progress, self._signals(), closing(self._steps()) as steps:
             while self.step < self.schedule.steps:
                 metrics = self.train_step(self._next(steps))
                 self.step += 1
@@ -114,7 +114,6 @@ class Trainer:
                     valid = self.validate()
                     self._report(valid, log, progress)
                 self._save_or_stop()
-        self.states.finish()
         self._count_seconds()
         return valid
 

@@ -42,6 +42,15 @@ class SavedStates:
         self._writing: Future | None = None
         self._group: dist.ProcessGroup | None = None  # of the writing thread, so that it does not disturb the training
 
+    def __enter__(self) -> SavedStates:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        """What was begun is written before the training ends, also if it ends in every process by a mistake of its
+        data. If a process is gone, nobody waits for it."""
+        if kind is None or issubclass(kind, ValueError):
+            self.finish()
+
     def newest(self) -> Path | None:
         """The newest whole state."""
         return next(iter(saved_states(self.folder)), None)
