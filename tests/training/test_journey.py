@@ -95,6 +95,7 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
+@pytest.mark.timeout(900)  # 20 processes start one after the other
 async def test_two_folders_and_own_data_become_a_model_that_answers(shell: Shell) -> None:
     run = shell.folder / "runs" / "mine"
     assert "language: 2 layers, 56 wide, from Qwen2.5-7B-Instruct" in shell.run("parley init")
