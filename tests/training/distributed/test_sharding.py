@@ -37,6 +37,12 @@ def assert_same(found: list[dict], expected: list[dict]) -> None:
             assert mine[name] == pytest.approx(other[name], rel=tolerance, abs=tolerance), (step, name)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    with tiny.small():
+        yield
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> dict[str, list[dict]]:
     """Each stage in one process, not sharded."""

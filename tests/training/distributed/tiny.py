@@ -13,8 +13,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -146,10 +149,20 @@ def stage_of(name: str) -> Stage:
     return adapted(find_stage("2.2")) if name == BY_LORA else find_stage(name)
 
 
+@contextmanager
+def small() -> Iterator[None]:
+    """Inside, few samples are measured and held out, a codec's codes start early, and sums are exact."""
+    with ExitStack() as stack:
+        for module in (ctc, speech_decoder, codec):
+            stack.enter_context(patch.object(module, "VALIDATED", 5))
+        stack.enter_context(patch.object(ctc, "MEASURED", 5))
+        stack.enter_context(patch.multiple(codec, START_AFTER=300, SPEAKER_START_AFTER=16))
+        stack.enter_context(patch.object(precision, "cpu_prefers_bf16", lambda: False))
+        yield
+
+
 def objective(name: str, schedule: Schedule) -> Objective:
     """Of a stage, with fresh weights."""
-    ctc.MEASURED = ctc.VALIDATED = speech_decoder.VALIDATED = codec.VALIDATED = 5
-    codec.START_AFTER, codec.SPEAKER_START_AFTER = 300, 16
     stage, sizes = stage_of(name), config()
     torch.manual_seed(1)
     model = Parley(sizes, stage.loads)
@@ -176,7 +189,6 @@ def objective(name: str, schedule: Schedule) -> Objective:
 def trainer(
     name: str, folder: Path, *, tokens: int = 32_768, save_every: int = 1000, recompute: bool = False
 ) -> Trainer:
-    precision.cpu_prefers_bf16 = lambda: False  # exact sums
     schedule = Schedule(
         lr=LR, batch=BATCH, steps=STEPS, tokens=tokens, sequence_length=256, weight_decay=0.01, save_every=save_every,
         validate_every=STOPPED,  # so that the state is saved just after a validation, which leaves weights gathered
@@ -326,7 +338,7 @@ def main(argument: str) -> int:
     world_size, task, folder = json.loads(argument)
     torch.set_num_threads(1)
     try:
-        with process_group(world_size, []):
+        with small(), process_group(world_size, []):
             globals()[task](Path(folder))
     except ValueError as error:
         return end(error)
