@@ -13,6 +13,7 @@ from tests.training.distributed import tiny
 from training.objectives.objective import share
 from training.run_folder import saved_states
 
+pytestmark = pytest.mark.xdist_group("sharding")  # the same fixtures for all: made by one test process
 TOLERANCE = 1e-5  # relative; of losses and figures over 20 steps
 NORM_TOLERANCE = 1e-3  # of the gradient's norm, which is far more sensitive
 
