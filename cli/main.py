@@ -36,6 +36,10 @@ COMMANDS = {
 }
 
 
+# Commands of which a part is imported when they are called, and the extra that brings what it needs.
+EXTRAS = {name: "train" for name in ("train", "plan", "eval", "data")} | {"launch": "kubernetes", "jobs": "kubernetes"}
+
+
 class LazyGroup(TyperGroup):
     def list_commands(self, ctx) -> list[str]:
         return list(COMMANDS)
@@ -70,6 +74,14 @@ def main() -> None:
     except (ValueError, CommandError) as error:
         print(f"parley: {error}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 2))
+    except ModuleNotFoundError as error:
+        command = sys.argv[1] if len(sys.argv) > 1 else ""
+        if command not in EXTRAS:
+            raise
+        extra = EXTRAS[command]
+        print(f"parley: {command} needs {error.name}: install Parley's extra `{extra}`, `python install.py {extra}`",
+              file=sys.stderr)  # fmt: skip
+        sys.exit(1)
     except OSError as error:
         if error.filename is None:
             raise

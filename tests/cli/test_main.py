@@ -42,3 +42,11 @@ def test_a_place_for_the_rows_is_looked_for_before_measuring(tmp_path):
 def test_an_unknown_command_is_named():
     done = parley("frobnicate")
     assert done.returncode == 2 and "frobnicate" in done.stderr
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra():
+    program = "import sys; sys.modules['orjson'] = None; from cli.main import main; main()"
+    command = [sys.executable, "-c", program, "train", "--steps", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "parley: train needs orjson: install Parley's extra `train`, `python install.py train`\n"
