@@ -21,6 +21,7 @@ from services.gateway.conversation.conversation import Conversation
 from services.gateway.events import Event
 from services.gateway.events.items import Item, Ref
 from services.gateway.events.session import Session, SessionConfig
+from services.gateway.media.detector import Detector
 from services.gateway.settings import GatewaySettings
 from services.gateway.store.protocols import NO_TURNS, Lease
 from services.gateway.upstream.calls import CallContext
@@ -233,7 +234,9 @@ class DirectClient(Client):
 
     def __init__(self, calls: DirectCalls, store: MemoryStore):
         settings = GatewaySettings()
-        self._conversation = Conversation(store, OneRelease(calls), settings.conversation, settings.media, settings.vad)
+        self._conversation = Conversation(
+            store, OneRelease(calls), settings.conversation, settings.media, settings.vad, Detector()
+        )
         self._events = self._conversation.delivery.events()
 
     async def close(self) -> None:

@@ -145,7 +145,11 @@ class VadSettings(Group):
     start: float = Field(0.5, gt=0, lt=1, description="Probability of speech above which speech may start")
     end: float = Field(0.35, gt=0, lt=1, description="Probability of speech below which it may end")
     start_seconds: float = Field(0.096, gt=0, description="Speech this long starts a question")
+    maybe_seconds: float = Field(0.064, gt=0, description="Speech this long holds an answer back")
     barge_in_seconds: float = Field(0.256, gt=0, description="Speech this long interrupts an answer")
+    pause_seconds: float = Field(
+        0.096, gt=0, description="Silence this long may end a question: its answer is computed, and given at the end"
+    )
     end_seconds: float = Field(0.55, gt=0, description="Silence this long ends a question")
     preroll_seconds: float = Field(0.3, ge=0, description="Audio before the start that belongs to the question")
 

@@ -115,10 +115,12 @@ class Sampling(_message.Message):
     def __init__(self, temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., top_k: _Optional[int] = ..., seed: _Optional[int] = ..., max_tokens: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GenerateRespond(_message.Message):
-    __slots__ = ("utterance",)
+    __slots__ = ("utterance", "only_state")
     UTTERANCE_FIELD_NUMBER: _ClassVar[int]
+    ONLY_STATE_FIELD_NUMBER: _ClassVar[int]
     utterance: _tensor_pb2.EmbeddingRef
-    def __init__(self, utterance: _Optional[_Union[_tensor_pb2.EmbeddingRef, _Mapping]] = ...) -> None: ...
+    only_state: bool
+    def __init__(self, utterance: _Optional[_Union[_tensor_pb2.EmbeddingRef, _Mapping]] = ..., only_state: _Optional[bool] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("sequence", "state", "token", "done", "missing")
@@ -141,12 +143,14 @@ class Missing(_message.Message):
     def __init__(self, refs: _Optional[_Iterable[_Union[_tensor_pb2.EmbeddingRef, _Mapping]]] = ...) -> None: ...
 
 class StateDecision(_message.Message):
-    __slots__ = ("state", "probabilities")
+    __slots__ = ("state", "probabilities", "complete")
     STATE_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
     state: State
     probabilities: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, state: _Optional[_Union[State, str]] = ..., probabilities: _Optional[_Iterable[float]] = ...) -> None: ...
+    complete: float
+    def __init__(self, state: _Optional[_Union[State, str]] = ..., probabilities: _Optional[_Iterable[float]] = ..., complete: _Optional[float] = ...) -> None: ...
 
 class Token(_message.Message):
     __slots__ = ("id", "text", "call", "call_done")

@@ -9,16 +9,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EncodeSpeechRequest(_message.Message):
-    __slots__ = ("sequence", "open", "audio", "end")
+    __slots__ = ("sequence", "open", "audio", "end", "pause")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     OPEN_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     open: EncodeSpeechOpen
     audio: bytes
     end: EncodeSpeechEnd
-    def __init__(self, sequence: _Optional[int] = ..., open: _Optional[_Union[EncodeSpeechOpen, _Mapping]] = ..., audio: _Optional[bytes] = ..., end: _Optional[_Union[EncodeSpeechEnd, _Mapping]] = ...) -> None: ...
+    pause: EncodeSpeechPause
+    def __init__(self, sequence: _Optional[int] = ..., open: _Optional[_Union[EncodeSpeechOpen, _Mapping]] = ..., audio: _Optional[bytes] = ..., end: _Optional[_Union[EncodeSpeechEnd, _Mapping]] = ..., pause: _Optional[_Union[EncodeSpeechPause, _Mapping]] = ...) -> None: ...
 
 class EncodeSpeechOpen(_message.Message):
     __slots__ = ("session_id", "turn_id", "deadline_ms", "sample_rate")
@@ -36,6 +38,10 @@ class EncodeSpeechEnd(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class EncodeSpeechPause(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class EncodeSpeechResponse(_message.Message):
     __slots__ = ("sequence", "chunk", "done")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -47,14 +53,16 @@ class EncodeSpeechResponse(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., chunk: _Optional[_Union[SpeechChunk, _Mapping]] = ..., done: _Optional[_Union[EncodeSpeechDone, _Mapping]] = ...) -> None: ...
 
 class SpeechChunk(_message.Message):
-    __slots__ = ("embeddings", "transcript", "weights")
+    __slots__ = ("embeddings", "transcript", "weights", "tail")
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     TRANSCRIPT_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    TAIL_FIELD_NUMBER: _ClassVar[int]
     embeddings: _tensor_pb2.Tensor
     transcript: str
     weights: str
-    def __init__(self, embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., transcript: _Optional[str] = ..., weights: _Optional[str] = ...) -> None: ...
+    tail: bool
+    def __init__(self, embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., transcript: _Optional[str] = ..., weights: _Optional[str] = ..., tail: _Optional[bool] = ...) -> None: ...
 
 class EncodeSpeechDone(_message.Message):
     __slots__ = ("transcript", "length", "compute_seconds", "usage", "finish_reason")

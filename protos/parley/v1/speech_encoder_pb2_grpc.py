@@ -51,7 +51,7 @@ class SpeechEncoderServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Encode(self, request_iterator, context):
-        """open, audio*, end. A stream that closes without `end` is cancelled.
+        """open, (audio | pause)*, end. A stream that closes without `end` is cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

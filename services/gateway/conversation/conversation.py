@@ -48,6 +48,7 @@ from services.gateway.events import (
 )
 from services.gateway.events.items import Item, ItemPart, answer_item_id, question_item_id
 from services.gateway.events.session import SessionConfig
+from services.gateway.media.detector import Detector
 from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import EncodedImage, Images, Kind
 from services.gateway.media.originals import Originals
@@ -81,12 +82,13 @@ class Conversation:
         settings: ConversationSettings,
         media: MediaSettings,
         vad: VadSettings,
+        detector: Detector,
     ):
         self.outbox = Outbox(settings.max_unread_events)
         self.delivery = Delivery(self.outbox, store.events)
         self.last_input = time.monotonic()
         self._store, self._releases = store, releases
-        self._settings, self._media, self._vad = settings, media, vad
+        self._settings, self._media, self._vad, self._detector = settings, media, vad, detector
         self._embeddings = EmbeddingWriter(store.embeddings)
         self._images = Images(store.embeddings, self._embeddings, media)
         originals = Originals(store.embeddings, self._embeddings)
@@ -105,6 +107,7 @@ class Conversation:
         )
         self._turns = Turns(InterruptionPolicy(settings.interruption, self.outbox), self._turn_ended)
         self._draft = Draft(settings.max_frames)
+        self._input: InputBuffer | None = None  # until the session is open
         self._inputs = 0  # since the last turn ended
         self._question_id = ""  # of the input at hand
         self._unanswered = False  # the client has created an item that `respond` may answer
@@ -130,7 +133,7 @@ class Conversation:
         self._media = self._media.model_copy(update={"max_audio_seconds": longest})
         self._opened = OpenSession(self._store, self._releases, self._model_rate, self._settings)
         ready = await self._opened.open(session_id, changes, owner)
-        self._input = InputBuffer(ready.config, self._model_rate, self._media, self._vad)
+        self._input = InputBuffer(ready.config, self._model_rate, self._media, self._vad, self._detector)
         self._detected_end_ms = -JUST_MS
         self._items = ItemEditor(self._store.items, self.session_id, self._settings.max_text_chars)
         logs.bind(self.session_id)
@@ -224,6 +227,8 @@ class Conversation:
             self._turns.cancel()
         self._draft.discard()
         await self._turns.wait()
+        if self._input is not None:
+            self._input.close()
         self.outbox.close()
         await self.delivery.close()
         await self._embeddings.wait()
@@ -232,9 +237,11 @@ class Conversation:
 
     async def add_audio(self, chunk: bytes) -> None:
         self._renew_input()
-        for segment in self._input.feed(chunk, self._turns.answering):
+        for segment in await self._input.feed(chunk, self._turns.answering):
             if not self._input.detects:
                 self._add_speech(segment.audio)
+            elif segment.kind in ("maybe", "no"):
+                pass
             elif segment.kind == "start":
                 self._turns.end_failed_question()
                 await self._turns.catch_up(MAX_UNHEARD)
@@ -406,7 +413,10 @@ class Conversation:
         """The microphone as the config has it; another connection may have changed it, too. Not within a question."""
         if not self._input.fits(self.config) and not self._turns.listening:
             self._turns.end_failed_question()
-            self._input = InputBuffer(self.config, self._model_rate, self._media, self._vad, self._input.heard_ms)
+            self._input.close()
+            self._input = InputBuffer(
+                self.config, self._model_rate, self._media, self._vad, self._detector, self._input.heard_ms
+            )
 
     async def encode_part(self, kind: Literal["image", "speech"], data: bytes) -> ItemPart:
         """A picture's file, or 16-bit mono at the speech encoder's rate, as a part of an item to be created."""

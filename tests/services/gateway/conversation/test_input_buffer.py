@@ -7,37 +7,38 @@ import pytest
 
 from services.gateway.conversation.input_buffer import InputBuffer
 from services.gateway.events.session import SessionConfig
+from services.gateway.media.detector import Detector
 from services.gateway.settings import MediaSettings, VadSettings
 
 MANUAL = SessionConfig(manual_turns=True)
 
 
 def buffer(config: SessionConfig = MANUAL) -> InputBuffer:
-    return InputBuffer(config, 16_000, MediaSettings(), VadSettings())
+    return InputBuffer(config, 16_000, MediaSettings(), VadSettings(), Detector())
 
 
-def test_manual_audio_passes_as_it_comes():
+async def test_manual_audio_passes_as_it_comes():
     microphone = buffer()
-    (segment,) = microphone.feed(bytes(640), answering=False)
+    (segment,) = await microphone.feed(bytes(640), answering=False)
     assert (segment.kind, segment.audio) == ("more", bytes(640))
     assert microphone.finish() == b"" and not microphone.detects and not microphone.speaking
 
 
-def test_the_end_of_a_question_brings_what_the_resampler_holds_and_the_next_begins_anew():
+async def test_the_end_of_a_question_brings_what_the_resampler_holds_and_the_next_begins_anew():
     chunk = np.random.default_rng(0).integers(-1000, 1000, 24_000).astype("<i2").tobytes()  # 1 s
     microphone, questions = buffer(SessionConfig(manual_turns=True, input_sample_rate=24_000)), []
     for _ in range(2):
-        (segment,) = microphone.feed(chunk, answering=False)
+        (segment,) = await microphone.feed(chunk, answering=False)
         assert len(segment.audio) < 32_000
         questions.append(segment.audio + microphone.finish())
     assert len(questions[0]) == 32_000 and questions[0] == questions[1]
 
 
-def test_a_detected_question_can_be_ended_by_the_client(spoken_question):
+async def test_a_detected_question_can_be_ended_by_the_client(spoken_question):
     microphone = buffer(SessionConfig())
     assert microphone.detects and not microphone.speaking
     audio = spoken_question.tobytes()[:30_000]
-    segments = microphone.feed(audio, answering=False)
+    segments = await microphone.feed(audio, answering=False)
     assert segments[0].kind == "start" and microphone.speaking
     whole = b"".join(segment.audio for segment in segments) + microphone.finish()
     assert audio.endswith(whole) and not microphone.speaking

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.gateway.media.voice_activity import VoiceActivity
+from services.gateway.media.detector import Detector
+from services.gateway.media.voice_activity import Segment, VoiceActivity
 from services.gateway.settings import VadSettings
 
 
@@ -20,10 +21,18 @@ def with_silence(speech: np.ndarray, before: float, after: float) -> bytes:
     return noise.astype("<i2").tobytes()
 
 
-def test_a_question_is_found_with_its_first_syllable(spoken_question):
+def voice_activity(settings: VadSettings | None = None) -> VoiceActivity:
+    return VoiceActivity(settings or VadSettings(), 16_000, Detector())
+
+
+async def found(vad: VoiceActivity, audio: bytes, size: int = 1280, **options) -> list[Segment]:
+    return [segment for chunk in chunks(audio, size) for segment in await vad.feed(chunk, **options)]
+
+
+async def test_a_question_is_found_with_its_first_syllable(spoken_question):
     audio = with_silence(spoken_question, 1.0, 1.5)
-    vad = VoiceActivity(VadSettings(), 16_000)
-    segments = [part for chunk in chunks(audio, 1280) for part in vad.feed(chunk)]
+    vad = voice_activity()
+    segments = await found(vad, audio)
     kinds = [part.kind for part in segments]
     assert kinds.count("start") == kinds.count("end") == 1 and not vad.speaking
     question = b"".join(part.audio for part in segments)
@@ -33,24 +42,47 @@ def test_a_question_is_found_with_its_first_syllable(spoken_question):
     assert 0.4 <= begin <= 1.05 and end >= 1.0 + len(spoken_question) / 16_000 - 0.3
 
 
-def test_two_questions_are_two_and_silence_is_none(spoken_question):
-    vad = VoiceActivity(VadSettings(), 16_000)
+async def test_silence_after_a_pause_belongs_to_a_question_only_if_it_goes_on(spoken_question):
+    half = len(spoken_question) // 2
+    speech = np.concatenate([spoken_question[:half], np.zeros(6400, spoken_question.dtype), spoken_question[half:]])
+    audio = with_silence(speech, 1.0, 1.5)
+    segments = await found(voice_activity(), audio)
+    kinds = [part.kind for part in segments if part.kind != "more"]
+    assert kinds[0] == "start" and kinds.count("pause") >= 2 and kinds[-2:] == ["pause", "end"]
+    question = b"".join(part.audio for part in segments)
+    assert question in audio, "the silence within it is there, and what follows it is not"
+    end = segments[-1]
+    assert end.silent_seconds >= VadSettings().end_seconds - 0.032 and end.audio == b""
+    assert len(question) / 32_000 < len(speech) / 16_000 + 0.3 + 0.2
+
+
+async def test_how_long_it_waits_may_change_while_it_waits(spoken_question):
+    audio = with_silence(spoken_question, 1.0, 3.0)
+    quick = await found(voice_activity(), audio, end_seconds=lambda: 0.1)
+    assert quick[-1].silent_seconds < 0.3
+    patient = await found(voice_activity(), audio, end_seconds=lambda: 1.5)
+    assert 1.4 < patient[-1].silent_seconds < 1.6
+
+
+async def test_two_questions_are_two_and_silence_is_none(spoken_question):
     audio = with_silence(spoken_question, 0.5, 1.2) * 2
-    kinds = [part.kind for chunk in chunks(audio, 3000) for part in vad.feed(chunk) if part.kind != "more"]
+    kinds = [part.kind for part in await found(voice_activity(), audio, 3000) if part.kind in ("start", "end")]
     assert kinds == ["start", "end", "start", "end"]
     noise = np.random.default_rng(1).normal(0, 200, 48_000).astype("<i2").tobytes()
-    assert VoiceActivity(VadSettings(), 16_000).feed(noise) == []
+    assert await voice_activity().feed(noise) == []
 
 
-def test_a_short_word_does_not_interrupt_an_answer(spoken_question):
+async def test_a_short_word_does_not_interrupt_an_answer_and_is_told(spoken_question):
     settings = VadSettings(barge_in_seconds=0.8)
     burst = with_silence(spoken_question[4000:8800], 0.5, 1.0)  # 0.3 s of speech
-    assert VoiceActivity(settings, 16_000).feed(burst, answering=True) == []
-    assert VoiceActivity(settings, 16_000).feed(burst, answering=False)[0].kind == "start"
+    kinds = [part.kind for part in await found(voice_activity(settings), burst, answering=True)]
+    assert kinds[:2] == ["maybe", "no"] and "start" not in kinds
+    assert (await voice_activity(settings).feed(burst, answering=False))[0].kind == "start"
     long = with_silence(spoken_question, 0.5, 1.0)
-    assert VoiceActivity(settings, 16_000).feed(long, answering=True)[0].kind == "start"
+    kinds = [part.kind for part in await found(voice_activity(settings), long, answering=True)]
+    assert kinds[kinds.index("start") - 1] == "maybe"
 
 
 def test_a_rate_that_the_network_cannot_take_is_refused():
     with pytest.raises(ValueError, match="use manual turns"):
-        VoiceActivity(VadSettings(), 24_000)
+        VoiceActivity(VadSettings(), 24_000, Detector())
