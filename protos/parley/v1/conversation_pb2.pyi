@@ -350,7 +350,7 @@ class TurnDone(_message.Message):
     def __init__(self, finish_reason: _Optional[_Union[_usage_pb2.FinishReason, str]] = ..., text: _Optional[str] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ...) -> None: ...
 
 class Latency(_message.Message):
-    __slots__ = ("first_audio", "speech_encoder", "first_token", "first_clause", "speech_decoder", "vision_encoder", "total")
+    __slots__ = ("first_audio", "speech_encoder", "first_token", "first_clause", "speech_decoder", "vision_encoder", "total", "end_of_turn")
     FIRST_AUDIO_FIELD_NUMBER: _ClassVar[int]
     SPEECH_ENCODER_FIELD_NUMBER: _ClassVar[int]
     FIRST_TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -358,6 +358,7 @@ class Latency(_message.Message):
     SPEECH_DECODER_FIELD_NUMBER: _ClassVar[int]
     VISION_ENCODER_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
+    END_OF_TURN_FIELD_NUMBER: _ClassVar[int]
     first_audio: float
     speech_encoder: float
     first_token: float
@@ -365,7 +366,8 @@ class Latency(_message.Message):
     speech_decoder: float
     vision_encoder: float
     total: float
-    def __init__(self, first_audio: _Optional[float] = ..., speech_encoder: _Optional[float] = ..., first_token: _Optional[float] = ..., first_clause: _Optional[float] = ..., speech_decoder: _Optional[float] = ..., vision_encoder: _Optional[float] = ..., total: _Optional[float] = ...) -> None: ...
+    end_of_turn: float
+    def __init__(self, first_audio: _Optional[float] = ..., speech_encoder: _Optional[float] = ..., first_token: _Optional[float] = ..., first_clause: _Optional[float] = ..., speech_decoder: _Optional[float] = ..., vision_encoder: _Optional[float] = ..., total: _Optional[float] = ..., end_of_turn: _Optional[float] = ...) -> None: ...
 
 class ErrorEvent(_message.Message):
     __slots__ = ("code", "message", "retry_after")

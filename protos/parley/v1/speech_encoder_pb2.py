@@ -27,7 +27,7 @@ from protos.parley.v1 import tensor_pb2 as protos_dot_parley_dot_v1_dot_tensor__
 from protos.parley.v1 import usage_pb2 as protos_dot_parley_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/parley/v1/speech_encoder.proto\x12\tparley.v1\x1a!protos/parley/v1/model_info.proto\x1a\x1dprotos/parley/v1/tensor.proto\x1a\x1cprotos/parley/v1/usage.proto\"\xca\x01\n\x13\x45ncodeSpeechRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12+\n\x04open\x18\x02 \x01(\x0b\x32\x1b.parley.v1.EncodeSpeechOpenH\x00\x12\x0f\n\x05\x61udio\x18\x03 \x01(\x0cH\x00\x12)\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x1a.parley.v1.EncodeSpeechEndH\x00\x12-\n\x05pause\x18\x05 \x01(\x0b\x32\x1c.parley.v1.EncodeSpeechPauseH\x00\x42\t\n\x07message\"a\n\x10\x45ncodeSpeechOpen\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07turn_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x03\x12\x13\n\x0bsample_rate\x18\x04 \x01(\x05\"\x11\n\x0f\x45ncodeSpeechEnd\"\x13\n\x11\x45ncodeSpeechPause\"\x89\x01\n\x14\x45ncodeSpeechResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\'\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x16.parley.v1.SpeechChunkH\x00\x12+\n\x04\x64one\x18\x03 \x01(\x0b\x32\x1b.parley.v1.EncodeSpeechDoneH\x00\x42\t\n\x07message\"g\n\x0bSpeechChunk\x12%\n\nembeddings\x18\x01 \x01(\x0b\x32\x11.parley.v1.Tensor\x12\x12\n\ntranscript\x18\x02 \x01(\t\x12\x0f\n\x07weights\x18\x03 \x01(\t\x12\x0c\n\x04tail\x18\x04 \x01(\x08\"\xa0\x01\n\x10\x45ncodeSpeechDone\x12\x12\n\ntranscript\x18\x01 \x01(\t\x12\x0e\n\x06length\x18\x02 \x01(\x05\x12\x17\n\x0f\x63ompute_seconds\x18\x03 \x01(\x01\x12\x1f\n\x05usage\x18\x04 \x01(\x0b\x32\x10.parley.v1.Usage\x12.\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x17.parley.v1.FinishReason2\x9c\x01\n\rSpeechEncoder\x12M\n\x06\x45ncode\x12\x1e.parley.v1.EncodeSpeechRequest\x1a\x1f.parley.v1.EncodeSpeechResponse(\x01\x30\x01\x12<\n\x08\x44\x65scribe\x12\x1a.parley.v1.DescribeRequest\x1a\x14.parley.v1.ModelInfob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/parley/v1/speech_encoder.proto\x12\tparley.v1\x1a!protos/parley/v1/model_info.proto\x1a\x1dprotos/parley/v1/tensor.proto\x1a\x1cprotos/parley/v1/usage.proto\"\xca\x01\n\x13\x45ncodeSpeechRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12+\n\x04open\x18\x02 \x01(\x0b\x32\x1b.parley.v1.EncodeSpeechOpenH\x00\x12\x0f\n\x05\x61udio\x18\x03 \x01(\x0cH\x00\x12)\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x1a.parley.v1.EncodeSpeechEndH\x00\x12-\n\x05pause\x18\x05 \x01(\x0b\x32\x1c.parley.v1.EncodeSpeechPauseH\x00\x42\t\n\x07message\"a\n\x10\x45ncodeSpeechOpen\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07turn_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x03\x12\x13\n\x0bsample_rate\x18\x04 \x01(\x05\"\x11\n\x0f\x45ncodeSpeechEnd\"#\n\x11\x45ncodeSpeechPause\x12\x0e\n\x06number\x18\x01 \x01(\x05\"\x89\x01\n\x14\x45ncodeSpeechResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\'\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x16.parley.v1.SpeechChunkH\x00\x12+\n\x04\x64one\x18\x03 \x01(\x0b\x32\x1b.parley.v1.EncodeSpeechDoneH\x00\x42\t\n\x07message\"}\n\x0bSpeechChunk\x12%\n\nembeddings\x18\x01 \x01(\x0b\x32\x11.parley.v1.Tensor\x12\x12\n\ntranscript\x18\x02 \x01(\t\x12\x0f\n\x07weights\x18\x03 \x01(\t\x12\x0c\n\x04tail\x18\x04 \x01(\x08\x12\x14\n\x0cpause_number\x18\x05 \x01(\x05\"\xa0\x01\n\x10\x45ncodeSpeechDone\x12\x12\n\ntranscript\x18\x01 \x01(\t\x12\x0e\n\x06length\x18\x02 \x01(\x05\x12\x17\n\x0f\x63ompute_seconds\x18\x03 \x01(\x01\x12\x1f\n\x05usage\x18\x04 \x01(\x0b\x32\x10.parley.v1.Usage\x12.\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x17.parley.v1.FinishReason2\x9c\x01\n\rSpeechEncoder\x12M\n\x06\x45ncode\x12\x1e.parley.v1.EncodeSpeechRequest\x1a\x1f.parley.v1.EncodeSpeechResponse(\x01\x30\x01\x12<\n\x08\x44\x65scribe\x12\x1a.parley.v1.DescribeRequest\x1a\x14.parley.v1.ModelInfob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,13 +41,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENCODESPEECHEND']._serialized_start=452
   _globals['_ENCODESPEECHEND']._serialized_end=469
   _globals['_ENCODESPEECHPAUSE']._serialized_start=471
-  _globals['_ENCODESPEECHPAUSE']._serialized_end=490
-  _globals['_ENCODESPEECHRESPONSE']._serialized_start=493
-  _globals['_ENCODESPEECHRESPONSE']._serialized_end=630
-  _globals['_SPEECHCHUNK']._serialized_start=632
-  _globals['_SPEECHCHUNK']._serialized_end=735
-  _globals['_ENCODESPEECHDONE']._serialized_start=738
-  _globals['_ENCODESPEECHDONE']._serialized_end=898
-  _globals['_SPEECHENCODER']._serialized_start=901
-  _globals['_SPEECHENCODER']._serialized_end=1057
+  _globals['_ENCODESPEECHPAUSE']._serialized_end=506
+  _globals['_ENCODESPEECHRESPONSE']._serialized_start=509
+  _globals['_ENCODESPEECHRESPONSE']._serialized_end=646
+  _globals['_SPEECHCHUNK']._serialized_start=648
+  _globals['_SPEECHCHUNK']._serialized_end=773
+  _globals['_ENCODESPEECHDONE']._serialized_start=776
+  _globals['_ENCODESPEECHDONE']._serialized_end=936
+  _globals['_SPEECHENCODER']._serialized_start=939
+  _globals['_SPEECHENCODER']._serialized_end=1095
 # @@protoc_insertion_point(module_scope)

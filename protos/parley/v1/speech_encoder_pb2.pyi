@@ -39,8 +39,10 @@ class EncodeSpeechEnd(_message.Message):
     def __init__(self) -> None: ...
 
 class EncodeSpeechPause(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
 
 class EncodeSpeechResponse(_message.Message):
     __slots__ = ("sequence", "chunk", "done")
@@ -53,16 +55,18 @@ class EncodeSpeechResponse(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., chunk: _Optional[_Union[SpeechChunk, _Mapping]] = ..., done: _Optional[_Union[EncodeSpeechDone, _Mapping]] = ...) -> None: ...
 
 class SpeechChunk(_message.Message):
-    __slots__ = ("embeddings", "transcript", "weights", "tail")
+    __slots__ = ("embeddings", "transcript", "weights", "tail", "pause_number")
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     TRANSCRIPT_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     TAIL_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_NUMBER_FIELD_NUMBER: _ClassVar[int]
     embeddings: _tensor_pb2.Tensor
     transcript: str
     weights: str
     tail: bool
-    def __init__(self, embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., transcript: _Optional[str] = ..., weights: _Optional[str] = ..., tail: _Optional[bool] = ...) -> None: ...
+    pause_number: int
+    def __init__(self, embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., transcript: _Optional[str] = ..., weights: _Optional[str] = ..., tail: _Optional[bool] = ..., pause_number: _Optional[int] = ...) -> None: ...
 
 class EncodeSpeechDone(_message.Message):
     __slots__ = ("transcript", "length", "compute_seconds", "usage", "finish_reason")

@@ -29,9 +29,10 @@ class Usage:
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds. What lies between the end of the question and the first audio, by service."""
+    """Seconds. What lies between the last sound of the question and the first audio, by service."""
 
     first_audio: float = 0.0
+    end_of_turn: float = 0.0
     speech_encoder: float = 0.0
     first_token: float = 0.0
     first_clause: float = 0.0

@@ -30,6 +30,7 @@ class TurnClock:
     """When things happened, `time.monotonic()`; 0: not yet. `close` must be called once the turn is over."""
 
     began: float = field(default_factory=time.monotonic)
+    voiced: float = 0.0  # the last sound of the question
     asked: float = 0.0  # the question was complete
     embeddings: float = 0.0  # its last embeddings had come
     token: float = 0.0  # the first token
@@ -43,19 +44,26 @@ class TurnClock:
     def __post_init__(self) -> None:
         self._enter("question")
 
-    def ask(self) -> None:
+    def ask(self, silent_seconds: float = 0.0) -> None:
+        """The question is complete. `silent_seconds`: that it has been silent before that was known."""
         self.asked = time.monotonic()
+        self.voiced = max(self.began, self.asked - silent_seconds)
         self._enter("waiting")
 
     def embedded(self) -> None:
         self.embeddings = time.monotonic()
 
     def answer(self, audio: bool) -> None:
-        """A token of the answer has come, or audio; the first of each counts."""
+        """A token of the answer has come, or audio; the first of each counts. One that was held comes now."""
         if audio:
             self.audio = self.audio or time.monotonic()
         else:
             self.token = self.token or time.monotonic()
+
+    @property
+    def first_audio(self) -> float:
+        """Seconds from the last sound of the question to the first audio of the answer."""
+        return self.audio - self.voiced
 
     def lead(self, delivered: float) -> float:
         """Seconds of audio that are left to a client which plays from the first on; `delivered`: seconds until now."""
@@ -94,12 +102,15 @@ class TurnClock:
         """Those that have begun, of a turn that has ended; a step follows the one that it is part of."""
         if not self.asked:
             return [Step("listen", self.began, self.ended)]
-        steps = [Step("listen", self.began, self.asked), Step("answer", self.asked, self.ended)]
+        voiced = self.voiced or self.asked
+        steps = [Step("listen", self.began, voiced), Step("answer", voiced, self.ended)]
         prompt = max(self.asked, self.embeddings)  # complete
         if self.audio:
+            prompt = min(prompt, self.token)  # the rest of it can come behind a token that was held
             decoding = self.audio - min(self.decoder, self.audio - self.token)
             steps += [
-                Step("first_audio", self.asked, self.audio, "answer"),
+                Step("first_audio", voiced, self.audio, "answer"),
+                Step("end_of_turn", voiced, self.asked, "first_audio"),
                 Step("speech_encoder", self.asked, prompt, "first_audio"),
                 Step("first_token", prompt, self.token, "first_audio"),
                 Step("first_clause", self.token, decoding, "first_audio"),
@@ -117,6 +128,7 @@ class TurnClock:
         seconds = {step.name: step.seconds for step in self.steps()}
         return Latency(
             first_audio=seconds.get("first_audio", 0.0),
+            end_of_turn=seconds.get("end_of_turn", 0.0),
             speech_encoder=seconds.get("speech_encoder", 0.0),
             first_token=seconds.get("first_token", 0.0),
             first_clause=seconds.get("first_clause", 0.0),

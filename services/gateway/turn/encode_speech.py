@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
@@ -11,12 +12,26 @@ from protos.parley.v1.speech_encoder_pb2 import (
     EncodeSpeechDone,
     EncodeSpeechEnd,
     EncodeSpeechOpen,
+    EncodeSpeechPause,
     EncodeSpeechRequest,
+    SpeechChunk,
 )
 from protos.parley.v1.tensor_pb2 import Tensor
 from services.gateway.turn.input_log import InputLog
 from services.gateway.upstream.calls import CallContext, Calls, ConnectionLostError
 from services.rpc.errors import ServiceError
+
+PAUSE = b""  # in a log of audio: it is silent here, and the speech may be over
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What follows the embeddings so far if the speech is over at a pause."""
+
+    pause: int  # place of the pause in the log of audio
+    position: int  # embeddings before it
+    embeddings: Tensor  # [n, language width]
+    weights: str  # that made them
 
 
 class SpeechSink(Protocol):
@@ -28,9 +43,16 @@ class SpeechSink(Protocol):
 
 
 async def encode_speech(
-    audio: InputLog[bytes], sample_rate: int, calls: Calls, sink: SpeechSink, context: CallContext
+    audio: InputLog[bytes],
+    sample_rate: int,
+    calls: Calls,
+    sink: SpeechSink,
+    context: CallContext,
+    on_tail: Callable[[Tail], None] | None = None,
 ) -> EncodeSpeechDone:
     """`audio`: 16-bit little-endian mono at `sample_rate` Hz. Returns once the log is closed and all is encoded.
+
+    `on_tail` is told what the speech ends with if it is over at a `PAUSE`.
 
     A lost connection is opened again and sent the log from its start; what the sink has had is skipped. Raises ABORTED
     where the encoder came back with other weights.
@@ -46,8 +68,13 @@ async def encode_speech(
             sample_rate=sample_rate,
         )
         yield EncodeSpeechRequest(open=opening)
+        position = 0
         async for chunk in audio.read():
-            yield EncodeSpeechRequest(audio=chunk)
+            if chunk != PAUSE:
+                yield EncodeSpeechRequest(audio=chunk)
+            elif position + 1 == len(audio.items):  # another attempt does not ask for what is past
+                yield EncodeSpeechRequest(pause=EncodeSpeechPause(number=position))
+            position += 1
         yield EncodeSpeechRequest(end=EncodeSpeechEnd())
 
     async def attempt() -> EncodeSpeechDone:
@@ -61,6 +88,10 @@ async def encode_speech(
                     message = "the speech encoder has other weights than when the question began; ask again"
                     raise ServiceError(grpc.StatusCode.ABORTED, message, retry_after=0.5)
                 weights = answer.chunk.weights
+                if answer.chunk.tail:
+                    if on_tail is not None and not skip:
+                        on_tail(_tail(answer.chunk, given))
+                    continue
                 embeddings = without_first(answer.chunk.embeddings, skip)
                 skip = max(0, skip - length_of(answer.chunk.embeddings))
                 if length_of(embeddings):
@@ -72,6 +103,10 @@ async def encode_speech(
         raise ConnectionLostError("speech_encoder: the stream ended early")
 
     return await calls.until_done("speech_encoder", attempt)
+
+
+def _tail(chunk: SpeechChunk, position: int) -> Tail:
+    return Tail(chunk.pause_number, position, chunk.embeddings, chunk.weights)
 
 
 def length_of(tensor: Tensor) -> int:

@@ -42,6 +42,7 @@ class Prompt:
     max_calls: int = 0  # 0: any number
     utterance: EmbeddingRef | None = None  # names the message's speech; set before `parts` is closed
     beginning: Sequence[int] = ()  # ids of the tokens that an answer, which goes on, had before; not with tools
+    only_state: bool = False  # nothing is generated; set before `parts` is closed
 
     def count(self, kind: Literal["utterance", "image"]) -> int:
         """Embeddings of a kind in what comes before the user's new message, and in its opening."""
@@ -149,7 +150,7 @@ async def _requests(
     yield GenerateRequest(open=opening)
     async for part in prompt.parts.read():
         yield GenerateRequest(part=part)
-    yield GenerateRequest(respond=GenerateRespond(utterance=prompt.utterance))
+    yield GenerateRequest(respond=GenerateRespond(utterance=prompt.utterance, only_state=prompt.only_state))
 
 
 async def _send_missing(stream: Stream, refs: Sequence[EmbeddingRef], resolve: Resolve) -> None:

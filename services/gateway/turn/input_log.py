@@ -33,6 +33,14 @@ class InputLog(Generic[T]):
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def wake(self) -> None:
+        """Something beside the log has changed that `changed` waits for, too."""
+        self._wake()
+
+    async def changed(self) -> None:
+        """Returns at the next item, the end, or `wake`."""
+        await self._changed.wait()
+
     async def begun(self) -> bool:
         """Waits for the first item. Returns whether there is one."""
         while not self.items and not self.closed:

@@ -36,6 +36,15 @@ def test_steps_of_a_spoken_answer_add_up():
     )
 
 
+def test_the_silence_that_was_waited_for_is_part_of_what_a_person_waits():
+    clock = ended(voiced=2.8, asked=3.0, embeddings=3.1, token=3.0, audio=3.0, ended=6.0)  # its answer was held
+    steps = {step.name: step for step in clock.steps()}
+    assert (steps["answer"].began, steps["first_audio"].began, steps["end_of_turn"].ended) == (2.8, 2.8, 3.0)
+    latency = clock.latency()
+    assert latency == Latency(first_audio=pytest.approx(0.2), end_of_turn=pytest.approx(0.2), total=pytest.approx(3.2))
+    assert all(step.seconds >= 0 for step in steps.values())
+
+
 def test_a_decoder_that_says_more_than_there_was_gets_all_there_was():
     latency = ended(asked=3.0, token=3.4, audio=3.5, decoder=9.0, ended=5.0).latency()
     assert (latency.first_clause, latency.speech_decoder) == (0.0, pytest.approx(0.1))
