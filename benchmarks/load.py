@@ -24,19 +24,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import psutil
-
 from benchmarks.load_figure import draw
 from benchmarks.measuring import everybody_let_in, machine, percentile, table, write_json
+from benchmarks.process_use import Use
 from benchmarks.talker import RATE
 from benchmarks.workload import small_talk_clips
-from services.local import memory, processes
 from services.local.stack import LocalStack
 
 CLIPS = 48  # that are said over and over, by each talker in another order
@@ -50,30 +47,6 @@ COLUMNS = (
     *("sessions", "turns", "first_audio_p50", "first_audio_p95", "noticed_p50", "underruns", "real_time_p50"),
     *("real_time_p95", "unanswered", "errors", "refused", "cores", "client_cores", "memory_mb"),
 )
-
-
-@dataclass
-class Use:
-    """What the processes of a stack have used: CPU seconds and memory (proportional share, MB), by name."""
-
-    cpu: dict[str, float] = field(default_factory=dict)
-    memory: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, supervisor: int) -> Use:
-        cpu: defaultdict[str, float] = defaultdict(float)
-        for pid in [supervisor, *processes.descendants(supervisor)]:
-            try:
-                process = psutil.Process(pid)
-                times = process.cpu_times()
-                cpu[memory.name_of(process.cmdline())] += times.user + times.system
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        return cls(dict(cpu), {name: share for name, (_, share) in memory.by_process(supervisor).items()})
-
-    def since(self, before: Use) -> dict[str, float]:
-        """CPU seconds."""
-        return {name: round(value - before.cpu.get(name, 0.0), 2) for name, value in self.cpu.items()}
 
 
 @dataclass

@@ -20,66 +20,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from benchmarks.clip import Clip
+from benchmarks.microphone import Microphone
+from benchmarks.player import Player
 
 RATE = 24_000  # Hz, in both directions
-CHUNK = 960  # samples that are sent at once: 40 ms
-BUFFER_SECONDS = 0.1  # that are there before the player starts
 PAUSE = (0.5, 2.0)  # seconds between an answer's end and the next question
 INTERRUPTED_AFTER = (0.3, 0.8)  # seconds of an answer
 ANSWER_SECONDS = 15.0  # a question without an answer for this long has none
 RETRY_SECONDS = 1.0  # where the server does not say when to come again
 MAX_RETRY_SECONDS = 30.0
 TRY_AGAIN_LATER = 1013  # close code
-NOISE_LEVEL = 20  # of 32767, while nothing is said
-
-
-@dataclass
-class Player:
-    """Plays what comes, once `BUFFER_SECONDS` are there; when it has nothing left it waits for as much again."""
-
-    received: float = 0.0  # seconds
-    underruns: int = 0
-    gap: float = 0.0  # seconds of silence within the answer
-    first: float = 0.0  # when audio came, `time.monotonic()`
-    last: float = 0.0
-    _began: float = 0.0  # when it would have begun to play, had there been no gap; 0: it waits
-    _held: float = 0.0  # received, and not played when it began to wait
-    _dry: float = 0.0  # since when there is nothing left
-
-    def add(self, seconds: float, now: float) -> None:
-        self.first = self.first or now
-        self.last = now
-        if self._began and now > self._began + self.received:
-            self.underruns += 1
-            self._dry, self._began, self._held = self._began + self.received, 0.0, 0.0
-        self.received += seconds
-        if not self._began:
-            self._held += seconds
-            if self._held >= BUFFER_SECONDS:
-                self._start(now)
-
-    def finish(self, now: float) -> None:
-        """Nothing more will come: what there is is played."""
-        if self.received and not self._began:
-            self._start(now)
-
-    def _start(self, now: float) -> None:
-        if self._dry:
-            self.gap, self._dry = self.gap + now - self._dry, 0.0
-        self._began = now - (self.received - self._held)
-
-    @property
-    def ends(self) -> float:
-        """When what there is will have been played."""
-        return self._began + self.received if self._began else 0.0
-
-    def played(self, now: float) -> float:
-        return min(max(now - self._began, 0.0), self.received) if self._began else 0.0
 
 
 @dataclass
@@ -97,50 +51,18 @@ class Turn:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Microphone:
-    """Sends in real time: a faint noise, and what is said."""
-
-    def __init__(self, seed: int):
-        self._noise = np.random.default_rng(seed).integers(-NOISE_LEVEL, NOISE_LEVEL + 1, RATE).astype("<i2")
-        self._speech = np.zeros(0, "<i2")
-        self._began = time.monotonic()
-        self._sent = 0  # samples
-        self.late = 0.0  # seconds, the most that a chunk was sent too late
-
-    def say(self, audio: np.ndarray) -> float:
-        """→ when its first sample is spoken. What was being said ends."""
-        self._speech = audio
-        return self._began + self._sent / RATE
-
-    async def run(self, connection: ClientConnection) -> None:
-        self._began, self._sent = time.monotonic(), 0
-        while True:
-            due = self._began + (self._sent + CHUNK) / RATE  # the chunk is there when its last sample is
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            self.late = max(self.late, time.monotonic() - due)
-            audio = base64.b64encode(self._chunk().tobytes()).decode()
-            await connection.send('{"type":"input_audio_buffer.append","audio":"' + audio + '"}')
-
-    def _chunk(self) -> np.ndarray:
-        at = self._sent % (RATE - CHUNK)
-        chunk, spoken = self._noise[at : at + CHUNK].copy(), self._speech[:CHUNK]
-        chunk[: len(spoken)] = spoken
-        self._speech, self._sent = self._speech[CHUNK:], self._sent + CHUNK
-        return chunk
-
-
 class Session:
     """One connection: turns until the time is up."""
 
     def __init__(self, talker: Talker, connection: ClientConnection):
         self._talker, self._connection = talker, connection
-        self._microphone = Microphone(talker.number)
+        self._microphone = Microphone(talker.number, RATE, self._append)
         self._turn: Turn | None = None
         self._over: set[str] = set()  # responses that this talker no longer listens to
 
     async def run(self, ends: float) -> None:
         async with asyncio.TaskGroup() as group:
-            working = [group.create_task(self._microphone.run(self._connection)), group.create_task(self._listen())]
+            working = [group.create_task(self._microphone.run()), group.create_task(self._listen())]
             await asyncio.sleep(self._talker.pause())
             while time.monotonic() < ends:
                 interrupted = await self._ask()
@@ -148,6 +70,10 @@ class Session:
                     await asyncio.sleep(self._talker.pause())
             for task in working:
                 task.cancel()
+
+    async def _append(self, audio: bytes) -> None:
+        data = base64.b64encode(audio).decode()
+        await self._connection.send('{"type":"input_audio_buffer.append","audio":"' + data + '"}')
 
     async def _ask(self) -> bool:
         """Says the next sentence and hears the answer. → whether it is interrupted, now, by the next sentence."""

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.clip import Clip
 from benchmarks.load import Level, keeps_real_time, overload_sessions
 from benchmarks.load_figure import binned, draw
-from benchmarks.talker import Player
+from benchmarks.player import Player
 from benchmarks.workload import small_talk_clips
 
 
