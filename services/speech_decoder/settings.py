@@ -31,8 +31,14 @@ class SpeechDecoderSettings(ServiceSettings):
     max_characters: int = Field(32_768, ge=1, description="Characters of an answer sent as text")
     max_clause_tokens: int = Field(MAX_TOKENS, ge=1, description="Text tokens of one clause")
     max_clause_seconds: float = Field(15.0, gt=0, description="Speech of one clause; longer speech is cut there")
-    first_words: int = Field(FIRST_WORDS, ge=1, description="Words of an answer's first clause, at most")
-    later_words: int = Field(LATER_WORDS, ge=1, description="Words of its later clauses, at most")
+    first_words: int = Field(
+        FIRST_WORDS,
+        ge=1,
+        description="Words of an answer's first clause, at most; 2.5 characters of Chinese, Thai, … count as one",
+    )
+    later_words: int = Field(
+        LATER_WORDS, ge=1, description="Words of its later clauses, at most; counted in the same way"
+    )
     first_chunk_tokens: int = Field(6, ge=1, description="Codec tokens in an answer's first audio chunk")
     chunk_tokens: int = Field(0, ge=0, description="Codec tokens in later chunks; 0: as the model's config says")
     top_k: int = Field(0, ge=0, description="Codec tokens that sampling chooses from; 1: greedy; 0: as the config says")
