@@ -54,6 +54,6 @@ def against_peer(setting: Setting, folder: Path) -> Built:
     stage = replace(find_stage("1.2"), trains=("language",))
     made = trainer_of(stage, setting, config, folder)
     ids, labels = [1] * setting.tokens, [1] * (setting.tokens - 1) + [IGNORED]
-    batch = DialogCollator(config, None).batch([Rendered(ids, labels, [], [], [0], ["made"])])
+    batch = DialogCollator(config, None).batch([Rendered(ids, labels, [], [], [])])
     size = language_operations(config, measure(config), setting.tokens, trained=True)
     return Built(lambda: made.train_step([batch]), setting.tokens, setting.tokens * size)

@@ -107,7 +107,7 @@ def dialogue(setting: Setting, config: ParleyConfig) -> DialogBatch:
     ids = [0] * setting.tokens
     learned = setting.tokens // 10
     labels = [IGNORED] * (setting.tokens - learned) + [1] * learned
-    return collator.batch([Rendered(ids, labels, [picture], [], [0], ["made"])])
+    return collator.batch([Rendered(ids, labels, [picture], [], [])])
 
 
 def whole_step(name: str, what: str, layers: Callable[[Setting], int | None]) -> Case:

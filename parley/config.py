@@ -24,6 +24,7 @@ PARTS = (
     "speech_prompt",  # learned embeddings in front of speech
     "language",  # Qwen2
     "state_head",  # what is being asked: speech, text or nothing
+    "end_of_turn_head",  # whether a spoken question is complete
     "speech_decoder",  # NAR + AR; text embeddings → codec tokens
     "codec_encoder",  # waveform → codec tokens and speaker tokens; training only
     "codec_decoder",  # codebooks + generator; codec tokens → waveform

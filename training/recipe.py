@@ -156,7 +156,7 @@ STAGES = (
     ),
     Stage(
         name="2.2", title="audio instruction tuning", objective="next_token", state=True,
-        trains=(*VISION, *SPEECH, "language", "state_head"), reads=("ctc_head",), after=("2.1b",),
+        trains=(*VISION, *SPEECH, "language", "state_head", "end_of_turn_head"), reads=("ctc_head",), after=("2.1b",),
         # lr and data: paper 4.1, stage 2.2: 4 % of the captions, 20 % of the questions, half of these spoken. The paper
         # trains the speech encoder too; the published script freezes it. batch: published script.
         full=Schedule(
@@ -168,7 +168,7 @@ STAGES = (
             lr=3e-4, muon=1e-3, steps=1400, batch=64, sequence_length=512, save_every=100, validate_every=400,
             lr_of={
                 "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 3e-4, "speech_adapter": 2e-3,
-                "speech_prompt": 2e-3, "state_head": 1e-3,
+                "speech_prompt": 2e-3, "state_head": 1e-3, "end_of_turn_head": 1e-3,
             },
             mixture={
                 "single_questions": 14, "word_dropout_questions": 13, "spoken_single_questions": 24,

@@ -48,3 +48,10 @@ class StateHead(nn.Linear):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__(hidden_size, len(STATES))
+
+
+class EndOfTurnHead(nn.Linear):
+    """Hidden state `[..., hidden_size]` where an answer opens → logit `[..., 1]`: is the spoken question complete?"""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__(hidden_size, 1)

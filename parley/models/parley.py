@@ -27,12 +27,13 @@ Array = np.ndarray | Tensor
 
 
 def parts_of(config: ParleyConfig) -> tuple[str, ...]:
-    """The parts a model of this config has: without a CTC alphabet no CTC head, with state tokens no state head."""
+    """The parts a model of this config has: without a CTC alphabet no CTC head, with state tokens no heads that read
+    the language model. A checkpoint may lack some: what it has, its manifest says."""
     absent = set()
     if not config.speech.ctc_alphabet:
         absent.add("ctc_head")
     if config.language.state == "tokens":
-        absent.add("state_head")
+        absent |= {"state_head", "end_of_turn_head"}
     return tuple(part for part in PARTS if part not in absent)
 
 
@@ -72,6 +73,10 @@ def build_part(part: str, config: ParleyConfig) -> nn.Module:
             from parley.models.language import StateHead
 
             return StateHead(width)
+        case "end_of_turn_head":
+            from parley.models.language import EndOfTurnHead
+
+            return EndOfTurnHead(width)
         case "speech_decoder":
             from parley.models.speech_decoder import SpeechDecoder
 
@@ -96,6 +101,7 @@ class Reply:
     text: str
     token_ids: list[int]  # of the text, without state and stop tokens
     audio: np.ndarray  # float32 [samples] at the codec's rate; empty where nothing was spoken
+    complete: float | None = None  # probability that the question is complete; None: the model has no such head
 
 
 class Parley(nn.Module):
@@ -191,7 +197,7 @@ class Parley(nn.Module):
         generator = torch.Generator(self.device).manual_seed(seed)
         prompt = self.embed(messages)[None]
         limit = min(max_tokens, self._free_positions(prompt.shape[1]))
-        logits, cache, probabilities = self._read_state(prompt)
+        logits, cache, probabilities, complete = self._read_state(prompt)
         state = STATES[int(np.argmax(probabilities))]
         ids: list[int] = []
         while (state != "nothing" or always) and len(ids) < limit:
@@ -203,7 +209,7 @@ class Parley(nn.Module):
         audio = np.zeros(0, np.float32)
         if speak and ids and self.speech_decoder is not None:
             audio = self.speak(ids, seed=seed)
-        return Reply(state, tuple(probabilities), self.writer.decode(ids), ids, audio)
+        return Reply(state, tuple(probabilities), self.writer.decode(ids), ids, audio, complete)
 
     @torch.inference_mode()
     def speak(self, ids: list[int], speaker: Sequence[int] | None = None, seed: int = 0) -> np.ndarray:
@@ -233,12 +239,13 @@ class Parley(nn.Module):
             raise ValueError(f"the conversation is {length} embeddings long; the model reads at most {longest - 1}")
         return longest - length
 
-    def _read_state(self, prompt: Tensor) -> tuple[Tensor, Any, list[float]]:
-        """Reads the prompt `[1, n, width]` → logits of the answer's first token, cache, probabilities of the states."""
+    def _read_state(self, prompt: Tensor) -> tuple[Tensor, Any, list[float], float | None]:
+        """Reads the prompt `[1, n, width]` → logits of the answer's first token, cache, probabilities of the states and
+        of a complete question."""
         choices = self.writer.state_ids
         if choices is None:
             logits, hidden, cache = self._step(prompt, None)
-            return logits, cache, self.state_head(hidden).float().softmax(-1).tolist()
+            return logits, cache, self.state_head(hidden).float().softmax(-1).tolist(), self._complete(hidden)
         # The three state tokens may begin with the same ids; the decision is made at the first that differs.
         shared = common_prefix(choices)
         opened = torch.cat([prompt, self._embed_ids(shared)[None]], 1) if shared else prompt
@@ -246,7 +253,11 @@ class Parley(nn.Module):
         probabilities = logits[[choice[len(shared)] for choice in choices]].float().softmax(-1)
         rest = choices[int(probabilities.argmax())][len(shared) :]
         logits, _, cache = self._step(self._embed_ids(rest)[None], cache)
-        return logits, cache, probabilities.tolist()
+        return logits, cache, probabilities.tolist(), None
+
+    def _complete(self, hidden: Tensor) -> float | None:
+        """The hidden state `[width]` where the answer opens → probability that the question is complete."""
+        return None if self.end_of_turn_head is None else float(self.end_of_turn_head(hidden).float().sigmoid())
 
     def _step(self, embeddings: Tensor, cache: Any) -> tuple[Tensor, Tensor, Any]:
         """`[1, n, width]` after what the cache holds → the last logits and hidden state, cache."""

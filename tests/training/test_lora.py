@@ -91,7 +91,8 @@ def test_the_number_of_weights_is_that_of_another_recipe():
 
 def test_the_encoders_are_frozen_too():
     stage = adapted(find_stage("2.2"))
-    assert stage.trains == ("vision_adapter", "speech_adapter", "speech_prompt", "language", "state_head")
+    heads = ("state_head", "end_of_turn_head")
+    assert stage.trains == ("vision_adapter", "speech_adapter", "speech_prompt", "language", *heads)
     assert set(stage.loads) == set(find_stage("2.2").loads)
 
 

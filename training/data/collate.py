@@ -5,8 +5,8 @@ The lengths of media in embeddings are known from their sizes, so samples are pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from parley.media.image import frames_to_pixels, tile
 from parley.models.speech import ADAPTER_STRIDE, MIN_MEL_FRAMES, fbank, subsampled
 from parley.text.prompt import MediaSegment, PromptWriter
 from training.data.packing import IGNORED, Segments, shifted
-from training.data.sample import Sample, parts, turn_states
+from training.data.sample import Sample, completeness, parts, turn_states
 
 # Pictures and videos by identity, with their pixels: [tiles, 3, side, side]. Each is kept, or another one could get its
 # identity.
@@ -35,6 +35,17 @@ class Medium:
     length: int  # embeddings
 
 
+@dataclass(frozen=True)
+class Answer:
+    """An answer in a sequence: the positions that predict its ids, and what is known of its question."""
+
+    kind: str  # of question
+    start: int
+    end: int  # where nothing of it is learned, `start`
+    state: int  # index into STATES
+    complete: int = IGNORED  # 1: the question is complete, 0: it was cut short, IGNORED: that is not asked
+
+
 @dataclass
 class Rendered:
     """A sample as ids, 0 where an embedding of a medium stands."""
@@ -43,17 +54,7 @@ class Rendered:
     labels: list[int]  # what each position should predict; `IGNORED` where nothing is learned
     media: list[Medium]
     transcripts: list[str]  # of each utterance; "" where it has none
-    states: list[int]  # index into STATES, one an answer
-    kinds: list[str]  # kind of question, one an answer
-
-
-@dataclass
-class Answer:
-    """Where an answer is learned in a packed sequence: the positions that predict its ids."""
-
-    kind: str
-    start: int
-    end: int
+    answers: list[Answer]
 
 
 @dataclass
@@ -73,6 +74,7 @@ class DialogBatch:
     transcripts: list[str]
     answers: list[Answer]
     states: Tensor  # int64 [answers]
+    complete: Tensor  # int64 [answers], as in `Answer`
 
 
 class DialogCollator:
@@ -91,19 +93,33 @@ class DialogCollator:
 
     def render(self, sample: Sample, pictures: Pictures) -> Rendered:
         """The ids, labels and media of a sample. `pictures` has those seen before."""
-        ids, labels, media = [], [], []
+        ids, labels, media, answers = [], [], [], []
+        asked = self._asked(sample)
         for segment in self.writer.render(sample.messages):
             if isinstance(segment, MediaSegment):
                 medium = self._medium(segment, len(ids), pictures)
                 media.append(medium)
                 ids += [0] * medium.length
                 labels += [IGNORED] * medium.length
-            else:
-                ids += segment.ids
-                labels += segment.ids if segment.answer else [IGNORED] * len(segment.ids)
-        states = [STATES.index(state) for state in turn_states(sample.messages)]
-        kinds = [sample.about.get("kind", sample.task)] * len(states)
-        return Rendered(ids, shifted(labels), media, transcripts_of(sample), states, kinds)
+                continue
+            learned = 0
+            if segment.answer:
+                answer = next(asked)
+                learned = len(segment.ids) if answer.complete else self._state_ids(answer.state)
+                answers.append(replace(answer, start=len(ids) - 1, end=len(ids) - 1 + learned))
+            ids += segment.ids
+            labels += segment.ids[:learned] + [IGNORED] * (len(segment.ids) - learned)
+        return Rendered(ids, shifted(labels), media, transcripts_of(sample), answers)
+
+    def _asked(self, sample: Sample) -> Iterator[Answer]:
+        """The answers of a sample, in order, without their places."""
+        kind = sample.about.get("kind", sample.task)
+        for state, complete in zip(turn_states(sample.messages), completeness(sample.messages), strict=True):
+            yield Answer(kind, 0, 0, STATES.index(state), IGNORED if complete is None else int(complete))
+
+    def _state_ids(self, state: int) -> int:
+        """With how many ids an answer says its state: what is learned of one to a question that was cut short."""
+        return len(self.writer.state_ids[state]) if self.writer.state_ids else 0
 
     def _medium(self, segment: MediaSegment, start: int, pictures: Pictures) -> Medium:
         if segment.kind == "speech":
@@ -126,7 +142,7 @@ class DialogCollator:
         media, answers, start = _Media(), [], 0
         for sample in samples:
             media.add(sample, start)
-            answers += _answers(sample, start)
+            answers += [replace(one, start=start + one.start, end=start + one.end) for one in sample.answers]
             start += len(sample.ids)
         media.add_blanks(self.always, self.config)
         segments = Segments.of([len(sample.ids) for sample in samples])
@@ -143,12 +159,13 @@ class DialogCollator:
             lengths=torch.tensor([len(features) for features in media.speech]) if media.speech else None,
             transcripts=[text for sample in samples for text in sample.transcripts],
             answers=answers,
-            states=torch.tensor([state for sample in samples for state in sample.states], dtype=torch.long),
+            states=torch.tensor([answer.state for answer in answers], dtype=torch.long),
+            complete=torch.tensor([answer.complete for answer in answers], dtype=torch.long),
         )
 
     def blank(self) -> DialogBatch:
         """A pass in which nothing is learned."""
-        return self.batch([Rendered([0], [IGNORED], [], [], [], [])])
+        return self.batch([Rendered([0], [IGNORED], [], [], [])])
 
 
 class _Media:
@@ -183,15 +200,6 @@ class _Media:
             self.pictures.append(torch.zeros(1, 3, side, side))
         if "speech" in kinds and not self.speech:
             self.speech.append(torch.zeros(MIN_MEL_FRAMES, config.speech.num_mel_bins))
-
-
-def _answers(sample: Rendered, start: int) -> list[Answer]:
-    """The spans of a sample's labels. Each answer is one: its markup stands before it."""
-    learned = [label != IGNORED for label in sample.labels]
-    begins = [i for i, here in enumerate(learned) if here and not (i and learned[i - 1])]
-    ends = [next((i for i in range(begin, len(learned)) if not learned[i]), len(learned)) for begin in begins]
-    spans = zip(sample.kinds, begins, ends, strict=True)
-    return [Answer(kind, start + begin, start + end) for kind, begin, end in spans]
 
 
 def transcripts_of(sample: Sample) -> list[str]:

@@ -4,8 +4,9 @@ Notable points:
 - Loss on what the assistant says, its closing token included, and on nothing else; the mean over all such tokens.
 - Samples are packed first; then pictures and speech of a pass are encoded in one call each, and their embeddings take
   their places.
-- 2.2 adds the loss of the state head where an answer opens, and a CTC loss through the frozen CTC head, which keeps the
-  transcripts of the speech encoder right.
+- 2.2 adds the losses of the state head and of the end-of-turn head where an answer opens, and a CTC loss through the
+  frozen CTC head, which keeps the transcripts of the speech encoder right.
+- Of a question that was cut short nothing is learned but its state, and that it is not complete.
 - A held-out answer is right if every one of its tokens is the most likely one, which is exactly when greedy decoding
   writes it.
 """
@@ -31,6 +32,7 @@ from training.data.sample import Sample
 from training.objectives.objective import Objective, Sums, Term
 
 STATE_WEIGHT = 0.2
+END_OF_TURN_WEIGHT = 0.2
 CTC_WEIGHT = 1.0
 PROBE_TOKENS = 32_768  # of a pass that only measures
 
@@ -47,6 +49,8 @@ class ScoredAnswer(NamedTuple):
     right: bool
     state: str  # expected
     predicted_state: str
+    complete: bool | None  # expected; None where it is not asked
+    predicted_complete: bool | None  # None without an end-of-turn head
 
 
 class Scores(NamedTuple):
@@ -57,6 +61,7 @@ class Scores(NamedTuple):
     right_tokens: Tensor  # [answers]
     loss: Tensor  # [answers], summed over tokens
     predicted: Tensor  # [answers]: index into STATES, -1 without a state head
+    complete: Tensor  # int64 [answers]: 1 if the question is probably complete, 0 if not, -1 without the head
 
 
 class NextTokenObjective(Objective):
@@ -71,6 +76,9 @@ class NextTokenObjective(Objective):
         self.terms = {"next_token": Term("tokens")}
         if stage.state:
             self.terms["state"] = Term("answers", STATE_WEIGHT)
+        self.ends = stage.state and model.end_of_turn_head is not None
+        if self.ends:
+            self.terms["end_of_turn"] = Term("questions", END_OF_TURN_WEIGHT)
         self.aligned = stage.state and model.ctc_head is not None
         if self.aligned:
             self.terms |= {"ctc": Term("transcripts", CTC_WEIGHT), "unfit": Term("transcripts", 0.0)}
@@ -89,7 +97,8 @@ class NextTokenObjective(Objective):
                 f"{self.data.mixture.where(number)}: {len(sample.ids)} tokens; a sequence holds "
                 f"{self.schedule.sequence_length}: raise --sequence-length, or leave the sample out"
             )
-        if all(label == IGNORED for label in sample.labels):
+        learned = self.stage.state and sample.answers
+        if not learned and all(label == IGNORED for label in sample.labels):
             raise ValueError(f"{self.data.mixture.where(number)}: there is no answer to learn")
         return sample
 
@@ -102,6 +111,7 @@ class NextTokenObjective(Objective):
 
     def counts(self, batch: DialogBatch) -> dict[str, float]:
         counts = {"tokens": float((batch.labels != IGNORED).sum()), "answers": float(len(batch.states))}
+        counts["questions"] = float((batch.complete != IGNORED).sum())
         return counts | {"transcripts": float(sum(map(bool, batch.transcripts))), "positions": float(len(batch.ids))}
 
     def forward(self, batch: DialogBatch, step: int = 0) -> Sums:
@@ -112,8 +122,14 @@ class NextTokenObjective(Objective):
         logits = self.model.language.lm_head(hidden[learned]).float()
         sums = {"next_token": F.cross_entropy(logits, batch.labels[learned], reduction="sum")}
         if self.stage.state:
-            logits = self.model.state_head(hidden[self._opens(batch)]).float()
+            opened = hidden[self._opens(batch)]
+            logits = self.model.state_head(opened).float()
             sums["state"] = F.cross_entropy(logits, batch.states, reduction="sum")
+        if self.ends:
+            asked = batch.complete != IGNORED
+            logits = self.model.end_of_turn_head(opened[asked])[:, 0].float()
+            wanted = batch.complete[asked].to(logits)
+            sums["end_of_turn"] = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
         if self.aligned:
             sums |= self._ctc(speech, batch.transcripts)
         return sums
@@ -199,18 +215,24 @@ class NextTokenObjective(Objective):
         owner = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes, dtype=torch.long)).to(labels.device)
         sums = torch.zeros(len(sizes), 3, device=labels.device)
         sums.index_add_(0, owner, torch.stack([torch.ones_like(losses), right.float(), losses], 1))
-        predicted = torch.full((len(sizes),), -1, device=labels.device)
+        predicted = complete = torch.full((len(sizes),), -1, device=labels.device)
+        opened = hidden[self._opens(batch)]
         if self.model.state_head is not None:
-            predicted = self.model.state_head(hidden[self._opens(batch)]).argmax(-1)
-        return Scores(sums[:, 0] == sums[:, 1], sums[:, 0], sums[:, 1], sums[:, 2], predicted)
+            predicted = self.model.state_head(opened).argmax(-1)
+        if self.model.end_of_turn_head is not None:
+            complete = (self.model.end_of_turn_head(opened)[:, 0] > 0).long()  # a probability over 0.5
+        return Scores(sums[:, 0] == sums[:, 1], sums[:, 0], sums[:, 1], sums[:, 2], predicted, complete)
 
     def _measures(self, batch: DialogBatch) -> Sums:
-        """For each kind of answer and for all: [answers, right answers, right states, tokens, right tokens, loss]."""
+        """For each kind of answer: [answers, right answers, right states, tokens, right tokens, loss, answers of which
+        it is known whether their question is complete, those where the head says so]."""
         scores = self.scores(batch)
+        asked = batch.complete != IGNORED
         rows = torch.stack(
             [
                 torch.ones_like(scores.tokens), scores.right.float(), (scores.predicted == batch.states).float(),
                 scores.tokens, scores.right_tokens, scores.loss,
+                asked.float(), (asked & (scores.complete == batch.complete)).float(),
             ],
             1,
         )  # fmt: skip
@@ -229,18 +251,22 @@ class NextTokenObjective(Objective):
         return self._packed(samples, PROBE_TOKENS)
 
     def summary(self, sums: Sums) -> dict[str, float]:
-        """Percent of answers that are right, by kind, and of states; the loss and the percent of right tokens of the
-        kinds of the user's data."""
+        """Percent of answers that are right, by kind, of states, and of questions known as complete or cut short; the
+        loss and the percent of right tokens of the kinds of the user's data."""
         found = {}
         table = sums["kinds"].double()
         for kind, row in zip(self._kinds, table.tolist(), strict=True):
-            answers, right, _, tokens, right_tokens, loss = row
+            answers, right, _, tokens, right_tokens, loss, _, _ = row
+            if answers and not tokens:  # questions that were cut short: there is no answer
+                continue
             found[kind] = 100 * right / max(answers, 1)
             if self.schedule.shares:
                 found[f"{kind}_loss"] = loss / max(tokens, 1)
                 found[f"{kind}_token_accuracy"] = 100 * right_tokens / max(tokens, 1)
         if self.stage.state and len(table):
             found["state"] = 100 * float(table[:, 2].sum() / table[:, 0].sum().clamp(min=1))
+        if self.ends and len(table):
+            found["end_of_turn"] = 100 * float(table[:, 7].sum() / table[:, 6].sum().clamp(min=1))
         return found
 
     @torch.no_grad()
@@ -253,9 +279,13 @@ class NextTokenObjective(Objective):
             batch = to_device(self.collate.batch(rendered), self.device)
             with packed(self.model.language):
                 scores = self.scores(batch)
-            columns = (batch.answers, scores.right.tolist(), batch.states.tolist(), scores.predicted.tolist())
-            scored += [
-                ScoredAnswer(answer.kind, right, STATES[state], STATES[guess])
-                for answer, right, state, guess in zip(*columns, strict=True)
-            ]
+            columns = (batch.answers, scores.right.tolist(), scores.predicted.tolist(), scores.complete.tolist())
+            for answer, right, state, complete in zip(*columns, strict=True):
+                states = STATES[answer.state], STATES[state]
+                scored.append(ScoredAnswer(answer.kind, right, *states, known(answer.complete), known(complete)))
         return scored
+
+
+def known(number: int) -> bool | None:
+    """0 and 1 as bool; None for what stands for neither."""
+    return None if number < 0 else bool(number)

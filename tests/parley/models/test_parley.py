@@ -78,7 +78,7 @@ def test_parts_follow_the_config(tiny_config: ParleyConfig) -> None:
             "language": tiny_config.language.model_copy(update={"state": "tokens"}),
         }
     )
-    assert set(PARTS) - set(parts_of(silent)) == {"ctc_head", "state_head"}
+    assert set(PARTS) - set(parts_of(silent)) == {"ctc_head", "state_head", "end_of_turn_head"}
     assert parts_of(tiny_config) == PARTS
 
 
@@ -150,6 +150,21 @@ def test_sampling_follows_its_seed(model: Parley) -> None:
     messages = user(("text", "hello"))
     replies = [model.reply(messages, max_tokens=8, temperature=5.0, seed=s, speak=False).token_ids for s in (1, 1, 2)]
     assert replies[0] == replies[1] != replies[2]
+
+
+def test_a_reply_tells_whether_the_question_is_complete(model: Parley) -> None:
+    messages = user(("audio", SPEECH))
+    with torch.no_grad():
+        hidden = model.language.model(inputs_embeds=model.embed(messages)[None]).last_hidden_state[0, -1]
+        logit = float((model.end_of_turn_head.weight[0] * hidden).sum() + model.end_of_turn_head.bias[0])
+    expected = 1 / (1 + np.exp(-logit))
+    assert model.reply(messages, max_tokens=1, speak=False).complete == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_checkpoint_without_the_end_of_turn_head_is_read_as_before(tiny_checkpoint: Path) -> None:
+    model = load_model(tiny_checkpoint, [part for part in PARTS if part != "end_of_turn_head"])
+    reply = model.reply(user(("audio", SPEECH)), max_tokens=1, speak=False)
+    assert model.end_of_turn_head is None and reply.complete is None and reply.state == "speech"
 
 
 def test_nothing_to_answer_means_silence(tiny_checkpoint: Path) -> None:

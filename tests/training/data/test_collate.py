@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -13,7 +15,7 @@ from parley.models.speech import fbank
 from parley.text.prompt import MediaSegment, PromptWriter
 from training.data.collate import Answer, DialogCollator, Medium, Rendered
 from training.data.packing import IGNORED
-from training.data.sample import Sample
+from training.data.sample import Sample, turn_states
 from training.data.world import World
 from training.data.world.world import LOOKUPS
 
@@ -147,14 +149,38 @@ def test_answers_are_the_spans_of_labels(collate):
 def test_a_sample_of_two_answers(collate):
     """By hand: ids 1 to 9, of which 4, 5 and 8, 9 are answers."""
     labels = [IGNORED, IGNORED, 4, 5, IGNORED, IGNORED, 8, 9, IGNORED]
-    states = [STATES.index("text"), STATES.index("speech")]
-    first = Rendered([1, 2, 3, 4, 5, 6, 7, 8, 9], labels, [], [], states, ["a", "b"])
+    text, speech = STATES.index("text"), STATES.index("speech")
+    answers = [Answer("a", 2, 4, text), Answer("b", 6, 8, speech, 1)]
+    first = Rendered([1, 2, 3, 4, 5, 6, 7, 8, 9], labels, [], [], answers)
     medium = Medium(True, torch.zeros(12, 80), start=1, length=3)
-    second = Rendered([1, 0, 0, 0, 2], [IGNORED] * 3 + [2, IGNORED], [medium], ["hello"], [0], ["c"])
+    second = Rendered([1, 0, 0, 0, 2], [IGNORED] * 5, [medium], ["hello"], [Answer("c", 3, 3, speech, 0)])
     batch = collate.batch([first, second])
-    assert batch.answers == [Answer("a", 2, 4), Answer("b", 6, 8), Answer("c", 12, 13)]
+    assert batch.answers == [*answers, Answer("c", 12, 12, speech, 0)]
     assert batch.places.tolist() == [10, 11, 12] and batch.media == [(True, 0)] and batch.transcripts == ["hello"]
-    assert batch.states.tolist() == [*states, 0]
+    assert batch.states.tolist() == [text, speech, speech] and batch.complete.tolist() == [IGNORED, 1, 0]
+
+
+def test_of_a_question_cut_short_only_its_state_is_learned(collate, tiny_config, tiny_tokenizer):
+    """The state is read where its answer would open; a model whose states are tokens learns this token."""
+    whole = WORLD.spoken(WORLD.small_talk(1), 1, share=1.0)
+    cut = replace(whole, messages=[whole.messages[0], whole.messages[1] | {"complete": False}])
+    language = tiny_config.language.model_copy(update={"state": "tokens"})
+    tokens = DialogCollator(tiny_config, PromptWriter.of(language, tiny_tokenizer))
+    for writes, states in ((collate, 0), (tokens, len(tokens.writer.state_ids[STATES.index("speech")]))):
+        one, other = (writes.render(sample, {}) for sample in (whole, cut))
+        assert one.ids == other.ids
+        [answer], [asked] = other.answers, one.answers
+        assert (asked.complete, answer.complete) == (1, 0)
+        assert answer == replace(asked, end=asked.start + states, complete=0)
+        assert other.labels[: answer.end] == one.labels[: answer.end] and set(other.labels[answer.end :]) == {IGNORED}
+
+
+def test_only_spoken_questions_to_us_are_complete_or_not(collate):
+    samples = [*spoken_samples(), WORLD.negative(0)]
+    batch = batch_of(collate, samples)
+    spoken = [state == "speech" for sample in samples for state in turn_states(sample.messages)]
+    assert any(spoken) and not all(spoken)
+    assert batch.complete.tolist() == [1 if one else IGNORED for one in spoken]
 
 
 def test_blank_media_stand_nowhere(tiny_config, collate):

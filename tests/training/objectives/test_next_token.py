@@ -127,7 +127,7 @@ def test_the_losses_are_sums_over_answers_of_each_sample_alone(objective, sample
     with torch.no_grad():
         with packed(model.language):
             found = summed(objective, batch)
-        tokens, states, ctc = 0.0, 0.0, 0.0
+        tokens, states, ends, ctc = 0.0, 0.0, 0.0, 0.0
         numbers = iter(batch.states)
         for sample in samples:
             hidden, at = alone(model, sample), 0
@@ -136,7 +136,10 @@ def test_the_losses_are_sums_over_answers_of_each_sample_alone(objective, sample
                     ids = torch.tensor(segment.ids)
                     logits = model.language.lm_head(hidden[at - 1 : at - 1 + len(ids)])
                     tokens += F.cross_entropy(logits, ids, reduction="sum")
-                    states += F.cross_entropy(model.state_head(hidden[at - 1]), next(numbers))
+                    state = next(numbers)
+                    states += F.cross_entropy(model.state_head(hidden[at - 1]), state)
+                    if STATES[state] == "speech":
+                        ends -= torch.log(torch.sigmoid(model.end_of_turn_head(hidden[at - 1])))[0]
                 medium = isinstance(segment, MediaSegment)
                 at += objective.collate._medium(segment, 0, {}).length if medium else len(segment.ids)
         for features, length, text in zip(batch.features, batch.lengths, batch.transcripts, strict=True):
@@ -148,11 +151,13 @@ def test_the_losses_are_sums_over_answers_of_each_sample_alone(objective, sample
                 ctc += loss / len(ids) if loss.isfinite() else 0
     torch.testing.assert_close(found["next_token"], tokens, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(found["state"], states, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found["end_of_turn"], ends, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found["ctc"], ctc, rtol=1e-4, atol=1e-3)
     counts = objective.counts(batch)
     assert counts == {
         "tokens": sum(len(s.ids) for sample in samples for s in writer.render(sample.messages) if is_answer(s)),
         "answers": sum(m["role"] == "assistant" for sample in samples for m in sample.messages),
+        "questions": sum(STATES[state] == "speech" for state in batch.states),
         "transcripts": sum(map(bool, batch.transcripts)),
         "positions": sum(batch.segments.lengths),
     }
@@ -163,7 +168,11 @@ def is_answer(segment) -> bool:
 
 
 def test_each_stage_has_the_terms_that_it_learns(tiny_config, tiny_tokenizer):
-    terms = {"1.1": {"next_token"}, "2.1b": {"next_token"}, "2.2": {"next_token", "state", "ctc", "unfit"}}
+    terms = {
+        "1.1": {"next_token"},
+        "2.1b": {"next_token"},
+        "2.2": {"next_token", "state", "end_of_turn", "ctc", "unfit"},
+    }
     for name, expected in terms.items():
         objective = make_objective(name, tiny_config, tiny_tokenizer)
         assert set(objective.terms) == expected
@@ -189,6 +198,17 @@ def test_a_pass_without_media_gives_every_trained_part_a_gradient(name, media, t
         assert reached, part
         learns = media == "text alone" and part in ("language", "state_head")
         assert any(gradient.any() for gradient in reached) == learns, part
+
+
+def test_of_a_question_cut_short_nothing_is_learned_but_its_state_and_that(objective, samples):
+    """The loss of the head is that of a 0, and no token is learned."""
+    [sample] = [sample for sample in samples if sample.task == "small_talk" and sample.state == "speech"]
+    cut = replace(sample, messages=[sample.messages[0], sample.messages[1] | {"complete": False}])
+    with torch.no_grad(), packed(objective.model.language):
+        whole, short = (summed(objective, batch_of(objective, [one])) for one in (sample, cut))
+    torch.testing.assert_close(torch.exp(-whole["end_of_turn"]) + torch.exp(-short["end_of_turn"]), torch.tensor(1.0))
+    torch.testing.assert_close(whole["state"], short["state"])
+    assert whole["next_token"] > 0 and short["next_token"] == 0
 
 
 def test_speech_too_short_for_its_text_is_counted(objective):
@@ -234,7 +254,9 @@ def test_the_figures_are_those_of_each_answer(tiny_config, tiny_tokenizer, sampl
     """`summary` over sums of passes, against the answers one after the other."""
     shares = replace(SCHEDULE, shares={"questions": 1.0})
     objective = make_objective("2.2", tiny_config, tiny_tokenizer, shares)
-    samples = [*samples, TRAIN.small_talk(0)]
+    cut = replace(samples[-1], about={"kind": "cut"})
+    cut.messages = [cut.messages[0], cut.messages[1] | {"complete": False}]
+    samples = [cut, *samples, TRAIN.small_talk(0)]
     objective.data.__dict__["probe"] = samples
     learn(objective, samples[-1], 60)  # so that some answers are right
     scored = objective.score(samples, size=2)
@@ -250,7 +272,8 @@ def test_the_figures_are_those_of_each_answer(tiny_config, tiny_tokenizer, sampl
                 for name, value in summed(objective, batch, training=False).items():
                     totals[name] = totals.get(name, 0) + value
     figures = objective.summary(totals)
-    for kind in set(kinds):
+    assert "cut" not in figures  # it has no answer that could be right
+    for kind in set(kinds) - {"cut"}:
         mine = [answer for answer in scored if answer.kind == kind]
         assert figures[kind] == pytest.approx(100 * sum(answer.right for answer in mine) / len(mine))
         own = [sample for sample, each in zip(samples, kinds, strict=True) if each == kind]
@@ -260,6 +283,10 @@ def test_the_figures_are_those_of_each_answer(tiny_config, tiny_tokenizer, sampl
         assert figures[f"{kind}_token_accuracy"] == pytest.approx(100 * rights.float().mean().item(), rel=1e-4)
     states = [answer.state == answer.predicted_state for answer in scored]
     assert figures["state"] == pytest.approx(100 * sum(states) / len(states))
+    asked = [answer for answer in scored if answer.complete is not None]
+    assert {answer.complete for answer in asked} == {False, True}
+    ends = [answer.complete == answer.predicted_complete for answer in asked]
+    assert figures["end_of_turn"] == pytest.approx(100 * sum(ends) / len(ends))
 
 
 @torch.no_grad()
