@@ -1,0 +1,159 @@
+"""The questions of a connection: what waits in the draft for the next one, how one begins, and how it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import grpc
+
+from services.gateway.conversation.draft import Draft
+from services.gateway.conversation.open_session import OpenSession
+from services.gateway.conversation.question import Question
+from services.gateway.conversation.request import TurnRequest
+from services.gateway.conversation.turn import Turn, TurnTools, failed
+from services.gateway.conversation.turns import Turns
+from services.gateway.events import Body, Event, SpeechStarted, SpeechStopped
+from services.gateway.media.images import EncodedImage, Kind
+from services.gateway.settings import MediaSettings
+from services.gateway.upstream.calls import Calls
+from services.rpc.errors import ServiceError
+from services.rpc.limits import too_much
+from services.telemetry import tracing
+
+
+class Questions:
+    """`open` before the first input."""
+
+    def __init__(self, turns: Turns, tools: TurnTools):
+        self.id = ""  # the client's name for the question that the input at hand belongs to
+        self.unanswered = False  # the client has created an item that `respond` may answer
+        self._turns, self._tools, self._images, self._settings = turns, tools, tools.images, tools.settings
+        self._draft = Draft(tools.settings.max_frames)
+
+    def open(self, opened: OpenSession, model_rate: int, media: MediaSettings) -> None:
+        """`model_rate`: Hz, of the audio of questions."""
+        self._opened, self._model_rate, self._media = opened, model_rate, media
+
+    # What belongs to a question.
+
+    def add_text(self, text: str) -> None:
+        if not text.strip():
+            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "text is empty")
+        target = self._turns.newest.question if self._turns.listening else self._draft
+        length, limit = target.characters + len(text), self._settings.max_text_chars
+        if length > limit:
+            raise too_much("gateway", "max_text_chars", f"text of {length} characters is above the limit of {limit}")
+        target.texts.append(text)
+
+    def add_image(self, kind: Kind, data: bytes) -> None:
+        self._images.check(kind, data)
+        turn = self._turns.newest
+        held = turn.question.images if self._turns.listening else self._draft.images
+        if len(held) >= self._settings.max_pictures:
+            message = f"a question may have {self._settings.max_pictures} pictures; this one is too many"
+            raise too_much("gateway", "max_pictures", message)
+        if self._turns.listening:
+            turn.add_image(self._encode(kind, [data], turn.calls, turn.span))
+        else:
+            encoding = self._encode_for_draft(kind, data)
+            self._draft.images.append(self._start(encoding, self._draft.open_span()))
+
+    def add_frame(self, data: bytes) -> None:
+        self._images.check("frame", data)
+        self._draft.frames.append(data)
+
+    def refuse_part(self, question_id: str, error: Exception) -> None:
+        """A part that belongs to no named question is left out; otherwise the question is refused with it."""
+        if question_id and self._turns.listening and self._turns.newest.question_id in ("", question_id):
+            self._turns.newest.fail(error)
+            return
+        self.emit(failed(error), question_id)
+        if question_id:
+            self._draft.refuse(question_id, error)
+
+    def discard(self) -> None:
+        """The client has taken back what it sent for the next question."""
+        self._draft.discard()
+
+    @property
+    def refused(self) -> bool:
+        """A part of the question at hand was refused before it began."""
+        return self._draft.refused(self.id)
+
+    @property
+    def written(self) -> bool:
+        """Something waits that can be asked without speech."""
+        return bool(self._draft.texts or self._draft.images or self.refused)
+
+    # Their turns.
+
+    def maker(self, request: TurnRequest, question: Question | None = None) -> Callable[..., Turn]:
+        """Makes a turn of the turn before it and what it may interrupt."""
+        question = question or Question(False, self._model_rate, self._media)
+        span = self._draft.take_span()
+        return functools.partial(
+            Turn, self._opened.session, question, self.id, request=request, span=span, tools=self._tools
+        )
+
+    def begin(self, spoken: bool, detected: bool = False, at_ms: int = -1) -> Turn:
+        """A new question, with what the draft holds. `detected`: the server noticed by itself that it is spoken."""
+        self.unanswered = False
+        config = self._opened.session.config
+        turns = config.turn_taking
+        question = Question(spoken, self._model_rate, self._media)
+        request = TurnRequest(config, answers=turns.answer if detected else not turns.items_first)
+        interruption = turns.interruption if detected or not turns.items_first else "never"
+        turn = self._turns.begin(self.maker(request, question), detected, interruption)
+        self._hand_over_draft(turn)
+        if spoken:
+            turn.emit_now(SpeechStarted(at_ms))
+        return turn
+
+    def _hand_over_draft(self, turn: Turn) -> None:
+        if frames := self._draft.take_frames():
+            self._draft.images.append(self._encode("frames", frames, turn.calls, turn.span))
+        for image in self._draft.images:
+            again = self._images.encode_again(image, self._opened.session.id, turn.calls)
+            turn.add_image(self._start(again, turn.span))
+        turn.question.texts.extend(self._draft.texts)
+        if self.refused:
+            turn.fail(self._draft.refusal.error)
+        self._draft.clear()
+
+    def ask(self, at_ms: int = -1) -> None:
+        """The newest question is complete."""
+        turn = self._turns.newest
+        turn.question_id = self.id or turn.question_id
+        if turn.question.spoken and not turn.over:
+            turn.emit_now(SpeechStopped(at_ms))
+        turn.ask()
+
+    def emit(self, body: Body, question_id: str = "") -> None:
+        self._tools.outbox.put_now(Event(body, question_id=question_id))
+
+    # Their pictures.
+
+    def _encode(self, kind: Kind, files: list[bytes], calls: Calls, turn: tracing.Span) -> asyncio.Task[EncodedImage]:
+        """`turn`: the span of the turn that it belongs to."""
+        return self._start(self._images.encode(kind, files, self._opened.session.id, calls), turn)
+
+    async def _encode_for_draft(self, kind: Kind, data: bytes) -> EncodedImage:
+        """For a question that has not begun: by the release that is current now, and stays until it is done."""
+        with self._tools.releases.bind() as calls:
+            return await self._images.encode(kind, [data], self._opened.session.id, calls)
+
+    def _start(self, encoding: Coroutine[Any, Any, EncodedImage], turn: tracing.Span) -> asyncio.Task[EncodedImage]:
+        """`turn`: the span of the turn that it belongs to."""
+        image = asyncio.create_task(encoding, context=tracing.within(turn))
+        image.add_done_callback(functools.partial(self._image_done, self.id))
+        return image
+
+    def _image_done(self, question_id: str, image: asyncio.Task) -> None:
+        """A picture of the draft that cannot be read is told at once; one of a turn fails the turn."""
+        if image.cancelled() or image.exception() is None or image not in self._draft.images:
+            return
+        self._draft.images.remove(image)
+        self.refuse_part(question_id, image.exception())

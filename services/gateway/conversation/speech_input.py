@@ -1,0 +1,153 @@
+"""What the client's microphone says: which question its audio belongs to, and where that question ends."""
+
+from __future__ import annotations
+
+import grpc
+
+from services.gateway.conversation.input_buffer import InputBuffer
+from services.gateway.conversation.open_session import OpenSession
+from services.gateway.conversation.questions import Questions
+from services.gateway.conversation.turn import Turn
+from services.gateway.conversation.turns import Turns
+from services.gateway.media.detector import Detector
+from services.gateway.media.voice_activity import Segment
+from services.gateway.settings import MediaSettings, VadSettings
+from services.rpc.errors import ServiceError
+
+MAX_UNHEARD = 4  # complete questions at once whose speech is not encoded yet; more audio waits
+JUST_MS = 1000  # of audio; a client that ends a question so soon after the server has ended it means the same one
+
+
+class SpeechInput:
+    """`close` must be called at the end."""
+
+    def __init__(
+        self,
+        opened: OpenSession,
+        questions: Questions,
+        turns: Turns,
+        model_rate: int,
+        media: MediaSettings,
+        vad: VadSettings,
+        detector: Detector,
+    ):
+        """`model_rate`: Hz. Raises `ValueError` for a rate of the session's that is not served."""
+        self._opened, self._questions, self._turns = opened, questions, turns
+        self._model_rate, self._media, self._vad, self._detector = model_rate, media, vad, detector
+        self._buffer = self._open_buffer()
+        self._detected_end_ms = -JUST_MS
+
+    @property
+    def heard_ms(self) -> int:
+        """Of audio, since the session's microphone was opened."""
+        return self._buffer.heard_ms
+
+    @property
+    def idle(self) -> bool:
+        """Nothing of what comes belongs to a question."""
+        return not self._buffer.speaking and not self._turns.listening
+
+    async def add(self, chunk: bytes) -> None:
+        self.renew()
+        for segment in await self._buffer.feed(chunk, self._turns.answering):
+            if self._buffer.detects:
+                await self._detected(segment)
+            else:
+                self._add_speech(segment.audio)
+
+    async def _detected(self, segment: Segment) -> None:
+        if segment.kind in ("maybe", "no"):
+            return
+        if segment.kind == "start":
+            self._turns.end_failed_question()
+            await self._turns.catch_up(MAX_UNHEARD)
+            self._add_speech(segment.audio, segment.at_ms)
+        elif self._turns.listening:
+            self._add_speech(segment.audio)
+            if segment.kind == "end":
+                await self._end_detected(segment)
+
+    async def _end_detected(self, segment: Segment) -> None:
+        self._detected_end_ms = segment.at_ms
+        self._questions.ask(segment.at_ms)
+        if self._opened.session.config.turn_taking.items_first:
+            await self._turn.committed()  # what comes next comes behind it
+
+    async def end(self) -> None:
+        """The client says that the spoken question is complete."""
+        if self._turn is None or self._turn.asked:
+            mine = self._turns.busy and self._questions.id in ("", self._turn.question_id)
+            detected = self._buffer.detects and mine
+            self._buffer.flush()
+            if detected:
+                return  # the server detected the end by itself a moment earlier
+            if not self._questions.refused:
+                message = "end_of_audio came, but no speech since the last question"
+                raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
+            self._begin()
+            self._questions.ask()
+        elif not self._turn.over:
+            self._turn.add_audio(self._buffer.finish())
+            self._questions.ask()
+        else:  # it failed while it was spoken, and the client has been told
+            self._turns.end_failed_question()
+
+    async def commit(self) -> bool:
+        """The spoken question is complete and becomes an item. False: the server has ended it by itself just now.
+
+        Raises `ServiceError` FAILED_PRECONDITION where there is too little of it, or what it failed of meanwhile.
+        """
+        turn = self._turn
+        if self._turns.listening and turn.question.spoken:
+            turn.add_audio(self._buffer.finish())
+            if not turn.over and turn.question.seconds >= self._media.min_audio_seconds:
+                self._questions.ask(self.heard_ms if self._buffer.detects else -1)
+                if not await turn.committed() and turn.failure is not None:
+                    raise turn.failure
+                return True
+            turn.cancel_self()
+        elif self._buffer.detects and self.heard_ms - self._detected_end_ms < JUST_MS:
+            return False
+        if self._turns.end_failed_question() and turn.failure is not None:
+            raise turn.failure
+        message = f"there is less than {self._media.min_audio_seconds:g} s of audio; send some, then commit"
+        raise ServiceError(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+    def clear(self) -> None:
+        """What was said of a question that is not complete is thrown away."""
+        self.drop_held()
+        if self._turns.listening and self._turn.question.spoken:
+            self._turn.cancel_self()
+        self._turns.end_failed_question()
+
+    def drop_held(self) -> None:
+        """What is still here of a question belongs to none."""
+        self._buffer.finish()
+
+    def renew(self) -> None:
+        """The microphone as the config has it; another connection may have changed it, too. Not within a question."""
+        if not self._buffer.fits(self._opened.session.config) and not self._turns.listening:
+            self._turns.end_failed_question()
+            self._buffer.close()
+            self._buffer = self._open_buffer(self._buffer.heard_ms)
+
+    def close(self) -> None:
+        self._buffer.close()
+
+    def _open_buffer(self, start_ms: int = 0) -> InputBuffer:
+        config = self._opened.session.config
+        return InputBuffer(config, self._model_rate, self._media, self._vad, self._detector, start_ms)
+
+    @property
+    def _turn(self) -> Turn | None:
+        return self._turns.newest
+
+    def _add_speech(self, audio: bytes, at_ms: int = -1) -> None:
+        """Audio of a question, which begins with it unless one is being asked."""
+        if self._turn is None or self._turn.asked:
+            self._begin(at_ms)
+        if not self._turn.over:  # the rest of a question that failed is dropped until its end
+            self._turn.add_audio(audio)
+
+    def _begin(self, at_ms: int = -1) -> None:
+        self._questions.begin(spoken=True, detected=self._buffer.detects, at_ms=at_ms)
