@@ -26,7 +26,7 @@ class VisionNetwork(nn.Module):
 
 
 class SpeechNetwork(nn.Module):
-    """`SpeechStep`; states come in and go out as tensors, those of all blocks stacked."""
+    """`SpeechStep`; states come in and go out as tensors, those of all blocks stacked. `last` keeps the old ones."""
 
     def __init__(self, model: Parley, signature: Signature):
         super().__init__()
@@ -50,7 +50,13 @@ class SpeechNetwork(nn.Module):
         after = {name: torch.stack(tensors, 1) for name, tensors in _by_name(state.blocks).items()}
         after |= {"pending": state.pending, "frames": state.frames[:, None]}
         ids = () if output.ids is None else (output.ids,)
-        return (output.embeddings, output.lengths[:, None], *ids, *(after[name] for name in self.names))
+        kept = (_where(last[:, 0], given[name], after[name]) for name in self.names)
+        return (output.embeddings, output.lengths[:, None], *ids, *kept)
+
+
+def _where(rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """`x` in the `rows` (bool [b]) and `y` in the others; both [b, ...]."""
+    return torch.where(rows.view(-1, *[1] * (x.dim() - 1)), x, y)
 
 
 def _by_name(blocks: list[BlockPast]) -> dict[str, list[Tensor]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from parley.config import ParleyConfig, SpeechConfig
 from parley.models.speech_step import past_frames, reach
 
-FORMAT = "1"  # changes when an older service could not use a newer model
+FORMAT = "2"  # changes when an older service could not use a newer model
 DTYPES = ("float32", "float16")  # of an exported model
 BYTES = {"float32": 4, "float16": 2, "int64": 8, "bool": 1}
 
@@ -124,7 +124,7 @@ def speech_signature(
         inputs=(
             TensorSpec("features", "float32", (reach(chunks.chunk_size), speech.num_mel_bins)),
             TensorSpec("counts", "int64", (1,)),  # frames of the chunk that are speech
-            TensorSpec("last", "bool", (1,)),  # the utterance ends with this chunk
+            TensorSpec("last", "bool", (1,)),  # silence follows this chunk; the states stay as they were
         ),
         outputs=outputs if transcribes else outputs[:2],
         states=speech_states(speech, past, dtype),

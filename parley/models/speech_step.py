@@ -6,6 +6,8 @@ Notable points:
 - `SlotSteps` keeps the states of utterances in memory, each in a slot, and runs `SpeechStep` over some of them.
 - The state of an utterance has a fixed size: the keys and values that a chunk may attend to, the inputs that the causal
   convolutions reach back to, and the frames that the adapter has not used up.
+- The last chunk leaves the state as it was: what the end of an utterance would give can be asked for at any place, and
+  the utterance goes on.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Chunk(NamedTuple):
     slot: int
     features: Tensor  # [n, mel] on the CPU; n = `reach(count)`, or 0 where `count` is 0
     count: int  # encoder frames to make: a whole chunk, or fewer at the end
-    last: bool  # the utterance ends with it
+    last: bool  # silence follows, as at the end of the utterance; the slot's state stays as it was before
+    tail: bool = False  # and the utterance goes on after it, from that state
 
 
 class Encoded(NamedTuple):
@@ -154,17 +157,20 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
 
 
 class SlotBlocks:
-    """The past of every block for some slots, read and written a block at a time: a copy of all would be large."""
+    """The past of every block for some slots, read and written a block at a time: a copy of all would be large.
 
-    def __init__(self, cache: BlockPast, slots: Tensor):
-        self._cache, self._slots = cache, slots
+    `slots`, `kept`: int64 [b], where each is read and where it is written.
+    """
+
+    def __init__(self, cache: BlockPast, slots: Tensor, kept: Tensor):
+        self._cache, self._slots, self._kept = cache, slots, kept
 
     def __getitem__(self, i: int) -> BlockPast:
         return BlockPast(*(tensor[i, self._slots] for tensor in self._cache))
 
     def __setitem__(self, i: int, past: BlockPast) -> None:
         for tensor, new in zip(self._cache, past, strict=True):
-            tensor[i, self._slots] = new
+            tensor[i, self._kept] = new
 
 
 class SlotSteps:
@@ -197,9 +203,10 @@ class SlotSteps:
         self.transcribes = head is not None
         weight = encoder.embed.weight
         self.device, self.dtype = weight.device, weight.dtype
-        self.cache = empty_past(config, past, (config.num_layers, capacity), weight)
-        self.pending = weight.new_zeros(capacity, self.network.kernel - 1, config.hidden_size)
-        self.frames = torch.zeros(capacity, dtype=torch.int64, device=self.device)
+        self.unused = capacity  # a slot more, which takes the states that are not kept
+        self.cache = empty_past(config, past, (config.num_layers, capacity + 1), weight)
+        self.pending = weight.new_zeros(capacity + 1, self.network.kernel - 1, config.hidden_size)
+        self.frames = torch.zeros(capacity + 1, dtype=torch.int64, device=self.device)
 
     @property
     def slot_bytes(self) -> int:
@@ -221,11 +228,12 @@ class SlotSteps:
             most = self.chunk_size
         features = torch.stack([padded(chunk.features, reach(most)) for chunk in chunks])
         slots = torch.tensor([chunk.slot for chunk in chunks], device=self.device)
+        kept = torch.tensor([self.unused if chunk.last else chunk.slot for chunk in chunks], device=self.device)
         counts = torch.tensor([chunk.count for chunk in chunks], device=self.device)
         last = torch.tensor([chunk.last for chunk in chunks], device=self.device)
-        state = StepState(SlotBlocks(self.cache, slots), self.pending[slots], self.frames[slots])
+        state = StepState(SlotBlocks(self.cache, slots, kept), self.pending[slots], self.frames[slots])
         output = self.network(features.to(self.device, self.dtype), counts, last, state)
-        self.pending[slots], self.frames[slots] = state.pending, state.frames
+        self.pending[kept], self.frames[kept] = state.pending, state.frames
         return _unpacked(output, [chunk.count for chunk in chunks])
 
 

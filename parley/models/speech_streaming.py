@@ -9,6 +9,8 @@ Notable points:
   audio that is too little for a chunk, and the transcript.
 - A model without chunks (chunk_size -1) encodes an utterance whole: mel frames are collected, up to `max_seconds`, and
   encoded in the step after `finish`.
+- At a pause the speech may be over: a step gives the tail, which is what `finish` would give in its place, and the
+  utterance goes on as if there had been none.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ class StreamOutput(NamedTuple):
     embeddings: Tensor  # [n, language], new ones only
     transcript: str  # of the utterance so far; "" without a CTC head
     done: bool  # the utterance was finished, and this is its last output
+    tail: bool = False  # it answers `pause`: the next outputs go on as if this one had not been
 
 
 @dataclass
@@ -43,9 +46,20 @@ class UtteranceState:
     num_samples: int = 0  # in all
     text: str = ""
     last_id: int = 0  # of the CTC head, for repeats across chunks
+    pause: int | None = None  # of `features`, those before a pause whose tail is due
     finishing: bool = False
     ended: bool = False  # the last output was given
     last_step: int = 0  # that served it: the utterance that waited longest is served first
+
+    @property
+    def ending(self) -> bool:
+        """Whether what is too little for a chunk is to be computed."""
+        return self.finishing or self.pause is not None
+
+    @property
+    def available(self) -> int:
+        """Encoder frames that can be made now: those up to a pause come before its tail, later ones after it."""
+        return subsampled(len(self.features) if self.pause is None else self.pause)
 
 
 class SpeechStream:
@@ -103,23 +117,33 @@ class SpeechStream:
             state.features = torch.cat([state.features, features])
         state.samples = joined[count * self.shift :]
 
+    def pause(self, slot: int) -> None:
+        """The utterance may be over here: a step gives what `finish` would give now, behind the chunks before it.
+
+        It takes the place of a pause whose tail is still due.
+        """
+        state = self.states[slot]
+        assert not state.finishing
+        state.pause = len(state.features)
+
     def finish(self, slot: int) -> None:
-        """Ends the utterance: the next steps give the rest, the last of them with `done`."""
-        self.states[slot].finishing = True
+        """Ends the utterance: the next steps give the rest, the last of them with `done`. A pause is no longer due."""
+        state = self.states[slot]
+        state.finishing, state.pause = True, None
 
     def ready(self) -> list[int]:
         """Slots that a step would serve, those that waited longest first."""
-        found = [slot for slot, s in self.states.items() if not s.ended and (s.finishing or self._next(s))]
+        found = [slot for slot, s in self.states.items() if not s.ended and (s.ending or self._next(s))]
         return sorted(found, key=lambda slot: self.states[slot].last_step)
 
     def _next(self, state: UtteranceState) -> int:
         """Encoder frames that the next step makes of an utterance."""
-        available = subsampled(len(state.features))
-        if self.chunk_size <= 0:
-            return available if state.finishing else 0
-        if available >= self.chunk_size:
+        if self._has_chunk(state):
             return self.chunk_size
-        return available if state.finishing else 0
+        return state.available if state.ending else 0
+
+    def _has_chunk(self, state: UtteranceState) -> bool:
+        return 0 < self.chunk_size <= state.available
 
     @torch.inference_mode()
     def step(self, limit: int | None = None) -> dict[int, StreamOutput]:
@@ -132,21 +156,25 @@ class SpeechStream:
         outputs = {}
         for chunk, encoded in zip(chunks, self.runner.run(chunks), strict=True):
             state = self.states[chunk.slot]
-            state.last_step, state.ended = self.steps, chunk.last
-            self._write(state, encoded.ids)
-            outputs[chunk.slot] = StreamOutput(encoded.embeddings, single_spaced(state.text), chunk.last)
+            state.last_step, state.ended = self.steps, chunk.last and not chunk.tail
+            text = state.text + self._letters(encoded.ids, state.last_id)
+            if not chunk.tail:
+                state.text, state.last_id = text, [state.last_id, *encoded.ids][-1]
+            outputs[chunk.slot] = StreamOutput(encoded.embeddings, single_spaced(text), state.ended, chunk.tail)
         return outputs
 
     def _take_chunk(self, slot: int) -> Chunk:
         state = self.states[slot]
-        count = self._next(state)
+        count, tail = self._next(state), state.pause is not None and not self._has_chunk(state)
         features = state.features[: reach(count)]
+        if tail:
+            state.pause = None
+            return Chunk(slot, features, count, last=True, tail=True)
+        if state.pause is not None:
+            state.pause -= count * SUBSAMPLING
         state.features = state.features[count * SUBSAMPLING :].clone()
-        last = state.finishing and subsampled(len(state.features)) == 0
-        return Chunk(slot, features, count, last)
+        return Chunk(slot, features, count, last=state.finishing and not state.available)
 
-    def _write(self, state: UtteranceState, ids: list[int]) -> None:
-        """Continues the transcript with the likeliest ids of new frames."""
-        if ids:
-            state.text += self.vocabulary.collapse(ids, state.last_id)
-            state.last_id = ids[-1]
+    def _letters(self, ids: list[int], previous: int) -> str:
+        """What the likeliest ids of new frames add to a transcript."""
+        return self.vocabulary.collapse(ids, previous) if ids else ""

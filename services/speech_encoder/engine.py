@@ -30,6 +30,7 @@ class Encoded:
 
     output: StreamOutput  # embeddings on the CPU
     compute_seconds: float  # of the utterance so far: its share of the steps that it was in
+    pause: int  # with `output.tail`: the number of the pause that it answers
 
 
 class Utterance(Request[Encoded]):
@@ -40,10 +41,18 @@ class Utterance(Request[Encoded]):
         # Used by the engine's thread:
         self.slot = -1  # in the stream; -1: none
         self.compute_seconds = 0.0
+        self.paused = 0  # the number of its newest pause
 
     def feed(self, samples: np.ndarray) -> None:
         """float32 [samples] in [-1, 1]."""
         self.post("feed", samples)
+
+    def pause(self, number: int) -> None:
+        """The speech may be over: an event with `output.tail` and this number tells what the end would give now.
+
+        It takes the place of a pause that has not been answered.
+        """
+        self.post("pause", number)
 
     def finish(self) -> None:
         """The utterance is complete; its last event has `output.done`."""
@@ -87,7 +96,7 @@ class Engine(EngineThread):
 
     # Called in the thread.
 
-    def apply(self, kind: str, utterance: Utterance, samples: np.ndarray | None) -> None:
+    def apply(self, kind: str, utterance: Utterance, content: np.ndarray | int | None) -> None:
         if kind == "open":
             utterance.slot = self.stream.open()
             utterance.steps.begin("encode")
@@ -98,9 +107,12 @@ class Engine(EngineThread):
         elif kind == "finish":
             utterance.steps.begin("encode_last")
             self.stream.finish(utterance.slot)
+        elif kind == "pause":
+            utterance.paused = content
+            self.stream.pause(utterance.slot)
         else:
             started = time.perf_counter()
-            self.stream.feed(utterance.slot, samples)
+            self.stream.feed(utterance.slot, content)
             utterance.compute_seconds += time.perf_counter() - started
 
     def free(self, utterance: Utterance) -> None:
@@ -135,7 +147,7 @@ class Engine(EngineThread):
             utterance.compute_seconds += seconds / len(outputs)
             if output.done:
                 self.free(utterance)
-            self.emit(utterance, Encoded(output, utterance.compute_seconds))
+            self.emit(utterance, Encoded(output, utterance.compute_seconds, utterance.paused))
         return True
 
     def abandon_step(self) -> list[Utterance]:

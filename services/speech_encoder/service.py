@@ -78,7 +78,9 @@ class SpeechEncoderService(EngineService[Engine], rpcs.SpeechEncoderServicer):
             while True:
                 async with streams.within(opening.deadline_ms):
                     encoded = await utterance.next()
-                if answer.add(encoded):
+                if encoded.output.tail:
+                    yield answer.tail(encoded)
+                elif answer.add(encoded):
                     yield answer.chunk(encoded)
                 if encoded.output.done:
                     break
@@ -103,10 +105,17 @@ class Answer:
         return changed or len(encoded.output.embeddings) > 0
 
     def chunk(self, encoded: Encoded) -> pb.EncodeSpeechResponse:
-        embeddings = encoded.output.embeddings
-        self.length += len(embeddings)
-        tensor = tensors.from_torch(embeddings)
-        chunk = pb.SpeechChunk(embeddings=tensor, transcript=self.transcript, weights=self.weights)
+        self.length += len(encoded.output.embeddings)
+        return self._message(encoded)
+
+    def tail(self, encoded: Encoded) -> pb.EncodeSpeechResponse:
+        """Nothing of it counts: the next messages go on as if it had not been."""
+        return self._message(encoded, tail=True, pause_number=encoded.pause)
+
+    def _message(self, encoded: Encoded, **fields: int) -> pb.EncodeSpeechResponse:
+        output = encoded.output
+        tensor = tensors.from_torch(output.embeddings)
+        chunk = pb.SpeechChunk(embeddings=tensor, transcript=output.transcript, weights=self.weights, **fields)
         self.sequence += 1
         return pb.EncodeSpeechResponse(sequence=self.sequence - 1, chunk=chunk)
 
@@ -139,9 +148,11 @@ class AudioReader:
     async def run(self, messages: AsyncIterator[tuple[str, object]]) -> None:
         """Reads to the end of the stream. Raises `ValueError` or `ServiceError` for what is wrong with it."""
         async for kind, field in messages:
+            await self.utterance.backpressure()
             if kind == "audio":
-                await self.utterance.backpressure()
                 self._feed(field)
+            elif kind == "pause":
+                self.utterance.pause(field.number)
         if self.samples < self.min_samples:
             shortest = 1000 * self.min_samples / self.sample_rate
             raise ValueError(f"{1000 * self.seconds:.0f} ms of audio is too short; send at least {shortest:.0f} ms")

@@ -63,6 +63,37 @@ async def test_interleaved_utterances_are_encoded_as_by_the_local_engine(run_ser
         assert text == words
 
 
+async def listen_with_pauses(channel, data: bytes, piece: int) -> list[tuple[torch.Tensor, str]]:
+    """Sends a pause behind each piece and waits for its tail. Returns the tails, and last what was not of a tail."""
+    call, found, rest = SpeechEncoderStub(channel).Encode(), [], []
+    opening, *audio, end = messages(data, piece)
+    pause = pb.EncodeSpeechRequest(pause=pb.EncodeSpeechPause())
+    for sequence, message in enumerate([opening, *(each for part in audio for each in (part, pause)), end]):
+        message.sequence = sequence
+        await call.write(message)
+        while message is pause and len(found) < sequence // 2:
+            chunk = (await call.read()).chunk
+            pair = (tensors.to_torch(chunk.embeddings), chunk.transcript)
+            (found if chunk.tail else rest).append(pair)
+    while (response := await call.read()).WhichOneof("message") == "chunk":
+        rest.append((tensors.to_torch(response.chunk.embeddings), response.chunk.transcript))
+    return [*found, (torch.cat([embeddings for embeddings, _ in rest]), response.done.transcript)]
+
+
+async def test_tails_are_as_of_the_local_engine_and_change_nothing(run_service, triton):
+    data = speech(30_000, 6)
+    async with run_service("speech_encoder") as (_, channel):
+        wanted = await listen_with_pauses(channel, data, 9000)
+    async with run_service("speech_encoder", triton.url) as (service, channel):
+        got = await listen_with_pauses(channel, data, 9000)
+        uninterrupted = await listen(channel, data, 9000)
+        assert service.engine.backend._utterances == {}
+    assert len(got) == len(wanted) == 8
+    for (found, text), (expected, words) in zip([*got, got[-1]], [*wanted, uninterrupted], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        assert text == words
+
+
 async def test_services_share_a_server(run_service, triton):
     async with run_service("speech_encoder") as (_, channel):
         wanted = await listen(channel, speech(30_000, 1), 3000)

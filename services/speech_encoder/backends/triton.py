@@ -1,6 +1,7 @@
 """The step in a Triton server, which also keeps the state of each utterance, by sequence id.
 
 An utterance is a sequence of calls, one a chunk. Its id is random, so that replicas of the service may share a server.
+The model keeps the state where a call has `last` (`parley.export`), so a tail is a call that does not end the sequence.
 The utterances of a step are sent at once; the server puts them into one batch.
 """
 
@@ -67,8 +68,9 @@ class TritonBackend:
             "counts": np.array([[chunk.count]], np.int64),
             "last": np.array([[chunk.last]], np.bool_),
         }
-        call = Call(inputs, utterance.sequence, start=not utterance.begun, end=chunk.last)
-        utterance.begun, utterance.ended = True, chunk.last
+        end = chunk.last and not chunk.tail
+        call = Call(inputs, utterance.sequence, start=not utterance.begun, end=end)
+        utterance.begun, utterance.ended = True, end
         return call
 
     def shut_down(self) -> None:

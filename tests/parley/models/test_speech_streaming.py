@@ -133,6 +133,136 @@ def test_an_utterance_closed_in_the_middle_leaves_no_trace():
     assert stream.free_slots == [0]
 
 
+def tail_of(outputs: list) -> tuple:
+    """The last of the outputs, a tail, behind the embeddings of those before it that are none."""
+    *before, tail = outputs
+    assert tail.tail and not tail.done
+    return torch.cat([*(output.embeddings for output in before if not output.tail), tail.embeddings]), tail.transcript
+
+
+def check_tail(outputs: list, wanted: tuple) -> None:
+    embeddings, text = tail_of(outputs)
+    torch.testing.assert_close(embeddings, wanted[0], rtol=1e-5, atol=1e-5)
+    assert text == wanted[1]
+
+
+def streamed(parts, waveform, pauses: tuple[int, ...], **chunks: int) -> tuple[list, list]:
+    """An utterance that pauses behind so many samples → all outputs, and for each tail those up to it."""
+    stream = build_stream(parts, capacity=1, **chunks)
+    slot, outputs, at_tails = stream.open(), [], []
+    for start, end in zip((0, *pauses), (*pauses, len(waveform)), strict=True):
+        for at in range(start, end, 1601):
+            stream.feed(slot, waveform[at : min(at + 1601, end)])
+        if end in pauses:
+            stream.pause(slot)
+        while stream.ready():
+            outputs.append(stream.step()[slot])
+            if outputs[-1].tail:
+                at_tails.append(list(outputs))
+    stream.finish(slot)
+    while not (outputs and outputs[-1].done):
+        outputs.append(stream.step()[slot])
+    return outputs, at_tails
+
+
+@pytest.mark.parametrize("config", [NANO, ABSOLUTE], ids=["rotary", "absolute"])
+@pytest.mark.parametrize(("chunk", "left"), [(8, 2), (5, 1), (7, -1), (-1, -1)])
+def test_a_pause_gives_what_the_end_would_and_changes_nothing(config, chunk, left):
+    parts = build(config)
+    waveform = speech(2.837, 0)
+    pauses = (3000, 20_000, 20_100, 6 * 8 * 4 * 160 + 720, 41_000)  # the last but one: six chunks of 8 and no rest
+    outputs, at_tails = streamed(parts, waveform, pauses, chunk_size=chunk, left_chunks=left)
+    uninterrupted, _ = streamed(parts, waveform, (), chunk_size=chunk, left_chunks=left)
+    rest = [output for output in outputs if not output.tail]
+    assert [output.transcript for output in rest] == [output.transcript for output in uninterrupted]
+    for output, wanted in zip(rest, uninterrupted, strict=True):
+        assert torch.equal(output.embeddings, wanted.embeddings) and output.done == wanted.done
+    assert len(at_tails) == len(pauses)
+    for found, end in zip(at_tails, pauses, strict=True):
+        ended, _ = streamed(parts, waveform[:end], (), chunk_size=chunk, left_chunks=left)
+        check_tail(found, (torch.cat([output.embeddings for output in ended]), ended[-1].transcript))
+
+
+@pytest.mark.parametrize("samples", [0, 100, 800])
+@pytest.mark.parametrize("chunk", [8, -1, 0])
+def test_a_pause_before_there_is_anything_has_an_empty_tail(samples, chunk):
+    parts = build(NANO)
+    stream = build_stream(parts, capacity=1, chunk_size=chunk)
+    slot, waveform = stream.open(), speech(1.0, 2)
+    stream.feed(slot, waveform[:samples])
+    stream.pause(slot)
+    output = stream.step()[slot]
+    assert output.tail and output.embeddings.shape == (0, WIDTH) and output.transcript == ""
+    assert not stream.ready()
+    stream.feed(slot, waveform[samples:])
+    stream.finish(slot)
+    found = {slot: []}
+    drain(stream, found)
+    check(found[slot], whole(parts, waveform, chunk, -1 if chunk <= 0 else NANO.left_chunks))
+
+
+def test_a_tail_comes_behind_the_backlog_and_before_what_was_said_after_it():
+    parts = build(NANO)
+    waveform, chunks = speech(3.0, 4), {"chunk_size": 8, "left_chunks": 2}
+    stream = build_stream(parts, capacity=1, **chunks)
+    slot, outputs = stream.open(), []
+    stream.feed(slot, waveform[:24_000])
+    stream.pause(slot)
+    stream.feed(slot, waveform[24_000:])
+    while stream.ready():
+        outputs.append(stream.step()[slot])
+    place = [output.tail for output in outputs].index(True)
+    assert place == 4 and len(outputs) > 6  # 1.5 s are four whole chunks of 0.32 s and the tail
+    check_tail(outputs[: place + 1], whole(parts, waveform[:24_000], 8, 2))
+    stream.finish(slot)
+    outputs.append(stream.step()[slot])
+    check([output for output in outputs if not output.tail], whole(parts, waveform, 8, 2))
+
+
+def test_a_pause_takes_the_place_of_one_that_is_not_answered_and_the_end_of_both():
+    parts = build(NANO)
+    waveform = speech(2.0, 5)
+    stream = build_stream(parts, capacity=1)
+    slot, outputs = stream.open(), []
+    for part in (waveform[:9000], waveform[9000:20_000]):
+        stream.feed(slot, part)
+        stream.pause(slot)
+    while stream.ready():
+        outputs.append(stream.step()[slot])
+    assert [output.tail for output in outputs].count(True) == 1
+    check_tail(outputs, whole(parts, waveform[:20_000], NANO.chunk_size, NANO.left_chunks))
+    stream.pause(slot)
+    stream.feed(slot, waveform[20_000:])
+    stream.finish(slot)
+    while not outputs[-1].done:
+        outputs.append(stream.step()[slot])
+    assert [output.tail for output in outputs].count(True) == 1
+
+
+def test_tails_and_chunks_of_others_share_a_step():
+    parts = build(NANO)
+    waveforms = [speech(1.9, seed) for seed in range(3)]
+    stream = build_stream(parts, capacity=3, chunk_size=8, left_chunks=2)
+    slots = [stream.open() for _ in waveforms]
+    for slot, waveform in zip(slots, waveforms, strict=True):
+        stream.feed(slot, waveform[:8000])
+    stream.step()
+    for slot, waveform in zip(slots, waveforms, strict=True):
+        stream.feed(slot, waveform[8000:10_000] if slot == slots[1] else waveform[8000:])
+    stream.pause(slots[1])
+    assert [output.tail for output in stream.step().values()] == [False, True, False]
+    stream.feed(slots[1], waveforms[1][10_000:])
+    found = {slot: [] for slot in slots}
+    for slot in slots:
+        stream.finish(slot)
+    drain(stream, found)
+    for slot, waveform in zip(slots, waveforms, strict=True):
+        embeddings, text = whole(parts, waveform, 8, 2)
+        got = torch.cat([output.embeddings for output in found[slot]])
+        torch.testing.assert_close(got, embeddings[-len(got) :], rtol=1e-4, atol=1e-4)
+        assert found[slot][-1].transcript == text
+
+
 def test_state_does_not_grow():
     parts = build(NANO)
     stream = build_stream(parts, capacity=1, max_seconds=200)

@@ -53,6 +53,10 @@ def end() -> pb.EncodeSpeechRequest:
     return pb.EncodeSpeechRequest(end=pb.EncodeSpeechEnd())
 
 
+def pause(number: int) -> pb.EncodeSpeechRequest:
+    return pb.EncodeSpeechRequest(pause=pb.EncodeSpeechPause(number=number))
+
+
 def utterance(data: bytes, piece: int = 3200) -> list[pb.EncodeSpeechRequest]:
     pieces = [audio(data[i : i + piece]) for i in range(0, len(data), piece)]
     return numbered(opening(), *pieces, end())
@@ -153,6 +157,51 @@ async def test_embeddings_come_before_the_utterance_ends(start):
     while response.WhichOneof("message") == "chunk":
         response = await call.read()
     assert response.done.length > 0
+
+
+async def test_a_pause_is_answered_with_what_the_end_would_give(start, tiny_checkpoint):
+    client = await start(chunk_size=4, left_chunks=-1)
+    data = speech(1.3)
+    ends = (0, 2000, 14_000, 30_000)
+    call, responses = client.stub.Encode(), []
+    pieces = [(pause(a + 7), audio(data[a:b])) for a, b in zip(ends, (*ends[1:], len(data)), strict=True)]
+    for message in numbered(opening(), *(each for pair in pieces for each in pair), end()):
+        await call.write(message)
+        if message.WhichOneof("message") == "pause":
+            responses.append(await call.read())
+            while not responses[-1].chunk.tail:
+                responses.append(await call.read())
+            assert responses[-1].chunk.pause_number == message.pause.number
+    while responses[-1].WhichOneof("message") == "chunk":
+        responses.append(await call.read())
+    whole = await client.listen(utterance(data))
+    rest = [response for response in responses if not response.chunk.tail]
+    assert joined(rest).equal(joined(whole)) and rest[-1].done.length == whole[-1].done.length
+    assert rest[-1].done.transcript == whole[-1].done.transcript
+    tails = [i for i, response in enumerate(responses) if response.chunk.tail]
+    assert len(tails) == len(ends) and [response.sequence for response in responses] == list(range(len(responses)))
+    for place, length in zip(tails[2:], ends[2:], strict=True):  # the first two are of too little to end
+        ended = await client.listen(utterance(data[:length]))
+        before = [response for response in responses[:place] if not response.chunk.tail]
+        torch.testing.assert_close(joined([*before, responses[place]]), joined(ended), rtol=1e-5, atol=1e-5)
+        assert responses[place].chunk.transcript == ended[-1].done.transcript
+    assert [tensors.to_torch(responses[place].chunk.embeddings).shape[0] for place in tails[:2]] == [0, 0]
+
+
+def joined(responses: list[pb.EncodeSpeechResponse]) -> torch.Tensor:
+    """The embeddings of the chunks."""
+    chunks = [response.chunk for response in responses if response.WhichOneof("message") == "chunk"]
+    return torch.cat([tensors.to_torch(chunk.embeddings) for chunk in chunks])
+
+
+async def test_pauses_that_nobody_waits_for_take_each_others_place(start):
+    client = await start()
+    half = audio(speech(0.5))
+    messages = numbered(opening(), half, *(pause(number) for number in range(50)), audio(speech(0.5)), end())
+    responses = await client.listen(messages)
+    tails = [response.chunk.pause_number for response in responses if response.chunk.tail]
+    assert len(tails) < 50 and tails == sorted(set(tails)) and set(tails) <= set(range(50))
+    assert responses[-1].done.length == (await client.listen(utterance(speech(1.0))))[-1].done.length
 
 
 @pytest.mark.parametrize(
