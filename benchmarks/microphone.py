@@ -12,6 +12,11 @@ CHUNK_SECONDS = 0.04  # that are sent at once
 NOISE_LEVEL = 20  # of 32767, while nothing is said
 
 
+def noise(samples: int, seed: int) -> np.ndarray:
+    """What a microphone hears while nothing is said: int16 [samples]."""
+    return np.random.default_rng(seed).integers(-NOISE_LEVEL, NOISE_LEVEL + 1, samples).astype("<i2")
+
+
 class Microphone:
     """An open one (`run`) sends a faint noise, and what is said (`say`); else only what is spoken into it (`speak`)."""
 
@@ -19,7 +24,7 @@ class Microphone:
         """`rate`: Hz. `send`: takes 16-bit little-endian samples."""
         self._rate, self._send = rate, send
         self._chunk = round(CHUNK_SECONDS * rate)
-        self._noise = np.random.default_rng(seed).integers(-NOISE_LEVEL, NOISE_LEVEL + 1, rate).astype("<i2")
+        self._noise = noise(rate, seed)
         self._speech = np.zeros(0, "<i2")
         self._began = time.monotonic()
         self._sent = 0  # samples

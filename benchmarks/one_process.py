@@ -139,12 +139,12 @@ class MemorySessions:
     def __init__(self) -> None:
         self._configs: dict[str, SessionConfig] = {}
 
-    async def create(self, config: SessionConfig) -> Session:
+    async def create(self, config: SessionConfig, owner: str = "") -> Session:
         session = Session(f"session-{len(self._configs) + 1}", config)
         self._configs[session.id] = config
         return session
 
-    async def open(self, session_id: str) -> Session:
+    async def open(self, session_id: str, owner: str = "") -> Session:
         return Session(session_id, self._configs[session_id])
 
     async def update(self, session_id: str, config: SessionConfig) -> None:
@@ -175,6 +175,9 @@ class MemoryItems:
         items = list(self._of(session_id).values())
         self._items[session_id] = {each.id: each for each in [*items[:position], item, *items[position:]]}
         return before[position - 1] if position else ""
+
+    async def replace(self, session_id: str, item: Item) -> None:
+        self._of(session_id)[item.id] = item
 
     async def truncate(self, session_id: str, item_id: str, samples: int) -> None:
         await self.set_played(session_id, item_id, samples)
@@ -229,6 +232,10 @@ class MemoryEmbeddings:
         return {ref: self._kept[ref] for ref in refs if ref in self._kept}
 
 
+async def _uncounted() -> None:
+    """Nobody counts requests here."""
+
+
 class DirectClient(Client):
     """A client of a `Conversation` in this process."""
 
@@ -247,7 +254,7 @@ class DirectClient(Client):
         return write_event(await anext(self._events)).session
 
     async def send(self, **event) -> None:
-        await handle(self._conversation, wire.ClientEvent(**event))
+        await handle(self._conversation, wire.ClientEvent(**event), _uncounted)
 
     async def events(self) -> AsyncIterator[wire.ServerEvent]:
         async for event in self._events:

@@ -1,5 +1,5 @@
-"""The questions of the benchmarks: spoken, about pictures, all kinds one after the other, all held out of training; and
-small talk, for talkers without a picture.
+"""What the benchmarks say, all held out of training: spoken questions about pictures, of all kinds in turn; dialogues
+of such questions by speakers who pause and trail off; small talk, for talkers without a picture.
 
 The same seed gives the same questions.
 """
@@ -7,14 +7,16 @@ The same seed gives the same questions.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, cycle
 
 import numpy as np
 import soxr
 
-from benchmarks.clip import Clip
+from benchmarks.clip import Clip, Dialogue
+from benchmarks.manners import KINDS, Said, spoken, voiced
 from training.data.sample import SAMPLE_RATE, parts, text_of
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.smalltalk import small_talk
@@ -22,7 +24,7 @@ from training.data.world.spoken import say
 from training.data.world.voices import draw_voice
 from training.data.world.world import World
 
-VOICED = 0.02  # of full scale: a clean sample above it is speech
+MIX = (*3 * ("plain",), *2 * ("pause",), "trail")  # of the questions of a dialogue
 ROOM_NOISE_DB = (-60.0, -45.0)  # of full scale
 
 
@@ -59,10 +61,36 @@ def small_talk_clips(seed: int, sample_rate: int) -> Iterator[Clip]:
     for index in count():
         rng = world.rng("said", index)
         text = small_talk("heldout", rng).text
-        clean = say(text, draw_voice(rng), rng, recorded=False).audio
-        clean = soxr.resample(clean, SAMPLE_RATE, sample_rate, "HQ") / max(1.0, float(np.abs(clean).max()))
-        speech = np.flatnonzero(np.abs(clean) > VOICED)
-        level = 10 ** (rng.uniform(*ROOM_NOISE_DB) / 20)
-        noise = np.random.default_rng(rng.getrandbits(64)).standard_normal(len(clean), np.float32) * level
-        audio = (np.clip(clean + noise, -1, 1) * 32767).astype("<i2")
-        yield Clip(text, audio, sample_rate, (int(speech[0]), int(speech[-1])))
+        yield _clip(spoken("plain", text, draw_voice(rng), rng), sample_rate, rng)
+
+
+def dialogues(seed: int, kinds: Sequence[str] = KINDS) -> Iterator[Dialogue]:
+    """Dialogues without end, each of six questions in one voice that training has not heard, about its own picture.
+
+    `kinds`: the manners in which they are said, as often as `MIX` has them.
+    """
+    world = World(seed, "heldout")
+    for index in count():
+        sample, rng = world.dialog(index, small_talk_share=0.0, captioned=0.0), world.rng("dialogue aloud", index)
+        texts = [text_of(message) for message in sample.messages if message["role"] == "user"]
+        voice, file = draw_voice(rng, unseen_voice=True), io.BytesIO()
+        parts(sample.messages[0]["content"])[0]["image"].save(file, "PNG")
+        said = [spoken(kind, text, voice, rng) for kind, text in zip(_manners(kinds, rng), texts, strict=False)]
+        yield Dialogue(file.getvalue(), [_clip(each, SAMPLE_RATE, rng) for each in said])
+
+
+def _manners(kinds: Sequence[str], rng: random.Random) -> Iterator[str]:
+    """Without end."""
+    mix = [kind for kind in MIX if kind in kinds]
+    rng.shuffle(mix)
+    return cycle(mix)
+
+
+def _clip(said: Said, sample_rate: int, rng: random.Random) -> Clip:
+    """Clean speech, in a room with a faint noise."""
+    clean = said.audio if sample_rate == SAMPLE_RATE else soxr.resample(said.audio, SAMPLE_RATE, sample_rate, "HQ")
+    clean = clean / max(1.0, float(np.abs(clean).max()))
+    level = 10 ** (rng.uniform(*ROOM_NOISE_DB) / 20)
+    noise = np.random.default_rng(rng.getrandbits(64)).standard_normal(len(clean), np.float32) * level
+    audio = (np.clip(clean + noise, -1, 1) * 32767).astype("<i2")
+    return Clip(said.text, audio, sample_rate, voiced(clean), said.kind, said.pause)
