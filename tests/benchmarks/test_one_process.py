@@ -1,12 +1,15 @@
-"""The stream of the benchmark without services."""
+"""The benchmark without services: its stream, and a turn."""
 
 from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 
-from benchmarks.one_process import DirectStream
+from benchmarks.clip import Clip
+from benchmarks.first_audio_talk import Talk
+from benchmarks.one_process import DirectCalls, DirectClient, DirectStream, MemoryStore
 from protos.parley.v1.speech_encoder_pb2 import EncodeSpeechRequest
 
 
@@ -29,3 +32,13 @@ async def test_an_error_of_the_requests_reaches_the_reader(keep_open):
         with pytest.raises(ValueError, match="no more audio"):
             await anext(answers)
     await stream.close()
+
+
+async def test_a_turn_in_one_process_is_that_of_the_gateway(tiny_checkpoint):
+    direct, clip = DirectCalls(tiny_checkpoint), Clip("", np.full(8_000, 500, "<i2"), 16_000, (0, 7_999))
+    await direct.start()
+    async with asyncio.timeout(30), Talk(DirectClient(direct, MemoryStore()), manual=True, max_tokens=4).open() as talk:
+        for _ in range(2):  # the second has a history
+            facts = (await talk.ask(clip)).facts()
+            assert facts["answered"] and facts["reasons"] == ["length"] and not facts["cut"]
+    await direct.stop()
