@@ -23,7 +23,10 @@ OPTIONAL = [
     "services.speech_encoder.backends.triton",
     "services.vision_encoder.backends.triton",
 ]
-ELSEWHERE = ["parley.export.triton_model"]  # a Triton server runs it
+ELSEWHERE = [
+    "parley.export.triton_model",  # a Triton server runs it
+    "services.gateway.media.silero.convert",  # who changes the network runs it
+]
 
 # Extras → what starts with them alone; a package stands for all of its modules.
 STARTS = {

@@ -8,6 +8,7 @@ disable_created_metrics()
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30)
 _COMPUTE = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_DETECTION = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1)
 _BATCH = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 LITTLE_LEAD, LATE_FIRST_AUDIO = 0.1, 2.5  # seconds; buckets of the histograms that show whether answers keep real time
 _LEAD = (-1, -0.5, -0.25, 0, LITTLE_LEAD, 0.25, 0.5, 1, 2, 5)
@@ -70,6 +71,11 @@ AUDIO_LEAD_SECONDS = Histogram(
 )
 
 # The gateway.
+VOICE_ACTIVITY_SECONDS = Histogram(
+    "parley_voice_activity_seconds",
+    "From the arrival of a microphone's audio to the probability of speech in it; of each call the longest",
+    buckets=_DETECTION,
+)
 CONNECTIONS = Gauge("parley_connections", "Client streams open now")
 MAX_CONNECTIONS = Gauge("parley_max_connections", "Client streams that the gateway takes at once")
 GATEWAY_MISSING = Gauge(

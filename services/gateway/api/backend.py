@@ -72,6 +72,7 @@ class Backend:
         return True
 
     async def close(self) -> None:
+        self._detector.stop()
         await self.admission.close()
         await self._watch.stop()
         await self.releases.close()
