@@ -7,7 +7,8 @@ Notable points:
 - A prompt is computed as its pieces arrive, long before the question ends. The last piece and the end of the question
   come close together; that they make one step and not two, a piece waits for what follows for a moment.
 - An answer that must begin with a function call is given its beginning as if it were more of the prompt.
-- When a request ends, its session's KV is kept; the next request starts where its prompt first differs.
+- When a request ends, its session's KV is kept; the next request starts where its prompt first differs. One that comes
+  while the session is still answered starts with a copy.
 - A client that does not read pauses its own sequence and no other.
 """
 
@@ -61,10 +62,12 @@ class Engine(EngineThread):
         state_ids: tuple[list[int], ...] | None,
         settings: LlmCoreSettings,
         tags: Mapping[int, str] | None = None,
+        end_of_turn_head: nn.Module | None = None,
     ):
         """`state_head` or `state_ids`, whichever way the model states the state; the model's attention is replaced.
 
-        `tags`: the tokens that are a tag of function calls, with its text.
+        `tags`: the tokens that are a tag of function calls, with its text. `end_of_turn_head`: read beside the state
+        head, where the model has one.
 
         Raises `ValueError` where the limits do not fit the model or the memory.
         """
@@ -72,7 +75,7 @@ class Engine(EngineThread):
         assert (state_head is None) != (state_ids is None)
         self._language = language.eval()
         self._language.set_attn_implementation(ATTENTION)
-        self._state_head = state_head
+        self._state_head, self._end_of_turn_head = state_head, end_of_turn_head
         self._state_ids = state_ids
         self._stop_ids = stop_ids
         self._tokenizer, self._tags = tokenizer, dict(tags or {})
@@ -210,15 +213,28 @@ class Engine(EngineThread):
             sequence.request.steps.begin("last_prefill" if sequence.responded else "prefill")
             waited = time.monotonic() - sequence.arrived
             metrics.QUEUE_SECONDS.labels(SERVICE).observe(waited, sequence.request.exemplar)
-            kept = self._prefixes.take(sequence.request.session_id)
-            if kept is not None:
-                keys, saved = kept
-                self._cache.load(slot, saved)
-                sequence.keep(keys)
+            self._load_kept(sequence)
         for sequence in self._scheduler.sequences:
             sequence.reuse()
         metrics.QUEUE.labels(SERVICE).set(len(self._waiting))
         metrics.SLOTS_USED.labels(SERVICE).set(len(self._scheduler.sequences))
+
+    def _load_kept(self, sequence: Sequence) -> None:
+        """Fills the slot of a sequence with what its session kept, or has in the slot of a request that still runs."""
+        kept = self._prefixes.take(sequence.request.session_id)
+        if kept is not None:
+            keys, saved = kept
+            self._cache.load(sequence.slot, saved)
+            sequence.keep(keys)
+        elif (other := self._longest_of_session(sequence)) and self._cache.finite(other.slot, other.held):
+            self._cache.copy(other.slot, sequence.slot, other.held)
+            sequence.keep(list(other.held_keys()))
+
+    def _longest_of_session(self, sequence: Sequence) -> Sequence | None:
+        """Of the session's other sequences, the one that holds most: while it is answered, the next turn begins."""
+        session = sequence.request.session_id
+        others = (s for s in self._scheduler.sequences if s is not sequence and s.request.session_id == session)
+        return max(others, key=lambda other: other.held, default=None) if session else None
 
     def _wait_for_more(self, prompts: list[tuple[Sequence, int]]) -> bool:
         """Whether all there is to compute are pieces of unfinished prompts that have just come."""
@@ -300,10 +316,14 @@ class Engine(EngineThread):
             token, decision = sequence.state_tokens.step(logits)
             sequence.keys.append(token)
         else:
-            decision = decide(self._state_head(hidden))
+            head = self._end_of_turn_head
+            decision = decide(self._state_head(hidden), None if head is None else head(hidden))
         if decision is not None:
             sequence.decided = True
             self._send(sequence, decision)
+            if sequence.only_state:
+                sequence.finish_reason = "stop"
+                return False
             if decision.nothing:
                 sequence.finish_reason = "nothing"
                 return False
@@ -403,7 +423,7 @@ class Engine(EngineThread):
             return
         slot, held = sequence.slot, sequence.held
         self._scheduler.remove(sequence)
-        if not self._cache.store[:, :, slot, :, :held].isfinite().all():
+        if not self._cache.finite(slot, held):
             self._cache.clear(slot)  # the next sequence must not multiply by it
         elif keep and held and request.session_id and self._prefixes.fits(held * self._token_bytes):
             self._prefixes.put(request.session_id, sequence.held_keys(), self._cache.save(slot, held))

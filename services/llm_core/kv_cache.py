@@ -59,6 +59,14 @@ class SlotCache(Cache):
     def load(self, slot: int, saved: torch.Tensor) -> None:
         self.store[:, :, slot, :, : saved.shape[3]] = saved
 
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Writes a slot's first `length` positions over those of another."""
+        self.store[:, :, target, :, :length] = self.store[:, :, source, :, :length]
+
+    def finite(self, slot: int, length: int) -> bool:
+        """Whether a slot's first `length` positions may be multiplied by, at least by zero."""
+        return bool(self.store[:, :, slot, :, :length].isfinite().all())
+
     def clear(self, slot: int) -> None:
         self.store[:, :, slot] = 0
 

@@ -47,6 +47,7 @@ class PromptStream:
         self._speech: list[Piece] = []  # of the user's new message
         self._after = ""  # what the part before was
         self._responded_at: float | None = None  # on the monotonic clock
+        self._only_state = False  # is asked for
 
     @property
     def complete(self) -> bool:
@@ -89,7 +90,7 @@ class PromptStream:
         while self._items and isinstance(self._items[0], Piece):
             ready.append(self._items.popleft())
         if self.complete:
-            self._request.respond(ready, self._responded_at)
+            self._request.respond(ready, self._responded_at, self._only_state)
             return
         self._request.append(ready)
         self._request.check(sum(map(len, self._items)))
@@ -108,7 +109,7 @@ class PromptStream:
     def _respond(self, respond: pb.GenerateRespond) -> None:
         if respond.HasField("utterance"):
             self._keep_utterance(read_ref(respond.utterance))
-        self._responded_at = time.monotonic()
+        self._responded_at, self._only_state = time.monotonic(), respond.only_state
         self.append(self._reader.closing())
 
     def _keep_utterance(self, ref: EmbeddingRef) -> None:

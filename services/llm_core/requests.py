@@ -91,12 +91,15 @@ class GenerationRequest(Request[Event]):
         if pieces:
             self.post("append", pieces)
 
-    def respond(self, pieces: list[Piece], at: float | None = None) -> None:
-        """The last of the prompt; the answer begins. `at`: when it was asked for, on the monotonic clock."""
+    def respond(self, pieces: list[Piece], at: float | None = None, only_state: bool = False) -> None:
+        """The last of the prompt; the answer begins. `at`: when it was asked for, on the monotonic clock.
+
+        `only_state`: the `Decision` is all that is asked for; `Done` follows it.
+        """
         assert not self._responded
         self._count(pieces)
         self._responded = True
-        self.post("respond", (pieces, time.monotonic() if at is None else at))
+        self.post("respond", (pieces, time.monotonic() if at is None else at, only_state))
 
     async def events(self) -> AsyncIterator[Event]:
         while True:

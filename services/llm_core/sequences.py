@@ -30,6 +30,7 @@ class Sequence:
         self.sampler.skip(len(request.beginning))
         self.state_tokens = state_tokens
         self.decided = False  # the state
+        self.only_state = False  # nothing is generated
         self.answer: list[str] = []  # texts of the tokens sent, without those of calls
         self.answer_tokens = 0
         self.slot: int | None = None  # of the KV cache; None while the request waits for one
@@ -70,9 +71,9 @@ class Sequence:
                 self._embeddings.append((len(self.keys), piece.embeddings))
             self.keys.extend(piece.keys)
 
-    def respond(self, pieces: list[Piece], at: float) -> None:
+    def respond(self, pieces: list[Piece], at: float, only_state: bool = False) -> None:
         self.extend(pieces)
-        self.responded_at = at
+        self.responded_at, self.only_state = at, only_state
         self.prompt_length = len(self.keys)
 
     def keep(self, keys: list[int]) -> None:

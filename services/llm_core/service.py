@@ -37,6 +37,7 @@ WIRE_REASONS = {
     "nothing": usage_pb2.FINISH_REASON_NOTHING,
 }
 PARTS = ("language", "speech_prompt", "state_head")
+OPTIONAL_PARTS = ("end_of_turn_head",)
 WARM_UP_TOKENS = 4
 
 log = logs.get_logger(__name__)
@@ -115,7 +116,9 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
                 return
 
     def choose_parts(self) -> tuple[str, ...]:
-        return tuple(part for part in PARTS if part in parts_of(self.checkpoint.config))
+        possible = parts_of(self.checkpoint.config)
+        optional = (part for part in OPTIONAL_PARTS if part in self.checkpoint.parts)
+        return tuple(part for part in (*PARTS, *optional) if part in possible)
 
     def load(self) -> Engine:
         settings, config = self.settings, self.checkpoint.config
@@ -134,6 +137,7 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
             writer.state_ids,
             settings,
             {number: tag for tag, number in writer.tag_ids.items()},
+            model.end_of_turn_head,
         )
         log.info("limits", **asdict(engine.limits))
         self._encoder_cache = EncoderCache(engine.limits.encoder_cache_bytes)
@@ -153,7 +157,8 @@ def on_wire(event: Event, sequence: int, dropped_messages: int, weights: str) ->
             refs = [tensor_pb2.EmbeddingRef(weights=r.weights, hash=r.hash, length=r.length) for r in event.refs]
             return pb.GenerateResponse(sequence=sequence, missing=pb.Missing(refs=refs))
         case Decision():
-            state = pb.StateDecision(state=WIRE_STATES[STATES[event.state]], probabilities=event.probabilities)
+            wire_state = WIRE_STATES[STATES[event.state]]
+            state = pb.StateDecision(state=wire_state, probabilities=event.probabilities, complete=event.complete)
             return pb.GenerateResponse(sequence=sequence, state=state)
         case Token():
             token = pb.Token(id=event.id, text=event.text, call=event.call, call_done=event.call_done)

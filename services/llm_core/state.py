@@ -1,7 +1,8 @@
 """What is being asked: speech, text or nothing. Read at the position that opens the answer, before any token.
 
 A model states it with a classifier on its hidden state, or with the first token of its answer. A state token may be
-several ids long: the decoder below chooses among the ids that some state has at this position.
+several ids long: the decoder below chooses among the ids that some state has at this position. Beside a classifier a
+model may have one more, which tells from the same hidden state whether a spoken question is complete.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ class Decision:
 
     state: int
     probabilities: tuple[float, ...]
+    complete: float | None = None  # probability that a spoken question is complete; None: the model cannot tell
 
     @property
     def nothing(self) -> bool:
         return self.state == NOTHING
 
 
-def decide(logits: torch.Tensor) -> Decision:
-    """From the state head's logits [3]."""
+def decide(logits: torch.Tensor, complete: torch.Tensor | None = None) -> Decision:
+    """From the state head's logits [3] and the end-of-turn head's logit [1]; None: the model has no such head."""
     probabilities = tuple(logits.float().softmax(0).tolist())
-    return Decision(max(range(len(STATES)), key=probabilities.__getitem__), probabilities)
+    state = max(range(len(STATES)), key=probabilities.__getitem__)
+    return Decision(state, probabilities, None if complete is None else float(complete.float().sigmoid()))
 
 
 class StateTokenDecoder:

@@ -314,6 +314,71 @@ async def test_a_new_request_of_a_turn_ends_the_one_before_it(make_engine, plain
     assert caught.value.code is grpc.StatusCode.ABORTED
 
 
+@pytest.mark.parametrize("computed", [0, 3, 20])
+async def test_an_answer_that_was_begun_too_early_leaves_the_question_to_the_next(make_engine, plain, computed):
+    """The next request opens while the one before it decodes: it finds all that both prompts begin with."""
+    engine = make_engine(num_slots=1, max_queued=0)
+    said, *rest = random_prompt(3, 30)
+    tail, going_on = (torch.randn(length, 48, generator=torch.Generator().manual_seed(length)) for length in (2, 6))
+    early = engine.open("s", "turn", [said, *rest], Sampling(max_tokens=200))
+    early.respond([Piece(position_keys(tail), tail), Piece([3])])
+    stream = early.events()
+    for _ in range(computed):
+        await anext(stream)
+    question = [said, *rest, Piece(position_keys(going_on), going_on), Piece([3])]
+    ids, done = await ask(engine, question, "s", max_tokens=5)  # it opens at once: the other is aborted by it
+    assert ids == reference(plain, question, 5)
+    # Without an event read, the early request may have been anywhere, in the queue too.
+    assert done.cached_tokens == 35 or not computed
+    with pytest.raises(ServiceError, match="another request of turn 'turn' has begun"):
+        async for _ in stream:
+            pass
+
+
+async def test_only_the_state_is_told_where_no_more_is_asked_for(make_engine, plain, head):
+    engine = make_engine()
+    prompt = random_prompt(2, 20)
+    for bias, nothing in ((SPEAKING, False), (SPEAKING.flip(0), True)):
+        engine._state_head = copy.deepcopy(head)
+        engine._state_head.bias.data.copy_(bias)
+        request = engine.open("s", "check", prompt, Sampling(max_tokens=200))
+        request.respond([Piece([3])], only_state=True)
+        decision, done = [event async for event in request.events()]
+        assert decision.nothing is nothing and decision.complete is None
+        assert (done.finish_reason, done.text, done.answer_tokens, done.decode_seconds) == ("stop", "", 0, 0)
+    longer = [*prompt, Piece([8, 9, 3])]
+    engine._state_head = head
+    ids, done = await ask(engine, longer, "s", max_tokens=5)
+    assert ids == reference(plain, longer, 5) and done.cached_tokens == 25
+
+
+async def test_only_the_state_of_a_model_that_states_it_with_a_token(make_engine, tiny_config):
+    engine = make_engine(tiny_config.language.model_copy(update={"state": "tokens"}))
+    request = engine.open("s", "check", random_prompt(2, 20), Sampling(max_tokens=200), calls=CallRules((20, 21)))
+    request.respond([Piece([3])], only_state=True)
+    decision, done = [event async for event in request.events()]
+    assert decision.complete is None
+    assert (done.finish_reason, done.text, done.answer_tokens) == ("stop", "", 0)
+
+
+async def test_a_turn_finds_the_history_while_the_answer_before_it_goes_on(make_engine, plain):
+    engine = make_engine(num_slots=2, max_queued=0)
+    prompt = random_prompt(1, 40)
+    answered = engine.open("s", "one", prompt, Sampling(max_tokens=200))
+    answered.respond([Piece([3])])
+    stream = answered.events()
+    tokens = [event.id for event in [await anext(stream) for _ in range(6)] if isinstance(event, Token)]
+    question = [*prompt, Piece([3]), Piece(tokens[:3]), *random_prompt(2, 12)]
+    check = engine.open("s", "two", question, Sampling())
+    check.respond([Piece([3])], only_state=True)
+    _, done = [event async for event in check.events()]
+    assert done.cached_tokens == 46 + 3
+    ids, done = await ask(engine, question, "s", max_tokens=5)  # `turn`, a third one
+    assert ids == reference(plain, question, 5) and done.cached_tokens == done.prompt_tokens - 1
+    tokens += [event.id async for event in stream if isinstance(event, Token)]
+    assert tokens == reference(plain, [*prompt, Piece([3])], 200)
+
+
 async def test_a_request_ends_at_its_deadline(make_engine):
     engine = make_engine()
     request = engine.open("s", "t", random_prompt(1, 10), Sampling(), time.monotonic() + 0.05)

@@ -45,7 +45,7 @@ async def serve(checkpoint):
     closers = []
 
     async def start(**settings):
-        servicer = LlmCoreService(LlmCoreSettings(checkpoint=checkpoint, **settings))
+        servicer = LlmCoreService(LlmCoreSettings(**{"checkpoint": checkpoint} | settings))
         await servicer.start()
         server, port = await start_server(SERVICES["llm_core"], servicer)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
@@ -120,7 +120,8 @@ class Call:
         self._sequence = 0
         self._store = store
         self.asked: list[EmbeddingRef] = []
-        self._answers = stub.Generate(self._outgoing()).__aiter__()
+        self._call = stub.Generate(self._outgoing())
+        self._answers = self._call.__aiter__()
         self.send(open=open_message)
 
     async def _outgoing(self):
@@ -133,6 +134,9 @@ class Call:
 
     def close(self) -> None:
         self._requests.put_nowait(None)
+
+    def cancel(self) -> None:
+        self._call.cancel()
 
     async def read(self) -> pb.GenerateResponse:
         """The next answer that is not `missing`."""
@@ -210,6 +214,41 @@ async def test_a_spoken_question_with_history_answers_as_the_whole_model_does(se
     assert answer.done.weights == Checkpoint.open(checkpoint).fingerprint
     assert answer.done.first_token_seconds > 0
     assert answer.asked == [seen, earlier]
+
+
+async def test_the_probability_of_a_complete_question_is_the_whole_models(serve, checkpoint, tiny_checkpoint):
+    speech = random_embeddings(3, 7)
+    content = [{"type": "audio", "audio": speech}]
+    want = load_model(tiny_checkpoint).reply([{"role": "user", "content": content}], max_tokens=1, speak=False)
+    stub, servicer = await serve(checkpoint=tiny_checkpoint)
+    assert "end_of_turn_head" in servicer.describe().parts
+    call = Call(stub, opening())
+    call.send(part=pb.Part(speech=tensors.from_torch(speech)))
+    call.send(respond=pb.GenerateRespond(only_state=True))
+    answer = await call.rest()
+    assert 0.01 < want.complete < 0.99 and answer.state.complete == pytest.approx(want.complete, abs=1e-5)
+    assert not answer.tokens and answer.done.finish_reason == usage_pb2.FINISH_REASON_STOP
+    stub, _ = await serve()
+    assert not (await ask(stub, opening())).state.HasField("complete")
+
+
+async def test_an_early_answer_that_is_given_up_makes_the_next_request_cheap(serve):
+    """As the gateway does it: the early answer is cancelled and the same turn opens again, both at once."""
+    stub, _ = await serve(num_slots=2)
+    speech = random_embeddings(4, 60)
+    for known, cancelled in ((40, True), (50, False)):
+        early = Call(stub, opening(turn="one", max_tokens=200))
+        for piece in (speech[:known], random_embeddings(known, 2)):
+            early.send(part=pb.Part(speech=tensors.from_torch(piece)))
+        early.send(respond=pb.GenerateRespond())
+        for _ in range(4):
+            await early.read()
+        if cancelled:
+            early.cancel()
+        parts = [pb.Part(speech=tensors.from_torch(piece)) for piece in speech.split(25)]
+        answer = await ask(stub, opening(turn="one"), parts)
+        before = answer.usage.prompt_tokens - 60  # what opens and closes the message, and the speech prompt
+        assert known < answer.usage.cached_tokens < known + before
 
 
 async def test_describe_says_what_is_served(serve, checkpoint):

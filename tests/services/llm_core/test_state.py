@@ -14,6 +14,11 @@ def test_the_head_decides_by_the_largest():
     assert not decide(torch.tensor([1.0, 0.0, 0.0])).nothing
 
 
+def test_a_second_head_tells_whether_the_question_is_complete():
+    assert decide(torch.zeros(3)).complete is None
+    assert decide(torch.zeros(3), torch.tensor([2.0])).complete == pytest.approx(0.8808, abs=1e-4)
+
+
 def test_state_tokens_of_several_ids_are_decoded_to_their_end():
     decoder = StateTokenDecoder([(5, 7), (5, 8), (6,)])
     logits = torch.zeros(10)
