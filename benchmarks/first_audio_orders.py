@@ -61,7 +61,7 @@ def one_process(arguments: argparse.Namespace, dialogues: Dialogues, facts: dict
 
 
 async def _one_process(arguments: argparse.Namespace, dialogues: Dialogues) -> list[Level]:
-    direct, store, levels = DirectCalls(arguments.checkpoint), MemoryStore(), []
+    direct, store, detector, levels = DirectCalls(arguments.checkpoint), MemoryStore(), Detector(), []
     await direct.start()
 
     async def level(turns: str, sessions: int, each: int) -> Level:
@@ -71,7 +71,7 @@ async def _one_process(arguments: argparse.Namespace, dialogues: Dialogues) -> l
         reports, before = Reports(events.append), time.process_time()
 
         def talk(seed: int) -> Talk:
-            return Talk(DirectClient(direct, store), turns == MANUAL, arguments.max_tokens, seed)
+            return Talk(DirectClient(direct, store, detector), turns == MANUAL, arguments.max_tokens, seed)
 
         users = (converse(talk, asked[user::sessions], each, 1000 * user, reports) for user in range(sessions))
         await asyncio.gather(*users)
@@ -83,6 +83,7 @@ async def _one_process(arguments: argparse.Namespace, dialogues: Dialogues) -> l
         await level(turns, 1, WARM_UP)
     for sessions in arguments.sessions:
         levels += [await level(turns, sessions, arguments.turns) for turns in arguments.detection]
+    detector.stop()
     await direct.stop()
     return levels
 
@@ -103,13 +104,14 @@ async def _published(arguments: argparse.Namespace, dialogues: Dialogues) -> lis
                 end = await detect_end(clip, vad, detector)
                 spoken = clip.voiced[1] / clip.sample_rate
                 await asyncio.sleep(rng.uniform(*PAUSE) + spoken + end.wait)
-                done.append((clip, end, await model.ask(clip, said)))
+                done.append((clip, end, await model.ask(clip, end.wait, said)))
         return done[: arguments.turns]
 
     for sessions in arguments.sessions:
         folders = sorted(dialogues.of(HANDS_FREE, sessions, arguments.turns).iterdir())
         taken = await asyncio.gather(*(user(folders[number::sessions], number) for number in range(sessions)))
         levels += _published_levels(sessions, [each for one in taken for each in one], arguments.detection)
+    detector.stop()
     model.close()
     return levels
 

@@ -32,7 +32,7 @@ class Dialogues:
         folder = self._folder / f"{turns}-{sessions}-{each}"
         if not folder.exists():
             seed = 2 * sessions + (turns == MANUAL)  # no picture is in a cache already
-            wanted = sessions * -(-each // QUESTIONS)
+            wanted = sessions * (-(-each // QUESTIONS) + 1)  # some have fewer questions
             for number, dialogue in enumerate(islice(dialogues(seed, self._kinds), wanted)):
                 dialogue.save(folder / f"{number:03}")
         return folder

@@ -239,10 +239,10 @@ async def _uncounted() -> None:
 class DirectClient(Client):
     """A client of a `Conversation` in this process."""
 
-    def __init__(self, calls: DirectCalls, store: MemoryStore):
+    def __init__(self, calls: DirectCalls, store: MemoryStore, detector: Detector):
         settings = GatewaySettings()
         self._conversation = Conversation(
-            store, OneRelease(calls), settings.conversation, settings.media, settings.vad, Detector()
+            store, OneRelease(calls), settings.conversation, settings.media, settings.vad, detector
         )
         self._events = self._conversation.delivery.events()
 

@@ -86,17 +86,18 @@ class PublishedOrder:
         self._max_tokens = max_tokens
         self._worker = ThreadPoolExecutor(1)  # one request at a time, as the published server
 
-    async def ask(self, clip: Clip, dialogue: PublishedDialogue) -> PublishedTurn:
-        """The question is over now. The time in the queue counts."""
+    async def ask(self, clip: Clip, wait: float, dialogue: PublishedDialogue) -> PublishedTurn:
+        """The question is over now, `wait` seconds after its last voiced sample. The time in the queue counts."""
+        heard = clip.audio[: clip.voiced[1] + round(wait * clip.sample_rate)]
+        question = {"type": "audio", "audio": heard.astype(np.float32) / 32768}
         return await asyncio.get_running_loop().run_in_executor(
-            self._worker, self._ask, clip, dialogue, time.monotonic()
+            self._worker, self._ask, clip.text, question, dialogue, time.monotonic()
         )
 
     @torch.inference_mode()
-    def _ask(self, clip: Clip, dialogue: PublishedDialogue, asked: float) -> PublishedTurn:
+    def _ask(self, said: str, question: dict, dialogue: PublishedDialogue, asked: float) -> PublishedTurn:
         model = self._model
-        question = dialogue.question({"type": "audio", "audio": clip.audio.astype(np.float32) / 32768})
-        messages = read_media([*dialogue.messages, question], model.config)
+        messages = read_media([*dialogue.messages, dialogue.question(question)], model.config)
         reply = model.reply(messages, max_tokens=self._max_tokens, speak=False, always=True)
         text = time.monotonic() - asked
         pieces = [model.tokenizer.decode([token]) for token in reply.token_ids]
@@ -105,7 +106,7 @@ class PublishedOrder:
         first_clause = time.monotonic() - asked
         for clause in clauses[1:]:
             model.speak(clause.ids)
-        dialogue.add(clip.text, reply.text)
+        dialogue.add(said, reply.text)
         return PublishedTurn(text, first_clause, time.monotonic() - asked)
 
     def close(self) -> None:

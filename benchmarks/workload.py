@@ -18,6 +18,7 @@ import soxr
 from benchmarks.clip import Clip, Dialogue
 from benchmarks.manners import KINDS, Said, spoken, voiced
 from training.data.sample import SAMPLE_RATE, parts, text_of
+from training.data.world.noise import pad
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.smalltalk import small_talk
 from training.data.world.spoken import say
@@ -26,6 +27,7 @@ from training.data.world.world import World
 
 MIX = (*3 * ("plain",), *2 * ("pause",), "trail")  # of the questions of a dialogue
 ROOM_NOISE_DB = (-60.0, -45.0)  # of full scale
+ROOM = (0.3, 1.5)  # seconds of noise alone, before and after a question of a dialogue
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def dialogues(seed: int, kinds: Sequence[str] = KINDS) -> Iterator[Dialogue]:
         voice, file = draw_voice(rng, unseen_voice=True), io.BytesIO()
         parts(sample.messages[0]["content"])[0]["image"].save(file, "PNG")
         said = [spoken(kind, text, voice, rng) for kind, text in zip(_manners(kinds, rng), texts, strict=False)]
-        yield Dialogue(file.getvalue(), [_clip(each, SAMPLE_RATE, rng) for each in said])
+        yield Dialogue(file.getvalue(), [_clip(each, SAMPLE_RATE, rng, ROOM) for each in said])
 
 
 def _manners(kinds: Sequence[str], rng: random.Random) -> Iterator[str]:
@@ -86,10 +88,10 @@ def _manners(kinds: Sequence[str], rng: random.Random) -> Iterator[str]:
     return cycle(mix)
 
 
-def _clip(said: Said, sample_rate: int, rng: random.Random) -> Clip:
-    """Clean speech, in a room with a faint noise."""
+def _clip(said: Said, sample_rate: int, rng: random.Random, room: tuple[float, float] = (0.0, 0.0)) -> Clip:
+    """Clean speech, in a room with a faint noise; `room`: seconds of noise alone, before and after it."""
     clean = said.audio if sample_rate == SAMPLE_RATE else soxr.resample(said.audio, SAMPLE_RATE, sample_rate, "HQ")
-    clean = clean / max(1.0, float(np.abs(clean).max()))
+    clean = pad(clean / max(1.0, float(np.abs(clean).max())), *room, sample_rate)
     level = 10 ** (rng.uniform(*ROOM_NOISE_DB) / 20)
     noise = np.random.default_rng(rng.getrandbits(64)).standard_normal(len(clean), np.float32) * level
     audio = (np.clip(clean + noise, -1, 1) * 32767).astype("<i2")

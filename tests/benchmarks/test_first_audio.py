@@ -179,12 +179,13 @@ async def test_a_user_whose_connection_fails_goes_on_with_the_next_dialogue(monk
 
 
 async def test_the_published_order_waits_for_silence_as_the_gateway_does():
-    clips = {clip.kind: clip for clip in next(dialogues(0)).clips}
-    plain = await detect_end(clips["plain"], VadSettings(), Detector())
+    detector, clips = Detector(), {clip.kind: clip for clip in next(dialogues(0)).clips}
+    plain = await detect_end(clips["plain"], VadSettings(), detector)
     assert 0.5 < plain.wait < 0.8 and not plain.cut
-    assert (await detect_end(clips["pause"], VadSettings(end_seconds=0.1), Detector())).cut
+    assert (await detect_end(clips["pause"], VadSettings(end_seconds=0.1), detector)).cut
     with pytest.raises(ValueError, match="no end of"):
-        await detect_end(clips["plain"], VadSettings(end_seconds=9.0), Detector())
+        await detect_end(clips["plain"], VadSettings(end_seconds=9.0), detector)
+    detector.stop()
 
 
 def test_the_published_order_reads_what_was_said_before_as_text():
@@ -198,7 +199,7 @@ def test_the_published_order_reads_what_was_said_before_as_text():
 def test_another_picture_for_each_number_of_users_the_same_for_each_order(tmp_path):
     made = Dialogues(tmp_path, ("plain",))
     first, again, manual = made.of(HANDS_FREE, 1, 2), made.of(HANDS_FREE, 1, 2), made.of(MANUAL, 1, 2)
-    assert first == again and len(list(first.iterdir())) == 1
+    assert first == again and len(list(first.iterdir())) == 2
     pictures = {(folder / "000" / "picture.png").read_bytes() for folder in (first, manual)}
     assert len(pictures) == 2
 
