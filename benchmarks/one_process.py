@@ -18,6 +18,7 @@ from protos.parley.v1.vision_encoder_pb2 import EncodeVisionRequest, EncodeVisio
 from services.gateway.api.grpc.inputs import handle
 from services.gateway.api.grpc.wire import config_changes, write_event
 from services.gateway.conversation.conversation import Conversation
+from services.gateway.conversation.early_answers import EarlyAnswers
 from services.gateway.events import Event
 from services.gateway.events.items import Item, Ref
 from services.gateway.events.session import Session, SessionConfig
@@ -242,7 +243,7 @@ class DirectClient(Client):
     def __init__(self, calls: DirectCalls, store: MemoryStore, detector: Detector):
         settings = GatewaySettings()
         self._conversation = Conversation(
-            store, OneRelease(calls), settings.conversation, settings.media, settings.vad, detector
+            store, OneRelease(calls), settings.conversation, settings.media, settings.vad, detector, EarlyAnswers(settings.conversation.early_answers)
         )
         self._events = self._conversation.delivery.events()
 

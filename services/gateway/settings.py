@@ -127,6 +127,9 @@ class ConversationSettings(Group):
         description="What ends an answer: any `voice` at once; speech whose `state` is a question, the answer being "
         "held until that is known; or `never`. Clients may choose",
     )
+    early_answers: int = Field(
+        8, ge=0, description="Answers computed at once before it is sure that their questions have ended; 0: none"
+    )
     playback_report_seconds: float = Field(
         0.3, ge=0, description="Wait, after an interruption, for the client to say how far it had played"
     )

@@ -74,3 +74,10 @@ def retry_after(error: grpc.RpcError) -> float:
         if key == RETRY_AFTER_KEY and str(value).isdigit():
             return int(value) / 1000
     return 0.0
+
+
+def first_of(error: BaseException) -> Exception:
+    """What a group of tasks failed of."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, Exception) else RuntimeError(f"the turn was stopped by {type(error).__name__}")

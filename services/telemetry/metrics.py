@@ -49,11 +49,15 @@ TOKENS = Counter("parley_tokens_total", "Tokens of the LLM core; kind: prompt, c
 AUDIO_SECONDS = Counter("parley_audio_seconds_total", "Audio; direction: in or out", ["service", "direction"])
 PICTURES = Counter("parley_pictures_total", "Tiles and frames encoded", ["service"])
 
+DISCARDED_ANSWERS = Counter(
+    "parley_answers_discarded_total", "Answers computed at a pause after which the user went on"
+)
+
 # Latency.
 FIRST_TOKEN_SECONDS = Histogram("parley_first_token_seconds", "`respond` → first token", ["service"], buckets=_LATENCY)
 FIRST_AUDIO_SECONDS = Histogram(
     "parley_first_audio_seconds",
-    "To the first audio: from the end of the question (gateway), from the first whole clause (speech decoder)",
+    "To the first audio: from the last sound of the question (gateway), from the first whole clause (speech decoder)",
     ["service"],
     buckets=_LATENCY,
 )

@@ -9,6 +9,7 @@ from services.gateway.access.admission import Admission
 from services.gateway.api.openai.names import ModelNames
 from services.gateway.api.release_watch import ReleaseWatch
 from services.gateway.conversation.conversation import Conversation
+from services.gateway.conversation.early_answers import EarlyAnswers
 from services.gateway.media.detector import Detector
 from services.gateway.settings import GatewaySettings
 from services.gateway.store.connection import connect
@@ -31,6 +32,7 @@ class Backend:
         self.admission = Admission(settings.admission, settings.server.max_connections, self._slots)
         self.models = ModelNames(settings.api)
         self._detector = Detector()
+        self._early = EarlyAnswers(settings.conversation.early_answers)
         self.stopping = False  # nobody new is served
         self.requests = 0  # of HTTP, that are being answered
         self._watch = ReleaseWatch(self.store.releases, self.releases)
@@ -48,7 +50,7 @@ class Backend:
     def conversation(self) -> Conversation:
         settings = self.settings
         return Conversation(
-            self.store, self.releases, settings.conversation, settings.media, settings.vad, self._detector
+            self.store, self.releases, settings.conversation, settings.media, settings.vad, self._detector, self._early
         )
 
     async def _slots(self) -> int:

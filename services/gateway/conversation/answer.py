@@ -54,6 +54,10 @@ class Answer:
         self.samples += samples
         self.marks.append((self.samples, min(len(text), len(self.text))))
 
+    def begin_playing(self) -> None:
+        """What was computed before the client was given any of it is given now."""
+        self.first_audio = time.monotonic() if self.first_audio else 0.0
+
     def set_played(self, samples: int) -> None:
         self.played = max(self.played or 0, samples)
         self._report.set()

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import grpc
 
 from services.gateway.conversation.delivery import Delivery
+from services.gateway.conversation.early_answers import EarlyAnswers
 from services.gateway.conversation.interruption import InterruptionPolicy
 from services.gateway.conversation.open_session import OpenSession
 from services.gateway.conversation.outbox import Outbox
@@ -71,6 +72,7 @@ class Conversation:
         media: MediaSettings,
         vad: VadSettings,
         detector: Detector,
+        early: EarlyAnswers,
     ):
         self.outbox = Outbox(settings.max_unread_events)
         self.delivery = Delivery(self.outbox, store.events)
@@ -89,6 +91,7 @@ class Conversation:
             self._parts,
             self.outbox,
             self.delivery,
+            early,
             settings,
         )
         self._turns = Turns(InterruptionPolicy(settings.interruption, self.outbox), self._turn_ended)

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from protos.parley.v1.language_model_pb2 import Sampling
 from services.gateway.conversation.interruption import PendingBargeIn
 from services.gateway.conversation.record import EmbeddingResolver, TurnRecord
+from services.gateway.events import StateDecided
 from services.gateway.turn.generate import Prompt
+
+SURE = 0.8  # probability of a state that is believed while the user still speaks
 
 if TYPE_CHECKING:
     from services.gateway.conversation.turn import Turn
@@ -44,6 +47,11 @@ class Handover:
             await state_known.wait()
             if self._barge_in.interrupts:
                 await self._take_lease()
+
+    def consider(self, read: StateDecided, final: bool) -> None:
+        """What the state says of the speech so far. Not `final`: only a sure question interrupts."""
+        if final or (read.state != "nothing" and max(read.probabilities, default=0.0) >= SURE):
+            self.decide(read.state != "nothing")
 
     def decide(self, interrupts: bool) -> None:
         """Whether the turn interrupts the one before; the first call counts."""

@@ -2,45 +2,41 @@
 
     audio → encode speech → embeddings → generate → tokens → synthesize → audio
 
-Pictures stand in front of the speech. One that comes while the user already speaks has the prompt started again, which
-costs a prefill of what was said so far and nothing after the end of the question.
+Notable points:
+- Wherever the speech pauses the question may be over: its answer is computed and held (see `attempt.py`). If the turn
+  ends there the answer is released; if the user goes on it is dropped. What the language model has computed of the
+  prompt is kept by it and used again.
+- Pictures stand in front of the speech. One that comes while the user already speaks has the prompt started again,
+  which costs a prefill of what was said so far and nothing after the end of the question.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import grpc
 
-from protos.parley.v1.language_model_pb2 import GenerateDone, State, StateDecision, Token
+from protos.parley.v1.language_model_pb2 import GenerateDone
 from protos.parley.v1.tensor_pb2 import Tensor
 from protos.parley.v1.usage_pb2 import FinishReason
 from services.gateway.conversation.answer import Answer
+from services.gateway.conversation.attempt import Attempt, Upstream
+from services.gateway.conversation.early_answers import EarlyAnswers
+from services.gateway.conversation.held_events import HeldEvents
 from services.gateway.conversation.question import Question, to_wire
-from services.gateway.conversation.tool_calls import CallReader, Piece, call_item
-from services.gateway.events import (
-    AudioDelta,
-    Body,
-    FunctionCallDelta,
-    FunctionCallDone,
-    StateDecided,
-    TextDelta,
-    Transcript,
-    Usage,
-)
+from services.gateway.events import Body, StateDecided, Transcript, Usage
 from services.gateway.turn.clock import TurnClock
-from services.gateway.turn.encode_speech import encode_speech
-from services.gateway.turn.generate import Prompt, Resolve, generate
+from services.gateway.turn.encode_speech import Tail, encode_speech
+from services.gateway.turn.generate import Prompt, Resolve
 from services.gateway.turn.input_log import InputLog
-from services.gateway.turn.synthesize import Speech, synthesize
+from services.gateway.turn.synthesize import Speech
 from services.gateway.upstream.calls import CallContext, Calls
-from services.rpc.errors import ServiceError
+from services.rpc.errors import ServiceError, first_of
 from services.telemetry import logs, metrics, tracing
 
 log = logs.get_logger(__name__)
-
-STATES = {State.STATE_SPEECH: "speech", State.STATE_TEXT: "text", State.STATE_NOTHING: "nothing"}
 
 
 class TurnEvents:
@@ -71,63 +67,111 @@ class TurnPipeline:
         read_prompt: Callable[[], Awaitable[Prompt]],
         resolve: Resolve,
         events: TurnEvents,
-        on_state: Callable[[str], None],
+        on_state: Callable[[StateDecided, bool], None],
         on_speech: Callable[[], Awaitable[None]],
+        early: EarlyAnswers,
     ):
-        """`on_state` is called with the state, `on_speech` once all speech is encoded, before the client is told."""
+        """`on_state` is called with the state, and whether that is final: the question is over. `on_speech` is called
+        once all speech is encoded, before the client is told. `early`: may answers be computed at pauses?
+        """
         self.question, self.answer, self.clock = question, answer, TurnClock()
-        self.state: str | None = None
+        self.complete_probability: float | None = None  # of the question, at the pause at hand; None: not known
         self.state_known = asyncio.Event()  # also once it is known that it will never be
         self.heard = not question.spoken  # all of the speech is encoded, and the client has been told
-        self.done: GenerateDone | None = None
-        self.spoken_by = ""  # weights of the speech decoder
-        self._calls, self._context, self._speech = calls, context, speech
-        self._read_prompt, self._resolve, self._events = read_prompt, resolve, events
-        self._on_state, self._on_speech = on_state, on_speech
+        self._upstream = Upstream(calls, context, speech, resolve)
+        self._read_prompt, self._events = read_prompt, events
+        self._on_state, self._on_speech, self._early = on_state, on_speech, early
         self._only_listens = asyncio.Event()
+        self._again = asyncio.Event()  # what is being answered is not what is asked
         self._prompt = Prompt()
-        self._ids: list[int] = []  # of tokens that have not been told
-        self._call_reader = CallReader(context.turn_id, ())
-        self._tokens: InputLog[Token] = InputLog()
+        self._prompt_changed = True
         self._prompt_has_speech = False
-        self._prompt_changed = asyncio.Event()
+        self._attempt: Attempt | None = None
+        self._answered = -1  # the last pause that an attempt was made for
+        self._check = -1  # the last place at which the state is to be read, whatever follows
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._generate())
-            group.create_task(self._synthesize())
-            if self.question.spoken:
-                group.create_task(self._encode_speech())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._answer())
+                if self.question.spoken:
+                    group.create_task(self._encode_speech())
+        finally:
+            self._early.give_back(self)
+            self._early.end_waiting(self)
 
     async def run_again(self, calls: Calls) -> None:
         """On another release, after `run` has failed before it was known how the question is answered."""
         assert self.state is None
-        self._calls, self._tokens = calls, InputLog()
-        self.heard = not self.question.spoken
+        self._upstream = replace(self._upstream, calls=calls)
+        self.heard, self._prompt_changed, self._answered = not self.question.spoken, True, -1
         self.question.forget_embeddings()
         await self.run()
 
-    @property
-    def complete(self) -> bool:
-        """The answer has come to its end."""
-        return self._tokens.closed
+    # What the turn tells it.
+
+    def pause(self) -> None:
+        """The question may be over: its answer is computed, and held until that is known."""
+        if self.question.pause() == self._check:  # more than the state is wanted now
+            self._check, self._answered = -1, min(self._answered, self._check - 1)
+            self.question.embeddings.wake()
+
+    def check_state(self) -> None:
+        """Reads the state of what was said so far, whatever follows."""
+        self._check = self.question.pause()
+
+    def audio_added(self) -> None:
+        """The user speaks, or goes on."""
+        self.complete_probability = None
+        if self._attempt is not None and self._attempt.held and not self.question.over_at(self._attempt.tail):
+            self._again.set()
 
     def only_listen(self) -> None:
         """The question is only to be understood; what has been computed for an answer is thrown away."""
         self._only_listens.set()
+        self._again.set()
 
     def history_changed(self) -> None:
         """What comes before the question is not what it was."""
-        self._prompt_changed.set()
+        self._prompt_changed = True
+        self._again.set()
 
     def picture_added(self) -> None:
         """The question has one more picture."""
         if self._prompt_has_speech:
-            self._prompt_changed.set()
+            self.history_changed()
 
     def release(self) -> None:
         """The turn is over: the prompt, which has the speech in it, is let go."""
         self._prompt = Prompt()
+        if self._attempt is not None:
+            self._attempt.forget()
+
+    # What the turn asks it.
+
+    @property
+    def state(self) -> str | None:
+        """None: it is not known whether the question is over, or the state is not read."""
+        return self._given.state if self._given is not None else None
+
+    @property
+    def done(self) -> GenerateDone | None:
+        return self._given.done if self._given is not None else None
+
+    @property
+    def spoken_by(self) -> str:
+        """Weights of the speech decoder."""
+        return self._given.spoken_by if self._given is not None else ""
+
+    @property
+    def complete(self) -> bool:
+        """The answer has come to its end."""
+        return self._given is not None and self._given.finished
+
+    @property
+    def _given(self) -> Attempt | None:
+        """The attempt that the client is given."""
+        return self._attempt if self._attempt is not None and self._attempt.released else None
 
     @property
     def usage(self) -> Usage:
@@ -164,7 +208,8 @@ class TurnPipeline:
     async def _encode_speech(self) -> None:
         question = self.question
         with tracing.step("encode_speech"):
-            done = await encode_speech(question.audio, question.sample_rate, self._calls, self, self._context)
+            upstream, rate = self._upstream, question.sample_rate
+            done = await encode_speech(question.audio, rate, upstream.calls, self, upstream.context, question.set_tail)
         self.clock.embedded()
         if not self.question.embeddings.items:
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "the audio is too short to recognise anything in it")
@@ -183,110 +228,144 @@ class TurnPipeline:
         self.question.transcript = text
         self._events.emit_now(Transcript(text))
 
-    # Generate.
+    # Answer.
 
-    async def _generate(self) -> None:
-        prompt = None
-        while self.done is None and not self._only_listens.is_set():
-            if prompt is None or self._prompt_changed.is_set():
-                self._prompt_changed.clear()
-                prompt = self._prompt = await self._read_prompt()
-                self._call_reader = CallReader(self._context.turn_id, {tool.name for tool in prompt.tools})
-            prompt.parts = InputLog()
-            attempt = asyncio.create_task(self._generate_once(prompt))
-            changed = asyncio.create_task(self._prompt_changed.wait())
-            listens = asyncio.create_task(self._only_listens.wait())
-            try:
-                await asyncio.wait({attempt, changed, listens}, return_when=asyncio.FIRST_COMPLETED)
-                if attempt.done():
-                    self.done = attempt.result()
-                    if self.done.dropped_messages:
-                        log.info("older messages were left out of the prompt", messages=self.done.dropped_messages)
-            finally:
-                changed.cancel()
-                listens.cancel()
-                attempt.cancel()
-                await asyncio.wait({attempt})
-        await self._add(self._call_reader.finish())
-        self._tokens.close()
+    async def _answer(self) -> None:
+        """Tries until an answer to the whole question has been given."""
+        while not self._only_listens.is_set():
+            self._again.clear()
+            if self._prompt_changed:
+                self._prompt_changed = False
+                self._prompt = await self._read_prompt()
+            self._attempt = self._new_attempt()
+            if await self._try(self._attempt):
+                break
+            self._attempt = None
         self.state_known.set()
 
-    async def _generate_once(self, prompt: Prompt) -> GenerateDone:
-        with tracing.step("generate"):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._write_prompt(prompt))
-                return await generate(prompt, self._calls, self, self._context, self._resolve)
+    def _new_attempt(self) -> Attempt:
+        self._prompt = replace(self._prompt, parts=InputLog(), utterance=None, only_state=False)
+        answer = Answer(self.answer.spoken, self.answer.listed)
+        events = HeldEvents(self._events.emit)
+        return Attempt(self._prompt, answer, self._upstream, events, self.clock, self._state_read)
 
-    async def _write_prompt(self, prompt: Prompt) -> None:
-        question = self.question
+    async def _try(self, attempt: Attempt) -> bool:
+        """Returns whether it was the answer, and all of it has been told."""
+        if self.question.ended.is_set():
+            self._give(attempt)
+        working = asyncio.create_task(self._work(attempt))
+        try:
+            if not attempt.released:
+                await _done_or_set(working, self._again, self.question.ended)
+            if not working.done() and not self._again.is_set() and self._answers_all(attempt):
+                self._give(attempt)
+            if attempt.released:
+                await _done_or_set(working, self._only_listens)
+            return self._was_given(attempt, working)
+        finally:
+            if attempt.held:
+                metrics.DISCARDED_ANSWERS.inc()
+            self._early.give_back(self)
+            working.cancel()
+            await asyncio.wait({working})
+
+    def _was_given(self, attempt: Attempt, working: asyncio.Task) -> bool:
+        """Raises what the attempt failed of, unless it was early: then there is another one."""
+        error = working.exception() if working.done() else None
+        if error is not None and (attempt.released or attempt.tail is None):
+            raise error
+        if error is not None:
+            log.info("an early answer failed", error=str(first_of(error)))
+        return working.done() and error is None and attempt.released
+
+    def _answers_all(self, attempt: Attempt) -> bool:
+        """What it answers is all of the question, which is over."""
+        if not attempt.prompt.parts.closed:  # the rest of the question is written now
+            return True
+        if attempt.prompt.only_state or attempt.texts != len(self.question.texts):
+            return False
+        return attempt.tail is None or self.question.over_at(attempt.tail)
+
+    def _give(self, attempt: Attempt) -> None:
+        """The question is over: the attempt is its answer."""
+        if attempt.released:
+            return
+        self._early.give_back(self)
+        self._early.begin_waiting(self, self.clock)
+        self.answer = attempt.answer
+        if attempt.prompt.parts.closed:
+            self._events.on_prompt(attempt.prompt)
+        attempt.release()
+        if attempt.read is not None:
+            self._tell_state(attempt.read)
+
+    async def _work(self, attempt: Attempt) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write_prompt(attempt))
+            await attempt.run()
+
+    async def _write_prompt(self, attempt: Attempt) -> None:
+        question, prompt = self.question, attempt.prompt
         self._prompt_has_speech = False
         for part in prompt.opening:
             prompt.parts.append(part)
         await question.write_images(prompt.parts)
         self.clock.vision = max((image.seconds for image in question.encoded_images()), default=0.0)
         self._prompt_has_speech = True  # from here on, another picture starts the prompt again
-        await question.write_speech_and_text(prompt.parts)
-        prompt.utterance = to_wire(question.utterance) if question.utterance is not None else None
+        if question.spoken:
+            attempt.tail = await question.write_speech(prompt.parts, self._is_due)
+        if attempt.tail is None:
+            await question.ended.wait()
+        self._close_prompt(attempt)
+
+    def _close_prompt(self, attempt: Attempt) -> None:
+        """The language model has the question, or as much of it as there is."""
+        question, prompt, tail = self.question, attempt.prompt, attempt.tail
+        name = question.utterance
+        if tail is not None:
+            self._answered = tail.pause
+            prompt.only_state = not self._may_answer(tail)
+            name = None if prompt.only_state else question.name_with(tail)
+        question.write_texts(prompt.parts)
+        attempt.texts = len(question.texts)
+        prompt.utterance = to_wire(name) if name is not None else None
         prompt.parts.close()
-        self._events.on_prompt(prompt)
+        if attempt.released:
+            self._events.on_prompt(prompt)
 
-    def on_state(self, decision: StateDecision) -> None:
-        self.state = STATES[decision.state]
-        tracing.event("state", state=self.state)
-        self._on_state(self.state)
-        self.state_known.set()
-        self._events.emit_now(StateDecided(self.state, tuple(decision.probabilities)))
+    def _is_due(self, tail: Tail) -> bool:
+        """There is something to compute at this pause."""
+        over = self.question.over_at(tail)
+        if self.question.ended.is_set():
+            return over
+        return tail.pause > self._answered and (over or tail.pause == self._check)
 
-    async def on_token(self, token: Token) -> None:
-        self.clock.answer(audio=False)
-        if not self.answer.spoken:
-            self.clock.deliver()
-        self.answer.tokens += 1
-        if not self._prompt.tools:
-            self._ids.append(token.id)
-        await self._add(self._call_reader.read(token))
+    def _may_answer(self, tail: Tail) -> bool:
+        """At this pause the answer is computed; otherwise only the state is read."""
+        if self.question.ended.is_set():
+            return True
+        return tail.pause != self._check and self._early.take(self)
 
-    async def _add(self, pieces: Iterable[Piece]) -> None:
-        """The next of the answer: its text is spoken, its calls are not."""
-        for piece in pieces:
-            if not isinstance(piece, Token):
-                await self._add_call(piece)
-                continue
-            self._tokens.append(piece)
-            if piece.text:
-                self.answer.text += piece.text
-                ids, self._ids = tuple(self._ids), []
-                await self._events.emit(TextDelta(piece.text, ids))
-
-    async def _add_call(self, piece: FunctionCallDelta | FunctionCallDone) -> None:
-        self.clock.deliver()
-        await self._events.emit(piece)
-        if isinstance(piece, FunctionCallDone):
-            self.answer.calls.append(call_item(self._context.turn_id, piece))
-
-    # Synthesize.
-
-    async def _synthesize(self) -> None:
-        await self.state_known.wait()
-        if self.state in (None, "nothing") or not self.answer.spoken:
-            return
-        if not await self._tokens.begun():  # the answer has no text
-            return
-        with tracing.step("synthesize"):
-            done = await synthesize(self._tokens, self._calls, self, self._context, self._speech)
-        self.clock.decoder = done.first_audio_seconds
-        self.spoken_by = done.weights
-
-    async def on_audio(self, audio: bytes, sample_rate: int, text: str) -> None:
-        if not self.clock.audio:
-            self.clock.answer(audio=True)
-            self.clock.deliver()
-            waited = self.clock.audio - self.clock.asked
-            metrics.FIRST_AUDIO_SECONDS.labels("gateway").observe(waited, tracing.exemplar())
+    def _state_read(self, attempt: Attempt) -> None:
+        tail = attempt.tail
+        if tail is not None and self.question.over_at(tail) and attempt.state != "nothing":
+            self.complete_probability = attempt.complete
+        if attempt.released:
+            self._tell_state(attempt.read)
         else:
-            metrics.AUDIO_LEAD_SECONDS.observe(self.clock.lead(self.answer.audio_seconds))
-        samples, offset = len(audio) // 2, self.answer.samples
-        self.answer.add_audio(samples, sample_rate, text)
-        metrics.AUDIO_SECONDS.labels("gateway", "out").inc(samples / max(1, sample_rate))
-        with self.clock.holding():
-            await self._events.emit(AudioDelta(audio, sample_rate, offset, spoken=self.answer.marks[-1][1]))
+            self._on_state(attempt.read, False)
+
+    def _tell_state(self, read: StateDecided) -> None:
+        self._on_state(read, True)
+        self.state_known.set()
+        self._events.emit_now(read)
+
+
+async def _done_or_set(task: asyncio.Task, *events: asyncio.Event) -> None:
+    """Returns when the task is done or one of the events is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait({task, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for other in waiting:
+            other.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable
 
 import grpc
 
@@ -16,6 +17,7 @@ from protos.parley.v1.tensor_pb2 import EmbeddingRef, Tensor
 from services.gateway.events.items import ItemPart, Ref
 from services.gateway.media.images import EncodedImage
 from services.gateway.settings import MediaSettings
+from services.gateway.turn.encode_speech import PAUSE, Tail
 from services.gateway.turn.input_log import InputLog
 from services.rpc.errors import ServiceError
 from services.rpc.limits import too_much
@@ -27,8 +29,9 @@ class Question:
     def __init__(self, spoken: bool, sample_rate: int, settings: MediaSettings):
         """`sample_rate`: Hz, of the audio."""
         self.spoken = spoken
-        self.audio: InputLog[bytes] = InputLog()  # 16-bit
+        self.audio: InputLog[bytes] = InputLog()  # 16-bit; `PAUSE` where it may be over
         self.embeddings: InputLog[Tensor] = InputLog()  # [n, language width] each
+        self.tail: Tail | None = None  # of the newest pause that the speech encoder has answered
         self.transcript = ""
         self.images: list[asyncio.Task[EncodedImage]] = []
         self.texts: list[str] = []
@@ -72,10 +75,31 @@ class Question:
             self._audio_hash.update(audio)
             self.audio.append(audio)
 
+    def pause(self) -> int:
+        """The speech may be over here. → the place of the pause in the log of audio."""
+        assert self.spoken and not self.ended.is_set()
+        if not self.audio.items or self.audio.items[-1] != PAUSE:
+            self.audio.append(PAUSE)
+        return len(self.audio.items) - 1
+
+    def over_at(self, tail: Tail) -> bool:
+        """Nothing has been said since that pause."""
+        return len(self.audio.items) == tail.pause + 1
+
+    def set_tail(self, tail: Tail) -> None:
+        """What the speech encoder makes of a pause."""
+        self.tail = tail
+        self.embeddings.wake()
+
+    @property
+    def num_embeddings(self) -> int:
+        return sum(tensor.shape[0] for tensor in self.embeddings.items if tensor.shape)
+
     def end(self) -> None:
         """Nothing more comes. Raises `ServiceError` where a spoken question is too short to be one."""
         self.audio.close()
         self.ended.set()
+        self.embeddings.wake()
         if self.spoken and self.seconds < self._settings.min_audio_seconds:
             message = (
                 f"audio of {self.seconds:.3f} s is too short to be a question; "
@@ -85,13 +109,18 @@ class Question:
 
     def forget_embeddings(self) -> None:
         """Its speech is to be encoded from its start, by other weights."""
-        self.embeddings, self.weights, self.utterance = InputLog(), "", None
+        self.embeddings, self.weights, self.utterance, self.tail = InputLog(), "", None, None
 
     def name_utterance(self) -> None:
         """Its speech is complete."""
-        length = sum(tensor.shape[0] for tensor in self.embeddings.items)
-        if length:
-            self.utterance = Ref(weights=self.weights, hash=self._audio_hash.hexdigest(), length=length)
+        self.utterance = self._name(self.num_embeddings, self.weights)
+
+    def name_with(self, tail: Tail) -> Ref | None:
+        """What its speech is called if it is over at the newest pause."""
+        return self._name(tail.position + tail.embeddings.shape[0], tail.weights)
+
+    def _name(self, length: int, weights: str) -> Ref | None:
+        return Ref(weights=weights, hash=self._audio_hash.hexdigest(), length=length) if length else None
 
     def speech(self) -> Tensor:
         """All embeddings of its speech: [length, language width]."""
@@ -114,7 +143,7 @@ class Question:
 
     def release(self) -> None:
         """The turn is over: what is large is let go, since a connection keeps its newest turn."""
-        self.utterance = None
+        self.utterance = self.tail = None
         self.images.clear()
         self.audio.items.clear()
         self.embeddings.items.clear()
@@ -127,12 +156,23 @@ class Question:
             parts.append(Part(image=to_wire(image.ref)))
             position += 1
 
-    async def write_speech_and_text(self, parts: InputLog[Part]) -> None:
-        """Writes its speech as it comes and, once the question has ended, its text. The caller closes the log."""
-        if self.spoken:
-            async for embeddings in self.embeddings.read():
-                parts.append(Part(speech=embeddings))
-        await self.ended.wait()
+    async def write_speech(self, parts: InputLog[Part], wanted: Callable[[Tail], bool]) -> Tail | None:
+        """Writes its speech as it comes, to its end or to a pause that is `wanted`. → the pause."""
+        position = 0
+        while True:
+            while position < len(self.embeddings.items):
+                parts.append(Part(speech=self.embeddings.items[position]))
+                position += 1
+            if self.tail is not None and self.tail.position == self.num_embeddings and wanted(self.tail):
+                if len(self.tail.embeddings.data):
+                    parts.append(Part(speech=self.tail.embeddings))
+                return self.tail
+            if self.embeddings.closed:
+                return None
+            await self.embeddings.changed()
+
+    def write_texts(self, parts: InputLog[Part]) -> None:
+        """Writes its text, behind all else."""
         for text in self.texts:
             parts.append(Part(text=text))
 

@@ -12,13 +12,13 @@ import grpc
 from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.tensor_pb2 import EmbeddingRef, Tensor
 from services.gateway.conversation.answer import Answer
+from services.gateway.conversation.early_answers import EarlyAnswers
 from services.gateway.conversation.outbox import Outbox
 from services.gateway.conversation.part_encoder import PartEncoder
 from services.gateway.conversation.pipeline import TurnEvents, TurnPipeline
 from services.gateway.conversation.prompt_reader import PromptReader
 from services.gateway.conversation.question import Question
 from services.gateway.conversation.tools import check_tools
-from services.gateway.conversation.turn import first_of
 from services.gateway.events import Body, Event, TurnDone
 from services.gateway.events.items import Item, Ref
 from services.gateway.events.session import SessionConfig
@@ -30,7 +30,7 @@ from services.gateway.turn.generate import Prompt
 from services.gateway.turn.synthesize import Speech
 from services.gateway.upstream.calls import CallContext, Calls
 from services.rpc import streams
-from services.rpc.errors import ServiceError, status_of
+from services.rpc.errors import ServiceError, first_of, status_of
 from services.telemetry import logs, metrics, tracing
 
 log = logs.get_logger(__name__)
@@ -101,8 +101,9 @@ class StatelessTurn:
             read_prompt,
             self._resolve,
             TurnEvents(self._emit, self._emit_now),
-            lambda state: None,
+            lambda read, final: None,
             _nothing_more,
+            EarlyAnswers(0),
         )
 
     async def _read_prompt(self, items: Sequence[Item], config: SessionConfig, sampling: Sampling) -> Prompt:

@@ -14,6 +14,7 @@ from protos.parley.v1.language_model_pb2 import Sampling
 from services.gateway.conversation.answer import Answer
 from services.gateway.conversation.continuation import Continuation
 from services.gateway.conversation.delivery import Delivery
+from services.gateway.conversation.early_answers import EarlyAnswers
 from services.gateway.conversation.handover import Handover
 from services.gateway.conversation.interruption import PendingBargeIn
 from services.gateway.conversation.outbox import Outbox
@@ -46,7 +47,7 @@ from services.gateway.turn.generate import Prompt
 from services.gateway.turn.synthesize import Speech
 from services.gateway.upstream.calls import CallContext, Releases
 from services.rpc import streams
-from services.rpc.errors import ServiceError, status_of
+from services.rpc.errors import ServiceError, first_of, status_of
 from services.telemetry import logs, metrics, tracing
 
 log = logs.get_logger(__name__)
@@ -68,6 +69,7 @@ class TurnTools:
     parts: PartEncoder
     outbox: Outbox
     delivery: Delivery
+    early: EarlyAnswers
     settings: ConversationSettings
 
 
@@ -100,7 +102,8 @@ class Turn:
         self.question_id = question_id  # the client's name for the question
         making = Answer(spoken=not config.text_only, listed=config.turn_taking.items_first)
         self.question = question
-        self.answer = making if continuation is None else Answer.of(continuation.told, making.spoken, making.listed)
+        told = None if continuation is None else Answer.of(continuation.told, making.spoken, making.listed)
+        self._told_answer = told  # of a turn that goes on, until it has come as far again
         self._settings, self._outbox = tools.settings, tools.outbox
         self._cancelled = self._by_speech = self._left = False
         self._continuation = continuation
@@ -134,8 +137,9 @@ class Turn:
             self._read_prompt,
             self._resolver,
             TurnEvents(self._emit, self.emit_now, self._prompt_complete),
-            lambda state: self._handover.decide(state != "nothing"),
+            self._handover.consider,
             self._speech_encoded,
+            tools.early,
         )
         if not request.answers:
             self.pipeline.only_listen()
@@ -170,10 +174,31 @@ class Turn:
     def answering(self) -> bool:
         return not self.over and self._state not in (None, "nothing")
 
+    @property
+    def answer(self) -> Answer:
+        """As the client has been told it."""
+        return self._told_answer or self.pipeline.answer
+
+    @property
+    def complete(self) -> float | None:
+        """Probability that the question is, at the pause at hand; None: not known, or the model does not tell."""
+        return self.pipeline.complete_probability
+
+    def pause(self) -> None:
+        """The question may be over: it is answered, but nothing of that is told, or kept, until it is."""
+        if not self.over:
+            self.pipeline.pause()
+
+    def check_state(self) -> None:
+        """Reads whether what was said so far is meant for us; an answer that it would interrupt waits for that."""
+        if not self.over:
+            self.pipeline.check_state()
+
     def add_audio(self, audio: bytes) -> None:
         """16-bit, at the model's rate. A question above the limit fails the turn."""
         try:
             self.question.add_audio(audio)
+            self.pipeline.audio_added()
         except ServiceError as error:
             self.fail(error)
 
@@ -181,9 +206,12 @@ class Turn:
         self.question.images.append(image)
         self.pipeline.picture_added()
 
-    def ask(self) -> None:
-        """The question is complete: answer it. A spoken one that is too short fails the turn."""
-        self.pipeline.clock.ask()
+    def ask(self, silent_seconds: float = 0.0) -> None:
+        """The question is complete: answer it. A spoken one that is too short fails the turn.
+
+        `silent_seconds`: since its last sound.
+        """
+        self.pipeline.clock.ask(silent_seconds)
         try:
             self.question.end()
         except ServiceError as error:
@@ -538,9 +566,9 @@ class Turn:
         if self._continuation is None:
             return body
         new = self._continuation.new(body)
-        if not self._continuation.behind and self.answer is not self.pipeline.answer:
-            self.pipeline.answer.go_on_from(self.answer)
-            self.answer = self.pipeline.answer
+        if not self._continuation.behind and self._told_answer is not None:
+            self.pipeline.answer.go_on_from(self._told_answer)
+            self._told_answer = None
         return new
 
     def _begin(self) -> None:
@@ -555,10 +583,3 @@ def failed(error: Exception) -> Failed:
     """What a client is told of an error."""
     status = status_of(error)
     return Failed(status.code.name, status.message, status.retry_after)
-
-
-def first_of(error: BaseException) -> Exception:
-    """What a group of tasks failed of."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error if isinstance(error, Exception) else RuntimeError(f"the turn was stopped by {type(error).__name__}")

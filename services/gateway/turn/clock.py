@@ -61,6 +61,11 @@ class TurnClock:
             self.token = self.token or time.monotonic()
 
     @property
+    def waiting_seconds(self) -> float:
+        """That the user has waited for the first of the answer; 0 before the question's end and once it has come."""
+        return time.monotonic() - self.asked if self._phase == "waiting" else 0.0
+
+    @property
     def first_audio(self) -> float:
         """Seconds from the last sound of the question to the first audio of the answer."""
         return self.audio - self.voiced

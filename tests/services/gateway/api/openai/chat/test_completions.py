@@ -14,7 +14,7 @@ import openai
 import pytest
 import soundfile
 
-from services.gateway.conversation.pipeline import TurnPipeline
+from services.gateway.conversation.attempt import Attempt
 from services.telemetry import metrics
 
 EXAMPLES = Path(__file__).parents[6] / "examples"
@@ -143,13 +143,13 @@ async def test_answers_and_chunks_are_what_openais_schemas_say(http, conforms):
 @pytest.fixture
 def slow_tokens(monkeypatch):
     """An answer that is not over before anybody can go away."""
-    on_token = TurnPipeline.on_token
+    on_token = Attempt.on_token
 
     async def wait(self, token):
         await asyncio.sleep(0.02)
         await on_token(self, token)
 
-    monkeypatch.setattr(TurnPipeline, "on_token", wait)
+    monkeypatch.setattr(Attempt, "on_token", wait)
 
 
 async def test_a_client_that_goes_away_cancels_its_answer_at_once(http, slow_tokens):
