@@ -111,6 +111,3 @@ class AskedQuestion(Question):
 
     async def write_images(self, parts: InputLog[Part]) -> None:
         pass
-
-    async def write_speech_and_text(self, parts: InputLog[Part]) -> None:
-        pass

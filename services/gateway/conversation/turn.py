@@ -198,7 +198,8 @@ class Turn:
         """16-bit, at the model's rate. A question above the limit fails the turn."""
         try:
             self.question.add_audio(audio)
-            self.pipeline.audio_added()
+            if audio:
+                self.pipeline.audio_added()
         except ServiceError as error:
             self.fail(error)
 

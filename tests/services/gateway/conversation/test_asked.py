@@ -32,7 +32,8 @@ async def asked() -> tuple[Asked, Prompt, Question]:
     prompt = Prompt([earlier], [Part(text="first")], sampling=Sampling(seed=9, max_tokens=5), max_history_tokens=7)
     for part in (*prompt.opening, Part(image=image)):
         prompt.parts.append(part)
-    await question.write_speech_and_text(prompt.parts)
+    await question.write_speech(prompt.parts, lambda tail: False)
+    question.write_texts(prompt.parts)
     config = SessionConfig(sampling=SamplingConfig(max_tokens=5), speaker="default", instructions="be brief")
     request = TurnRequest(config, explicit=True, client={"metadata": {"a": "b"}})
     return Asked.of(question, "mine", request, 9, prompt, {"llm_core": "w"}), prompt, question

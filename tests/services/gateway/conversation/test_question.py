@@ -12,6 +12,7 @@ from services.gateway.conversation.question import Question, to_wire
 from services.gateway.events.items import Ref
 from services.gateway.media.images import EncodedImage
 from services.gateway.settings import MediaSettings
+from services.gateway.turn.encode_speech import PAUSE, Tail
 from services.gateway.turn.input_log import InputLog
 from services.rpc.errors import ServiceError
 
@@ -121,19 +122,35 @@ async def test_an_attempt_that_is_cut_off_does_not_stop_the_picture():
     assert (await asked.images[0]).ref == ref("a")
 
 
-async def test_speech_comes_as_it_is_encoded_and_text_at_the_end():
+async def test_speech_is_written_as_it_is_encoded():
     asked = question()
-    asked.texts.append("and why?")
     parts: InputLog[Part] = InputLog()
-    writing = asyncio.create_task(asked.write_speech_and_text(parts))
+    writing = asyncio.create_task(asked.write_speech(parts, lambda tail: True))
     asked.embeddings.append(tensor(1))
     await asyncio.sleep(0)
     assert parts.items == [Part(speech=tensor(1))]
     asked.embeddings.close()
-    await asyncio.sleep(0)
-    assert len(parts.items) == 1  # more text may come until the question has ended
-    asked.texts.append("now")
+    assert await writing is None and len(parts.items) == 1 and not parts.closed
+    asked.texts += ["and why?", "now"]
+    asked.write_texts(parts)
+    assert parts.items[1:] == [Part(text="and why?"), Part(text="now")]
+
+
+async def test_at_a_pause_that_is_wanted_the_speech_is_written_with_its_tail():
+    asked = question()
     asked.add_audio(SECOND)
-    asked.end()
-    await writing
-    assert parts.items[1:] == [Part(text="and why?"), Part(text="now")] and not parts.closed
+    parts, wanted = InputLog(), []
+    writing = asyncio.create_task(asked.write_speech(parts, lambda tail: asked.over_at(tail) and tail.pause in wanted))
+    asked.embeddings.append(tensor(1))
+    tail = Tail(asked.pause(), position=1, embeddings=tensor(2), weights="w")
+    assert asked.pause() == tail.pause == 1, "a pause that goes on is one"
+    asked.set_tail(tail)
+    await asyncio.sleep(0)
+    assert not writing.done()
+    wanted.append(1)
+    asked.set_tail(tail)
+    assert await writing is tail and parts.items == [Part(speech=tensor(1)), Part(speech=tensor(2))]
+    assert asked.name_with(tail).length == 2 and asked.utterance is None
+    asked.add_audio(SECOND)
+    assert not asked.over_at(tail) and asked.seconds == 2
+    assert asked.audio.items == [SECOND, PAUSE, SECOND]
