@@ -30,13 +30,13 @@ ANSWER = Item(id="a", role="assistant", turn_id="t", parts=[ItemPart(kind="text"
 ANSWER_ON_WIRE = {
     "id": "a", "type": "TYPE_MESSAGE", "role": "ROLE_ASSISTANT", "turn_id": "t", "content": [{"text": "red"}],
 }  # fmt: skip
-DONE = events.TurnDone("length", "hi", events.Latency(1, 2, 3, 4, 5, 6, 7), events.Usage(10, 5, 2, 4, 3, 0.5, 1.5))
+DONE = events.TurnDone("length", "hi", events.Latency(1, 8, 2, 3, 4, 5, 6, 7), events.Usage(10, 5, 2, 4, 3, 0.5, 1.5))
 DONE_ON_WIRE = {
     "finish_reason": "FINISH_REASON_LENGTH",
     "text": "hi",
     "latency": {
         "first_audio": 1, "speech_encoder": 2, "first_token": 3, "first_clause": 4, "speech_decoder": 5,
-        "vision_encoder": 6, "total": 7,
+        "vision_encoder": 6, "total": 7, "end_of_turn": 8,
     },
     "usage": {
         "prompt_tokens": 10, "prompt_audio_tokens": 5, "prompt_image_tokens": 2,
