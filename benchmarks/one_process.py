@@ -243,7 +243,13 @@ class DirectClient(Client):
     def __init__(self, calls: DirectCalls, store: MemoryStore, detector: Detector):
         settings = GatewaySettings()
         self._conversation = Conversation(
-            store, OneRelease(calls), settings.conversation, settings.media, settings.vad, detector, EarlyAnswers(settings.conversation.early_answers)
+            store,
+            OneRelease(calls),
+            settings.conversation,
+            settings.media,
+            settings.vad,
+            detector,
+            EarlyAnswers(settings.conversation.early_answers),
         )
         self._events = self._conversation.delivery.events()
 
