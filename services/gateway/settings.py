@@ -151,9 +151,25 @@ class VadSettings(Group):
     maybe_seconds: float = Field(0.064, gt=0, description="Speech this long holds an answer back")
     barge_in_seconds: float = Field(0.256, gt=0, description="Speech this long interrupts an answer")
     pause_seconds: float = Field(
-        0.096, gt=0, description="Silence this long may end a question: its answer is computed, and given at the end"
+        0.064, gt=0, description="Silence this long may end a question: its answer is computed, and given at the end"
     )
-    end_seconds: float = Field(0.55, gt=0, description="Silence this long ends a question")
+    complete_seconds: float = Field(
+        0.128, gt=0, description="Silence this long ends a question that is complete, as the model says"
+    )
+    end_seconds: float = Field(
+        0.55,
+        gt=0,
+        description="Silence this long ends a question of which the model does not tell, or as likely as not",
+    )
+    unfinished_seconds: float = Field(
+        1.4, gt=0, description="Silence this long ends any question, also one that is not complete"
+    )
+    inner_pause_seconds: float = Field(
+        0.3,
+        gt=0,
+        description="Mean length of pauses inside a question: the wait grows by it when the odds that the question is "
+        "complete fall to 1/e",
+    )
     preroll_seconds: float = Field(0.3, ge=0, description="Audio before the start that belongs to the question")
 
 

@@ -15,9 +15,22 @@ class TurnDetection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TURN_DETECTION_UNSPECIFIED: _ClassVar[TurnDetection]
     TURN_DETECTION_SERVER_VAD: _ClassVar[TurnDetection]
     TURN_DETECTION_MANUAL: _ClassVar[TurnDetection]
+
+class Eagerness(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EAGERNESS_UNSPECIFIED: _ClassVar[Eagerness]
+    EAGERNESS_AUTO: _ClassVar[Eagerness]
+    EAGERNESS_LOW: _ClassVar[Eagerness]
+    EAGERNESS_MEDIUM: _ClassVar[Eagerness]
+    EAGERNESS_HIGH: _ClassVar[Eagerness]
 TURN_DETECTION_UNSPECIFIED: TurnDetection
 TURN_DETECTION_SERVER_VAD: TurnDetection
 TURN_DETECTION_MANUAL: TurnDetection
+EAGERNESS_UNSPECIFIED: Eagerness
+EAGERNESS_AUTO: Eagerness
+EAGERNESS_LOW: Eagerness
+EAGERNESS_MEDIUM: Eagerness
+EAGERNESS_HIGH: Eagerness
 
 class ClientEvent(_message.Message):
     __slots__ = ("open", "update", "audio", "end_of_audio", "image", "video", "frame", "text", "respond", "cancel", "played", "create_item", "retrieve_item", "truncate_item", "delete_item", "question_id")
@@ -68,7 +81,7 @@ class OpenSession(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., config: _Optional[_Union[SessionConfig, _Mapping]] = ..., resumable: _Optional[bool] = ..., after_sequence: _Optional[int] = ...) -> None: ...
 
 class SessionConfig(_message.Message):
-    __slots__ = ("turn_detection", "input_sample_rate", "instructions", "sampling", "text_only", "speaker", "speaker_tokens", "tools", "tool_choice", "tool_name", "parallel_tool_calls")
+    __slots__ = ("turn_detection", "input_sample_rate", "instructions", "sampling", "text_only", "speaker", "speaker_tokens", "tools", "tool_choice", "tool_name", "parallel_tool_calls", "eagerness", "end_seconds")
     TURN_DETECTION_FIELD_NUMBER: _ClassVar[int]
     INPUT_SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +93,8 @@ class SessionConfig(_message.Message):
     TOOL_CHOICE_FIELD_NUMBER: _ClassVar[int]
     TOOL_NAME_FIELD_NUMBER: _ClassVar[int]
     PARALLEL_TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
+    EAGERNESS_FIELD_NUMBER: _ClassVar[int]
+    END_SECONDS_FIELD_NUMBER: _ClassVar[int]
     turn_detection: TurnDetection
     input_sample_rate: int
     instructions: str
@@ -91,7 +106,9 @@ class SessionConfig(_message.Message):
     tool_choice: _tool_pb2.ToolChoice
     tool_name: str
     parallel_tool_calls: bool
-    def __init__(self, turn_detection: _Optional[_Union[TurnDetection, str]] = ..., input_sample_rate: _Optional[int] = ..., instructions: _Optional[str] = ..., sampling: _Optional[_Union[_language_model_pb2.Sampling, _Mapping]] = ..., text_only: _Optional[bool] = ..., speaker: _Optional[str] = ..., speaker_tokens: _Optional[_Union[SpeakerTokens, _Mapping]] = ..., tools: _Optional[_Union[Tools, _Mapping]] = ..., tool_choice: _Optional[_Union[_tool_pb2.ToolChoice, str]] = ..., tool_name: _Optional[str] = ..., parallel_tool_calls: _Optional[bool] = ...) -> None: ...
+    eagerness: Eagerness
+    end_seconds: float
+    def __init__(self, turn_detection: _Optional[_Union[TurnDetection, str]] = ..., input_sample_rate: _Optional[int] = ..., instructions: _Optional[str] = ..., sampling: _Optional[_Union[_language_model_pb2.Sampling, _Mapping]] = ..., text_only: _Optional[bool] = ..., speaker: _Optional[str] = ..., speaker_tokens: _Optional[_Union[SpeakerTokens, _Mapping]] = ..., tools: _Optional[_Union[Tools, _Mapping]] = ..., tool_choice: _Optional[_Union[_tool_pb2.ToolChoice, str]] = ..., tool_name: _Optional[str] = ..., parallel_tool_calls: _Optional[bool] = ..., eagerness: _Optional[_Union[Eagerness, str]] = ..., end_seconds: _Optional[float] = ...) -> None: ...
 
 class Tools(_message.Message):
     __slots__ = ("tools",)

@@ -15,12 +15,12 @@ from services.gateway.settings import MediaSettings, VadSettings
 def _of_input(config: SessionConfig) -> tuple:
     """What of a config is about the microphone."""
     turns = config.turn_taking
-    return config.manual_turns, config.input_sample_rate, turns.start, turns.end_seconds, turns.preroll_seconds
+    return config.manual_turns, config.input_sample_rate, turns.start, turns.preroll_seconds
 
 
 def _detection(vad: VadSettings, wanted: TurnTaking) -> VadSettings:
     """The settings, with what the session asks for in their place."""
-    changes = {name: getattr(wanted, name) for name in ("start", "end_seconds", "preroll_seconds")}
+    changes = {name: getattr(wanted, name) for name in ("start", "preroll_seconds")}
     changes = {name: value for name, value in changes.items() if value is not None}
     if "start" in changes:  # the end keeps its distance below the start
         changes["end"] = max(0.01, changes["start"] - (vad.start - vad.end))

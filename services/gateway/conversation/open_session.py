@@ -65,7 +65,10 @@ class OpenSession:
         names = [speaker.name for speaker in decoder.speakers]
         if config.speaker not in names:
             config = config.model_copy(update={"speaker": ""})
-        config = config.model_copy(update=dict(changes))
+        changes = dict(changes)
+        if "turn_taking" in changes:  # field by field
+            changes["turn_taking"] = config.turn_taking.model_copy(update=dict(changes["turn_taking"]))
+        config = config.model_copy(update=changes)
         check_rate(config.input_sample_rate)
         if not config.manual_turns:
             check_vad_rate(self._model_rate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 
+from services.gateway.conversation.end_of_turn import EndOfTurn
 from services.gateway.conversation.input_buffer import InputBuffer
 from services.gateway.conversation.open_session import OpenSession
 from services.gateway.conversation.questions import Questions
@@ -34,6 +35,7 @@ class SpeechInput:
         """`model_rate`: Hz. Raises `ValueError` for a rate of the session's that is not served."""
         self._opened, self._questions, self._turns = opened, questions, turns
         self._model_rate, self._media, self._vad, self._detector = model_rate, media, vad, detector
+        self._end_of_turn = EndOfTurn(vad)
         self._buffer = self._open_buffer()
         self._detected_end_ms = -JUST_MS
 
@@ -49,11 +51,15 @@ class SpeechInput:
 
     async def add(self, chunk: bytes) -> None:
         self.renew()
-        for segment in await self._buffer.feed(chunk, self._turns.answering):
+        for segment in await self._buffer.feed(chunk, self._turns.answering, self._silence):
             if self._buffer.detects:
                 await self._detected(segment)
             else:
                 self._add_speech(segment.audio)
+
+    def _silence(self) -> float:
+        """Seconds of it that end the question, as far as is known now."""
+        return self._end_of_turn.silence(None, self._opened.session.config.turn_taking)
 
     async def _detected(self, segment: Segment) -> None:
         if segment.kind in ("maybe", "no"):

@@ -36,6 +36,7 @@ class Tool(BaseModel):
 
 
 Interruption = Literal["state", "voice", "never"]
+Eagerness = Literal["low", "medium", "high", "auto"]
 
 
 class TurnTaking(BaseModel):
@@ -44,7 +45,8 @@ class TurnTaking(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     start: float | None = None  # probability of speech above which speech may start
-    end_seconds: float | None = None  # silence this long ends a question
+    end_seconds: float | None = None  # silence this long ends a question, whatever was said; None: that decides
+    eagerness: Eagerness = "auto"  # to end a question, as what was said decides; auto: as the settings say
     preroll_seconds: float | None = None  # audio before the start that belongs to the question
     interruption: Interruption | None = None  # what ends an answer
     answer: bool = True  # a detected question is answered; otherwise it only becomes an item

@@ -31,7 +31,16 @@ ROLES = {
 STATES = {"speech": State.STATE_SPEECH, "text": State.STATE_TEXT, "nothing": State.STATE_NOTHING}
 CONTENT_FIELDS = {"text": "text", "speech": "transcript", "image": "image"}  # kind of a part → field on the wire
 
+EAGERNESS = {
+    "auto": pb.EAGERNESS_AUTO,
+    "low": pb.EAGERNESS_LOW,
+    "medium": pb.EAGERNESS_MEDIUM,
+    "high": pb.EAGERNESS_HIGH,
+}
+END_SECONDS = (0.1, 10.0)  # of silence, that a client may ask for
+
 _TYPES_OF = {value: name for name, value in ITEM_TYPES.items()}
+_EAGERNESS_OF = {value: name for name, value in EAGERNESS.items()}
 _TOOL_CHOICES_OF = {value: name for name, value in tools.CHOICES.items()}
 _ROLES_OF = {value: name for name, value in ROLES.items()}
 
@@ -47,6 +56,8 @@ def config_changes(config: pb.SessionConfig) -> dict[str, Any]:
         if config.turn_detection not in pb.TurnDetection.values():
             raise ValueError(f"turn_detection {config.turn_detection} is unknown; 1 is server_vad, 2 manual")
         changes["manual_turns"] = config.turn_detection == pb.TURN_DETECTION_MANUAL
+    if taking := _turn_taking(config):
+        changes["turn_taking"] = taking
     if config.HasField("speaker_tokens"):
         changes["speaker_tokens"] = tuple(config.speaker_tokens.tokens)
     if config.HasField("sampling"):
@@ -57,6 +68,22 @@ def config_changes(config: pb.SessionConfig) -> dict[str, Any]:
         if config.tool_choice not in _TOOL_CHOICES_OF:
             raise ValueError(f"tool_choice {config.tool_choice} is unknown; use one of {', '.join(tools.CHOICES)}")
         changes["tool_choice"] = _TOOL_CHOICES_OF[config.tool_choice]
+    return changes
+
+
+def _turn_taking(config: pb.SessionConfig) -> dict[str, Any]:
+    """The fields of `TurnTaking` that the client has set. Raises `ValueError`."""
+    changes: dict[str, Any] = {}
+    if config.HasField("eagerness") and config.eagerness != pb.EAGERNESS_UNSPECIFIED:
+        if config.eagerness not in _EAGERNESS_OF:
+            raise ValueError(f"eagerness {config.eagerness} is unknown; use one of {', '.join(EAGERNESS)}")
+        changes["eagerness"] = _EAGERNESS_OF[config.eagerness]
+    if config.HasField("end_seconds"):
+        seconds, (least, most) = config.end_seconds, END_SECONDS
+        if seconds and not least <= seconds <= most:
+            message = f"end_seconds is {seconds:g}; send {least:g} to {most:g} s, or 0 to have what was said decide"
+            raise ValueError(message)
+        changes["end_seconds"] = seconds or None
     return changes
 
 
@@ -168,6 +195,8 @@ def _config(config: SessionConfig) -> pb.SessionConfig:
         tool_choice=tools.CHOICES[config.tool_choice],
         tool_name=config.tool_name,
         parallel_tool_calls=config.parallel_tool_calls,
+        eagerness=EAGERNESS[config.turn_taking.eagerness],
+        end_seconds=config.turn_taking.end_seconds or 0,
     )
 
 

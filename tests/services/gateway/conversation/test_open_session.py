@@ -8,7 +8,7 @@ import pytest
 
 from protos.parley.v1.model_info_pb2 import ModelInfo, Speaker
 from services.gateway.conversation.open_session import OpenSession
-from services.gateway.events.session import Session, SessionConfig, Tool
+from services.gateway.events.session import Session, SessionConfig, Tool, TurnTaking
 from services.gateway.settings import ConversationSettings
 from services.rpc.errors import ServiceError
 
@@ -113,3 +113,10 @@ async def test_a_model_with_another_rate_has_manual_turns_only(connection):
     with pytest.raises(ValueError, match="use manual turns"):
         await connection(model_rate=24_000).open("", {})
     assert (await connection(model_rate=24_000).open("", {"manual_turns": True})).config.manual_turns
+
+
+async def test_how_turns_are_taken_is_changed_field_by_field(connection):
+    opened = connection()
+    await opened.open("", {"turn_taking": TurnTaking(items_first=True, end_seconds=0.5)})
+    await opened.update({"turn_taking": {"end_seconds": None, "eagerness": "low"}})
+    assert opened.session.config.turn_taking == TurnTaking(items_first=True, eagerness="low")

@@ -18,13 +18,11 @@ SERVER_VAD = {
     "type": "server_vad",
     "threshold": 0.5,
     "prefix_padding_ms": 300,
-    "silence_duration_ms": 500,
     "idle_timeout_ms": None,
     "create_response": True,
     "interrupt_response": True,
 }
 SEMANTIC_VAD = {"type": "semantic_vad", "eagerness": "auto", "create_response": True, "interrupt_response": True}
-EAGERNESS = {"low": 1.2, "medium": 0.8, "high": 0.4, "auto": 0.55}  # seconds of silence that end a question
 IGNORED = {  # accepted, since clients send them unasked, and shown as what holds
     "tracing": None,
     "truncation": "auto",
@@ -265,13 +263,14 @@ def _turn_taking(detection: Mapping[str, Any], answer: bool) -> TurnTaking:
         "items_first": True,
     }
     if detection.get("type") == "semantic_vad":
-        return TurnTaking(**common, end_seconds=EAGERNESS[detection["eagerness"]])
+        return TurnTaking(**common, eagerness=detection["eagerness"])
     if not detection:
         return TurnTaking(**common)
+    silence = detection.get("silence_duration_ms")  # only where the client has named it
     return TurnTaking(
         **common,
         start=min(max(detection["threshold"], 0.05), 0.95),
-        end_seconds=detection["silence_duration_ms"] / 1000,
+        end_seconds=None if silence is None else silence / 1000,
         preroll_seconds=detection["prefix_padding_ms"] / 1000,
     )
 

@@ -11,7 +11,7 @@ from protos.parley.v1.language_model_pb2 import Sampling
 from services.gateway import events
 from services.gateway.api.grpc.wire import config_changes, read_item, write_event
 from services.gateway.events.items import Item, ItemPart, Ref
-from services.gateway.events.session import SamplingConfig, SessionConfig, Tool
+from services.gateway.events.session import SamplingConfig, SessionConfig, Tool, TurnTaking
 
 CONFIG = SessionConfig(
     manual_turns=True,
@@ -25,6 +25,7 @@ CONFIG = SessionConfig(
     tool_choice="function",
     tool_name="now",
     parallel_tool_calls=False,
+    turn_taking=TurnTaking(end_seconds=0.7, eagerness="low"),
 )
 ANSWER = Item(id="a", role="assistant", turn_id="t", parts=[ItemPart(kind="text", text="red")], marks=[(9, 3)])
 ANSWER_ON_WIRE = {
@@ -74,7 +75,7 @@ ON_WIRE = [  # an event's body, the field that carries it, what is in it
 ]
 CONFIGURED = {"SessionReady", "SessionUpdated"}  # checked with the configs below
 ELSEWHERE = {"AnswerBegun", "ApiEvent", "SilenceNoticed"}  # told to clients of other APIs only
-CONFIG_ELSEWHERE = {"turn_taking", "client"}  # set by other APIs only
+CONFIG_ELSEWHERE = {"client"}  # set by other APIs only
 
 
 def test_there_is_an_example_of_each():
@@ -128,6 +129,24 @@ def test_sampling_that_cannot_be_is_refused_in_one_line_that_names_the_field(sam
         config_changes(pb.SessionConfig(sampling=sampling))
     assert type(caught.value) is ValueError
     assert str(caught.value).startswith(f"sampling.{field}: ") and "\n" not in str(caught.value)
+
+
+def test_how_turns_end_is_changed_field_by_field():
+    assert config_changes(pb.SessionConfig(end_seconds=0.3)) == {"turn_taking": {"end_seconds": 0.3}}
+    assert config_changes(pb.SessionConfig(end_seconds=0)) == {"turn_taking": {"end_seconds": None}}
+    assert config_changes(pb.SessionConfig(eagerness=pb.EAGERNESS_HIGH)) == {"turn_taking": {"eagerness": "high"}}
+    assert config_changes(pb.SessionConfig(eagerness=pb.EAGERNESS_UNSPECIFIED)) == {}
+
+
+@pytest.mark.parametrize("seconds", [-1, 0.05, 11, float("nan"), float("inf")])
+def test_a_silence_that_cannot_be_is_refused(seconds):
+    with pytest.raises(ValueError, match=r"send 0.1 to 10 s, or 0"):
+        config_changes(pb.SessionConfig(end_seconds=seconds))
+
+
+def test_an_eagerness_that_is_unknown_is_refused():
+    with pytest.raises(ValueError, match="eagerness 9 is unknown; use one of auto, low, medium, high"):
+        config_changes(pb.SessionConfig(eagerness=9))
 
 
 def test_a_turn_detection_that_is_unknown_is_refused():

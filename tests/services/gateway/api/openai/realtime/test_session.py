@@ -8,7 +8,7 @@ import pytest
 
 from services.gateway.api.openai.errors import ApiError
 from services.gateway.api.openai.names import ModelNames
-from services.gateway.api.openai.realtime.session import EAGERNESS, RealtimeSession, defaults
+from services.gateway.api.openai.realtime.session import RealtimeSession, defaults
 from services.gateway.events.session import SessionConfig
 from services.gateway.settings import ApiSettings
 
@@ -29,7 +29,9 @@ def test_a_session_begins_with_detection_and_the_first_speaker(session):
     config = SessionConfig(**session.changes())
     assert not config.manual_turns and config.input_sample_rate == 24_000 and config.speaker == "anna"
     turns = config.turn_taking
-    assert (turns.start, turns.end_seconds, turns.preroll_seconds) == (0.5, 0.5, 0.3)
+    assert (turns.start, turns.end_seconds, turns.preroll_seconds) == (0.5, None, 0.3)
+    assert turns.eagerness == "auto"  # no silence was named: what was said decides
+    assert "silence_duration_ms" not in session.value["audio"]["input"]["turn_detection"]
     assert (turns.interruption, turns.answer, turns.items_first) == ("voice", True, True)
 
 
@@ -48,8 +50,15 @@ def test_a_part_of_a_detection_keeps_its_kind_and_the_rest(session):
     turns = update(
         session, audio={"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}}}
     ).turn_taking
-    assert turns.end_seconds == EAGERNESS["low"] and turns.start is None
+    assert turns.eagerness == "low" and turns.end_seconds is None and turns.start is None
     assert turns.interruption == "voice"  # another kind begins with its own defaults
+
+
+def test_null_takes_a_named_silence_back(session):
+    update(session, audio={"input": {"turn_detection": {"silence_duration_ms": 800}}})
+    turns = update(session, audio={"input": {"turn_detection": {"silence_duration_ms": None}}}).turn_taking
+    assert turns.end_seconds is None
+    assert "silence_duration_ms" not in session.value["audio"]["input"]["turn_detection"]
 
 
 def test_what_is_refused_changes_nothing(session):
