@@ -53,6 +53,10 @@ class Question:
         """Of audio."""
         return self._bytes / BYTES_PER_SAMPLE / self.sample_rate
 
+    def seconds_with(self, audio: bytes) -> float:
+        """Of audio, if this were added."""
+        return self.seconds + len(audio) / BYTES_PER_SAMPLE / self.sample_rate
+
     @property
     def idle_seconds(self) -> float:
         """Since the last audio, while more is due."""

@@ -16,6 +16,7 @@ from services.gateway.conversation.request import TurnRequest
 from services.gateway.conversation.turn import Turn, TurnTools, failed
 from services.gateway.conversation.turns import Turns
 from services.gateway.events import Body, Event, SpeechStarted, SpeechStopped
+from services.gateway.events.session import Interruption
 from services.gateway.media.images import EncodedImage, Kind
 from services.gateway.settings import MediaSettings
 from services.gateway.upstream.calls import Calls
@@ -98,14 +99,19 @@ class Questions:
             Turn, self._opened.session, question, self.id, request=request, span=span, tools=self._tools
         )
 
-    def begin(self, spoken: bool, detected: bool = False, at_ms: int = -1) -> Turn:
-        """A new question, with what the draft holds. `detected`: the server noticed by itself that it is spoken."""
+    def begin(
+        self, spoken: bool, detected: bool = False, at_ms: int = -1, interruption: Interruption | None = None
+    ) -> Turn:
+        """A new question, with what the draft holds. `detected`: the server noticed by itself that it is spoken.
+
+        `interruption`: None: as the session and the gateway's settings say.
+        """
         self.unanswered = False
         config = self._opened.session.config
         turns = config.turn_taking
         question = Question(spoken, self._model_rate, self._media)
         request = TurnRequest(config, answers=turns.answer if detected else not turns.items_first)
-        interruption = turns.interruption if detected or not turns.items_first else "never"
+        interruption = interruption or (turns.interruption if detected or not turns.items_first else "never")
         turn = self._turns.begin(self.maker(request, question), detected, interruption)
         self._hand_over_draft(turn)
         if spoken:
@@ -123,13 +129,13 @@ class Questions:
             turn.fail(self._draft.refusal.error)
         self._draft.clear()
 
-    def ask(self, at_ms: int = -1) -> None:
-        """The newest question is complete."""
+    def ask(self, at_ms: int = -1, silent_seconds: float = 0.0) -> None:
+        """The newest question is complete. `silent_seconds`: since its last sound."""
         turn = self._turns.newest
         turn.question_id = self.id or turn.question_id
         if turn.question.spoken and not turn.over:
             turn.emit_now(SpeechStopped(at_ms))
-        turn.ask()
+        turn.ask(silent_seconds)
 
     def emit(self, body: Body, question_id: str = "") -> None:
         self._tools.outbox.put_now(Event(body, question_id=question_id))

@@ -37,6 +37,7 @@ class SpeechInput:
         self._model_rate, self._media, self._vad, self._detector = model_rate, media, vad, detector
         self._end_of_turn = EndOfTurn(vad)
         self._buffer = self._open_buffer()
+        self._began_ms = 0  # of the newest question
         self._detected_end_ms = -JUST_MS
 
     @property
@@ -59,7 +60,8 @@ class SpeechInput:
 
     def _silence(self) -> float:
         """Seconds of it that end the question, as far as is known now."""
-        return self._end_of_turn.silence(None, self._opened.session.config.turn_taking)
+        complete = self._turn.complete if self._turns.listening else None
+        return self._end_of_turn.silence(complete, self._opened.session.config.turn_taking)
 
     async def _detected(self, segment: Segment) -> None:
         if segment.kind in ("maybe", "no"):
@@ -69,13 +71,32 @@ class SpeechInput:
             await self._turns.catch_up(MAX_UNHEARD)
             self._add_speech(segment.audio, segment.at_ms)
         elif self._turns.listening:
-            self._add_speech(segment.audio)
-            if segment.kind == "end":
-                await self._end_detected(segment)
+            await self._go_on(segment)
 
-    async def _end_detected(self, segment: Segment) -> None:
-        self._detected_end_ms = segment.at_ms
-        self._questions.ask(segment.at_ms)
+    async def _go_on(self, segment: Segment) -> None:
+        """Of the question that is being asked. One that would become too long ends before it."""
+        if self._turn.question.seconds_with(segment.audio) > self._media.max_audio_seconds:
+            await self._divide()
+        self._add_speech(segment.audio)
+        if segment.kind == "pause":
+            self._turn.pause()
+        elif segment.kind == "end":
+            await self._end_detected(segment.at_ms, segment.silent_seconds)
+
+    async def _divide(self) -> None:
+        """The question is as long as one may be: it is answered, and what is said from here on is the next one."""
+        at_ms = self._began_ms + round(1000 * self._turn.question.seconds)
+        await self._end_detected(at_ms)
+        await self._turns.catch_up(MAX_UNHEARD)
+        self._begin(at_ms, goes_on=True)
+
+    async def _end_detected(self, at_ms: int, silent_seconds: float = 0.0) -> None:
+        self._detected_end_ms = at_ms
+        if self._turn.question.seconds < self._media.min_audio_seconds:  # the rest of one that was too long
+            self._turn.cancel_self()
+            self._turns.end_failed_question()
+            return
+        self._questions.ask(at_ms, silent_seconds)
         if self._opened.session.config.turn_taking.items_first:
             await self._turn.committed()  # what comes next comes behind it
 
@@ -155,5 +176,8 @@ class SpeechInput:
         if not self._turn.over:  # the rest of a question that failed is dropped until its end
             self._turn.add_audio(audio)
 
-    def _begin(self, at_ms: int = -1) -> None:
-        self._questions.begin(spoken=True, detected=self._buffer.detects, at_ms=at_ms)
+    def _begin(self, at_ms: int = -1, goes_on: bool = False) -> None:
+        """`goes_on`: it is the rest of the question before, whose answer it does not interrupt."""
+        self._began_ms = at_ms
+        interruption = "never" if goes_on else None
+        self._questions.begin(True, self._buffer.detects, at_ms, interruption)
