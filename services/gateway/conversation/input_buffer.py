@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from services.gateway.events.session import SessionConfig, TurnTaking
@@ -62,13 +62,13 @@ class InputBuffer:
 
     async def feed(
         self, chunk: bytes, answering: bool, end_seconds: Callable[[], float] | None = None
-    ) -> list[Segment]:
+    ) -> Iterator[Segment]:
         """As `VoiceActivity.feed`, of the client's audio. Raises `ValueError`, `ServiceError` for what is none."""
         audio = self._audio.feed(chunk)
         self._bytes += len(audio)
         if self._vad is None:
-            return [Segment("more", audio)]
-        return [self._placed(segment) for segment in await self._vad.feed(audio, answering, end_seconds)]
+            return iter([Segment("more", audio)])
+        return map(self._placed, await self._vad.feed(audio, answering, end_seconds))
 
     @property
     def heard_ms(self) -> int:

@@ -12,7 +12,7 @@ Notable points:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,25 +68,28 @@ class VoiceActivity:
 
     async def feed(
         self, audio: bytes, answering: bool = False, end_seconds: Callable[[], float] | None = None
-    ) -> list[Segment]:
+    ) -> Iterator[Segment]:
         """`audio`: 16 kHz, 16-bit, any length. `answering`: an answer is being given, so interrupting takes longer.
 
-        `end_seconds`: the silence that ends the question, asked at each frame; None: as the settings say.
+        `end_seconds`: the silence that ends the question, asked at each frame; None: as the settings say. Frames are
+        looked at as the segments are taken, all of them before the next call.
         """
         self._rest += audio
         whole = len(self._rest) // FRAME_BYTES * FRAME_BYTES
         frames, self._rest = self._rest[:whole], self._rest[whole:]
-        if not frames:
-            return []
-        segments: list[Segment] = []
-        for number, probability in enumerate(await self._microphone.probabilities(frames)):
+        probabilities = await self._microphone.probabilities(frames) if frames else []
+        return self._segments(frames, probabilities, answering, end_seconds)
+
+    def _segments(
+        self, frames: bytes, probabilities: list[float], answering: bool, end_seconds: Callable[[], float] | None
+    ) -> Iterator[Segment]:
+        for number, probability in enumerate(probabilities):
             frame = frames[number * FRAME_BYTES : (number + 1) * FRAME_BYTES]
             self._frames += 1
             if self.speaking:
-                segments += self._speech(frame, probability, end_seconds)
+                yield from self._speech(frame, probability, end_seconds)
             else:
-                segments += self._quiet(frame, probability, answering)
-        return segments
+                yield from self._quiet(frame, probability, answering)
 
     def _quiet(self, frame: bytes, probability: float, answering: bool) -> list[Segment]:
         """A frame while nobody speaks."""

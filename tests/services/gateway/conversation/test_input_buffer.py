@@ -38,7 +38,7 @@ async def test_a_detected_question_can_be_ended_by_the_client(spoken_question):
     microphone = buffer(SessionConfig())
     assert microphone.detects and not microphone.speaking
     audio = spoken_question.tobytes()[:30_000]
-    segments = await microphone.feed(audio, answering=False)
+    segments = list(await microphone.feed(audio, answering=False))
     assert segments[0].kind == "start" and microphone.speaking
     whole = b"".join(segment.audio for segment in segments) + microphone.finish()
     assert audio.endswith(whole) and not microphone.speaking

@@ -69,7 +69,7 @@ async def test_two_questions_are_two_and_silence_is_none(spoken_question):
     kinds = [part.kind for part in await found(voice_activity(), audio, 3000) if part.kind in ("start", "end")]
     assert kinds == ["start", "end", "start", "end"]
     noise = np.random.default_rng(1).normal(0, 200, 48_000).astype("<i2").tobytes()
-    assert await voice_activity().feed(noise) == []
+    assert list(await voice_activity().feed(noise)) == []
 
 
 async def test_a_short_word_does_not_interrupt_an_answer_and_is_told(spoken_question):
@@ -77,7 +77,7 @@ async def test_a_short_word_does_not_interrupt_an_answer_and_is_told(spoken_ques
     burst = with_silence(spoken_question[4000:8800], 0.5, 1.0)  # 0.3 s of speech
     kinds = [part.kind for part in await found(voice_activity(settings), burst, answering=True)]
     assert kinds[:2] == ["maybe", "no"] and "start" not in kinds
-    assert (await voice_activity(settings).feed(burst, answering=False))[0].kind == "start"
+    assert next(await voice_activity(settings).feed(burst, answering=False)).kind == "start"
     long = with_silence(spoken_question, 0.5, 1.0)
     kinds = [part.kind for part in await found(voice_activity(settings), long, answering=True)]
     assert kinds[kinds.index("start") - 1] == "maybe"
