@@ -43,7 +43,7 @@ class Answer:
     start: int
     end: int  # where nothing of it is learned, `start`
     state: int  # index into STATES
-    complete: int = IGNORED  # 1: the question is complete, 0: it was cut short, IGNORED: that is not asked
+    complete: int = IGNORED  # 1: the question is complete, 0: it was cut short, IGNORED: nothing is learned of that
 
 
 @dataclass

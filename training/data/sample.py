@@ -15,8 +15,9 @@ class Sample:
     `messages` are OpenAI-like: {"role", "content"}, content a string or a list of parts {"type": T, T: X} with T text,
     image, video or audio. X is a path, a PIL picture, a list of PIL frames or float32 audio at `SAMPLE_RATE`; or the
     bytes of a file, whose part may say in "name" where they are from. The "state" of an assistant message, if it has
-    none, follows from how it was asked (`turn_states`). With "complete" False it says that its question was cut short:
-    no text of it is learned.
+    none, follows from how it was asked (`turn_states`). "complete" says of an answer to speech whether its
+    question is complete or was cut short, where that is to be learned; of the answer to one that was cut short no text
+    is learned.
     """
 
     messages: list[dict]
@@ -42,13 +43,8 @@ def turn_states(messages: list[dict]) -> list[str]:
 
 
 def completeness(messages: list[dict]) -> list[bool | None]:
-    """Of every assistant message, in order: whether its question is complete. None where that is not asked: it was not
-    spoken, or not to us."""
-    said = [message for message in messages if message["role"] == "assistant"]
-    return [
-        message.get("complete", True) if state == "speech" else None
-        for message, state in zip(said, turn_states(messages), strict=True)
-    ]
+    """Of every assistant message, in order: its "complete", None where it does not say."""
+    return [message.get("complete") for message in messages if message["role"] == "assistant"]
 
 
 def text_of(message: dict) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,9 @@ from training.data.sample import Sample
 from training.objectives.objective import Objective, Sums, Term
 
 STATE_WEIGHT = 0.2
-END_OF_TURN_WEIGHT = 0.2
+# The head's two losses: so that both answers count as much as each other, however rare one is in the data.
+END_OF_TURN_WEIGHT = 0.1
+ENDS = {"complete": 1, "cut_short": 0}  # sum, and what is divided by → value of `DialogBatch.complete`
 CTC_WEIGHT = 1.0
 PROBE_TOKENS = 32_768  # of a pass that only measures
 
@@ -64,6 +66,20 @@ class Scores(NamedTuple):
     complete: Tensor  # int64 [answers]: 1 if the question is probably complete, 0 if not, -1 without the head
 
 
+class KindSums(NamedTuple):
+    """What a validation counts of a kind: columns [answers], or their sums."""
+
+    written: Any  # answers of which a text is learned
+    right: Any  # of these
+    tokens: Any
+    right_tokens: Any
+    loss: Any
+    answers: Any  # all
+    right_states: Any
+    known: Any  # questions known as complete or cut short
+    right_ends: Any  # of these
+
+
 class NextTokenObjective(Objective):
     """See `training.objectives.objective`."""
 
@@ -78,7 +94,7 @@ class NextTokenObjective(Objective):
             self.terms["state"] = Term("answers", STATE_WEIGHT)
         self.ends = stage.state and model.end_of_turn_head is not None
         if self.ends:
-            self.terms["end_of_turn"] = Term("questions", END_OF_TURN_WEIGHT)
+            self.terms |= {name: Term(name, END_OF_TURN_WEIGHT) for name in ENDS}
         self.aligned = stage.state and model.ctc_head is not None
         if self.aligned:
             self.terms |= {"ctc": Term("transcripts", CTC_WEIGHT), "unfit": Term("transcripts", 0.0)}
@@ -111,7 +127,7 @@ class NextTokenObjective(Objective):
 
     def counts(self, batch: DialogBatch) -> dict[str, float]:
         counts = {"tokens": float((batch.labels != IGNORED).sum()), "answers": float(len(batch.states))}
-        counts["questions"] = float((batch.complete != IGNORED).sum())
+        counts |= {name: float((batch.complete == value).sum()) for name, value in ENDS.items()}
         return counts | {"transcripts": float(sum(map(bool, batch.transcripts))), "positions": float(len(batch.ids))}
 
     def forward(self, batch: DialogBatch, step: int = 0) -> Sums:
@@ -126,13 +142,16 @@ class NextTokenObjective(Objective):
             logits = self.model.state_head(opened).float()
             sums["state"] = F.cross_entropy(logits, batch.states, reduction="sum")
         if self.ends:
-            asked = batch.complete != IGNORED
-            logits = self.model.end_of_turn_head(opened[asked])[:, 0].float()
-            wanted = batch.complete[asked].to(logits)
-            sums["end_of_turn"] = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+            sums |= self._ends(opened, batch.complete)
         if self.aligned:
             sums |= self._ctc(speech, batch.transcripts)
         return sums
+
+    def _ends(self, opened: Tensor, complete: Tensor) -> Sums:
+        """The losses of the end-of-turn head on complete questions and on those that were cut short."""
+        logits = self.model.end_of_turn_head(opened)[:, 0].float()
+        losses = F.binary_cross_entropy_with_logits(logits, complete.clamp(min=0).to(logits), reduction="none")
+        return {name: (losses * (complete == value)).sum() for name, value in ENDS.items()}
 
     def normalise(self, batch: DialogBatch) -> None:
         if batch.features is not None:
@@ -224,18 +243,14 @@ class NextTokenObjective(Objective):
         return Scores(sums[:, 0] == sums[:, 1], sums[:, 0], sums[:, 1], sums[:, 2], predicted, complete)
 
     def _measures(self, batch: DialogBatch) -> Sums:
-        """For each kind of answer: [answers, right answers, right states, tokens, right tokens, loss, answers of which
-        it is known whether their question is complete, those where the head says so]."""
-        scores = self.scores(batch)
-        asked = batch.complete != IGNORED
-        rows = torch.stack(
-            [
-                torch.ones_like(scores.tokens), scores.right.float(), (scores.predicted == batch.states).float(),
-                scores.tokens, scores.right_tokens, scores.loss,
-                asked.float(), (asked & (scores.complete == batch.complete)).float(),
-            ],
-            1,
+        """A row of `KindSums` for each kind."""
+        scores, known = self.scores(batch), batch.complete != IGNORED
+        written = scores.tokens > 0
+        columns = KindSums(
+            written, written & scores.right, scores.tokens, scores.right_tokens, scores.loss, torch.ones_like(written),
+            scores.predicted == batch.states, known, known & (scores.complete == batch.complete),
         )  # fmt: skip
+        rows = torch.stack([column.float() for column in columns], 1)
         kinds = self._kinds
         number = torch.tensor([kinds.index(answer.kind) for answer in batch.answers], dtype=torch.long)
         table = torch.zeros(len(kinds), rows.shape[1], device=rows.device)
@@ -253,20 +268,20 @@ class NextTokenObjective(Objective):
     def summary(self, sums: Sums) -> dict[str, float]:
         """Percent of answers that are right, by kind, of states, and of questions known as complete or cut short; the
         loss and the percent of right tokens of the kinds of the user's data."""
-        found = {}
-        table = sums["kinds"].double()
+        found, table = {}, sums["kinds"].double()
         for kind, row in zip(self._kinds, table.tolist(), strict=True):
-            answers, right, _, tokens, right_tokens, loss, _, _ = row
-            if answers and not tokens:  # questions that were cut short: there is no answer
+            of = KindSums(*row)
+            if not of.written:
                 continue
-            found[kind] = 100 * right / max(answers, 1)
+            found[kind] = 100 * of.right / of.written
             if self.schedule.shares:
-                found[f"{kind}_loss"] = loss / max(tokens, 1)
-                found[f"{kind}_token_accuracy"] = 100 * right_tokens / max(tokens, 1)
+                found[f"{kind}_loss"] = of.loss / of.tokens
+                found[f"{kind}_token_accuracy"] = 100 * of.right_tokens / of.tokens
+        total = KindSums(*table.sum(0).tolist())
         if self.stage.state and len(table):
-            found["state"] = 100 * float(table[:, 2].sum() / table[:, 0].sum().clamp(min=1))
+            found["state"] = 100 * total.right_states / max(total.answers, 1)
         if self.ends and len(table):
-            found["end_of_turn"] = 100 * float(table[:, 7].sum() / table[:, 6].sum().clamp(min=1))
+            found["end_of_turn"] = 100 * total.right_ends / max(total.known, 1)
         return found
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ from training.data.sample import Sample
 from training.data.tokenizer import train_tokenizer
 from training.data.transcribed import Transcribed
 from training.data.world import World
+from training.data.world.cut_questions import cut_question
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.sentences import corpus, question, shuffled_words
 from training.data.world.splits import belongs
@@ -121,6 +122,7 @@ def speech_sources(world: World) -> dict[str, Callable[[int], Sample]]:
         "spoken_small_talk": lambda i: spoken(world, i, world.small_talk(i, turns=4), share=0.75),
         "spoken_videos": lambda i: spoken(world, i, world.video(i, turns=2), share=0.75),
         "negatives": lambda i: negative(world, i),
+        "cut_questions": lambda i: cut_question(world, i),
     }
 
 

@@ -15,7 +15,7 @@ from parley.models.speech import fbank
 from parley.text.prompt import MediaSegment, PromptWriter
 from training.data.collate import Answer, DialogCollator, Medium, Rendered
 from training.data.packing import IGNORED
-from training.data.sample import Sample, turn_states
+from training.data.sample import Sample
 from training.data.world import World
 from training.data.world.world import LOOKUPS
 
@@ -170,17 +170,9 @@ def test_of_a_question_cut_short_only_its_state_is_learned(collate, tiny_config,
         one, other = (writes.render(sample, {}) for sample in (whole, cut))
         assert one.ids == other.ids
         [answer], [asked] = other.answers, one.answers
-        assert (asked.complete, answer.complete) == (1, 0)
+        assert (asked.complete, answer.complete) == (IGNORED, 0)
         assert answer == replace(asked, end=asked.start + states, complete=0)
         assert other.labels[: answer.end] == one.labels[: answer.end] and set(other.labels[answer.end :]) == {IGNORED}
-
-
-def test_only_spoken_questions_to_us_are_complete_or_not(collate):
-    samples = [*spoken_samples(), WORLD.negative(0)]
-    batch = batch_of(collate, samples)
-    spoken = [state == "speech" for sample in samples for state in turn_states(sample.messages)]
-    assert any(spoken) and not all(spoken)
-    assert batch.complete.tolist() == [1 if one else IGNORED for one in spoken]
 
 
 def test_blank_media_stand_nowhere(tiny_config, collate):

@@ -15,6 +15,7 @@ from parley.models.parley import Parley
 from parley.text.prompt import MediaSegment, TextSegment
 from training.attention import packed, use_packed_attention
 from training.data.packing import IGNORED
+from training.data.sample import Sample
 from training.data.world import World
 from training.objectives.next_token import NextTokenObjective, Speech
 from training.recipe import Schedule, find_stage
@@ -42,7 +43,8 @@ def objective(tiny_config, tiny_tokenizer):
 
 @pytest.fixture(scope="module")
 def samples():
-    """A written dialogue, spoken ones with and without a picture, a video, and turns that are not for us."""
+    """A written dialogue, spoken ones with and without a picture, a video, turns that are not for us, and a question
+    known as complete."""
     negatives = next(
         s for s in (sources(TRAIN)["negatives"](i) for i in range(20)) if any("state" in m for m in s.messages)
     )
@@ -51,8 +53,14 @@ def samples():
         spoken(TRAIN, 2, TRAIN.dialog(2, turns=3), share=1.0),
         TRAIN.video(3),
         negatives,
-        spoken(TRAIN, 4, TRAIN.small_talk(4), share=1.0),
+        known(spoken(TRAIN, 4, TRAIN.small_talk(4), share=1.0), complete=True),
     ]
+
+
+def known(sample: Sample, complete: bool) -> Sample:
+    """The sample of one question, which is known as complete or was cut short."""
+    asked, answer = sample.messages
+    return replace(sample, messages=[asked, answer | {"complete": complete}])
 
 
 def batch_of(objective, samples):
@@ -127,7 +135,7 @@ def test_the_losses_are_sums_over_answers_of_each_sample_alone(objective, sample
     with torch.no_grad():
         with packed(model.language):
             found = summed(objective, batch)
-        tokens, states, ends, ctc = 0.0, 0.0, 0.0, 0.0
+        tokens, states, ctc = 0.0, 0.0, 0.0
         numbers = iter(batch.states)
         for sample in samples:
             hidden, at = alone(model, sample), 0
@@ -136,10 +144,8 @@ def test_the_losses_are_sums_over_answers_of_each_sample_alone(objective, sample
                     ids = torch.tensor(segment.ids)
                     logits = model.language.lm_head(hidden[at - 1 : at - 1 + len(ids)])
                     tokens += F.cross_entropy(logits, ids, reduction="sum")
-                    state = next(numbers)
-                    states += F.cross_entropy(model.state_head(hidden[at - 1]), state)
-                    if STATES[state] == "speech":
-                        ends -= torch.log(torch.sigmoid(model.end_of_turn_head(hidden[at - 1])))[0]
+                    states += F.cross_entropy(model.state_head(hidden[at - 1]), next(numbers))
+                    ends = -torch.log(torch.sigmoid(model.end_of_turn_head(hidden[at - 1])))[0]
                 medium = isinstance(segment, MediaSegment)
                 at += objective.collate._medium(segment, 0, {}).length if medium else len(segment.ids)
         for features, length, text in zip(batch.features, batch.lengths, batch.transcripts, strict=True):
@@ -151,13 +157,15 @@ def test_the_losses_are_sums_over_answers_of_each_sample_alone(objective, sample
                 ctc += loss / len(ids) if loss.isfinite() else 0
     torch.testing.assert_close(found["next_token"], tokens, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(found["state"], states, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found["end_of_turn"], ends, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found["complete"], ends, rtol=1e-4, atol=1e-4)  # of the last sample alone
+    assert found["cut_short"] == 0
     torch.testing.assert_close(found["ctc"], ctc, rtol=1e-4, atol=1e-3)
     counts = objective.counts(batch)
     assert counts == {
         "tokens": sum(len(s.ids) for sample in samples for s in writer.render(sample.messages) if is_answer(s)),
         "answers": sum(m["role"] == "assistant" for sample in samples for m in sample.messages),
-        "questions": sum(STATES[state] == "speech" for state in batch.states),
+        "complete": 1,
+        "cut_short": 0,
         "transcripts": sum(map(bool, batch.transcripts)),
         "positions": sum(batch.segments.lengths),
     }
@@ -171,7 +179,7 @@ def test_each_stage_has_the_terms_that_it_learns(tiny_config, tiny_tokenizer):
     terms = {
         "1.1": {"next_token"},
         "2.1b": {"next_token"},
-        "2.2": {"next_token", "state", "end_of_turn", "ctc", "unfit"},
+        "2.2": {"next_token", "state", "complete", "cut_short", "ctc", "unfit"},
     }
     for name, expected in terms.items():
         objective = make_objective(name, tiny_config, tiny_tokenizer)
@@ -201,14 +209,17 @@ def test_a_pass_without_media_gives_every_trained_part_a_gradient(name, media, t
 
 
 def test_of_a_question_cut_short_nothing_is_learned_but_its_state_and_that(objective, samples):
-    """The loss of the head is that of a 0, and no token is learned."""
-    [sample] = [sample for sample in samples if sample.task == "small_talk" and sample.state == "speech"]
-    cut = replace(sample, messages=[sample.messages[0], sample.messages[1] | {"complete": False}])
+    """The head's probabilities of both add up to 1, and no token is learned."""
+    cut = known(samples[-1], complete=False)
+    batches = [batch_of(objective, [one]) for one in (samples[-1], cut)]
     with torch.no_grad(), packed(objective.model.language):
-        whole, short = (summed(objective, batch_of(objective, [one])) for one in (sample, cut))
-    torch.testing.assert_close(torch.exp(-whole["end_of_turn"]) + torch.exp(-short["end_of_turn"]), torch.tensor(1.0))
+        whole, short = (summed(objective, batch) for batch in batches)
+    assert whole["cut_short"] == short["complete"] == 0
+    torch.testing.assert_close(torch.exp(-whole["complete"]) + torch.exp(-short["cut_short"]), torch.tensor(1.0))
     torch.testing.assert_close(whole["state"], short["state"])
     assert whole["next_token"] > 0 and short["next_token"] == 0
+    counts = objective.counts(batches[1])
+    assert (counts["complete"], counts["cut_short"], counts["answers"], counts["tokens"]) == (0, 1, 1, 0)
 
 
 def test_speech_too_short_for_its_text_is_counted(objective):
@@ -254,8 +265,7 @@ def test_the_figures_are_those_of_each_answer(tiny_config, tiny_tokenizer, sampl
     """`summary` over sums of passes, against the answers one after the other."""
     shares = replace(SCHEDULE, shares={"questions": 1.0})
     objective = make_objective("2.2", tiny_config, tiny_tokenizer, shares)
-    cut = replace(samples[-1], about={"kind": "cut"})
-    cut.messages = [cut.messages[0], cut.messages[1] | {"complete": False}]
+    cut = replace(known(samples[-1], complete=False), about={"kind": "cut"})
     samples = [cut, *samples, TRAIN.small_talk(0)]
     objective.data.__dict__["probe"] = samples
     learn(objective, samples[-1], 60)  # so that some answers are right

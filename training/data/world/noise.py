@@ -104,7 +104,11 @@ def pad(audio: np.ndarray, before: float, after: float, sample_rate: int = SAMPL
 
 def as_recorded(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Clean speech (float32, 16 kHz) as a microphone may have it: silence around it, a room, noise, some loudness."""
-    audio = pad(audio, rng.uniform(0.05, 0.35), rng.uniform(0.1, 0.4))
+    return recorded(pad(audio, rng.uniform(0.05, 0.35), rng.uniform(0.1, 0.4)), rng)
+
+
+def recorded(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Clean speech (float32, 16 kHz) in a room, with noise, at some loudness; same length."""
     loud = float(np.sqrt(np.mean(audio[np.abs(audio) > 0.01] ** 2))) if np.any(np.abs(audio) > 0.01) else 0.05
     if rng.random() < 0.35:
         audio = reverberate(audio, rng)
