@@ -171,9 +171,9 @@ STAGES = (
                 "speech_prompt": 2e-3, "state_head": 1e-3, "end_of_turn_head": 1e-3,
             },
             mixture={
-                "single_questions": 14, "word_dropout_questions": 13, "spoken_single_questions": 24,
-                "spoken_word_dropout_questions": 15, "spoken_questions": 3, "small_talk": 2, "spoken_small_talk": 9,
-                "captions": 1, "videos": 4, "spoken_videos": 5, "negatives": 10,
+                "single_questions": 12, "word_dropout_questions": 11, "spoken_single_questions": 22,
+                "spoken_word_dropout_questions": 14, "spoken_questions": 3, "small_talk": 2, "spoken_small_talk": 8,
+                "captions": 1, "videos": 4, "spoken_videos": 5, "negatives": 8, "cut_questions": 10,
             },
         ),
     ),
