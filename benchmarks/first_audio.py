@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from itertools import chain
 from pathlib import Path
 
 from benchmarks.first_audio_level import COLUMNS, HANDS_FREE, MANNER_COLUMNS, MANUAL, USE_COLUMNS, Level
@@ -62,7 +61,12 @@ def measure(arguments: argparse.Namespace, dialogues: Dialogues, facts: dict) ->
         levels += ORDERS[order](arguments, dialogues, facts)
     facts["rows"] = [level.row() for level in levels]
     facts["use"] = [level.use() for level in levels if level.order == "services" and level.cpu]
-    facts["manners"] = list(chain.from_iterable(level.manners() for level in levels if level.turns == HANDS_FREE))
+    facts["manners"] = [
+        row
+        for level in levels
+        if level.turns == HANDS_FREE and not level.order.startswith("published")
+        for row in level.manners()
+    ]
     facts["ratios"] = compare(facts["rows"])
     facts["questions"] = [each | {"sessions": level.sessions} for level in levels for each in level.questions]
 

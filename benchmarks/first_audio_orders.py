@@ -11,13 +11,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from prometheus_client import REGISTRY
+
 from benchmarks.clip import Clip, Dialogue
 from benchmarks.first_audio_client import PAUSE, Reports, converse
 from benchmarks.first_audio_level import HANDS_FREE, MANUAL, Level
 from benchmarks.first_audio_talk import Talk
-from benchmarks.first_audio_users import Dialogues, Users
+from benchmarks.first_audio_users import DISCARDED, Dialogues, Users
 from benchmarks.measuring import everybody_let_in
-from benchmarks.one_process import DirectCalls, DirectClient, MemoryStore
+from benchmarks.one_process import OneProcess
 from benchmarks.published_order import DetectedEnd, PublishedDialogue, PublishedOrder, PublishedTurn, detect_end
 from services.gateway.media.detector import Detector
 from services.gateway.settings import GatewaySettings
@@ -61,30 +63,37 @@ def one_process(arguments: argparse.Namespace, dialogues: Dialogues, facts: dict
 
 
 async def _one_process(arguments: argparse.Namespace, dialogues: Dialogues) -> list[Level]:
-    direct, store, detector, levels = DirectCalls(arguments.checkpoint), MemoryStore(), Detector(), []
-    await direct.start()
+    process, levels = OneProcess(arguments.checkpoint), []
+    await process.start()
 
     async def level(turns: str, sessions: int, each: int) -> Level:
         folders = sorted(dialogues.of(turns, sessions, each).iterdir())
         asked = [Dialogue.load(folder) for folder in folders]
         events: list[dict] = []
-        reports, before = Reports(events.append), time.process_time()
+        reports, cpu, discarded = Reports(events.append), time.process_time(), REGISTRY.get_sample_value(DISCARDED)
 
         def talk(seed: int) -> Talk:
-            return Talk(DirectClient(direct, store, detector), turns == MANUAL, arguments.max_tokens, seed)
+            return Talk(process.client(), turns == MANUAL, arguments.max_tokens, seed)
 
         users = (converse(talk, asked[user::sessions], each, 1000 * user, reports) for user in range(sessions))
         await asyncio.gather(*users)
-        cpu = {"one process": time.process_time() - before}
         questions = [event for event in events if event["what"] == "question"]
-        return Level("one process", turns, sessions, questions, len(events) - len(questions), cpu, None, reports.late)
+        return Level(
+            "one process",
+            turns,
+            sessions,
+            questions,
+            len(events) - len(questions),
+            {"one process": time.process_time() - cpu},
+            REGISTRY.get_sample_value(DISCARDED) - discarded,
+            reports.late,
+        )
 
     for turns in arguments.detection:
         await level(turns, 1, WARM_UP)
     for sessions in arguments.sessions:
         levels += [await level(turns, sessions, arguments.turns) for turns in arguments.detection]
-    detector.stop()
-    await direct.stop()
+    await process.stop()
     return levels
 
 
@@ -100,12 +109,12 @@ async def _published(arguments: argparse.Namespace, dialogues: Dialogues) -> lis
         rng, done = random.Random(seed), []
         for dialogue in map(Dialogue.load, folders):
             said = PublishedDialogue(dialogue.picture)
-            for clip in dialogue.clips:
+            for clip in dialogue.clips[: arguments.turns - len(done)]:
                 end = await detect_end(clip, vad, detector)
                 spoken = clip.voiced[1] / clip.sample_rate
                 await asyncio.sleep(rng.uniform(*PAUSE) + spoken + end.wait)
                 done.append((clip, end, await model.ask(clip, end.wait, said)))
-        return done[: arguments.turns]
+        return done
 
     for sessions in arguments.sessions:
         folders = sorted(dialogues.of(HANDS_FREE, sessions, arguments.turns).iterdir())

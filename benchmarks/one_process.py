@@ -237,21 +237,42 @@ async def _uncounted() -> None:
     """Nobody counts requests here."""
 
 
+class OneProcess:
+    """What all conversations of this process share, as `services.gateway.api.backend` has it. `stop` at the end."""
+
+    def __init__(self, checkpoint: Path):
+        self._settings = GatewaySettings()
+        self._calls, self._store, self._detector = DirectCalls(checkpoint), MemoryStore(), Detector()
+        self._early = EarlyAnswers(self._settings.conversation.early_answers)
+
+    async def start(self) -> None:
+        await self._calls.start()
+
+    async def stop(self) -> None:
+        self._detector.stop()
+        await self._calls.stop()
+
+    def client(self) -> DirectClient:
+        settings, releases = self._settings, OneRelease(self._calls)
+        return DirectClient(
+            Conversation(
+                self._store,
+                releases,
+                settings.conversation,
+                settings.media,
+                settings.vad,
+                self._detector,
+                self._early,
+            )
+        )
+
+
 class DirectClient(Client):
     """A client of a `Conversation` in this process."""
 
-    def __init__(self, calls: DirectCalls, store: MemoryStore, detector: Detector):
-        settings = GatewaySettings()
-        self._conversation = Conversation(
-            store,
-            OneRelease(calls),
-            settings.conversation,
-            settings.media,
-            settings.vad,
-            detector,
-            EarlyAnswers(settings.conversation.early_answers),
-        )
-        self._events = self._conversation.delivery.events()
+    def __init__(self, conversation: Conversation):
+        self._conversation = conversation
+        self._events = conversation.delivery.events()
 
     async def close(self) -> None:
         await self._conversation.abandon()

@@ -9,9 +9,8 @@ import pytest
 
 from benchmarks.clip import Clip
 from benchmarks.first_audio_talk import Talk
-from benchmarks.one_process import DirectCalls, DirectClient, DirectStream, MemoryStore
+from benchmarks.one_process import DirectStream, OneProcess
 from protos.parley.v1.speech_encoder_pb2 import EncodeSpeechRequest
-from services.gateway.media.detector import Detector
 
 
 class Echo:
@@ -36,13 +35,10 @@ async def test_an_error_of_the_requests_reaches_the_reader(keep_open):
 
 
 async def test_a_turn_in_one_process_is_that_of_the_gateway(tiny_checkpoint):
-    direct, detector = DirectCalls(tiny_checkpoint), Detector()
-    clip = Clip("", np.full(8_000, 500, "<i2"), 16_000, (0, 7_999))
-    await direct.start()
-    client = DirectClient(direct, MemoryStore(), detector)
-    async with asyncio.timeout(30), Talk(client, manual=True, max_tokens=4).open() as talk:
+    process, clip = OneProcess(tiny_checkpoint), Clip("", np.full(8_000, 500, "<i2"), 16_000, (0, 7_999))
+    await process.start()
+    async with asyncio.timeout(30), Talk(process.client(), manual=True, max_tokens=4).open() as talk:
         for _ in range(2):  # the second has a history
             facts = (await talk.ask(clip)).facts()
             assert facts["answered"] and facts["reasons"] == ["length"] and not facts["cut"]
-    detector.stop()
-    await direct.stop()
+    await process.stop()
