@@ -18,6 +18,7 @@ class Clip:
     voiced: tuple[int, int]  # first and last sample of speech, found before noise was added
     kind: str = "plain"  # how it is said (`manners.KINDS`)
     pause: float = 0.0  # seconds of silence that were put into it
+    whole_before: bool = False  # what is said before the pause is a question, too
 
     @property
     def seconds(self) -> float:
@@ -25,13 +26,14 @@ class Clip:
 
     def save(self, path: Path) -> None:
         facts = {"text": self.text, "sample_rate": self.sample_rate, "voiced": self.voiced}
-        np.savez(path, audio=self.audio, kind=self.kind, pause=self.pause, **facts)
+        facts |= {"kind": self.kind, "pause": self.pause, "whole_before": self.whole_before}
+        np.savez(path, audio=self.audio, **facts)
 
     @classmethod
     def load(cls, path: Path) -> Clip:
         with np.load(path) as file:
             first, last = file["voiced"].tolist()
-            said = str(file["kind"]), float(file["pause"])
+            said = str(file["kind"]), float(file["pause"]), bool(file["whole_before"])
             return cls(str(file["text"]), file["audio"], int(file["sample_rate"]), (first, last), *said)
 
 

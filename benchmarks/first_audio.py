@@ -5,9 +5,11 @@
 
 Users talk about pictures in dialogues of six questions, in voices that training has not heard, in real time over an
 open microphone with a faint noise (chunks of 40 ms). Of six questions three are said in one go, two with a pause of 0.2
-to 0.8 s inside, and one trails off (see manners.py). Hands-free: the server detects where a question ends. Manual: the
-user lets a key go with the last sound. Both count from the last voiced sample, found in the clean recording before
-noise was added, to the first audio at the client, which is a process of its own.
+to 0.8 s inside, and one trails off (see manners.py). All count from the last voiced sample, found in the clean recording
+before noise was added, to the first audio at the client, which is a process of its own. Who says where a question ends:
+- `hands-free`: the server, by what was said;
+- `fixed-wait`: the server, after 0.55 s of silence whatever was said; the same clips, for comparison;
+- `manual`: the user, who lets a key go with the last sound.
 
 In one run, with the same weights and the same questions:
 - `services`: the whole stack, started here (or `--address`), over gRPC;
@@ -31,9 +33,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.first_audio_level import COLUMNS, HANDS_FREE, MANNER_COLUMNS, MANUAL, USE_COLUMNS, Level
+from benchmarks.first_audio_level import COLUMNS, MANNER_COLUMNS, USE_COLUMNS, Level
 from benchmarks.first_audio_open_loop import RATE_COLUMNS, find_rate
 from benchmarks.first_audio_orders import ORDERS
+from benchmarks.first_audio_talk import HANDS_FREE, MANUAL, TURNS
 from benchmarks.first_audio_users import Dialogues
 from benchmarks.manners import KINDS
 from benchmarks.measuring import machine, table, write_json
@@ -64,7 +67,7 @@ def measure(arguments: argparse.Namespace, dialogues: Dialogues, facts: dict) ->
     facts["manners"] = [
         row
         for level in levels
-        if level.turns == HANDS_FREE and not level.order.startswith("published")
+        if level.turns != MANUAL and not level.order.startswith("published")
         for row in level.manners()
     ]
     facts["ratios"] = compare(facts["rows"])
@@ -91,7 +94,9 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=64, help="of an answer")
     parser.add_argument("--address", help="host:port of a gateway that runs already, with the same checkpoint")
     parser.add_argument("--only", nargs="+", choices=ORDERS, default=list(ORDERS), help="leave the others out")
-    parser.add_argument("--detection", nargs="+", choices=(HANDS_FREE, MANUAL), default=[HANDS_FREE, MANUAL])
+    parser.add_argument(
+        "--detection", nargs="+", choices=TURNS, default=[HANDS_FREE, MANUAL], help="who says where questions end"
+    )
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="how questions are said")
     parser.add_argument("--open-loop", action="store_true", help="find the rate of questions at which p95 breaks 1 s")
     parser.add_argument("--rate", type=float, default=0.5, help="the first that is tried, questions a second")

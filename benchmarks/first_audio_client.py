@@ -25,7 +25,7 @@ from pathlib import Path
 import grpc
 
 from benchmarks.clip import Clip, Dialogue
-from benchmarks.first_audio_talk import Asked, Talk
+from benchmarks.first_audio_talk import HANDS_FREE, TURNS, Asked, Talk
 from cli.client import Client
 
 PAUSE = (0.5, 2.0)  # seconds between an answer's end and the next question
@@ -120,7 +120,7 @@ async def talk_all(arguments: argparse.Namespace, reports: Reports) -> None:
     dialogues = [Dialogue.load(path) for path in sorted(arguments.dialogues.iterdir())]
 
     def talk(seed: int) -> Talk:
-        return Talk(Client(arguments.address), arguments.manual, arguments.max_tokens, seed)
+        return Talk(Client(arguments.address), arguments.detection, arguments.max_tokens, seed)
 
     if arguments.rate:
         rng = random.Random(arguments.seed)
@@ -136,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--address", required=True, help="host:port of a gateway's gRPC server")
     parser.add_argument("--dialogues", type=Path, required=True, help="folder with what is asked (`Dialogue.save`)")
-    parser.add_argument("--manual", action="store_true", help="the user says where a question ends")
+    parser.add_argument("--detection", choices=TURNS, default=HANDS_FREE, help="who says where a question ends")
     parser.add_argument("--sessions", type=int, default=1, help="users at once")
     parser.add_argument("--turns", type=int, default=6, help="questions of each")
     parser.add_argument("--rate", type=float, default=0.0, help="questions a second, by chance; 0: users wait")

@@ -10,7 +10,6 @@ from itertools import pairwise
 from benchmarks.first_audio_talk import PARTS
 from benchmarks.measuring import percentile
 
-HANDS_FREE, MANUAL = "hands-free", "manual"
 COLUMNS = (
     *("order", "turns", "sessions", "first_audio_p50", "first_audio_p95", *PARTS, "rest"),
     *("cut", "discarded", "underruns", "questions", "unanswered", "errors", "cpu_ms", "client_late_ms"),
@@ -36,7 +35,7 @@ class Level:
     """`questions`: facts of `Asked`. Of the published order only what there is."""
 
     order: str
-    turns: str  # HANDS_FREE or MANUAL
+    turns: str  # one of `first_audio_talk.TURNS`
     sessions: int
     questions: list[dict]
     errors: int = 0
@@ -99,6 +98,8 @@ def _manners() -> Iterable[tuple[str, Callable[[dict], bool]]]:
     yield "plain", lambda each: each["kind"] == "plain"
     yield "trail", lambda each: each["kind"] == "trail"
     yield "pause", lambda each: each["kind"] == "pause"
+    yield "pause inside", lambda each: each["kind"] == "pause" and not each["whole_before"]
+    yield "pause after a whole one", lambda each: each["whole_before"]
     for low, high in pairwise(PAUSES):
         yield f"pause {low}–{high} s", lambda each, low=low, high=high: low <= each["pause"] < high
 

@@ -6,8 +6,8 @@ import argparse
 import math
 from collections.abc import Callable
 
-from benchmarks.first_audio_level import HANDS_FREE
 from benchmarks.first_audio_orders import stack
+from benchmarks.first_audio_talk import HANDS_FREE
 from benchmarks.first_audio_users import Dialogues
 from benchmarks.measuring import percentile
 

@@ -15,8 +15,8 @@ from prometheus_client import REGISTRY
 
 from benchmarks.clip import Clip, Dialogue
 from benchmarks.first_audio_client import PAUSE, Reports, converse
-from benchmarks.first_audio_level import HANDS_FREE, MANUAL, Level
-from benchmarks.first_audio_talk import Talk
+from benchmarks.first_audio_level import Level
+from benchmarks.first_audio_talk import HANDS_FREE, MANUAL, Talk
 from benchmarks.first_audio_users import DISCARDED, Dialogues, Users
 from benchmarks.measuring import everybody_let_in
 from benchmarks.one_process import OneProcess
@@ -73,7 +73,7 @@ async def _one_process(arguments: argparse.Namespace, dialogues: Dialogues) -> l
         reports, cpu, discarded = Reports(events.append), time.process_time(), REGISTRY.get_sample_value(DISCARDED)
 
         def talk(seed: int) -> Talk:
-            return Talk(process.client(), turns == MANUAL, arguments.max_tokens, seed)
+            return Talk(process.client(), turns, arguments.max_tokens, seed)
 
         users = (converse(talk, asked[user::sessions], each, 1000 * user, reports) for user in range(sessions))
         await asyncio.gather(*users)
@@ -128,14 +128,15 @@ async def _published(arguments: argparse.Namespace, dialogues: Dialogues) -> lis
 def _published_levels(
     sessions: int, taken: list[tuple[Clip, DetectedEnd, PublishedTurn]], detection: list[str]
 ) -> list[Level]:
-    """Manual turns are the same ones without the wait."""
+    """Its wait is fixed in any case; manual turns are the same ones without it."""
     levels = []
     for name in ("first_clause", "whole"):
-        for turns in detection:
+        for turns in sorted({MANUAL if turns == MANUAL else HANDS_FREE for turns in detection}):
             questions = [
                 {
                     "kind": clip.kind,
                     "pause": clip.pause,
+                    "whole_before": clip.whole_before,
                     "cut": end.cut and turns == HANDS_FREE,
                     "answered": True,
                     "first_audio": getattr(turn, name) + (end.wait if turns == HANDS_FREE else 0.0),

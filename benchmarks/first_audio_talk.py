@@ -16,6 +16,9 @@ from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.usage_pb2 import FinishReason
 
+HANDS_FREE, FIXED, MANUAL = "hands-free", "fixed-wait", "manual"
+TURNS = (HANDS_FREE, FIXED, MANUAL)  # who says where a question ends
+FIXED_SECONDS = 0.55  # of silence, with `FIXED`
 RATE = 16_000  # Hz, of what is sent
 ANSWER_SECONDS = 15.0  # a question without an answer for this long has none
 SETTLE_SECONDS = 0.4  # after its last sound: what was said after a cut may still be noticed as a question of its own
@@ -88,6 +91,7 @@ class Asked:
             "text": self.clip.text,
             "kind": self.clip.kind,
             "pause": round(self.clip.pause, 3),
+            "whole_before": self.clip.whole_before,
             "cut": self.cut,
             "answered": bool(heard),
             "reasons": [each.reason for each in self.replies.values()],
@@ -104,9 +108,16 @@ class Asked:
 class Talk:
     """One connection. `async with talk.open()`, then a question after the other."""
 
-    def __init__(self, client: Client, manual: bool, max_tokens: int, seed: int = 0):
-        """`manual`: the user holds a key while speaking; otherwise the server detects where questions end."""
-        self._client, self._manual, self._max_tokens = client, manual, max_tokens
+    def __init__(self, client: Client, turns: str, max_tokens: int, seed: int = 0):
+        """`turns`: one of `TURNS`. Hands-free the server detects where a question ends, as it does by default or after
+        a fixed wait; in manual turns the user holds a key while speaking."""
+        self._client, self._manual = client, turns == MANUAL
+        self._config = wire.SessionConfig(
+            turn_detection=wire.TURN_DETECTION_MANUAL if turns == MANUAL else wire.TURN_DETECTION_SERVER_VAD,
+            input_sample_rate=RATE,
+            sampling=Sampling(max_tokens=max_tokens),
+            end_seconds=FIXED_SECONDS if turns == FIXED else None,
+        )
         self.microphone = Microphone(seed, RATE, lambda audio: self._send(audio=audio))
         self._sending = asyncio.Lock()
         self._question: Asked | None = None
@@ -114,11 +125,8 @@ class Talk:
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Talk]:
         """Raises `grpc.RpcError` where the gateway refuses or is lost."""
-        detection = wire.TURN_DETECTION_MANUAL if self._manual else wire.TURN_DETECTION_SERVER_VAD
-        sampling = Sampling(max_tokens=self._max_tokens)
         async with self._client:
-            config = wire.SessionConfig(turn_detection=detection, input_sample_rate=RATE, sampling=sampling)
-            await self._client.open(config)
+            await self._client.open(self._config)
             async with _ending(self._listen(), *([] if self._manual else [self.microphone.run()])):
                 yield self
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.first_audio_level import HANDS_FREE, MANUAL, Level
+from benchmarks.first_audio_level import Level
+from benchmarks.first_audio_talk import HANDS_FREE, MANUAL
 from benchmarks.manners import KINDS
 from benchmarks.process_use import Use
 from benchmarks.workload import dialogues
@@ -28,8 +29,8 @@ class Dialogues:
         self._folder, self._kinds = folder, kinds
 
     def of(self, turns: str, sessions: int, each: int) -> Path:
-        """For `sessions` users, each of whom asks `each` questions."""
-        folder = self._folder / f"{turns}-{sessions}-{each}"
+        """For `sessions` users, each of whom asks `each` questions. With a fixed wait they are those of hands-free."""
+        folder = self._folder / f"{turns == MANUAL}-{sessions}-{each}"
         if not folder.exists():
             seed = 2 * sessions + (turns == MANUAL)  # no picture is in a cache already
             wanted = sessions * (-(-each // QUESTIONS) + 1)  # some have fewer questions
@@ -56,8 +57,8 @@ class Users:
 
     def _run(self, folder: Path, turns: str, sessions: int, options: list[str], limit: float) -> Level:
         command = [sys.executable, "-m", "benchmarks.first_audio_client", "--address", self._address]
-        command += ["--dialogues", str(folder), "--max-tokens", str(self._max_tokens), *options]
-        command += ["--manual"] * (turns == MANUAL)
+        command += ["--dialogues", str(folder), "--max-tokens", str(self._max_tokens), "--detection", turns]
+        command += options
         before, discarded = self._use(), self._discarded()
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=60 + limit)
         events = [json.loads(line) for line in done.stdout.splitlines()]

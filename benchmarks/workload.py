@@ -95,4 +95,4 @@ def _clip(said: Said, sample_rate: int, rng: random.Random, room: tuple[float, f
     level = 10 ** (rng.uniform(*ROOM_NOISE_DB) / 20)
     noise = np.random.default_rng(rng.getrandbits(64)).standard_normal(len(clean), np.float32) * level
     audio = (np.clip(clean + noise, -1, 1) * 32767).astype("<i2")
-    return Clip(said.text, audio, sample_rate, voiced(clean), said.kind, said.pause)
+    return Clip(said.text, audio, sample_rate, voiced(clean), said.kind, said.pause, said.whole_before)

@@ -16,9 +16,9 @@ from benchmarks import first_audio_users
 from benchmarks.clip import Clip, Dialogue
 from benchmarks.first_audio import compare
 from benchmarks.first_audio_client import Crowd, Reports, converse
-from benchmarks.first_audio_level import HANDS_FREE, MANUAL, Level
+from benchmarks.first_audio_level import Level
 from benchmarks.first_audio_open_loop import rates
-from benchmarks.first_audio_talk import PARTS, SETTLE_SECONDS, Asked
+from benchmarks.first_audio_talk import FIXED, HANDS_FREE, MANUAL, PARTS, SETTLE_SECONDS, Asked
 from benchmarks.first_audio_users import Dialogues, Users
 from benchmarks.published_order import PublishedDialogue, detect_end
 from benchmarks.workload import dialogues
@@ -96,8 +96,8 @@ def test_a_question_without_an_answer_has_no_time():
 
 
 def said(first: float | None, kind: str = "plain", pause: float = 0.0, cut: bool = False) -> dict:
-    parts = dict.fromkeys(PARTS, 0.1)
-    facts = {"kind": kind, "pause": pause, "cut": cut, "answered": first is not None, "first_audio": first}
+    parts, answered = dict.fromkeys(PARTS, 0.1), {"answered": first is not None, "first_audio": first}
+    facts = {"kind": kind, "pause": pause, "whole_before": pause > 0.5, "cut": cut, **answered}
     return facts | {"parts": parts, "rest": 0.01, "underruns": 0}
 
 
@@ -114,6 +114,7 @@ def test_a_row_leaves_out_what_was_cut():
     assert (use["llm_core"], use["services.gateway"], use["others"], use["all"]) == (250, 125, 125, 500)
     manners = {row["said"]: row for row in level.manners()}
     assert manners["pause"]["cut_share"] == 0.5 and manners["pause 0.6–0.8 s"]["cut"] == 1
+    assert manners["pause inside"]["cut"] == 0 and manners["pause after a whole one"]["cut_share"] == 1
     assert "pause 0.4–0.6 s" not in manners and manners["trail"]["first_audio_p50"] == 500
 
 
@@ -198,7 +199,7 @@ def test_the_published_order_reads_what_was_said_before_as_text():
 
 def test_another_picture_for_each_number_of_users_the_same_for_each_order(tmp_path):
     made = Dialogues(tmp_path, ("plain",))
-    first, again, manual = made.of(HANDS_FREE, 1, 2), made.of(HANDS_FREE, 1, 2), made.of(MANUAL, 1, 2)
+    first, again, manual = made.of(HANDS_FREE, 1, 2), made.of(FIXED, 1, 2), made.of(MANUAL, 1, 2)
     assert first == again and len(list(first.iterdir())) == 2
     pictures = {(folder / "000" / "picture.png").read_bytes() for folder in (first, manual)}
     assert len(pictures) == 2
