@@ -5,8 +5,9 @@
 
 Users talk about pictures in dialogues of six questions, in voices that training has not heard, in real time over an
 open microphone with a faint noise (chunks of 40 ms). Of six questions three are said in one go, two with a pause of 0.2
-to 0.8 s inside, and one trails off (see manners.py). All count from the last voiced sample, found in the clean recording
-before noise was added, to the first audio at the client, which is a process of its own. Who says where a question ends:
+to 0.8 s inside, and one trails off (see manners.py). All count from the last voiced sample, found in the clean
+recording before noise was added, to the first audio at the client, which is a process of its own. Who says where a
+question ends:
 - `hands-free`: the server, by what was said;
 - `fixed-wait`: the server, after 0.55 s of silence whatever was said; the same clips, for comparison;
 - `manual`: the user, who lets a key go with the last sound.
