@@ -1,7 +1,7 @@
 """The speech encoder's engine beside the same utterances encoded whole, one after the other.
 
-Each of `batch` utterances of 3 s is sent in messages of 0.1 s, all at once and as fast as the engine takes them. The note
-says how much CPU time the engine's own thread takes of it, which makes the steps (on Linux).
+Each of `batch` utterances of 3 s is sent in messages of 0.1 s, all at once and as fast as the engine takes them. The
+note says how much CPU time the engine's own thread, which makes the steps, takes for it (on Linux).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import torch
 from benchmarks.engines import Result
 from benchmarks.rounds import ROUNDS, result, run_together
 from parley.checkpoints import load_model
+from parley.models.filter_bank import fbank
 from parley.models.parley import Parley
-from parley.models.speech import fbank
 from services.speech_encoder.backends.local import LocalBackend
 from services.speech_encoder.engine import SERVICE, Engine, warm_up
 from services.speech_encoder.settings import SpeechEncoderSettings

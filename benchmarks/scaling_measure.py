@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import machine, table
+from parley.models.filter_bank import MelFrames
 from parley.text.clauses import Clause
 from services.llm_core.pieces import Piece
 from services.llm_core.sampler import Sampling
@@ -57,7 +58,7 @@ def timed(step: Callable[[], object], steps: int) -> float:
 
 def vision_encoder(servicer: Any, rows: int, steps: int) -> float:
     side = servicer.checkpoint.config.vision.image_size
-    return timed(lambda: servicer.engine.run(torch.rand(rows, 3, side, side)), steps)
+    return timed(lambda: servicer.engine.backend.run(torch.rand(rows, 3, side, side)), steps)
 
 
 def speech_encoder(servicer: Any, rows: int, steps: int) -> float:
@@ -67,9 +68,11 @@ def speech_encoder(servicer: Any, rows: int, steps: int) -> float:
     samples = np.random.default_rng(0).standard_normal(round(stream.chunk_seconds * stream.config.sample_rate)) * 0.1
     samples = samples.astype(np.float32)
 
+    mel_frames = [MelFrames(stream.config) for _ in slots]
+
     def step() -> None:
-        for slot in slots:
-            stream.feed(slot, samples)
+        for slot, mel in zip(slots, mel_frames, strict=True):
+            stream.feed(slot, mel.feed(samples))
         if stream.ready():
             stream.step()
 

@@ -172,7 +172,7 @@ class Parley(nn.Module):
     @torch.inference_mode()
     def hear(self, waveform: Array) -> Tensor:
         """float32 `[samples]` at the config's rate → embeddings `[n, width]`, without the prompt in front."""
-        from parley.models.speech import fbank
+        from parley.models.filter_bank import fbank
 
         features = fbank(waveform, self.config.speech)[None].to(self.device, self.dtype)
         frames, lengths = self.speech_encoder(features, torch.tensor([features.shape[1]], device=self.device))

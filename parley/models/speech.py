@@ -1,4 +1,4 @@
-"""Speech encoder: filter bank, chunked Transformer, CTC head, adapter and prompt (paper 2.1).
+"""Speech encoder: chunked Transformer, CTC head, adapter and prompt (paper 2.1).
 
 Notable points:
 - A chunk mask limits attention to the frame's own chunk and some chunks of the past. Everything else is causal or a
@@ -14,8 +14,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import kaldi_native_fbank
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,37 +28,6 @@ MIN_MEL_FRAMES = 7  # the reach of the two convolutions: fewer make no encoder f
 ADAPTER_NORM_EPS = 1e-3  # as published
 ROTARY_BASE = 10_000.0
 CHUNK_CHOICES = (4, 6, 8, 12, 16, 24)  # of dynamic chunk training, encoder frames
-
-
-def fbank_options(config: SpeechConfig) -> kaldi_native_fbank.FbankOptions:
-    """Kaldi's filter bank as the published model uses it: no dither, no energy floor, Povey window, snipped edges."""
-    options = kaldi_native_fbank.FbankOptions()
-    options.frame_opts.samp_freq = config.sample_rate
-    options.frame_opts.frame_length_ms = config.frame_length_ms
-    options.frame_opts.frame_shift_ms = config.frame_shift_ms
-    options.frame_opts.dither = 0.0
-    options.frame_opts.window_type = "povey"
-    options.frame_opts.snip_edges = True
-    options.mel_opts.num_bins = config.num_mel_bins
-    options.energy_floor = 0.0
-    return options
-
-
-def fbank(waveform: np.ndarray | Tensor, config: SpeechConfig) -> Tensor:
-    """float [samples] in [-1, 1] at `config.sample_rate` → log mel energies, float32 [frames, num_mel_bins].
-
-    Frame t covers `frame_length_ms` from t × `frame_shift_ms`; a remainder shorter than a frame is left out.
-    """
-    samples = np.asarray(waveform, dtype=np.float32)
-    if samples.ndim != 1:
-        raise ValueError(f"speech is one channel, [samples], not {list(samples.shape)}")
-    bank = kaldi_native_fbank.OnlineFbank(fbank_options(config))
-    # Kaldi expects 16-bit values; its binding takes a list faster than an array.
-    bank.accept_waveform(config.sample_rate, (samples * 32768).tolist())
-    bank.input_finished()
-    if bank.num_frames_ready == 0:
-        return torch.zeros(0, config.num_mel_bins)
-    return torch.from_numpy(np.stack([bank.get_frame(i) for i in range(bank.num_frames_ready)]))
 
 
 def chunk_mask(length: int, chunk_size: int, left_chunks: int, device: torch.device | None = None) -> Tensor:

@@ -3,10 +3,10 @@
 Notable points:
 - Each utterance has a slot. A step runs the next chunk of every utterance that has one; utterances begin and end
   between any two steps.
-- The output is the same as of the whole utterance under the same chunk mask: the filter bank, both convolutions, the
-  attention, the causal convolution and the adapter each keep exactly the past they can reach.
+- The output is the same as of the whole utterance under the same chunk mask: both convolutions, the attention, the
+  causal convolution and the adapter each keep exactly the past they can reach (as does `MelFrames`, which is before).
 - The networks and what they keep of the past are the runner's (`speech_step`), which may be a server; here are the
-  audio that is too little for a chunk, and the transcript.
+  mel frames that are too few for a chunk, and the transcript.
 - A model without chunks (chunk_size -1) encodes an utterance whole: mel frames are collected, up to `max_seconds`, and
   encoded in the step after `finish`.
 - At a pause the speech may be over: a step gives the tail, which is what `finish` would give in its place, and the
@@ -15,15 +15,14 @@ Notable points:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from parley.config import SpeechConfig
-from parley.models.speech import SUBSAMPLING, fbank, subsampled
+from parley.models.speech import SUBSAMPLING, subsampled
 from parley.models.speech_step import Chunk, StepRunner, reach
 from parley.text.ctc import CtcVocabulary, single_spaced
 
@@ -42,8 +41,7 @@ class UtteranceState:
     """The small, ragged part of an utterance's state; the rest is the runner's."""
 
     features: Tensor  # [n, mel]: frames of which no encoder frame was made yet
-    samples: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # too few for a next mel frame
-    num_samples: int = 0  # in all
+    num_features: int = 0  # in all
     text: str = ""
     last_id: int = 0  # of the CTC head, for repeats across chunks
     pause: int | None = None  # of `features`, those before a pause whose tail is due
@@ -75,9 +73,7 @@ class SpeechStream:
         self.runner, self.config = runner, config
         self.chunk_size = runner.chunk_size
         self.vocabulary = CtcVocabulary(config.ctc_alphabet, config.ctc_words) if runner.transcribes else None
-        self.max_samples = int(max_seconds * config.sample_rate)
-        self.window = round(config.frame_length_ms * config.sample_rate / 1000)  # samples
-        self.shift = round(config.frame_shift_ms * config.sample_rate / 1000)
+        self.max_features = int(max_seconds * 1000 / config.frame_shift_ms)
         self.states: dict[int, UtteranceState] = {}  # by slot
         self.free_slots = list(range(capacity - 1, -1, -1))
         self.steps = 0
@@ -102,20 +98,15 @@ class SpeechStream:
         self.runner.close(slot)
         self.free_slots.append(slot)
 
-    def feed(self, slot: int, samples: np.ndarray) -> None:
-        """float32 [samples] in [-1, 1] that follow what was fed before. Raises `ValueError` beyond `max_seconds`."""
+    def feed(self, slot: int, features: Tensor) -> None:
+        """Mel frames [n, mel] that follow those fed before. Raises `ValueError` beyond `max_seconds`."""
         state = self.states[slot]
         assert not state.finishing
-        state.num_samples += len(samples)
-        if state.num_samples > self.max_samples:
-            seconds = self.max_samples / self.config.sample_rate
+        state.num_features += len(features)
+        if state.num_features > self.max_features:
+            seconds = self.max_features * self.config.frame_shift_ms / 1000
             raise ValueError(f"the utterance is longer than {seconds:g} s")
-        joined = np.concatenate([state.samples, samples])
-        count = max(0, (len(joined) - self.window) // self.shift + 1)
-        if count:
-            features = fbank(joined[: (count - 1) * self.shift + self.window], self.config)
-            state.features = torch.cat([state.features, features])
-        state.samples = joined[count * self.shift :]
+        state.features = torch.cat([state.features, features])
 
     def pause(self, slot: int) -> None:
         """The utterance may be over here: a step gives what `finish` would give now, behind the chunks before it.

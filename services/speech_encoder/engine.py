@@ -2,18 +2,23 @@
 
 Notable points:
 - A step does not wait to fill its batch: it takes every utterance that has a chunk, so batches grow with the load.
+- The filter bank has a thread of its own: neither the event loop nor a step waits for it. What is said of an utterance
+  goes through that thread, so it stays in order; only `close` goes past it.
 - Queues are bounded: the audio of an utterance by `max_seconds`, utterances by `max_utterances`.
 """
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from parley.config import SpeechConfig
+from parley.models.filter_bank import MelFrames
 from parley.models.speech_streaming import SpeechStream, StreamOutput
 from services.engine.load import Load
 from services.engine.thread import EngineThread, Request
@@ -22,6 +27,7 @@ from services.speech_encoder.settings import SpeechEncoderSettings
 from services.telemetry import metrics
 
 SERVICE = "speech_encoder"
+WARM_UP_FEATURES = 100  # mel frames: a second
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Encoded:
     """What a step made of an utterance."""
 
     output: StreamOutput  # embeddings on the CPU
-    compute_seconds: float  # of the utterance so far: its share of the steps that it was in
+    compute_seconds: float  # of the utterance so far: its filter bank, and its share of the steps that it was in
     pause: int  # with `output.tail`: the number of the pause that it answers
 
 
@@ -38,6 +44,7 @@ class Utterance(Request[Encoded]):
 
     def __init__(self, engine: Engine):
         super().__init__(engine)
+        self._config, self._filter_bank = engine.stream.config, engine.filter_bank
         # Used by the engine's thread:
         self.slot = -1  # in the stream; -1: none
         self.compute_seconds = 0.0
@@ -45,18 +52,39 @@ class Utterance(Request[Encoded]):
 
     def feed(self, samples: np.ndarray) -> None:
         """float32 [samples] in [-1, 1]."""
-        self.post("feed", samples)
+        self._pass_on("feed", samples)
 
     def pause(self, number: int) -> None:
         """The speech may be over: an event with `output.tail` and this number tells what the end would give now.
 
         It takes the place of a pause that has not been answered.
         """
-        self.post("pause", number)
+        self._pass_on("pause", number)
 
     def finish(self) -> None:
         """The utterance is complete; its last event has `output.done`."""
-        self.post("finish")
+        self._pass_on("finish")
+
+    def _pass_on(self, kind: str, content: object = None) -> None:
+        """As `post`, through the filter bank's thread."""
+        self.posted += 1
+        self._filter_bank.submit(self._filter, kind, content)
+
+    # Called in the filter bank's thread.
+
+    @cached_property
+    def _mel(self) -> MelFrames:
+        return MelFrames(self._config)
+
+    def _filter(self, kind: str, content: object) -> None:
+        """Makes mel frames of samples. An error is raised in the engine's thread, where it fails the utterance."""
+        try:
+            if kind == "feed":
+                started = time.perf_counter()
+                content = self._mel.feed(content), time.perf_counter() - started
+        except Exception as error:
+            kind, content = "fail", error
+        self._engine.post(kind, self, content)
 
 
 class Engine(EngineThread):
@@ -69,6 +97,7 @@ class Engine(EngineThread):
         super().__init__(settings)
         self.backend = backend
         self.stream = SpeechStream(backend, config, capacity=settings.max_utterances, max_seconds=settings.max_seconds)
+        self.filter_bank = ThreadPoolExecutor(1, thread_name_prefix=f"{SERVICE}-filter-bank")
         metrics.SLOTS.labels(SERVICE).set(settings.max_utterances)
         self._slots: dict[int, Utterance] = {}  # by slot of the stream; used by the thread, like _batch
         self._batch: list[Utterance] = []  # in the current step
@@ -92,11 +121,12 @@ class Engine(EngineThread):
         return self.backend.alive
 
     def shut_down(self) -> None:
+        self.filter_bank.shutdown(cancel_futures=True)
         self.backend.shut_down()
 
     # Called in the thread.
 
-    def apply(self, kind: str, utterance: Utterance, content: np.ndarray | int | None) -> None:
+    def apply(self, kind: str, utterance: Utterance, content: object) -> None:
         if kind == "open":
             utterance.slot = self.stream.open()
             utterance.steps.begin("encode")
@@ -110,10 +140,12 @@ class Engine(EngineThread):
         elif kind == "pause":
             utterance.paused = content
             self.stream.pause(utterance.slot)
+        elif kind == "fail":
+            raise content
         else:
-            started = time.perf_counter()
-            self.stream.feed(utterance.slot, content)
-            utterance.compute_seconds += time.perf_counter() - started
+            features, seconds = content
+            self.stream.feed(utterance.slot, features)
+            utterance.compute_seconds += seconds
 
     def free(self, utterance: Utterance) -> None:
         if utterance.slot >= 0:
@@ -162,7 +194,7 @@ def warm_up(engine: Engine) -> None:
     slots = [stream.open() for _ in range(min(2, engine.settings.max_utterances))]
     with torch.inference_mode():
         for slot in slots:
-            stream.feed(slot, np.zeros(min(stream.max_samples, stream.config.sample_rate), np.float32))
+            stream.feed(slot, torch.zeros(min(stream.max_features, WARM_UP_FEATURES), stream.config.num_mel_bins))
             stream.finish(slot)
         while stream.ready():
             stream.step()

@@ -36,7 +36,7 @@ class SpeechEncoderService(EngineService[Engine], rpcs.SpeechEncoderServicer):
         return PARTS + tuple(part for part in OPTIONAL_PARTS if part in self.checkpoint.parts)
 
     def load(self) -> Engine:
-        """Warms up with a second of silence."""
+        """Warms up with a second of empty mel frames."""
         self.config = self.checkpoint.config.speech
         backend = self._triton() if self.settings.backend == "triton" else self._local()
         engine = Engine(backend, self.config, self.settings)

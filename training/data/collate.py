@@ -15,7 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from parley.config import STATES, ParleyConfig
 from parley.media.image import frames_to_pixels, tile
-from parley.models.speech import ADAPTER_STRIDE, MIN_MEL_FRAMES, fbank, subsampled
+from parley.models.filter_bank import fbank
+from parley.models.speech import ADAPTER_STRIDE, MIN_MEL_FRAMES, subsampled
 from parley.text.prompt import MediaSegment, PromptWriter
 from training.data.packing import IGNORED, Segments, shifted
 from training.data.sample import Sample, completeness, parts, turn_states

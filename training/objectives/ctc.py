@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from parley.models.speech import MIN_MEL_FRAMES, SUBSAMPLING, SpeechEncoder, fbank, random_chunks, subsampled
+from parley.models.filter_bank import fbank
+from parley.models.speech import MIN_MEL_FRAMES, SUBSAMPLING, SpeechEncoder, random_chunks, subsampled
 from parley.text.ctc import scored_words
 from training.data.augment import augment
 from training.data.packing import split_padded

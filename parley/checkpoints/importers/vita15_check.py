@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from parley.checkpoints import Checkpoint, CheckpointError, load_model
+from parley.models.filter_bank import fbank
 from parley.models.parley import Parley
-from parley.models.speech import fbank
 from parley.models.speech_decoder import Text
 
 TOLERANCE = 1e-4  # relative and absolute; whole numbers must be equal

@@ -16,8 +16,8 @@ from parley.export.configuration import Batching, as_text, model_config
 from parley.export.networks import NEXT
 from parley.export.repository import write_speech, write_vision
 from parley.export.signature import SpeechChunks, speech_signature, vision_signature
+from parley.models.filter_bank import MelFrames, fbank
 from parley.models.parley import Parley
-from parley.models.speech import fbank
 from parley.models.speech_step import Encoded, SlotSteps, padded, reach
 from parley.models.speech_streaming import SpeechStream
 
@@ -85,12 +85,12 @@ class OnnxSteps:
 def outputs_of(runner, config: SpeechConfig, waveforms: list[np.ndarray]) -> list[tuple[torch.Tensor, str]]:
     """Streams the utterances side by side, in steps of at most three, with pauses. Also what the pauses gave."""
     stream = SpeechStream(runner, config, capacity=len(waveforms))
-    slots = [stream.open() for _ in waveforms]
+    slots, mel_frames = [stream.open() for _ in waveforms], [MelFrames(config) for _ in waveforms]
     found, texts, tails = {slot: [] for slot in slots}, {}, []
     for start in range(0, max(map(len, waveforms)), 2500):
-        for slot, waveform in zip(slots, waveforms, strict=True):
+        for slot, mel, waveform in zip(slots, mel_frames, waveforms, strict=True):
             if start < len(waveform):
-                stream.feed(slot, waveform[start : start + 2500])
+                stream.feed(slot, mel.feed(waveform[start : start + 2500]))
                 if start + 2500 >= len(waveform):
                     stream.finish(slot)
                 elif start % 3 == 0:

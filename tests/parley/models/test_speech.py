@@ -3,13 +3,12 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from parley.config import SpeechConfig, preset
-from parley.models.speech import CtcHead, SpeechAdapter, SpeechEncoder, SpeechPrompt, chunk_mask, fbank, subsampled
+from parley.models.speech import CtcHead, SpeechAdapter, SpeechEncoder, SpeechPrompt, chunk_mask, subsampled
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "vita15-tiny"
 PUBLISHED = SpeechConfig(conv_channels=64, hidden_size=64, num_layers=2, num_heads=4, intermediate_size=128)
@@ -65,19 +64,6 @@ def published_encoder() -> SpeechEncoder:
 def nano() -> SpeechEncoder:
     torch.manual_seed(0)
     return SpeechEncoder(preset("nano").speech).eval()
-
-
-def test_features_are_kaldis(expected):
-    features = fbank(expected["speech.waveform"], PUBLISHED)
-    assert features.shape == (228, 80)
-    torch.testing.assert_close(features, expected["speech.fbank"], rtol=0, atol=1e-3)
-
-
-def test_features_of_less_than_a_window_and_of_stereo():
-    assert fbank(np.zeros(399, np.float32), PUBLISHED).shape == (0, 80)
-    assert fbank(np.zeros(400, np.float32), PUBLISHED).shape == (1, 80)
-    with pytest.raises(ValueError, match="one channel"):
-        fbank(np.zeros((2, 400), np.float32), PUBLISHED)
 
 
 @torch.no_grad()

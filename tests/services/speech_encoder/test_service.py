@@ -1,6 +1,7 @@
 """The speech encoder as its clients see it, over real gRPC, with the real engine."""
 
 import asyncio
+import threading
 import time
 
 import grpc
@@ -12,7 +13,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from parley.checkpoints import load_model
 from parley.media.audio import from_pcm16, to_pcm16
-from parley.models.speech import fbank
+from parley.models.filter_bank import MelFrames, fbank
 from protos.parley.v1 import speech_encoder_pb2 as pb
 from protos.parley.v1.speech_encoder_pb2_grpc import SpeechEncoderStub
 from protos.parley.v1.usage_pb2 import FINISH_REASON_STOP
@@ -317,23 +318,47 @@ async def test_an_error_before_a_batch_is_chosen_leaves_the_utterances_of_the_la
     assert not broken
 
 
-async def test_audio_that_breaks_the_engine_fails_its_utterance_alone(start, monkeypatch):
+async def test_audio_that_breaks_the_filter_bank_fails_its_utterance_alone(start, monkeypatch):
     client = await start()
-    stream = client.service.engine.stream
-    feed = stream.feed
+    feed = MelFrames.feed
 
-    def fail_on_loud(row, samples):
+    def fail_on_loud(self, samples):
         if abs(samples).max() > 0.9:
             raise RuntimeError("a filter bank overflowed")
-        feed(row, samples)
+        return feed(self, samples)
 
-    monkeypatch.setattr(stream, "feed", fail_on_loud)
+    monkeypatch.setattr(MelFrames, "feed", fail_on_loud)
     loud = to_pcm16(np.ones(8000)).tobytes()
     good, error = await asyncio.gather(client.listen(utterance(speech(0.5))), client.refused(utterance(loud)))
     assert error.code() == grpc.StatusCode.INTERNAL and "overflowed" not in error.details()
     assert good[-1].done.length > 0
     await client.emptied()
     assert client.service.alive
+
+
+async def test_nothing_waits_for_the_filter_bank_and_nothing_overtakes_it(start, tiny_checkpoint, monkeypatch):
+    client = await start()
+    data = speech(0.8, 1)
+    wanted, feed, held = expected(tiny_checkpoint, data), MelFrames.feed, threading.Event()
+
+    def wait_and_feed(self, samples):
+        assert held.wait(20)
+        assert threading.current_thread().name.startswith("speech_encoder-filter-bank")
+        return feed(self, samples)
+
+    monkeypatch.setattr(MelFrames, "feed", wait_and_feed)
+    gone = client.stub.Encode(utterance(speech(0.5)))
+    listening = asyncio.create_task(client.listen(utterance(data)))
+    engine = client.service.engine
+    async with asyncio.timeout(20):
+        while engine.filter_bank._work_queue.qsize() < 5:  # both have sent, and the event loop runs on
+            await asyncio.sleep(0.01)
+        gone.cancel()
+        while len(engine._slots) != 1 or len(engine.live) != 1:  # the engine's thread does too
+            await asyncio.sleep(0.01)
+    held.set()
+    check(await listening, data, wanted)
+    await client.emptied()
 
 
 async def test_an_engine_that_dies_fails_waiting_streams_and_health(start, monkeypatch):

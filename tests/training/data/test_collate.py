@@ -10,8 +10,8 @@ from PIL import Image
 
 from parley.config import STATES
 from parley.media.image import tile
+from parley.models.filter_bank import fbank
 from parley.models.parley import Parley
-from parley.models.speech import fbank
 from parley.text.prompt import MediaSegment, PromptWriter
 from training.data.collate import Answer, DialogCollator, Medium, Rendered
 from training.data.packing import IGNORED

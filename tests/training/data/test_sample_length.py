@@ -9,7 +9,7 @@ from PIL import Image
 
 from parley.config import VisionConfig
 from parley.media.image import tile
-from parley.models.speech import fbank
+from parley.models.filter_bank import fbank
 from parley.text.prompt import PromptWriter
 from training.data.collate import DialogCollator
 from training.data.sample import Sample

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from parley.config import SpeechConfig
-from parley.models.speech import CtcHead, SpeechEncoder, fbank, random_chunks, subsampled
+from parley.models.filter_bank import fbank
+from parley.models.speech import CtcHead, SpeechEncoder, random_chunks, subsampled
 from training.objectives import ctc
 from training.objectives.ctc import CtcObjective, mel_frames_for
 

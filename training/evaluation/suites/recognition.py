@@ -8,8 +8,8 @@ import jiwer
 import numpy as np
 import torch
 
+from parley.models.filter_bank import fbank
 from parley.models.parley import Parley
-from parley.models.speech import fbank
 
 
 @torch.no_grad()

@@ -38,8 +38,9 @@ from parley.config import (
     SpeechDecoderConfig,
     VisionConfig,
 )
+from parley.models.filter_bank import fbank
 from parley.models.parley import Parley
-from parley.models.speech import SpeechAdapter, fbank
+from parley.models.speech import SpeechAdapter
 
 FIXTURE = Path(__file__).parents[3] / "fixtures" / "vita15-tiny"
 AUDIO_FOLDER = "audio-encoder-Qwen2-7B-1107-weight-base-11wh-tunning"
