@@ -35,7 +35,8 @@ class Answer:
         )
         answer.calls = [call_item(told.turn_id, call) for call in told.calls]
         if told.first_audio:
-            answer.first_audio = time.monotonic() - (time.time() - told.first_audio)
+            ago = max(0.0, time.time() - told.first_audio)  # by the clocks of two machines
+            answer.first_audio = time.monotonic() - ago
         return answer
 
     @property
@@ -59,7 +60,8 @@ class Answer:
         self.first_audio = time.monotonic() if self.first_audio else 0.0
 
     def set_played(self, samples: int) -> None:
-        self.played = max(self.played or 0, samples)
+        """Nobody can have played more than was sent: such a report counts as all of that."""
+        self.played = max(self.played or 0, min(samples, self.samples))
         self._report.set()
 
     def go_on_from(self, told: Answer) -> None:

@@ -184,7 +184,12 @@ class ItemStore:
 
 def _item(data: bytes, played: bytes | None) -> Item:
     item = Item.model_validate_json(data)
-    return item if played is None else item.model_copy(update={"played": int(played)})
+    if played is None:
+        return item
+    samples = int(played)
+    if item.marks:  # nobody can have played more than was sent
+        samples = min(samples, item.marks[-1][0])
+    return item.model_copy(update={"played": samples})
 
 
 def _not_found(item_id: str) -> ServiceError:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from services.gateway.conversation.answer import Answer
+from services.gateway.conversation.told import Told
+from services.gateway.events import AudioDelta, TextDelta
 
 RATE = 24_000  # Hz
 
@@ -34,6 +37,21 @@ def test_only_a_client_that_says_what_it_plays_is_playing():
     assert answer.played == 1000
     answer.set_played(3000)
     assert not answer.being_played
+
+
+def test_what_was_never_sent_was_not_played():
+    answer = spoken()
+    answer.set_played(2**62)
+    assert answer.played == 3000 and not answer.being_played
+    answer.add_audio(1000, RATE, answer.text)
+    assert answer.being_played, "the rest is still to be played"
+    assert answer.item("t", whole=False).played == 3000
+
+
+def test_an_answer_told_by_a_machine_whose_clock_is_ahead_was_not_played_a_negative_time():
+    told = Told("t", marks=[(3000, 13)], first_audio=time.time() + 3600)
+    told.bodies = {"TextDelta": TextDelta("one two three"), "AudioDelta": AudioDelta(b"", RATE, 3000)}
+    assert 0 <= Answer.of(told, spoken=True).item("t", whole=False).played < 1000
 
 
 async def test_the_playback_report_is_waited_for_once():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import tracemalloc
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from services.gateway.media.detector import Detector
+from services.gateway.media.silero import FRAME_BYTES
 from services.gateway.media.voice_activity import Segment, VoiceActivity
 from services.gateway.settings import VadSettings
 
@@ -81,6 +86,57 @@ async def test_a_short_word_does_not_interrupt_an_answer_and_is_told(spoken_ques
     long = with_silence(spoken_question, 0.5, 1.0)
     kinds = [part.kind for part in await found(voice_activity(settings), long, answering=True)]
     assert kinds[kinds.index("start") - 1] == "maybe"
+
+
+class Scripted:
+    """A detector, and its microphone, that says what it is told of each frame."""
+
+    def __init__(self, probabilities: Iterator[float]):
+        self._probabilities = probabilities
+
+    def open(self) -> Scripted:
+        return self
+
+    async def probabilities(self, frames: bytes) -> list[float]:
+        return list(itertools.islice(self._probabilities, len(frames) // FRAME_BYTES))
+
+    def reset(self) -> None: ...
+
+
+async def test_an_hour_of_noise_holds_no_more_than_a_minute():
+    blips = itertools.cycle([0.9, 0.9, 0.1, 0.4, 0.0])  # too short to be speech
+    vad, second = VoiceActivity(VadSettings(), 16_000, Scripted(blips)), bytes(32_000)
+
+    async def listen(seconds: int) -> int:
+        for _ in range(seconds):
+            assert [segment.kind for segment in await vad.feed(second, answering=True)].count("start") == 0
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        after_a_minute = await listen(60)
+        assert await listen(3540) < after_a_minute + 50_000
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_long_wait_holds_no_more_than_the_wait():
+    vad = VoiceActivity(VadSettings(), 16_000, Scripted(itertools.chain([0.9] * 10, itertools.repeat(0.0))))
+    segments = [each for _ in range(20) for each in await vad.feed(bytes(32_000), end_seconds=lambda: 10.0)]
+    assert [each.kind for each in segments if each.kind != "more"] == ["start", "pause", "end"]
+    assert segments[-1].silent_seconds == pytest.approx(10.0, abs=0.02) and not vad.speaking
+
+
+async def test_a_wait_changes_at_the_next_frame_also_within_a_chunk():
+    """The second pause of a chunk is another one than the first, and its wait another one."""
+    script = [0.9] * 10 + [0.0] * 5 + [0.9] * 3 + [0.0] * 20
+    vad = VoiceActivity(VadSettings(), 16_000, Scripted(iter(script)))
+    waits, kinds = [1.0, 0.2], []
+    audio = bytes(FRAME_BYTES * len(script))
+    for segment in await vad.feed(audio, end_seconds=lambda: waits[kinds.count("pause") - 1]):
+        kinds.append(segment.kind)
+    assert kinds.count("pause") == 2 and kinds[-1] == "end"
+    assert segment.silent_seconds == pytest.approx(0.2, abs=0.02)
 
 
 def test_a_rate_that_the_network_cannot_take_is_refused():

@@ -133,6 +133,13 @@ async def test_how_far_an_answer_was_played_is_reported_before_or_after_it_is_ke
     assert [kept.played for kept in await store.items.list(session_id)] == [300, 500]
 
 
+async def test_nobody_has_played_more_than_was_sent(store, session_id):
+    await append(store, session_id, answer("a"))
+    sent = (await store.items.get(session_id, "a")).marks[-1][0]
+    await store.items.set_played(session_id, "a", 2**62)
+    assert (await store.items.get(session_id, "a")).played == sent
+
+
 async def test_only_the_newest_items_and_their_reports_are_kept(make_store, session_id, redis):
     store = make_store(max_items=4)
     for number in range(5):
