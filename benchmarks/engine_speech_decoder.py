@@ -1,4 +1,4 @@
-"""The speech decoder's engine beside the same clauses synthesized one after the other, each decoded whole.
+"""The speech decoder's engine, compiled and in torch, beside the same clauses one after the other, each decoded whole.
 
 Each of `batch` answers is two clauses of known words; the percentiles are of the time to an answer's first audio.
 """
@@ -11,12 +11,15 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.engine_networks import measure_networks
 from benchmarks.engines import Result
 from benchmarks.rounds import result, run_together
 from parley.checkpoints import Checkpoint, load_model
+from parley.export.graph import speech_decoder_graphs
 from parley.models.parley import Parley
 from parley.text.clauses import Clause, split
-from services.speech_decoder.engine import Engine, warm_up
+from services.engine.compiled import compiled
+from services.speech_decoder.engine import Engine, Networks, warm_up
 from services.speech_decoder.incremental_tokenizer import IncrementalTokenizer
 from services.speech_decoder.service import EMBEDDINGS
 from services.speech_decoder.settings import SpeechDecoderSettings
@@ -34,13 +37,20 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     codec = model.config.codec
     speaker = choose_speaker("", [], speakers_of(codec), codec)
     clauses = clauses_of(model)
-    settings = SpeechDecoderSettings(max_answers=max(sizes), max_batch=max(sizes), stop_seconds=0)
-    engine = Engine(model.speech_decoder, model.codec_decoder, table, codec.sample_rate, settings)
-    warm_up(engine)
-    engine.start()
-    results = [measure_batch(engine, speaker, clauses, size) for size in sizes]
-    engine.stop()
-    return [*results, measure_whole(model, table, speaker, clauses)]
+    graphs = speech_decoder_graphs(model.speech_decoder, model.codec_decoder)
+    results = []
+    for runtime in "auto", "torch":
+        settings = SpeechDecoderSettings(
+            max_answers=max(sizes), max_batch=max(sizes), stop_seconds=0, threads=1, device="cpu", dtype="float32",
+            runtime=runtime,
+        )  # fmt: skip
+        networks = Networks(*(compiled(graph, settings) for graph in graphs))
+        engine = Engine(model.speech_decoder, model.codec_decoder, table, codec.sample_rate, settings, networks)
+        warm_up(engine)
+        engine.start()
+        results += [measure_batch(engine, speaker, clauses, size) for size in sizes]
+        engine.stop()
+    return [*results, measure_whole(model, table, speaker, clauses), *measure_networks(graphs, sizes)]
 
 
 def measure_batch(engine: Engine, speaker: list[int], clauses: list[Clause], size: int) -> Result:
@@ -59,7 +69,15 @@ def measure_batch(engine: Engine, speaker: list[int], clauses: list[Clause], siz
 
     seconds, _ = asyncio.run(run_together(synthesize, size))
     rounds = len(first_audio) // size  # the first of them warmed up
-    return result("speech decoder", size, sum(audio_seconds) / rounds / seconds, UNIT, first_audio[size:], OF)
+    return result(
+        "speech decoder",
+        size,
+        sum(audio_seconds) / rounds / seconds,
+        UNIT,
+        first_audio[size:],
+        OF,
+        engine.settings.runtime,
+    )
 
 
 def clauses_of(model: Parley) -> list[Clause]:

@@ -1,4 +1,4 @@
-"""`parley export`: a checkpoint's encoders for another engine."""
+"""`parley export`: a checkpoint's networks for other engines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from cli.errors import CommandError
 
 app = typer.Typer(
-    help="Write a checkpoint's encoders for a Triton server.",
+    help="Write a checkpoint's networks for other engines.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -19,7 +19,7 @@ app = typer.Typer(
 
 @app.callback()
 def export() -> None:
-    """Write a checkpoint's encoders for a Triton server."""
+    """Write a checkpoint's networks for other engines."""
 
 
 @app.command(short_help="Write the model repository of a Triton server")
@@ -64,3 +64,25 @@ def triton(
     if only != "vision":
         chunks = SpeechChunks.chosen(source.config.speech, chunk_size, left_chunks, max_seconds)
         typer.echo(write_speech(source, folder, chunks, runtime, dtype, batching))
+
+
+@app.command(short_help="Write the graphs that services on a CPU run in ONNX Runtime")
+def graphs(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of the checkpoint")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where the services read them [default: where those of `nano` are]")
+    ] = None,
+) -> None:
+    """Write the ONNX graphs of a checkpoint's networks, without weights: they fit every checkpoint of these sizes.
+
+    Services on a CPU use them by themselves, from another folder with PARLEY_GRAPHS=FOLDER.
+    """
+    try:
+        from parley.export.graph_writer import write_graph
+    except ModuleNotFoundError as error:
+        raise CommandError(f"this needs the package {error.name}: install Parley's extra `triton`") from None
+    from parley.checkpoints import Checkpoint
+    from parley.export.graph import GRAPHS, all_graphs
+
+    for graph in all_graphs(Checkpoint.open(checkpoint)):
+        typer.echo(write_graph(graph, folder or GRAPHS))

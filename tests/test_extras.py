@@ -18,6 +18,7 @@ DISTRIBUTIONS = packages_distributions()
 # What an option starts. It is not imported without that option, so its packages are in an extra of their own.
 OPTIONAL = [
     "parley.export.configuration",
+    "parley.export.graph_writer",
     "parley.export.repository",
     "services.engine.triton",
     "services.speech_encoder.backends.triton",

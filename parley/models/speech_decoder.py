@@ -7,8 +7,7 @@ Notable points:
 - Two kinds of position. `plain`: vectors and tokens are counted, as published. `expected_time`: a text vector has the
   position of the frame at which its token should begin, codec token t has position t; the buffer `token_frames` holds
   how many frames each token of the vocabulary lasts. Text and speech share one time axis, so the alignment is given.
-- Generation: `DecoderCache` holds the keys and values of sequences of different ages; sequences are added and removed
-  between any two steps.
+- Generation, for many sequences at once, is in `speech_decoder_step`.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from parley.config import SpeechDecoderConfig
 from parley.models.rotary import CosSin, angles, rotate
+from parley.models.speech_decoder_step import DecoderSlots
 
 
 class Attention(nn.Module):
@@ -43,10 +43,9 @@ class Attention(nn.Module):
         )
         return rotate(q, cos_sin), rotate(k, cos_sin), v
 
-    def read(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """Attention of queries over keys and values → [b, n, size]."""
-        y = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
-        return self.o_proj(y.transpose(1, 2).flatten(2))
+    def merge(self, attended: Tensor) -> Tensor:
+        """[b, heads, n, head_dim] → [b, n, size]."""
+        return self.o_proj(attended.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -71,12 +70,18 @@ class Layer(nn.Module):
         self.mlp = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cos_sin: CosSin, mask: Tensor | None, update=None) -> Tensor:
-        """[b, n, size] → same. `update(k, v)` stores new keys and values and returns those to attend over."""
-        q, k, v = self.self_attn.heads(self.input_layernorm(x), cos_sin)
-        if update is not None:
-            k, v = update(k, v)
-        x = x + self.dropout(self.self_attn.read(q, k, v, mask))
+    def forward(self, x: Tensor, cos_sin: CosSin, mask: Tensor | None) -> Tensor:
+        """[b, n, size] → same."""
+        dropout = self.self_attn.dropout if self.training else 0.0
+        return self.finish(x, F.scaled_dot_product_attention(*self.heads(x, cos_sin), mask, dropout))
+
+    def heads(self, x: Tensor, cos_sin: CosSin) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of [b, n, size], as `Attention.heads`."""
+        return self.self_attn.heads(self.input_layernorm(x), cos_sin)
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The rest of the layer, after attention [b, heads, n, head_dim]."""
+        x = x + self.dropout(self.self_attn.merge(attended))
         return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
 
 
@@ -100,33 +105,6 @@ class Text:
         lengths = torch.tensor([len(ids) for ids in sequences], device=table.device)
         ids = pad_sequence([torch.tensor(ids, device=table.device) for ids in sequences], batch_first=True)
         return cls(F.embedding(ids, table), lengths, ids)
-
-
-class DecoderCache:
-    """Keys and values of the AR layers for up to `slots` sequences of up to `capacity` positions.
-
-    Slots 0 … size-1 are in use; the last sequence moves into a slot that is freed, so that a step reads one block.
-    """
-
-    def __init__(self, config: SpeechDecoderConfig, slots: int, capacity: int, device, dtype):
-        shape = (config.ar_layers, slots, config.num_heads, capacity, config.hidden_size // config.num_heads)
-        self.keys = torch.zeros(shape, device=device, dtype=dtype)
-        self.values = torch.zeros(shape, device=device, dtype=dtype)
-        self.lengths = torch.zeros(slots, dtype=torch.long, device=device)  # positions held
-        self.frames = torch.zeros(slots, dtype=torch.long, device=device)  # codec tokens read, sos included
-        self.slots, self.capacity, self.size = slots, capacity, 0
-
-    def free(self, slot: int) -> int:
-        """Frees a slot. Returns the slot of the sequence that moved into it: the last one."""
-        assert 0 <= slot < self.size
-        last = self.size - 1
-        if slot != last:
-            length = int(self.lengths[last])
-            for block in (self.keys, self.values):
-                block[:, slot, :, :length] = block[:, last, :, :length]
-            self.lengths[slot], self.frames[slot] = self.lengths[last], self.frames[last]
-        self.size = last
-        return last
 
 
 class SpeechDecoder(nn.Module):
@@ -154,13 +132,13 @@ class SpeechDecoder(nn.Module):
                 raise ValueError("position = expected_time needs the vocab_size of the language model")
             self.register_buffer("token_frames", torch.full((vocab_size,), 6.0))  # codec frames; fitted in stage 3.2
 
-    def encode_text(self, text: Text) -> Tensor:
-        """NAR: → [b, n × cuts, hidden_size]. The output at padding is undefined."""
-        b, n, _ = text.embeddings.shape
-        x = text.embeddings.reshape(b, n * self.cuts, -1)
+    def encode_text(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        """NAR: embeddings and lengths of a `Text` → [b, n × cuts, hidden_size]. The output at padding is undefined."""
+        b, n, _ = embeddings.shape
+        x = embeddings.reshape(b, n * self.cuts, -1)
         positions = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
-        mask = (positions < text.lengths.unsqueeze(1) * self.cuts)[:, None, None]
-        cos_sin = self._cos_sin(positions)
+        mask = (positions < lengths.unsqueeze(1) * self.cuts)[:, None, None]
+        cos_sin = self.cos_sin(positions)
         for layer in self.nar:
             x = layer(x, cos_sin, mask)
         return x
@@ -169,34 +147,34 @@ class SpeechDecoder(nn.Module):
         """When each token is expected to end, in codec frames from the beginning: [b, n]."""
         return self.token_frames[ids].cumsum(-1)
 
-    def _prefix(self, text: Text) -> tuple[Tensor, Tensor, Tensor]:
-        """[bos] + NAR: (vectors [b, p, size], positions [b, p], lengths without padding [b])."""
-        x = self.encode_text(text)
+    def prefix(self, embeddings: Tensor, lengths: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[bos] + NAR of a `Text`: (vectors [b, p, size], positions [b, p], lengths without padding [b])."""
+        x = self.encode_text(embeddings, lengths)
         b, n, _ = x.shape
         bos = self.embedding.weight[self.config.bos].to(x.dtype).expand(b, 1, -1)
         if self.config.position == "plain":
             positions = torch.arange(n + 1, device=x.device).expand(b, -1)
         else:
-            durations = self.token_frames[text.ids]
+            durations = self.token_frames[ids]
             begins = durations.cumsum(-1) - durations
             shares = torch.arange(self.cuts, device=x.device) / self.cuts
             begins = (begins.unsqueeze(-1) + durations.unsqueeze(-1) * shares).flatten(1)
             positions = F.pad(begins, (1, 0))
-        return torch.cat((bos, x), 1), positions, text.lengths * self.cuts + 1
+        return torch.cat((bos, x), 1), positions, lengths * self.cuts + 1
 
-    def _cos_sin(self, positions: Tensor) -> CosSin:
+    def cos_sin(self, positions: Tensor) -> CosSin:
         head_size = self.config.hidden_size // self.config.num_heads
         return angles(positions, head_size, self.config.rope_theta, rounded=self.config.position == "plain")
 
     def forward(self, text: Text, codes: Tensor) -> Tensor:
         """Teacher-forced: codes [b, t] → logits [b, t + 1, num_codes + 4]; logits[:, i] follow sos and i codes."""
-        prefix, positions, lengths = self._prefix(text)
+        prefix, positions, lengths = self.prefix(text.embeddings, text.lengths, text.ids)
         b, p, _ = prefix.shape
         tokens = F.pad(codes, (1, 0), value=self.config.sos)
         n = tokens.shape[1]
         frames = torch.arange(n, device=codes.device).expand(b, -1)
         begin = lengths.unsqueeze(1) if self.config.position == "plain" else 0
-        cos_sin = self._cos_sin(torch.cat((positions, frames + begin), 1))
+        cos_sin = self.cos_sin(torch.cat((positions, frames + begin), 1))
         # The prefix attends to itself whole; a codec token to the prefix and to earlier codec tokens.
         real = (torch.arange(p, device=codes.device) < lengths.unsqueeze(1))[:, None, None].expand(b, 1, p + n, p)
         later = torch.ones(n, n, dtype=torch.bool, device=codes.device).tril()
@@ -209,58 +187,9 @@ class SpeechDecoder(nn.Module):
 
     # Generation
 
-    def cache(self, slots: int, capacity: int) -> DecoderCache:
-        weight = self.head.weight
-        return DecoderCache(self.config, slots, capacity, weight.device, weight.dtype)
-
-    @torch.inference_mode()
-    def prefill(self, cache: DecoderCache, text: Text) -> list[int]:
-        """Adds new sequences to the cache by reading their text. Returns their slots. Raises `ValueError` if they do
-        not fit."""
-        prefix, positions, lengths = self._prefix(text)
-        b, p, _ = prefix.shape
-        if cache.size + b > cache.slots:
-            raise ValueError(f"{b} sequences do not fit: {cache.size} of {cache.slots} slots are in use")
-        if p >= cache.capacity:
-            raise ValueError(
-                f"a text of {p - 1} vectors leaves no position for speech in a cache of {cache.capacity} positions"
-            )
-        slots = slice(cache.size, cache.size + b)
-        cos_sin = self._cos_sin(positions)
-        mask = (torch.arange(p, device=prefix.device) < lengths.unsqueeze(1))[:, None, None]
-        x = prefix
-        for i, layer in enumerate(self.ar):
-
-            def update(k: Tensor, v: Tensor, i: int = i) -> tuple[Tensor, Tensor]:
-                cache.keys[i, slots, :, :p], cache.values[i, slots, :, :p] = k, v
-                return k, v
-
-            x = layer(x, cos_sin, mask, update)
-        cache.lengths[slots], cache.frames[slots] = lengths, 0
-        cache.size += b
-        return list(range(slots.start, slots.stop))
-
-    @torch.inference_mode()
-    def step(self, cache: DecoderCache, tokens: Tensor) -> Tensor:
-        """One codec token for every sequence: tokens [size] (sos first) → logits [size, num_codes + 4]."""
-        size = cache.size
-        lengths, frames = cache.lengths[:size], cache.frames[:size]
-        longest = int(lengths.max()) + 1
-        assert longest <= cache.capacity, "the caller ends a sequence before its slot is full"
-        cos_sin = self._cos_sin((lengths if self.config.position == "plain" else frames).unsqueeze(1))
-        mask = (torch.arange(longest, device=tokens.device) <= lengths.unsqueeze(1))[:, None, None]
-        every = torch.arange(size, device=tokens.device)
-        x = self.embedding(tokens).unsqueeze(1)
-        for i, layer in enumerate(self.ar):
-
-            def update(k: Tensor, v: Tensor, i: int = i) -> tuple[Tensor, Tensor]:
-                cache.keys[i, every, :, lengths], cache.values[i, every, :, lengths] = k.squeeze(2), v.squeeze(2)
-                return cache.keys[i, :size, :, :longest], cache.values[i, :size, :, :longest]
-
-            x = layer(x, cos_sin, mask, update)
-        cache.lengths[:size] += 1
-        cache.frames[:size] += 1
-        return self.head(self.norm(x.squeeze(1)))
+    def slots(self, count: int, capacity: int, prefill=None, step=None) -> DecoderSlots:
+        """Slots for sequences of this decoder. Arguments as of `DecoderSlots`."""
+        return DecoderSlots(self, count, capacity, prefill, step)
 
     def sample(self, logits: Tensor, generators: list[torch.Generator], top_k: int | None = None) -> Tensor:
         """A codec token or eos for each sequence of logits [b, num_codes + 4]: among the `top_k` likeliest, with the
@@ -287,12 +216,12 @@ class SpeechDecoder(nn.Module):
     def generate(self, ids: list[int], table: Tensor, seed: int = 0, top_k: int | None = None) -> Tensor:
         """One clause alone: token ids and the language model's input embeddings [vocab, language_size] → codes [t]."""
         limit = self.frame_limit(ids)
-        cache = self.cache(1, len(ids) * self.cuts + 2 + limit)
-        self.prefill(cache, Text.of([ids], table))
+        slots = self.slots(1, len(ids) * self.cuts + 2 + limit)
+        slots.prefill(Text.of([ids], table))
         generators = [torch.Generator().manual_seed(seed)]
         token, codes = torch.tensor([self.config.sos], device=table.device), []
         while len(codes) < limit:
-            token = self.sample(self.step(cache, token), generators, top_k)
+            token = self.sample(slots.step(token), generators, top_k)
             if int(token) == self.config.eos:
                 break
             codes.append(token)

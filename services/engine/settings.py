@@ -65,3 +65,14 @@ class ServiceSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, EnvSettingsSource(settings_cls, env_prefix="PARLEY_")
+
+
+class CompiledSettings(ServiceSettings):
+    """Of a service whose networks may be compiled."""
+
+    runtime: Literal["auto", "torch", "onnxruntime"] = Field(
+        AUTO, description="What runs the networks; auto: ONNX Runtime on a CPU in float32, for sizes that have graphs"
+    )
+    graphs: Path | None = Field(
+        None, description="Folder of ONNX graphs that `parley export graphs` wrote; none: those that come with Parley"
+    )

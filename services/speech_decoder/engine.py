@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,8 +23,9 @@ from parley.models.codec.base import CodecDecoder
 from parley.models.speech_decoder import SpeechDecoder, Text
 from parley.text.clauses import Clause
 from services.engine.load import Load
-from services.engine.thread import EngineThread, Request
+from services.engine.thread import EngineThread
 from services.speech_decoder.alignment import Alignment
+from services.speech_decoder.request import Chunk, ClauseSynthesis, SynthesisRequest
 from services.speech_decoder.settings import SpeechDecoderSettings
 from services.telemetry import logs, metrics
 
@@ -32,65 +34,15 @@ SERVICE = "speech_decoder"
 log = logs.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """A chunk of audio, or the end of an answer."""
+class Networks(NamedTuple):
+    """The networks of a step; None: as the decoder and the codec have them."""
 
-    audio: bytes  # 16-bit little-endian
-    text: str  # of the answer, up to the end of this chunk
-    done: bool
-    truncated: bool  # speech of a clause was cut
-    compute_seconds: float  # of the answer so far: its share of the steps that it was in
-    first_audio_seconds: float
+    prefill: Callable[..., Tensor] | None = None
+    step: Callable[..., tuple[Tensor, Tensor]] | None = None
+    codec: Callable[..., Tensor] | None = None
 
 
-@dataclass
-class ClauseSynthesis:
-    """The clause that is being synthesized."""
-
-    clause: Clause
-    alignment: Alignment
-    limit: int  # codec frames after which it is cut
-    codes: list[int] = field(default_factory=list)
-    decoded: int = 0  # codes that became audio
-    ended: bool = False
-
-    def window(self, wanted: int, behind: int, ahead: int) -> tuple[int, int, int] | None:
-        """Codes to decode now (left context, new codes, right context); None while fewer than `wanted` are ready."""
-        right = 0 if self.ended else ahead
-        ready = len(self.codes) - self.decoded - right
-        return (min(behind, self.decoded), ready, right) if self.ended or ready >= wanted else None
-
-
-class SynthesisRequest(Request[Chunk]):
-    """One live answer, as its caller sees it."""
-
-    def __init__(self, engine: Engine, speaker_tokens: list[int], seed: int):
-        super().__init__(engine)
-        # Used by the engine's thread:
-        self.speaker_tokens = torch.tensor(speaker_tokens, device=engine.device)
-        self.generator = torch.Generator().manual_seed(seed)
-        self.clauses: deque[Clause] = deque()  # not begun
-        self.complete = False  # no more clauses will come
-        self.live = True
-        self.current: ClauseSynthesis | None = None
-        self.text = ""  # of the clauses before
-        self.chunks = 0  # sent
-        self.truncated = False
-        self.clause_ready = 0.0  # when the first clause with speech came
-        self.first_audio_seconds = 0.0
-        self.steps.begin("first_clause")
-        self.compute_seconds = 0.0
-        self.busy_since = 0.0  # when the current clause came up
-        self.busy_seconds = 0.0  # that the clauses before took, with their waits for a slot
-        self.frames = 0  # of them
-
-    def add_clause(self, clause: Clause) -> None:
-        self.post("clause", clause)
-
-    def finish(self) -> None:
-        """The text is complete; the last event has `done`."""
-        self.post("finish")
+TORCH = Networks()
 
 
 class Engine(EngineThread):
@@ -98,6 +50,7 @@ class Engine(EngineThread):
 
     Args:
         table: the language model's input embeddings [vocab, language_size].
+        networks: compiled forms of the prefill, the step and the codec.
     """
 
     service = SERVICE
@@ -110,9 +63,10 @@ class Engine(EngineThread):
         table: Tensor,
         sample_rate: int,
         settings: SpeechDecoderSettings,
+        networks: Networks = TORCH,
     ):
         super().__init__(settings)
-        self.decoder, self.codec, self.table = decoder, codec, table
+        self.decoder, self.codec, self.table, self.networks = decoder, codec, table, networks
         self.device, self.sample_rate = table.device, sample_rate
         config = decoder.config
         self.behind, self.ahead = overlap(codec, config.overlap_tokens)
@@ -120,10 +74,9 @@ class Engine(EngineThread):
         self.frame_rate = sample_rate / codec.hop_length  # codec frames a second
         self.max_frames = int(settings.max_clause_seconds * self.frame_rate)
         capacity = 1 + settings.max_clause_tokens * decoder.cuts + 1 + self.max_frames
-        self.cache = decoder.cache(settings.max_batch, capacity)
-        self.slot_bytes = 2 * self.cache.keys[:, 0].numel() * self.cache.keys.element_size()
-        metrics.SLOTS.labels(SERVICE).set(self.cache.slots)
-        self._slots: list[SynthesisRequest] = []  # by slot of the cache; used by the thread, like the next two
+        self.sequences = decoder.slots(settings.max_batch, capacity, networks.prefill, networks.step)
+        metrics.SLOTS.labels(SERVICE).set(self.sequences.count)
+        self._slots: list[SynthesisRequest] = []  # by slot of the decoder; used by the thread, like the next two
         self._last: list[int] = []  # the newest codec token of each slot
         self._waiting: deque[SynthesisRequest] = deque()  # with a clause to synthesize and no slot
 
@@ -137,7 +90,7 @@ class Engine(EngineThread):
         return request
 
     def current_load(self) -> Load:
-        return Load(self.cache.slots, len(self._slots), len(self._waiting), self.factors.p95())
+        return Load(self.sequences.count, len(self._slots), len(self._waiting), self.factors.p95())
 
     # Called in the thread.
 
@@ -179,7 +132,7 @@ class Engine(EngineThread):
             self._free_slot(self._slots.index(request))
 
     def _free_slot(self, slot: int) -> None:
-        last = self.cache.free(slot)
+        last = self.sequences.free(slot)
         self._slots[slot], self._last[slot] = self._slots[last], self._last[last]
         self._slots.pop()
         self._last.pop()
@@ -189,7 +142,7 @@ class Engine(EngineThread):
         self._start_clauses()
         metrics.QUEUE.labels(SERVICE).set(len(self._waiting))
         metrics.SLOTS_USED.labels(SERVICE).set(len(self._slots))
-        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._slots) * self.slot_bytes)
+        metrics.CACHE_BYTES.labels(SERVICE).set(len(self._slots) * self.sequences.slot_bytes)
         if not self._slots:
             return False
         self._generate()
@@ -199,15 +152,15 @@ class Engine(EngineThread):
 
     def abandon_step(self) -> list[SynthesisRequest]:
         requests = self._slots
-        self._slots, self._last, self.cache.size = [], [], 0
+        self._slots, self._last, self.sequences.size = [], [], 0
         for request in requests:
             self.free(request)
         return requests
 
     def _start_clauses(self) -> None:
-        """Gives free slots to the requests that have waited longest, and reads their clauses into the cache."""
+        """Gives free slots to the requests that have waited longest, and reads their clauses."""
         joining = []
-        while self._waiting and len(self._slots) < self.cache.slots:
+        while self._waiting and len(self._slots) < self.sequences.count:
             request = self._waiting.popleft()
             clause = request.clauses.popleft()
             self._took(request)
@@ -218,7 +171,7 @@ class Engine(EngineThread):
             joining.append(request)
         if joining:
             started = time.perf_counter()
-            self.decoder.prefill(self.cache, Text.of([request.current.clause.ids for request in joining], self.table))
+            self.sequences.prefill(Text.of([request.current.clause.ids for request in joining], self.table))
             _charge(joining, started)
 
     def _took(self, request: SynthesisRequest) -> None:
@@ -231,7 +184,7 @@ class Engine(EngineThread):
     def _generate(self) -> None:
         """One codec token for every slot."""
         started = time.perf_counter()
-        logits = self.decoder.step(self.cache, torch.tensor(self._last, device=self.device))
+        logits = self.sequences.step(torch.tensor(self._last, device=self.device))
         generators = [request.generator for request in self._slots]
         self._last = self.decoder.sample(logits, generators, self.settings.top_k or None).tolist()
         for request, token in zip(self._slots, self._last, strict=True):
@@ -274,7 +227,7 @@ class Engine(EngineThread):
             return [b""] * len(requests)
         codes = torch.tensor([request.current.codes[-left - length - right :] for request in requests])
         speakers = torch.stack([request.speaker_tokens for request in requests])
-        waveforms = decode_chunk(self.codec, codes.to(self.device), speakers, left, right)
+        waveforms = decode_chunk(self.codec, codes.to(self.device), speakers, left, right, self.networks.codec)
         return [to_pcm16(waveform).tobytes() for waveform in waveforms.float().cpu().numpy()]
 
     def _send(self, request: SynthesisRequest, audio: bytes, frames: int) -> None:
@@ -319,14 +272,13 @@ def _charge(requests: list[SynthesisRequest], started: float) -> None:
 @torch.inference_mode()
 def warm_up(engine: Engine) -> None:
     """Synthesizes a few codec tokens through each shape of a step, before the engine's thread exists."""
-    codes = engine.decoder.generate([0, 1, 2], engine.table, top_k=1)[: engine.chunk_tokens]
-    cache = engine.cache
-    slots = min(2, cache.slots)
-    engine.decoder.prefill(cache, Text.of([[0, 1, 2]] * slots, engine.table))
+    sequences, slots = engine.sequences, min(2, engine.sequences.count)
+    sequences.prefill(Text.of([[0, 1, 2]] * slots, engine.table))
     for _ in range(3):
-        engine.decoder.step(cache, torch.full((slots,), engine.decoder.config.sos, device=engine.device))
-    while cache.size:
-        cache.free(cache.size - 1)
+        sequences.step(torch.full((slots,), engine.decoder.config.sos, device=engine.device))
+    while sequences.size:
+        sequences.free(sequences.size - 1)
     speaker = torch.zeros(1, engine.codec.voice_quantizer.groups, dtype=torch.long, device=engine.device)
-    for length in {engine.settings.first_chunk_tokens + engine.ahead, len(codes)} - {0}:
-        decode_chunk(engine.codec, torch.zeros(1, length, dtype=torch.long, device=engine.device), speaker, 0, 0)
+    for length in engine.settings.first_chunk_tokens, engine.behind + engine.chunk_tokens:
+        codes = torch.zeros(1, length + engine.ahead, dtype=torch.long, device=engine.device)
+        decode_chunk(engine.codec, codes, speaker, 0, engine.ahead, engine.networks.codec)

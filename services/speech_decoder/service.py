@@ -7,15 +7,18 @@ from collections.abc import AsyncIterator
 import torch
 
 from parley.checkpoints import load_model
+from parley.export.graph import speech_decoder_graphs
 from protos.parley.v1 import speech_decoder_pb2 as pb
 from protos.parley.v1 import speech_decoder_pb2_grpc as rpcs
 from protos.parley.v1.model_info_pb2 import ModelInfo, Speaker
 from protos.parley.v1.usage_pb2 import FINISH_REASON_LENGTH, FINISH_REASON_STOP, Usage
+from services.engine.compiled import compiled
 from services.engine.service import EngineService
 from services.rpc import streams
 from services.rpc.decorator import rpc
-from services.speech_decoder.engine import SERVICE, Chunk, Engine, warm_up
+from services.speech_decoder.engine import SERVICE, Engine, Networks, warm_up
 from services.speech_decoder.incremental_tokenizer import without_special_tokens
+from services.speech_decoder.request import Chunk
 from services.speech_decoder.settings import SpeechDecoderSettings
 from services.speech_decoder.speakers import choose_speaker, speakers_of
 from services.speech_decoder.text_reader import TextReader
@@ -41,7 +44,9 @@ class SpeechDecoderService(EngineService[Engine], rpcs.SpeechDecoderServicer):
         self.codec = model.config.codec
         self.speakers = speakers_of(self.codec)
         self.tokenizer = model.tokenizer and without_special_tokens(model.tokenizer)
-        engine = Engine(model.speech_decoder, codec, table, self.codec.sample_rate, settings)
+        graphs = speech_decoder_graphs(model.speech_decoder, codec)
+        networks = Networks(*(compiled(graph, settings) for graph in graphs))
+        engine = Engine(model.speech_decoder, codec, table, self.codec.sample_rate, settings, networks)
         warm_up(engine)
         return engine
 

@@ -8,10 +8,10 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from parley.text.clauses import FIRST_WORDS, LATER_WORDS, MAX_TOKENS
-from services.engine.settings import AUTO, AutoInt, ServiceSettings
+from services.engine.settings import AUTO, AutoInt, CompiledSettings
 
 
-class SpeechDecoderSettings(ServiceSettings):
+class SpeechDecoderSettings(CompiledSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_SPEECH_DECODER_", extra="ignore")
     DEVICE_DEFAULTS: ClassVar = {
         "cpu": {"max_answers": 32, "max_batch": 16},

@@ -1,4 +1,4 @@
-"""`parley export triton`: mistakes are named before anything is written."""
+"""`parley export`: mistakes are named before anything is written."""
 
 import pytest
 from typer.testing import CliRunner
@@ -39,3 +39,8 @@ def test_a_model_that_encodes_whole_utterances_needs_a_chunk_size(tiny_checkpoin
 @pytest.mark.parametrize("options", [["--max-batch", "0"], ["--runtime", "other"], ["--dtype", "int8"]])
 def test_bad_options(options):
     assert run(app, ["triton", "a", "b", *options]).exit_code == 2
+
+
+def test_graphs_of_no_checkpoint(tmp_path):
+    result = run(app, ["graphs", str(tmp_path)])
+    assert isinstance(result.exception, CheckpointError) and "cannot read manifest.json" in str(result.exception)

@@ -152,15 +152,15 @@ def _speech_decoder(model: Parley, wanted: Expected) -> Iterator[tuple[str, Tens
     table = model.language.get_input_embeddings().weight
     text = Text.of([wanted["decoder.text_ids"].tolist()], table)
     yield "decoder.hidden_in", text.embeddings.reshape(1, -1, decoder.config.hidden_size)
-    yield "decoder.nar_out", decoder.encode_text(text)
+    yield "decoder.nar_out", decoder.encode_text(text.embeddings, text.lengths)
     yield "decoder.teacher_logits", decoder(text, wanted["decoder.teacher_tokens"][None])[0]
     count = len(wanted["decoder.greedy_tokens"])
-    cache = decoder.cache(1, text.ids.shape[1] * decoder.cuts + 2 + count)
-    decoder.prefill(cache, text)
+    slots = decoder.slots(1, text.ids.shape[1] * decoder.cuts + 2 + count)
+    slots.prefill(text)
     token, tokens = torch.tensor([decoder.config.sos]), []
     for _ in range(count):
         # The likeliest of all tokens: the published greedy run excludes none.
-        token = decoder.step(cache, token).argmax(-1)
+        token = slots.step(token).argmax(-1)
         tokens.append(token)
     yield "decoder.greedy_tokens", torch.cat(tokens)
 

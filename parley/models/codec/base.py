@@ -72,8 +72,9 @@ class Quantizer(nn.Module):
 class CodecDecoder(nn.Module):
     """Codebooks and the generator that makes a waveform of their codewords.
 
-    The generator is called as generator(latents [b, t, dim], speaker [b, speaker_dim]) → [b, t × hop_length] and knows
-    `reach`, how many tokens on the left and on the right of a token its samples depend on.
+    The generator is called as generator(latents [b, t, dim], speaker [b, speaker_dim]) → [b, t × hop_length], which is
+    `waveform` of `frames_of`: its network, and what follows it. It knows `reach`, how many tokens on the left and on
+    the right of a token its samples depend on.
     """
 
     def __init__(self, quantizer: Quantizer, voice_quantizer: Quantizer, generator: nn.Module, hop_length: int):
@@ -94,6 +95,23 @@ class CodecDecoder(nn.Module):
 
     def forward(self, codes: Tensor, speaker: Tensor) -> Tensor:
         """codes [b, t] or [b, t, codes], speaker [b, num_speaker_tokens] → waveform [b, t × hop_length] in [-1, 1]."""
+        return self.generator(*self.latents(codes, speaker))
+
+    def latents(self, codes: Tensor, speaker: Tensor) -> tuple[Tensor, Tensor]:
+        """What the generator is called with."""
         if codes.ndim == 2:
             codes = codes.unsqueeze(-1)
-        return self.generator(self.quantizer(codes), self.voice_quantizer(speaker))
+        return self.quantizer(codes), self.voice_quantizer(speaker)
+
+
+class CodecFrames(nn.Module):
+    """The networks of a codec decoder, without the generator's `waveform`: what can be compiled."""
+
+    def __init__(self, decoder: CodecDecoder):
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, codes: Tensor, speaker: Tensor) -> Tensor:
+        """As `CodecDecoder` → what the generator's `waveform` takes."""
+        latents, speaker = self.decoder.latents(codes, speaker)
+        return self.decoder.generator.frames_of(latents, speaker)

@@ -9,11 +9,13 @@ Notable points:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from parley.config import CodecConfig
-from parley.models.codec.base import CodecDecoder
+from parley.models.codec.base import CodecDecoder, CodecFrames
 from parley.models.codec.hifigan import HifiganEncoder, build_hifigan_decoder
 from parley.models.codec.istft import IstftEncoder, build_istft_decoder
 
@@ -44,7 +46,12 @@ def overlap(decoder: CodecDecoder, limit: int) -> tuple[int, int]:
 
 
 @torch.inference_mode()
-def decode_chunk(decoder: CodecDecoder, codes: Tensor, speaker: Tensor, left: int, right: int) -> Tensor:
-    """Codes [b, left + n + right] → the waveform [b, n × hop_length] of the n in the middle."""
-    waveform = decoder(codes, speaker)
+def decode_chunk(
+    decoder: CodecDecoder, codes: Tensor, speaker: Tensor, left: int, right: int, frames: Callable | None = None
+) -> Tensor:
+    """Codes [b, left + n + right] → the waveform [b, n × hop_length] of the n in the middle.
+
+    `frames`: a compiled form of the decoder's `CodecFrames`.
+    """
+    waveform = decoder.generator.waveform((frames or CodecFrames(decoder))(codes, speaker))
     return waveform[:, left * decoder.hop_length : (codes.shape[1] - right) * decoder.hop_length]

@@ -144,6 +144,10 @@ class HifiganGenerator(nn.Module):
         self.reach = (math.ceil(reach + 3 / rate_so_far),) * 2
 
     def forward(self, latents: Tensor, speaker: Tensor) -> Tensor:
+        return self.waveform(self.frames_of(latents, speaker))
+
+    def frames_of(self, latents: Tensor, speaker: Tensor) -> Tensor:
+        """[b, t × hop_length]: it is the waveform."""
         x = self.conv_pre(latents.transpose(1, 2))
         for i, up in enumerate(self.ups):
             x = up(F.leaky_relu(x, SLOPE))
@@ -152,6 +156,9 @@ class HifiganGenerator(nn.Module):
             if x.shape[1] == self.speaker_channels:
                 x = x + speaker.unsqueeze(-1)
         return self.conv_post(F.leaky_relu(x, SLOPE)).tanh().squeeze(1)
+
+    def waveform(self, frames: Tensor) -> Tensor:
+        return frames
 
 
 def build_hifigan_decoder(config: HifiganCodecConfig) -> CodecDecoder:

@@ -137,6 +137,10 @@ class IstftGenerator(nn.Module):
         return behind + math.ceil((5 * fast + 2) / self.frames), ahead + math.ceil((fast + 2) / self.frames)
 
     def forward(self, latents: Tensor, speaker: Tensor) -> Tensor:
+        return self.waveform(self.frames_of(latents, speaker))
+
+    def frames_of(self, latents: Tensor, speaker: Tensor) -> Tensor:
+        """Log magnitude and phase of each frame of the head: [b, frames, n_fft + 2]."""
         early, late = self.voice(speaker).unsqueeze(1).chunk(2, -1)
         x = self.stem(latents.transpose(1, 2)).transpose(1, 2) + early
         for block in self.slow:
@@ -145,10 +149,10 @@ class IstftGenerator(nn.Module):
         x = self.up(x).view(b, t * self.frames, channels) + late
         for block in self.fast:
             x = block(x)
-        return self._overlap_add(self.head(self.norm(x)))
+        return self.head(self.norm(x))
 
-    def _overlap_add(self, head: Tensor) -> Tensor:
-        """Log magnitude and phase of each frame [b, frames, n_fft + 2] → waveform [b, frames × hop]."""
+    def waveform(self, head: Tensor) -> Tensor:
+        """Frames [b, frames, n_fft + 2] → [b, frames × hop]: inverse Fourier transform and overlap-add."""
         magnitude, phase = head.float().chunk(2, -1)
         # The limit keeps the magnitudes of an untrained head finite.
         spectrum = torch.polar(magnitude.clamp(max=6).exp(), phase)

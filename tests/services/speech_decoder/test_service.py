@@ -67,7 +67,7 @@ class Client:
         """Waits until no slot is in use."""
         engine = self.service.engine
         async with asyncio.timeout(60):
-            while engine.live or engine._slots or engine._waiting or engine.cache.size:
+            while engine.live or engine._slots or engine._waiting or engine.sequences.size:
                 await asyncio.sleep(0.01)
 
 
@@ -326,15 +326,15 @@ async def test_a_clause_that_does_not_end_is_cut(start):
 
 async def test_a_failed_step_ends_its_answers_and_no_others(start, monkeypatch):
     client = await start()
-    step, broken = client.service.engine.decoder.step, []
+    step, broken = client.service.engine.sequences.step, []
 
-    def break_once(cache, tokens):
+    def break_once(tokens):
         if not broken:
             broken.append(True)
             raise RuntimeError("the device fell over")
-        return step(cache, tokens)
+        return step(tokens)
 
-    monkeypatch.setattr(client.service.engine.decoder, "step", break_once)
+    monkeypatch.setattr(client.service.engine.sequences, "step", break_once)
     error = await client.refused(answer())
     assert error.code() == grpc.StatusCode.INTERNAL and "device" not in error.details()
     assert (await client.synthesize(answer()))[0]
