@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import wave
 
 import numpy as np
@@ -46,6 +47,16 @@ def test_a_format_is_read_back_as_what_went_in(format):
 @pytest.mark.parametrize(("format", "pieces"), [("pcm", 1), ("wav", 1), ("mp3", 2), ("opus", 11)])
 def test_the_first_bytes_come_soon(format, pieces):
     assert any(stream(format)[:pieces])
+
+
+@pytest.mark.parametrize("format", ["mp3", "opus", "flac", "wav", "pcm"])
+async def test_a_stream_compresses_in_a_thread_and_gives_the_same_file(format, monkeypatch):
+    threads, add = set(), AudioEncoder.add
+    monkeypatch.setattr(AudioEncoder, "add", lambda *given: threads.add(threading.current_thread()) or add(*given))
+    encoder, half = AudioEncoder(format), len(TONE) // 2
+    data = await encoder.next(TONE[:half].tobytes()) + await encoder.next(TONE[half:].tobytes(), last=True)
+    assert (threading.main_thread() in threads) is (format in ("wav", "pcm"))
+    check_is_the_tone(read(data, format))
 
 
 def test_an_empty_answer_is_a_file_too():

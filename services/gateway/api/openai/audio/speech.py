@@ -85,9 +85,9 @@ class SpokenText:
         encoder, resampler = AudioEncoder(self._body.response_format), OutputResampler()
         async with contextlib.aclosing(self._audio()) as deltas:
             async for delta in deltas:
-                if piece := encoder.add(resampler.feed(delta.audio, delta.sample_rate)):
+                if piece := await encoder.next(resampler.feed(delta.audio, delta.sample_rate)):
                     yield piece
-        if piece := encoder.add(resampler.flush()) + encoder.finish():
+        if piece := await encoder.next(resampler.flush(), last=True):
             yield piece
 
     async def _audio(self) -> AsyncGenerator[AudioDelta, None]:
