@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 
 from services.gateway.conversation.end_of_turn import EndOfTurn
@@ -85,9 +87,10 @@ class SpeechInput:
 
     async def _divide(self) -> None:
         """The question is as long as one may be: it is answered, and what is said from here on is the next one."""
-        at_ms = self._began_ms + round(1000 * self._turn.question.seconds)
+        at_ms, before = self._began_ms + round(1000 * self._turn.question.seconds), self._turn.previous
         await self._end_detected(at_ms)
-        await self._turns.catch_up(MAX_UNHEARD)
+        if before is not None:
+            await asyncio.wait({before.task})  # so that one question at most waits for the answer to another
         self._begin(at_ms, goes_on=True)
 
     async def _end_detected(self, at_ms: int, silent_seconds: float = 0.0) -> None:
