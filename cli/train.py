@@ -56,6 +56,10 @@ def train(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out records of --data that are bad, counted and named")
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART", help="With --stage: train this part of it and freeze the others; may be repeated"),
+    ] = None,
     lora: Annotated[
         bool,
         typer.Option("--lora", help="Train the language model by LoRA, in 1.2, 1.3 and 2.2", rich_help_panel=HOW),
@@ -89,7 +93,7 @@ def train(
     from training.options import Options
     from training.recipe import find_stage
 
-    check_options(run, stage, start, data, skip_bad)
+    check_options(run, stage, start, data, skip_bad, only)
     if lr is not None and lr <= 0:
         raise ValueError(f"--lr {lr}: a learning rate is more than 0")
     if lora and stage is not None:
@@ -98,6 +102,7 @@ def train(
     options = Options(
         steps=steps, epochs=epochs, batch=batch, tokens=tokens, sequence_length=sequence_length, lr=lr,
         save_every=save_every, validate_every=validate_every, recompute=recompute, compile=compiled, skip_bad=skip_bad,
+        only=tuple(only or ()),
         lora=LoraOptions(rank=lora_rank, alpha=2 * lora_rank) if lora else None,
     )  # fmt: skip
     try:
@@ -119,8 +124,12 @@ def train(
         typer.echo(f"report: {write_report(folder)}")
 
 
-def check_options(run: Path | None, stage: str | None, start: Path | None, data: Path | None, skip_bad: bool) -> None:
+def check_options(
+    run: Path | None, stage: str | None, start: Path | None, data: Path | None, skip_bad: bool, only: list[str] | None
+) -> None:
     """Raises `ValueError` for options that do not go together."""
+    if only and stage is None:
+        raise ValueError("--only names parts of one stage; name it with --stage")
     if skip_bad and data is None:
         raise ValueError("--skip-bad leaves out records of --data, which is not given")
     if start is not None and run is None:

@@ -12,7 +12,7 @@ from training.recipe import Schedule, Stage
 from training.run_folder import IDENTITY_FILE
 
 # What may change when a stage continues: how it is computed, not what.
-FREE = ("tokens", "save_every", "validate_every", "epochs")
+FREE = ("tokens", "save_every", "validate_every", "epochs", "taught_by")
 MEANS = {"data": "--data", "start": "--from", "seed": "--seed", "lora": "--lora"}  # what to give as before
 
 

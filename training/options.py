@@ -28,6 +28,7 @@ class Options(BaseModel):
     )
     compile: bool = Field(False, description="Compile the blocks of the networks (torch.compile)")
     lora: LoraOptions | None = Field(None, description="Train the language model by LoRA, in 1.2, 1.3 and 2.2")
+    only: tuple[str, ...] = Field((), description="Parts that a stage trains; empty: all that the recipe says")
     skip_bad: bool = Field(False, description="Leave out records that cannot be learned from, counted and named")
 
     def schedule(self, schedule: Schedule) -> Schedule:

@@ -34,6 +34,8 @@ class Schedule:
     shares: dict[str, float] = field(default_factory=dict)  # kind of the user's data → share of it in an epoch
     # Kind of the user's data → kinds: as many of it as of these together, or all where it has fewer.
     as_many: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Part → the sources or kinds that it learns from, where these are not all: what `--only` this part needs.
+    taught_by: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lr_of: dict[str, float] = field(default_factory=dict)  # part → its peak learning rate, where it differs from `lr`
     # Peak learning rate of Muon for the attention matrices; 0 means AdamW for all parameters. With Muon, attention that
     # finds a token by its content is learned in a third of the steps.
@@ -157,12 +159,14 @@ STAGES = (
     Stage(
         name="2.2", title="audio instruction tuning", objective="next_token", state=True,
         trains=(*VISION, *SPEECH, "language", "state_head", "end_of_turn_head"), reads=("ctc_head",), after=("2.1b",),
-        # lr and data: paper 4.1, stage 2.2: 4 % of the captions, 20 % of the questions, half of these spoken. The paper
-        # trains the speech encoder too; the published script freezes it. batch: published script.
+        # lr and data: paper 4.1, stage 2.2: 4 % of the captions, 20 % of the questions, half of these spoken; questions
+        # cut short are ours. The paper trains the speech encoder too; the published script freezes it. batch: published
+        # script.
         full=Schedule(
             lr=1e-5, batch=512, **PUBLISHED,
-            shares={"captions": 0.04, "questions": 0.1, "text": 0.1, "negatives": 1.0},
+            shares={"captions": 0.04, "questions": 0.1, "text": 0.1, "negatives": 1.0, "cut_questions": 1.0},
             as_many={"spoken_questions": ("questions", "text")},
+            taught_by={"end_of_turn_head": ("spoken_questions", "cut_questions")},
         ),
         nano=Schedule(
             lr=3e-4, muon=1e-3, steps=1400, batch=64, sequence_length=512, save_every=100, validate_every=400,
@@ -170,6 +174,7 @@ STAGES = (
                 "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 3e-4, "speech_adapter": 2e-3,
                 "speech_prompt": 2e-3, "state_head": 1e-3, "end_of_turn_head": 1e-3,
             },
+            taught_by={"end_of_turn_head": ("cut_questions",)},
             mixture={
                 "single_questions": 12, "word_dropout_questions": 11, "spoken_single_questions": 22,
                 "spoken_word_dropout_questions": 14, "spoken_questions": 3, "small_talk": 2, "spoken_small_talk": 8,

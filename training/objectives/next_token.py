@@ -95,7 +95,7 @@ class NextTokenObjective(Objective):
         self.ends = stage.state and model.end_of_turn_head is not None
         if self.ends:
             self.terms |= {name: Term(name, END_OF_TURN_WEIGHT) for name in ENDS}
-        self.aligned = stage.state and model.ctc_head is not None
+        self.aligned = stage.state and model.ctc_head is not None and "speech_encoder" in stage.trains
         if self.aligned:
             self.terms |= {"ctc": Term("transcripts", CTC_WEIGHT), "unfit": Term("transcripts", 0.0)}
 

@@ -25,6 +25,7 @@ from training.identity import identity
 from training.lora import inject
 from training.lora_options import adapted
 from training.objectives.objective import Objective
+from training.only import only
 from training.options import Options
 from training.recipe import Schedule, Stage, find_stage, schedule_for
 from training.run_folder import is_done, work_folder
@@ -66,7 +67,7 @@ def build_stage(name: str, run: Path, preset_name: str, seed: int, options: Opti
 
     Raises `ValueError` if the preset cannot be trained or if a stage that it builds on is not done.
     """
-    stage, config = find_stage(name), preset(preset_name)
+    stage, config = only(find_stage(name), options.only), preset(preset_name)
     check_trainable(preset_name, [stage])
     if missing := [parent for parent in stage.after if not is_done(run, parent)]:
         raise ValueError(f"stage {name} builds on {', '.join(missing)}, which {run} does not have yet")
@@ -168,7 +169,7 @@ def fitted(stage: Stage, config: ParleyConfig) -> Stage:
     if stage.objective == "ctc" and "ctc_head" not in trains:
         raise ValueError(f"stage {stage.name} trains the CTC head, which {config.name} does not have")
     reads = tuple(part for part in stage.reads if part in parts)
-    return replace(stage, trains=trains, reads=reads, state=stage.state and "state_head" in trains)
+    return replace(stage, trains=trains, reads=reads, state=stage.state and "state_head" in parts)
 
 
 def init_adapters(model: Parley, stage: Stage, parents: Sequence[Checkpoint], data: WorldData) -> None:

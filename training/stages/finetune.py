@@ -18,6 +18,7 @@ from parley.checkpoints.importers.qwen_internvit import STAGE as INITIALISED
 from parley.config import ParleyConfig
 from training.data.mix import RECORDS, SPEECH, Mix, read_mix
 from training.data.shares import learned_kinds
+from training.only import only
 from training.options import Options
 from training.recipe import Schedule, Stage, find_stage
 from training.resources.check import check_memory
@@ -34,7 +35,7 @@ def build_finetune(name: str, start: Path, run: Path, records: Path | None, seed
     cannot be trained with this model or these data.
     """
     checkpoint = Checkpoint.open(start)
-    stage, tokenizer = find_stage(name), checkpoint.tokenizer()
+    stage, tokenizer = only(find_stage(name), options.only), checkpoint.tokenizer()
     if tokenizer is None and stage.objective in ("next_token", "speech_decoder"):
         raise ValueError(f"{start} has no tokenizer: stage {name} cannot read words")
     schedule = options.schedule(schedule_from(stage, checkpoint.config, on_records=records is not None))
