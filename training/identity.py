@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,20 @@ from training.run_folder import IDENTITY_FILE
 
 # What may change when a stage continues: how it is computed, not what.
 FREE = ("tokens", "save_every", "validate_every", "epochs", "taught_by")
-MEANS = {"data": "--data", "start": "--from", "seed": "--seed", "lora": "--lora"}  # what to give as before
+# What to give as before.
+MEANS = {"data": "--data", "start": "--from", "seed": "--seed", "lora": "--lora", "only": "--only"}
 
 
 def identity(
-    stage: Stage, schedule: Schedule, seed: int, data: str, start: list[str], lora: LoraOptions | None = None
-) -> dict[str, Any]:
+    stage: Stage, schedule: Schedule, seed: int, data: str, start: list[str], lora: LoraOptions | None = None,
+    only: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Of a stage. `data` and `start`: fingerprints of the data, and of the checkpoints that it starts from."""
     row = {name: value for name, value in asdict(schedule).items() if name not in FREE}
     adapters = None if lora is None else lora.model_dump()
     row = json.loads(json.dumps(row))
-    return {"stage": stage.name, "seed": seed, "data": data, "start": start, "lora": adapters, "recipe": row}
+    facts = {"stage": stage.name, "seed": seed, "data": data, "start": start, "lora": adapters}
+    return facts | {"only": sorted(only) or None, "recipe": row}
 
 
 def check_identity(folder: Path, now: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ OTHER = {  # of each field of a schedule
     "lr": 1e-3, "batch": 4, "steps": 50, "epochs": 2, "mixture": {"videos": 100}, "shares": {"text": 1.0},
     "as_many": {"text": ("captions",)}, "lr_of": {"language": 1e-4}, "muon": 1e-2, "warmup": 0.1, "floor": 0.5,
     "betas": (0.9, 0.999), "weight_decay": 0.0, "clip": 2.0, "sequence_length": 100, "tokens": 64, "save_every": 1,
-    "validate_every": 1,
+    "validate_every": 1, "taught_by": {"language": ("text",)},
 }  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def test_each_number_of_the_recipe_is_compared(begun, name):
     [
         ({"seed": 7}, "another --seed (0, now 7)"),
         ({"data": "xyz"}, "another --data (abc, now xyz)"),
+        ({"only": ["language"]}, "another --only (None, now ['language'])"),
         ({"start": ["one"]}, "another --from (['one', 'two'], now ['one'])"),
         ({"stage": find_stage("1.3")}, "another stage (1.2, now 1.3)"),
     ],

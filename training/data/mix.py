@@ -23,7 +23,9 @@ from training.data.source import Source, Utterance
 from training.data.sources.dialogues import open_dialogues
 from training.data.sources.speech import open_speech
 
-Kind = Literal["captions", "questions", "spoken_questions", "transcriptions", "speech", "negatives", "text"]
+Kind = Literal[
+    "captions", "questions", "spoken_questions", "transcriptions", "speech", "negatives", "cut_questions", "text"
+]  # fmt: skip
 SPEECH = ("transcriptions", "speech")  # kinds whose records are utterances; those of all others are dialogues
 RECORDS = "records"  # the kind of a plain file of dialogues, which is learned from whole
 FORMATS = {True: ("auto", "lines", "lhotse", "kaldi"), False: ("auto", "json", "parquet", "webdataset")}

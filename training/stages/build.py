@@ -59,7 +59,7 @@ class BuiltStage:
         """What its saved states belong to."""
         start = [parent.fingerprint for parent in self.parents]
         data = getattr(self.data, "fingerprint", WORLD)
-        return identity(self.stage, self.schedule, self.seed, data, start, self.options.lora)
+        return identity(self.stage, self.schedule, self.seed, data, start, self.options.lora, self.options.only)
 
 
 def build_stage(name: str, run: Path, preset_name: str, seed: int, options: Options) -> BuiltStage:

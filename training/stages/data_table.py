@@ -55,7 +55,8 @@ def remarks(data: UserData) -> Iterator[str]:
     if RECORDS not in present:
         for kind in learned_kinds(data.schedule):
             if kind not in present:
-                yield f"no {kind}: the stage learns from them too, and {data.mix.path.name} has none"
+                without = "; so the model gets no end-of-turn head" if kind == "cut_questions" else ""
+                yield f"no {kind}: the stage learns from them too, and {data.mix.path.name} has none{without}"
     for one in data.learned:
         yield from _remarks_on(one)
     for kind, like in data.schedule.as_many.items():

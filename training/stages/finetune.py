@@ -24,7 +24,7 @@ from training.recipe import Schedule, Stage, find_stage
 from training.resources.check import check_memory
 from training.run_folder import work_folder
 from training.stages.build import BuiltStage, build_model, built, endless, fitted, rescale_fresh
-from training.stages.user_data import UserData
+from training.stages.user_data import UserData, teachable
 from training.stages.world_data import WorldData
 
 
@@ -65,7 +65,7 @@ def user_data(
     """The data of a stage, and with them the config of a model that has a CTC head for their transcripts."""
     config = checkpoint.config
     fresh_head = stage.objective == "ctc" and not has_trained_head(checkpoint)
-    stage = stage if fresh_head else fitted(stage, config)
+    stage = stage if fresh_head else teachable(fitted(stage, config), mix)
     data = UserData(stage, schedule, mix, config, checkpoint.tokenizer(), seed, folder, skip_bad=skip_bad)
     if fresh_head:
         data.config = data.ctc_pieces().applied(config)

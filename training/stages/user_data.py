@@ -22,6 +22,7 @@ from training.data.epochs import Epochs, Taken
 from training.data.heldout import Split, split
 from training.data.media import open_sample, read_utterance
 from training.data.mix import RECORDS, SPEECH, Mix, MixSource
+from training.data.own_completeness import with_completeness
 from training.data.own_samples import HeldOutSamples, OwnSamples, Records
 from training.data.own_speech import OwnSpeech, transcripts
 from training.data.record_error import RecordError
@@ -33,14 +34,17 @@ from training.data.source import Utterance
 from training.data.transcripts import with_writable_transcripts
 from training.recipe import Schedule, Stage
 
+END_OF_TURN = "end_of_turn_head"
 PROBE_SIZE = 32  # held-out samples of each kind in a validation; a picture of 13 tiles is 31 MB of pixels
 ENCODER_OF = {"image": "vision_encoder", "video": "vision_encoder", "audio": "speech_encoder"}
 NEEDS = {  # kind → the encoder without which nothing of it can be learned
     "captions": "vision_encoder",
     "spoken_questions": "speech_encoder",
     "negatives": "speech_encoder",
+    "cut_questions": "speech_encoder",
     "transcriptions": "speech_encoder",
 }
+ASKED_ALOUD = ("spoken_questions", "cut_questions")  # kinds that say which questions are complete
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,8 @@ class UserData:
         else:
             check_media(record, self.stage)
             sample = with_writable_transcripts(open_sample(record, self.config), self._ctc_vocabulary)
+            if mixed.kind in ASKED_ALOUD:
+                sample = with_completeness(sample, mixed.kind, self.seed, mixed.name, index)
         length, longest = self._length(sample), self.schedule.sequence_length
         if length > longest:
             raise RecordError("too long", f"{length:,} tokens; the stage reads up to {longest:,} (--sequence-length)")
@@ -166,6 +172,16 @@ def transcription(utterance: Utterance) -> Sample:
     spoken = {"type": "audio", "audio": audio, "transcript": utterance.text}
     messages = [{"role": "user", "content": [spoken]}, {"role": "assistant", "content": utterance.text}]
     return Sample(messages, "transcription", "speech", {"id": utterance.id} if utterance.id else {})
+
+
+def teachable(stage: Stage, mix: Mix) -> Stage:
+    """The stage without the end-of-turn head, if the mix has no questions that are cut short: it would learn that every
+    question is complete. Raises `ValueError` if nothing is left to train."""
+    if "cut_questions" in mix.kinds or END_OF_TURN not in stage.trains:
+        return stage
+    if stage.trains == (END_OF_TURN,):
+        raise ValueError(f"the end-of-turn head learns from cut_questions, and {mix.path} has none")
+    return replace(stage, trains=tuple(part for part in stage.trains if part != END_OF_TURN))
 
 
 def check_media(sample: Sample, stage: Stage) -> None:

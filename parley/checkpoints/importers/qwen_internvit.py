@@ -3,7 +3,7 @@
 Notable points:
 - Both are read as downloaded from Hugging Face; sizes come from the folders, the other parts from a preset.
 - InternViT is known in both layouts: the one it was published in first (`intern_vit_6b`), and transformers' own.
-- All other parts have fresh weights, so that any stage of the recipe can begin.
+- All other parts have fresh weights, so that any stage of the recipe can begin; but for the end-of-turn head.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from parley.text.prompt import PromptWriter
 STAGE = "initialised"
 TIED_HEAD = r"|^lm_head\.weight$"  # stored by some although it is the input table; never read
 CLASS_TOKEN = {"embeddings.class_embedding": original_internvit, "embeddings.cls_token": native_internvit}
+# Stage 2.2 makes it if it has the data: one that nothing has taught would end turns at random.
+UNTAUGHT = ("end_of_turn_head",)
 HEAD_SIZE = 64  # of a speech decoder made to fit
 
 
@@ -80,7 +82,7 @@ def init_pretrained(name: str, llm: str | Path, vision: str | Path, out: str | P
         vision_transfer.write(writer, STAGE)
         torch.manual_seed(seed)
         for part in parts_of(config):
-            if part not in writer.parts:
+            if part not in (*writer.parts, *UNTAUGHT):
                 writer.add_part(part, STAGE, build_part(part, config).state_dict())
         writer.add_tokenizer(tokenizer, STAGE)
         source = {"language": llm.name, "vision_encoder": vision.name}

@@ -95,6 +95,19 @@ def test_without_records_it_learns_from_the_world(imported: Path, tmp_path: Path
         finetune("2.1b", imported, tmp_path / "run", steps=1)
 
 
+def test_a_finished_model_gets_an_end_of_turn_head_and_nothing_else_changes(tiny_checkpoint: Path, tmp_path) -> None:
+    whole = Checkpoint.open(tiny_checkpoint)
+    parts = {part: whole.state_dict(part) for part in whole.parts if part != "end_of_turn_head"}
+    start, run = tmp_path / "start", tmp_path / "run"
+    save_stage(start, stage="3.2", config=whole.config, parts=parts, tokenizer=whole.tokenizer())
+    options = Options(steps=1, batch=2, only=("end_of_turn_head",))
+    train_stage(StageJob(stage="2.2", run=run, start=start, options=options), resume=False)
+    made = Checkpoint.open(run / "2.2").manifest
+    assert made.data["samples"] == {"cut_questions": 2} and set(made.parts) == {*parts, "end_of_turn_head"}
+    assert [part for part, ref in made.parts.items() if ref.stage == "2.2"] == ["end_of_turn_head"]
+    assert load_model(run / "2.2").end_of_turn_head is not None
+
+
 def test_an_imported_model_gets_a_ctc_head_for_the_users_speech(imported: Path, records: Path, tmp_path: Path) -> None:
     speech = records.with_name("speech.jsonl")
     texts = ("ja, das ist gut", "nein")

@@ -12,10 +12,11 @@ from parley.models.parley import Parley
 from training.data.mix import MixSource
 from training.data.record_error import RecordError
 from training.data.sample import Sample
+from training.only import only
 from training.recipe import find_stage
 from training.stages.data_table import data_table
 from training.stages.finetune import fitted
-from training.stages.user_data import UserData, check_kinds
+from training.stages.user_data import UserData, check_kinds, teachable
 
 MILLION = 1_000_000
 
@@ -69,7 +70,20 @@ def test_the_recipes_shares_are_applied_and_shown(made, data_of, capsys):
     share = f"{100 * taken / learned['captions']:.3g}"
     assert row == ["captions"] * 2 + ["1,000", "0", str(held_out), str(learned["captions"]), str(taken), share, "%"]
     assert "no negatives: the stage learns from them too, and mix.yaml has none" in shown
+    assert "no cut_questions: the stage learns from them too, and mix.yaml has none; so the model gets no end-" in shown
     assert "no text: " in shown and "this stage does not learn from speech" in shown
+
+
+def test_without_questions_that_are_cut_short_there_is_no_end_of_turn_head(made, mix_of, tiny_config):
+    """It would learn that every question is complete."""
+    stage = fitted(find_stage("2.2"), tiny_config)
+    spoken, cut = made("spoken_questions", 60), made("cut_questions", 60)
+    assert teachable(stage, mix_of(spoken, cut)) is stage
+    assert set(stage.trains) - set(teachable(stage, mix_of(spoken)).trains) == {"end_of_turn_head"}
+    alone = only(stage, ["end_of_turn_head"])
+    assert teachable(alone, mix_of(spoken, cut)) is alone
+    with pytest.raises(ValueError, match=r"the end-of-turn head learns from cut_questions, and .*mix.yaml has none"):
+        teachable(alone, mix_of(spoken))
 
 
 def test_what_is_missing_or_few_is_said(made, data_of):

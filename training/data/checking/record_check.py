@@ -130,9 +130,9 @@ def lacks(kind: str, found: Findings) -> str:
     match kind:
         case "captions" if not found.media["image"] + found.media["video"]:
             return "without a picture or video"
-        case "spoken_questions" if not found.media["audio"]:
+        case "spoken_questions" | "cut_questions" if not found.media["audio"]:
             return "without speech"
-        case "negatives" if not found.refusals:
+        case "negatives" | "cut_questions" if not found.refusals:
             return "without an answer that is refused (inserted_id)"
         case "text" if found.media:
             return "with media"

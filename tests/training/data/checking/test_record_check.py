@@ -67,6 +67,7 @@ def test_tokens_and_records_that_are_too_long(folder):
         ("captions", "<audio>", "without a picture or video"),
         ("spoken_questions", "What?", "without speech"),
         ("negatives", "What?", "without an answer that is refused (inserted_id)"),
+        ("cut_questions", "<audio>", "without an answer that is refused (inserted_id)"),
         ("text", "<audio>", "with media"),
         ("questions", "What?", None),
     ],
