@@ -130,6 +130,9 @@ class ConversationSettings(Group):
     early_answers: int = Field(
         8, ge=0, description="Answers computed at once before it is sure that their questions have ended; 0: none"
     )
+    hold_seconds: float = Field(
+        4.0, gt=0, description="An answer is held at most this long while it is not known whether speech interrupts it"
+    )
     playback_report_seconds: float = Field(
         0.3, ge=0, description="Wait, after an interruption, for the client to say how far it had played"
     )

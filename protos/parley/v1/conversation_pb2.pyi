@@ -215,7 +215,7 @@ class DeleteItem(_message.Message):
     def __init__(self, item_id: _Optional[str] = ...) -> None: ...
 
 class ServerEvent(_message.Message):
-    __slots__ = ("sequence", "turn_id", "question_id", "session", "session_updated", "speech_started", "speech_stopped", "transcript", "state", "text", "audio", "done", "error", "item_created", "item", "item_truncated", "item_deleted", "function_call_delta", "function_call_done")
+    __slots__ = ("sequence", "turn_id", "question_id", "session", "session_updated", "speech_started", "speech_stopped", "transcript", "state", "text", "audio", "done", "error", "item_created", "item", "item_truncated", "item_deleted", "function_call_delta", "function_call_done", "playback")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TURN_ID_FIELD_NUMBER: _ClassVar[int]
     QUESTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -235,6 +235,7 @@ class ServerEvent(_message.Message):
     ITEM_DELETED_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_CALL_DELTA_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_CALL_DONE_FIELD_NUMBER: _ClassVar[int]
+    PLAYBACK_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     turn_id: str
     question_id: str
@@ -254,7 +255,8 @@ class ServerEvent(_message.Message):
     item_deleted: ItemDeleted
     function_call_delta: FunctionCallDelta
     function_call_done: FunctionCallDone
-    def __init__(self, sequence: _Optional[int] = ..., turn_id: _Optional[str] = ..., question_id: _Optional[str] = ..., session: _Optional[_Union[SessionReady, _Mapping]] = ..., session_updated: _Optional[_Union[SessionConfig, _Mapping]] = ..., speech_started: _Optional[_Union[SpeechStarted, _Mapping]] = ..., speech_stopped: _Optional[_Union[SpeechStopped, _Mapping]] = ..., transcript: _Optional[_Union[Transcript, _Mapping]] = ..., state: _Optional[_Union[_language_model_pb2.StateDecision, _Mapping]] = ..., text: _Optional[_Union[TextDelta, _Mapping]] = ..., audio: _Optional[_Union[AudioDelta, _Mapping]] = ..., done: _Optional[_Union[TurnDone, _Mapping]] = ..., error: _Optional[_Union[ErrorEvent, _Mapping]] = ..., item_created: _Optional[_Union[ItemCreated, _Mapping]] = ..., item: _Optional[_Union[Item, _Mapping]] = ..., item_truncated: _Optional[_Union[ItemTruncated, _Mapping]] = ..., item_deleted: _Optional[_Union[ItemDeleted, _Mapping]] = ..., function_call_delta: _Optional[_Union[FunctionCallDelta, _Mapping]] = ..., function_call_done: _Optional[_Union[FunctionCallDone, _Mapping]] = ...) -> None: ...
+    playback: Playback
+    def __init__(self, sequence: _Optional[int] = ..., turn_id: _Optional[str] = ..., question_id: _Optional[str] = ..., session: _Optional[_Union[SessionReady, _Mapping]] = ..., session_updated: _Optional[_Union[SessionConfig, _Mapping]] = ..., speech_started: _Optional[_Union[SpeechStarted, _Mapping]] = ..., speech_stopped: _Optional[_Union[SpeechStopped, _Mapping]] = ..., transcript: _Optional[_Union[Transcript, _Mapping]] = ..., state: _Optional[_Union[_language_model_pb2.StateDecision, _Mapping]] = ..., text: _Optional[_Union[TextDelta, _Mapping]] = ..., audio: _Optional[_Union[AudioDelta, _Mapping]] = ..., done: _Optional[_Union[TurnDone, _Mapping]] = ..., error: _Optional[_Union[ErrorEvent, _Mapping]] = ..., item_created: _Optional[_Union[ItemCreated, _Mapping]] = ..., item: _Optional[_Union[Item, _Mapping]] = ..., item_truncated: _Optional[_Union[ItemTruncated, _Mapping]] = ..., item_deleted: _Optional[_Union[ItemDeleted, _Mapping]] = ..., function_call_delta: _Optional[_Union[FunctionCallDelta, _Mapping]] = ..., function_call_done: _Optional[_Union[FunctionCallDone, _Mapping]] = ..., playback: _Optional[_Union[Playback, _Mapping]] = ...) -> None: ...
 
 class SessionReady(_message.Message):
     __slots__ = ("session_id", "resumed", "items", "output_sample_rate", "config", "speakers", "running_turn_id", "last_item_id")
@@ -331,6 +333,22 @@ class AudioDelta(_message.Message):
     sample_rate: int
     offset: int
     def __init__(self, audio: _Optional[bytes] = ..., sample_rate: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class Playback(_message.Message):
+    __slots__ = ("action",)
+    class Action(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        ACTION_UNSPECIFIED: _ClassVar[Playback.Action]
+        ACTION_PAUSE: _ClassVar[Playback.Action]
+        ACTION_RESUME: _ClassVar[Playback.Action]
+        ACTION_STOP: _ClassVar[Playback.Action]
+    ACTION_UNSPECIFIED: Playback.Action
+    ACTION_PAUSE: Playback.Action
+    ACTION_RESUME: Playback.Action
+    ACTION_STOP: Playback.Action
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    action: Playback.Action
+    def __init__(self, action: _Optional[_Union[Playback.Action, str]] = ...) -> None: ...
 
 class ItemCreated(_message.Message):
     __slots__ = ("item", "previous_item_id")

@@ -23,6 +23,7 @@ class Answer:
     sample_rate: int = 0
     marks: list[tuple[int, int]] = field(default_factory=list)  # (samples, characters spoken by then)
     played: int | None = None  # samples, as the client said
+    stopped: bool = False  # the client does not play the rest
     first_audio: float = 0.0  # `time.monotonic()`; 0: not yet
     _report: asyncio.Event = field(default_factory=asyncio.Event)
     _awaited: bool = False
@@ -41,8 +42,10 @@ class Answer:
 
     @property
     def being_played(self) -> bool:
-        """Audio was delivered that the client has not said to have played; only of clients that do say."""
-        return self.played is not None and self.played < self.samples
+        """Audio was delivered that has not been played, as the client says or, where it never does, by the clock."""
+        if self.stopped or self.played is not None:
+            return not self.stopped and self.played < self.samples
+        return time.monotonic() - self.first_audio < self.audio_seconds
 
     @property
     def audio_seconds(self) -> float:
@@ -64,6 +67,10 @@ class Answer:
         self.played = max(self.played or 0, min(samples, self.samples))
         self._report.set()
 
+    def stop_playing(self) -> None:
+        """The client has cut it off."""
+        self.stopped = True
+
     def go_on_from(self, told: Answer) -> None:
         """It has come as far as what the client was told before."""
         self.played, self.first_audio = told.played, told.first_audio or self.first_audio
@@ -74,7 +81,7 @@ class Answer:
 
     async def playback_report(self, seconds: float) -> None:
         """Waits at most `seconds`, once, for the client to say how far it had played."""
-        if self.being_played and not self._awaited:
+        if self.played is not None and self.being_played and not self._awaited:
             self._awaited = True
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._report.wait(), seconds)

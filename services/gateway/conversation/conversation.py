@@ -94,7 +94,8 @@ class Conversation:
             early,
             settings,
         )
-        self._turns = Turns(InterruptionPolicy(settings.interruption, self.outbox), self._turn_ended)
+        policy = InterruptionPolicy(settings.interruption, self.outbox, settings.hold_seconds)
+        self._turns = Turns(policy, self._turn_ended)
         self._questions = Questions(self._turns, self._tools)
         self._speech: SpeechInput | None = None  # until the session is open
         self._inputs = 0  # since the last turn ended
@@ -193,8 +194,8 @@ class Conversation:
         if self._inputs > self._settings.max_turn_events:
             message = f"more than {self._settings.max_turn_events} events came without an end of a turn"
             raise too_much("gateway", "max_turn_events", message)
-        if self.outbox.backlog > MAX_BACKLOG * self._settings.max_unread_events:
-            message = f"the client has left {self.outbox.backlog} events unread; read them as they come"
+        if self.outbox.unread > MAX_BACKLOG * self._settings.max_unread_events:
+            message = f"the client has left {self.outbox.unread} events unread; read them as they come"
             raise too_much("gateway", "max_unread_events", message)
 
     def emit(self, body: Body, question_id: str = "") -> None:

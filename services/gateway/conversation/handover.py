@@ -41,6 +41,16 @@ class Handover:
         self._resolver.include(self.previous.question)
         return await self._record.prompt(sampling, self.previous.items())
 
+    @property
+    def undecided(self) -> bool:
+        """It is not known yet whether the turn interrupts the one before."""
+        return self._barge_in is not None and self._barge_in.interrupts is None
+
+    @property
+    def unmeant(self) -> bool:
+        """What was said while the turn before answered was not meant for us."""
+        return self._barge_in is not None and self._barge_in.interrupts is False
+
     async def finish(self, state_known: asyncio.Event) -> None:
         """Takes the lease of an answer that this turn has turned out to interrupt."""
         if self._barge_in is not None:

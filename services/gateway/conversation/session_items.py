@@ -35,6 +35,8 @@ class SessionItems:
         return ItemRetrieved(item, recording.audio[:played], recording.sample_rate)
 
     async def truncate(self, item_id: str, samples: int) -> ItemTruncated:
+        if (turn := self._turns.find(_turn_of(item_id))) is not None:
+            turn.answer.stop_playing()
         if self._making(item_id) is not None:
             await self.set_played(_turn_of(item_id), samples)
             truncated = ItemTruncated(item_id, samples)

@@ -10,6 +10,7 @@ from services.gateway.conversation.end_of_turn import EndOfTurn
 from services.gateway.conversation.input_buffer import InputBuffer
 from services.gateway.conversation.open_session import OpenSession
 from services.gateway.conversation.questions import Questions
+from services.gateway.conversation.state_checks import StateChecks
 from services.gateway.conversation.turn import Turn
 from services.gateway.conversation.turns import Turns
 from services.gateway.media.detector import Detector
@@ -40,6 +41,7 @@ class SpeechInput:
         self._end_of_turn = EndOfTurn(vad)
         self._buffer = self._open_buffer()
         self._began_ms = 0  # of the newest question
+        self._checks = StateChecks(model_rate)
         self._detected_end_ms = -JUST_MS
 
     @property
@@ -66,9 +68,11 @@ class SpeechInput:
         return self._end_of_turn.silence(complete, self._opened.session.config.turn_taking)
 
     async def _detected(self, segment: Segment) -> None:
-        if segment.kind in ("maybe", "no"):
-            return
-        if segment.kind == "start":
+        if segment.kind == "maybe":
+            self._turns.voice(self._opened.session.config.turn_taking.interruption)
+        elif segment.kind == "no":
+            self._turns.silence()
+        elif segment.kind == "start":
             self._turns.end_failed_question()
             await self._turns.catch_up(MAX_UNHEARD)
             self._add_speech(segment.audio, segment.at_ms)
@@ -152,12 +156,14 @@ class SpeechInput:
 
     def drop_held(self) -> None:
         """What is still here of a question belongs to none."""
+        self._turns.silence()
         self._buffer.finish()
 
     def renew(self) -> None:
         """The microphone as the config has it; another connection may have changed it, too. Not within a question."""
         if not self._buffer.fits(self._opened.session.config) and not self._turns.listening:
             self._turns.end_failed_question()
+            self._turns.silence()
             self._buffer.close()
             self._buffer = self._open_buffer(self._buffer.heard_ms)
 
@@ -178,6 +184,7 @@ class SpeechInput:
             self._begin(at_ms)
         if not self._turn.over:  # the rest of a question that failed is dropped until its end
             self._turn.add_audio(audio)
+            self._checks.heard(self._turn, audio)
 
     def _begin(self, at_ms: int = -1, goes_on: bool = False) -> None:
         """`goes_on`: it is the rest of the question before, whose answer it does not interrupt."""

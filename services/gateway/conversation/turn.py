@@ -175,6 +175,16 @@ class Turn:
         return not self.over and self._state not in (None, "nothing")
 
     @property
+    def being_played(self) -> bool:
+        """As far as is known; what was cancelled the client drops."""
+        return not self._outbox.silenced(self.id) and self.answer.being_played
+
+    @property
+    def undecided(self) -> bool:
+        """It is not known yet whether it interrupts the answer before."""
+        return not self.over and self._handover.undecided
+
+    @property
     def answer(self) -> Answer:
         """As the client has been told it."""
         return self._told_answer or self.pipeline.answer
@@ -276,6 +286,7 @@ class Turn:
     async def only_listen(self) -> None:
         """Another turn answers: this one only makes an item of its question."""
         self.request = replace(self.request, answers=False)
+        self._handover.decide(True)  # what is not answered has no state
         self.pipeline.only_listen()
         await self.record.release()
 
@@ -370,13 +381,16 @@ class Turn:
 
     @property
     def _question_first(self) -> bool:
-        """The question becomes an item as soon as it is complete."""
-        return self.request.config.turn_taking.items_first and self.request.kept
+        """The question becomes an item as soon as it is complete, and known to be one."""
+        return self.request.config.turn_taking.items_first and self.request.kept and not self._handover.unmeant
 
     async def _commit(self) -> None:
         if self._question_first:
             await self.question.ended.wait()
-            if (item := self._question_item()) is not None:
+            if self._handover.undecided:
+                await self.pipeline.state_known.wait()
+            item = self._question_item() if self._question_first else None
+            if item is not None:
                 self.emit_now(ItemCreated(item, await self._insert(item)))
         self._committed.set()
 
@@ -394,6 +408,7 @@ class Turn:
         """The question's item, where there is one already, has what was heard."""
         if self._question_first:
             await self._committed.wait()
+        if self._question_first:
             item = self._question_item()
             await self.record.replace(item, self.question.speech())
             self._keep_recording(item.id, b"".join(self.question.audio.items), self.question.sample_rate)
@@ -477,7 +492,7 @@ class Turn:
         """Writes question and answer to the session. Returns the answer as it is kept: what was played of it."""
         if not self.request.kept:
             return self.answer.text
-        first = self.request.config.turn_taking.items_first
+        first = self._question_first
         if first and self.pipeline.state == "nothing" and not self.request.explicit and self.question.has_content:
             await self.record.replace(self._question_item().model_copy(update={"ignored": True}))
         if self._continuation is not None:

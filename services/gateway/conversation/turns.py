@@ -42,7 +42,7 @@ class Turns:
     def answering(self) -> bool:
         """An answer is being given, or played."""
         turn = self.answered
-        return turn is not None and turn.asked and (not turn.task.done() or turn.answer.being_played)
+        return turn is not None and turn.asked and (not turn.task.done() or turn.being_played)
 
     @property
     def active(self) -> Turn | None:
@@ -71,11 +71,26 @@ class Turns:
 
         `detected`: the server noticed its question by itself. `interruption`: None: as the policy is by itself.
         """
-        before = self.answered
-        if before is None or before.over:
-            before = self.active or before
-        self.newest = make(before, self._policy.on_question(before, detected, interruption))
+        before = self._before
+        barge_in = self._policy.on_question(before, detected, interruption)
+        self.newest = make(before, barge_in)
+        if barge_in is not None:
+            barge_in.begin(self.newest.id)
         return self._run(self.newest)
+
+    @property
+    def _before(self) -> Turn | None:
+        """The turn that a new one follows, and may interrupt."""
+        turn = self.answered
+        return turn if turn is not None and not turn.over else self.active or turn
+
+    def voice(self, interruption: Interruption | None = None) -> None:
+        """Speech may have begun; `begin` or `silence` follows. `interruption`: as in `begin`."""
+        self._policy.on_voice(self._before, interruption)
+
+    def silence(self) -> None:
+        """Speech has not begun."""
+        self._policy.on_silence()
 
     def begin_beside(self, make: Callable[[Turn | None, PendingBargeIn | None], Turn]) -> Turn:
         """A turn that neither interrupts another nor waits for it."""

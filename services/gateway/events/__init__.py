@@ -146,6 +146,16 @@ class AudioDelta:
 
 
 @dataclass(frozen=True)
+class Playback:
+    """What the client is to do with the audio of this turn that it has.
+
+    `pause`: speech may be interrupting it; `resume`: it goes on where it was, or `stop`: the rest is not played.
+    """
+
+    action: Literal["pause", "resume", "stop"]
+
+
+@dataclass(frozen=True)
 class TurnDone:
     finish_reason: FinishReason
     text: str = ""  # as kept in history
@@ -204,6 +214,7 @@ Body = (
     | FunctionCallDelta
     | FunctionCallDone
     | AudioDelta
+    | Playback
     | TurnDone
     | Failed
     | ItemCreated

@@ -29,6 +29,11 @@ ROLES = {
     "assistant": Message.ROLE_ASSISTANT,
 }
 STATES = {"speech": State.STATE_SPEECH, "text": State.STATE_TEXT, "nothing": State.STATE_NOTHING}
+PLAYBACK_ACTIONS = {
+    "pause": pb.Playback.ACTION_PAUSE,
+    "resume": pb.Playback.ACTION_RESUME,
+    "stop": pb.Playback.ACTION_STOP,
+}
 CONTENT_FIELDS = {"text": "text", "speech": "transcript", "image": "image"}  # kind of a part → field on the wire
 
 EAGERNESS = {
@@ -158,6 +163,8 @@ def _body(body: events.Body) -> dict[str, Any]:
             return {"function_call_done": pb.FunctionCallDone(**asdict(body))}
         case events.AudioDelta():
             return {"audio": pb.AudioDelta(audio=body.audio, sample_rate=body.sample_rate, offset=body.offset)}
+        case events.Playback():
+            return {"playback": pb.Playback(action=PLAYBACK_ACTIONS[body.action])}
         case events.TurnDone():
             return {"done": _done(body)}
         case events.Failed():

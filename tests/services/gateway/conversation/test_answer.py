@@ -28,14 +28,17 @@ def test_marks_say_which_characters_were_spoken_when():
     assert answer.audio_seconds == 1500 / RATE and Answer().audio_seconds == 0
 
 
-def test_only_a_client_that_says_what_it_plays_is_playing():
+def test_an_answer_is_played_as_the_client_says_or_by_the_clock(monkeypatch):
     answer = spoken()
+    assert answer.being_played and not Answer().being_played
+    played = answer.first_audio + answer.audio_seconds
+    monkeypatch.setattr(time, "monotonic", lambda: played)
     assert not answer.being_played
     answer.set_played(1000)
     assert answer.being_played
     answer.set_played(500)  # a late message does not take back what was played
     assert answer.played == 1000
-    answer.set_played(3000)
+    answer.stop_playing()
     assert not answer.being_played
 
 

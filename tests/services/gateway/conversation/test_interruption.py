@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
+import itertools
 
 import numpy as np
 import pytest
@@ -15,9 +15,10 @@ from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.usage_pb2 import FinishReason
 from services.gateway.conversation.interruption import InterruptionPolicy
 from services.gateway.conversation.outbox import Outbox
-from services.gateway.events import Event, SpeechStarted, TextDelta, TurnDone
-from services.gateway.events.items import played_text
+from services.gateway.events import Event, ItemCreated, Playback, SpeechStarted, TextDelta, TurnDone
+from services.gateway.events.items import Item, played_text
 
+Action = wire.Playback.Action
 VAD = wire.TURN_DETECTION_SERVER_VAD
 STORY = Sampling(max_tokens=120, seed=3)
 LONG = {"sampling": Sampling(max_tokens=120)}  # an answer of many clauses
@@ -213,16 +214,24 @@ async def test_speech_that_is_not_meant_for_us_does_not_end_an_answer(
     whole = await undisturbed.ask(Question(text="tell me a long story"))
     gateway, client, story = await story_then_noise()
     await speak(client, spoken_question)
-    ended, noise = {}, ""
+    ended, actions, samples = {}, [], 0
     async for event in client.events():
-        if event.HasField("speech_started"):
-            noise = event.turn_id
-        if noise and noise not in ended and event.HasField("audio"):
+        assert not event.HasField("speech_started") and not event.HasField("transcript")
+        if event.HasField("playback"):
             assert event.turn_id == story
+            actions.append(event.playback.action)
+        if event.HasField("audio"):
+            assert event.turn_id == story and actions[-1:] != [Action.ACTION_PAUSE]
+            samples = samples or event.audio.offset
+            assert event.audio.offset == samples  # where it was
+            samples += len(event.audio.audio) // 2
         if event.HasField("done"):
             ended[event.turn_id] = event.done
         if len(ended) == 2:
             break
+    changes = [action for action, _ in itertools.groupby(actions)]
+    assert changes and changes == [Action.ACTION_PAUSE, Action.ACTION_RESUME] * (len(changes) // 2)
+    noise = next(turn_id for turn_id in ended if turn_id != story)
     assert ended[noise].finish_reason == FinishReason.FINISH_REASON_NOTHING
     assert ended[story].finish_reason == FinishReason.FINISH_REASON_LENGTH and ended[story].text == whole.text
     messages = await gateway.backend.store.items.list(client.session_id)
@@ -249,26 +258,115 @@ async def test_an_answer_goes_on_on_one_llm_core_while_speech_may_be_interruptin
     assert list(ended.values()) == [FinishReason.FINISH_REASON_LENGTH]
 
 
-@pytest.mark.parametrize("interrupts", [True, False])
-async def test_an_answer_that_is_over_but_not_delivered_is_held_until_the_state_is_known(interrupts):
-    outbox = Outbox(limit=8)
-    over = SimpleNamespace(id="old", answering=False, cancel=lambda by_speech: outbox.silence("old"))
+class FakeAnswer:
+    """A turn that answers, as the policy sees it."""
+
+    id, question_id, answering, being_played = "old", "", False, False
+
+    def __init__(self, outbox: Outbox):
+        self._outbox, self.cancelled = outbox, []
+
+    def cancel(self, by_speech: bool = False) -> None:
+        self.cancelled.append(by_speech)
+        self._outbox.silence(self.id)
+
+
+def told(outbox: Outbox) -> list:
+    """What goes out now: of a `Playback` its action, of others their type."""
+    outbox.close()
+    bodies = [event.body for event in iter(outbox._next_now, None)]
+    return [body.action if isinstance(body, Playback) else type(body) for body in bodies]
+
+
+@pytest.fixture
+def outbox() -> Outbox:
+    return Outbox(limit=8)
+
+
+@pytest.fixture
+def answer(outbox) -> FakeAnswer:
+    """It is over, but not delivered."""
     outbox.put_now(Event(TextDelta("late"), "old"))
     outbox.put_now(Event(TurnDone("stop"), "old"))
-    pending = InterruptionPolicy("state", outbox).on_question(over, detected=True)
+    return FakeAnswer(outbox)
+
+
+@pytest.mark.parametrize("interrupts", [True, False])
+async def test_an_answer_that_is_over_but_not_delivered_is_held_until_the_state_is_known(outbox, answer, interrupts):
+    pending = InterruptionPolicy("state", outbox, 60).on_question(answer, detected=True)
+    pending.begin("new")
     outbox.put_now(Event(SpeechStarted(), "new"))
-    assert isinstance((await outbox.next()).body, SpeechStarted)
+    outbox.put_now(Event(ItemCreated(Item(id="another", role="user")), ""))
+    assert (await outbox.next()).body == Playback("pause")
+    assert isinstance((await outbox.next()).body, ItemCreated) and outbox._next_now() is None
     pending.decide(interrupts)
-    left = [type((await outbox.next()).body) for _ in range(outbox.backlog - interrupts)]
-    assert left == ([TurnDone] if interrupts else [TextDelta, TurnDone])
+    pending.decide(not interrupts)  # too late
+    outbox.put_now(Event(TurnDone("stop"), "new"))
+    assert answer.cancelled == ([True] if interrupts else [])
+    assert told(outbox) == (
+        ["stop", SpeechStarted, TurnDone, TurnDone] if interrupts else ["resume", TextDelta, TurnDone, TurnDone]
+    )
 
 
-async def test_an_answer_that_was_delivered_is_not_interrupted():
-    outbox = Outbox(limit=8)
-    cancelled = []
-    over = SimpleNamespace(id="old", answering=False, cancel=lambda by_speech: cancelled.append(by_speech))
-    assert InterruptionPolicy("state", outbox).on_question(over, detected=True) is None
-    assert cancelled == [True]
+@pytest.mark.parametrize("kind", ["state", "voice"])
+async def test_the_first_voice_holds_the_answer_and_the_question_takes_the_hold_over(outbox, answer, kind):
+    policy = InterruptionPolicy(kind, outbox, 60)
+    policy.on_voice(answer)
+    assert (await outbox.next()).body == Playback("pause") and outbox._next_now() is None
+    pending = policy.on_question(answer, detected=True)
+    assert (pending is None) == (kind == "voice") and answer.cancelled == ([True] if kind == "voice" else [])
+    policy.on_silence()  # of other sound: the question has the hold
+    assert told(outbox) == (["stop", TurnDone] if kind == "voice" else [TextDelta, TurnDone])
+
+
+async def test_after_a_voice_that_was_none_the_answer_goes_on_where_it_was(outbox, answer):
+    policy = InterruptionPolicy("state", outbox, 60)
+    policy.on_voice(answer)
+    assert (await outbox.next()).body == Playback("pause") and outbox._next_now() is None
+    policy.on_silence()
+    policy.on_silence()
+    assert told(outbox) == ["resume", TextDelta, TurnDone] and answer.cancelled == []
+
+
+async def test_a_hold_ends_in_time_and_the_speech_may_interrupt_all_the_same(outbox, answer):
+    policy = InterruptionPolicy("state", outbox, 0.01)
+    policy.on_voice(answer)
+    pending = policy.on_question(answer, detected=True)
+    assert (await outbox.next()).body == Playback("pause")
+    assert [(await outbox.next()).body for _ in range(2)] == [Playback("resume"), TextDelta("late")]
+    pending.decide(True)
+    assert answer.cancelled == [True] and told(outbox) == ["stop", TurnDone]
+
+
+async def test_what_was_cancelled_on_purpose_while_it_was_held_does_not_go_on(outbox, answer):
+    policy = InterruptionPolicy("state", outbox, 60)
+    policy.on_voice(answer)
+    assert policy.on_question(answer, detected=False) is None
+    assert answer.cancelled == [False] and told(outbox) == ["pause", TurnDone]
+
+
+async def test_a_hold_of_another_answer_ends(outbox, answer):
+    policy = InterruptionPolicy("state", outbox, 60)
+    policy.on_voice(answer)
+    other = FakeAnswer(outbox)
+    policy.on_question(other, detected=False)
+    assert answer.cancelled == [] and other.cancelled == [False]
+
+
+async def test_never_holds_nothing(outbox, answer):
+    policy = InterruptionPolicy("never", outbox, 60)
+    policy.on_voice(answer)
+    assert policy.on_question(answer, detected=True) is None and told(outbox) == [TextDelta, TurnDone]
+
+
+async def test_an_answer_that_was_delivered_is_not_interrupted_unless_it_is_played(outbox):
+    over = FakeAnswer(outbox)
+    policy = InterruptionPolicy("state", outbox, 60)
+    policy.on_voice(over)
+    assert policy.on_question(over, detected=True) is None
+    assert over.cancelled == [True] and told(outbox) == []
+    over.being_played = True
+    assert policy.on_question(over, detected=True) is not None
 
 
 async def test_with_interruption_by_voice_any_speech_ends_an_answer(story_then_noise, spoken_question):
@@ -281,10 +379,8 @@ async def test_cancel_ends_an_answer_and_what_may_be_interrupting_it(story_then_
     _, client, story = await story_then_noise()
     await client.send(audio=spoken_question.tobytes()[:32_000])
     await client.send(audio=spoken_question.tobytes()[32_000:64_000])
-    noise = ""
     async for event in client.events():
-        if event.HasField("speech_started"):
-            noise = event.turn_id
+        if event.HasField("playback"):
             break
     await client.send(cancel=wire.CancelTurn())
     ended = {}
@@ -293,4 +389,4 @@ async def test_cancel_ends_an_answer_and_what_may_be_interrupting_it(story_then_
         assert not event.HasField("audio")
         if event.HasField("done"):
             ended[event.turn_id] = event.done.finish_reason
-    assert ended == dict.fromkeys((story, noise), FinishReason.FINISH_REASON_CANCELLED)
+    assert story in ended and set(ended.values()) == {FinishReason.FINISH_REASON_CANCELLED}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services.gateway.conversation.outbox import Outbox
-from services.gateway.events import AudioDelta, Event, TurnDone
+from services.gateway.events import AudioDelta, Event, Playback, Transcript, TurnDone
 
 
 def audio(turn_id: str) -> Event:
@@ -37,6 +37,28 @@ async def test_a_slow_client_holds_the_turn_back_and_silence_frees_it():
     outbox.put_now(Event(TurnDone("cancelled"), "a"))
     assert type((await outbox.next()).body) is TurnDone
     await waiting
+
+
+async def test_the_newest_word_on_playback_goes_first_and_alone():
+    outbox = Outbox(limit=8)
+    outbox.put_now(audio("a"))
+    for action in ("pause", "resume", "pause"):
+        outbox.put_first(Event(Playback(action), "a"))
+    assert (await outbox.next()).body == Playback("pause") and (await outbox.next()).turn_id == "a"
+    assert outbox.unread == 0
+
+
+async def test_what_is_told_of_speech_that_may_interrupt_is_no_backlog():
+    outbox = Outbox(limit=2)
+    outbox.withhold("b")
+    for text in ("what", "what is", "what is it"):
+        outbox.put_now(Event(Transcript(text), "b"))
+    assert outbox._next_now() is None and outbox.backlog == 0
+    await outbox.put(audio("a"))
+    assert (await outbox.next()).turn_id == "a"
+    outbox.release_unmeant("b")
+    outbox.put_now(Event(TurnDone("nothing"), "b"))
+    assert isinstance((await outbox.next()).body, TurnDone)
 
 
 async def test_a_batch_is_what_can_go_at_once():

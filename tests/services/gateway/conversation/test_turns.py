@@ -39,13 +39,24 @@ class FakeTurn:
         await asyncio.sleep(0)
 
 
+class BargeIn:
+    def __init__(self) -> None:
+        self.turn_id = ""
+
+    def begin(self, turn_id: str) -> None:
+        self.turn_id = turn_id
+
+
 class Policy:
     def __init__(self) -> None:
         self.asked = []
 
     def on_question(self, before, detected, kind):
         self.asked.append((before, detected))
-        return "pending" if detected else None
+        return BargeIn() if detected else None
+
+    def on_voice(self, before, kind):
+        self.asked.append((before, kind))
 
 
 @pytest.fixture
@@ -71,7 +82,8 @@ def begin(turns: Turns, name: str, detected: bool = False, asked: bool = True) -
         return FakeTurn(name, before)
 
     turn = turns.begin(make, detected)
-    assert given[0][1] == ("pending" if detected else None)
+    barge_in = given[0][1]
+    assert barge_in.turn_id == name if detected else barge_in is None
     turn.asked = asked
     return turn
 
@@ -110,6 +122,15 @@ async def test_the_policy_is_asked_about_the_answer_that_is_being_given(turns, p
     turns.newest.previous = None  # it has taken over
     await turns.newest.end()
     assert turns.answered is turns.newest
+
+
+async def test_speech_that_may_begin_may_interrupt_what_a_question_would(turns, policy):
+    answer = begin(turns, "a")
+    cough = begin(turns, "b", detected=True)
+    turns.voice("state")
+    await cough.end()
+    turns.voice()
+    assert policy.asked[2:] == [(cough, "state"), (answer, None)]
 
 
 async def test_cancel_stops_the_newest_turn_and_the_answer(turns):

@@ -256,12 +256,11 @@ def _settled_format(format: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _turn_taking(detection: Mapping[str, Any], answer: bool) -> TurnTaking:
-    interrupts = detection.get("interrupt_response", True)
-    common = {
-        "interruption": "voice" if interrupts else "never",
-        "answer": answer and detection.get("create_response", True),
-        "items_first": True,
-    }
+    answers = answer and detection.get("create_response", True)
+    interruption = None if answers else "voice"  # what is not answered has no state
+    if not detection.get("interrupt_response", True):
+        interruption = "never"
+    common = {"interruption": interruption, "answer": answers, "items_first": True}
     if detection.get("type") == "semantic_vad":
         return TurnTaking(**common, eagerness=detection["eagerness"])
     if not detection:

@@ -110,6 +110,8 @@ class Translator:
                 yield {"type": "conversation.item.deleted", "item_id": item_id}
             case events.Failed():
                 yield from self._failed(turn_id, body)
+            case events.Playback():
+                yield from self._playback(turn_id, body)
             case events.TurnDone():
                 yield from self._turn_done(turn_id, body)
             case _:
@@ -166,6 +168,11 @@ class Translator:
             }
 
     # Answers.
+
+    def _playback(self, turn_id: str, body: events.Playback) -> Iterator[WireEvent]:
+        """Clients of the Realtime API stop playing at `speech_started`, and know no pause."""
+        if self._parley_events:
+            yield {"type": "parley.playback", "item_id": answer_item_id(turn_id), "action": body.action}
 
     def _answer(self, turn_id: str, body: events.Body) -> Iterator[WireEvent]:
         match body:

@@ -11,12 +11,15 @@ export class PlaybackBuffer {
   /** `rate`: of the samples, Hz. */
   constructor(rate) {
     this.rate = rate;
+    this.fadeLength = Math.round(FADE * rate);
     this.target = FIRST_TARGET;
     this.ring = new Float32Array(FIRST_CAPACITY * rate);
     this.items = []; // {id, start, end}: which utterance the samples are of; positions count all samples ever pushed
     this.written = 0;
     this.read = 0;
     this.playing = false;
+    this.paused = false;
+    this.faded = 0; // samples of the fade into a pause: all of them in it, none outside
     this.fading = 0; // samples of the fade that are left
     this.underruns = 0;
   }
@@ -40,11 +43,20 @@ export class PlaybackBuffer {
     for (const item of this.items) if (item.id === id) item.ended = true;
   }
 
+  /** Playing stands still, and goes on with the same sample at `resume`. */
+  pause() {
+    this.paused = true;
+  }
+
+  resume() {
+    this.paused = false;
+  }
+
   /** Ends what is played with a short fade, and forgets the rest. → where each utterance was cut: {id, samples}. */
   stop() {
     const cut = this.items.map((item) => ({ id: item.id, samples: Math.max(0, this.read - item.start) }));
     this.items = [];
-    this.fading = this.playing ? Math.min(this.waiting, Math.round(FADE * this.rate)) : 0;
+    this.fading = this.playing && this.faded < this.fadeLength ? Math.min(this.waiting, this.fadeLength) : 0;
     if (!this.fading) this.#drop();
     return cut;
   }
@@ -53,11 +65,11 @@ export class PlaybackBuffer {
   pull(output) {
     output.fill(0);
     if (this.fading) return this.#fade(output);
-    if (!this.playing && !this.#mayStart()) return 0;
+    if (!this.playing && (this.paused || !this.#mayStart())) return 0;
     this.playing = true;
-    const count = Math.min(output.length, this.waiting);
-    for (let i = 0; i < count; i++) output[i] = this.ring[this.read++ % this.ring.length];
-    if (count < output.length) this.#ranDry();
+    const count = Math.min(output.length, this.waiting, this.paused ? this.fadeLength - this.faded : Infinity);
+    for (let i = 0; i < count; i++) output[i] = this.ring[this.read++ % this.ring.length] * this.#gain();
+    if (count < output.length && !this.paused) this.#ranDry();
     return count;
   }
 
@@ -88,17 +100,23 @@ export class PlaybackBuffer {
     this.target = Math.min(LARGEST_TARGET, this.target * GROWTH);
   }
 
+  /** Of the next sample. */
+  #gain() {
+    this.faded = this.paused ? this.faded + 1 : Math.max(0, this.faded - 1);
+    return 1 - this.faded / this.fadeLength;
+  }
+
   #fade(output) {
-    const whole = Math.round(FADE * this.rate);
     const count = Math.min(output.length, this.fading);
-    for (let i = 0; i < count; i++) output[i] = (this.ring[this.read++ % this.ring.length] * this.fading--) / whole;
+    for (let i = 0; i < count; i++) output[i] = (this.ring[this.read++ % this.ring.length] * this.fading--) / this.fadeLength;
     if (!this.fading) this.#drop();
     return count;
   }
 
   #drop() {
     this.read = this.written;
-    this.playing = false;
+    this.playing = this.paused = false;
+    this.faded = 0;
     this.fading = 0;
     this.items = [];
   }

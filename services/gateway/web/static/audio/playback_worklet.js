@@ -25,6 +25,8 @@ class Playback extends AudioWorkletProcessor {
   receive({ type, id, samples }) {
     if (type === "push" && !this.buffer.push(id, samples)) this.port.postMessage({ type: "full", id });
     if (type === "end") this.buffer.end(id);
+    if (type === "pause") this.buffer.pause();
+    if (type === "resume") this.buffer.resume();
     if (type === "stop") this.port.postMessage({ type: "stopped", cut: this.buffer.stop() });
   }
 

@@ -2,6 +2,8 @@
 
 import { SAMPLE_RATE, toFloat32 } from "./pcm.js";
 
+const LONGEST_PAUSE = 10_000; // ms; the gateway says sooner how it goes on, unless the connection is lost
+
 /**
  * Events: `started` {id, at}, `playing` {id, samples, level}, `finished` {id, samples}, `stopped` {cut: [{id, samples}]},
  * `full` {id}. `at` is on the clock of `performance.now()`, samples are counted at 24 kHz.
@@ -13,6 +15,7 @@ export class Player extends EventTarget {
     this.connected = null; // a promise of the worklet's node
     this.active = new Set(); // utterances that are not played to their end
     this.underruns = 0;
+    this.pausing = null; // the timer of a pause
   }
 
   /** Int16Array of utterance `id`. */
@@ -26,9 +29,23 @@ export class Player extends EventTarget {
     this.#post({ type: "end", id });
   }
 
+  /** What is heard fades and stands still, until `resume` or `stop`, at most for `LONGEST_PAUSE`. */
+  pause() {
+    if (!this.busy) return;
+    this.#post({ type: "pause" });
+    clearTimeout(this.pausing);
+    this.pausing = setTimeout(() => this.resume(), LONGEST_PAUSE);
+  }
+
+  resume() {
+    clearTimeout(this.pausing);
+    this.#post({ type: "resume" });
+  }
+
   /** Fades what is heard and forgets the rest; `stopped` says where each utterance was cut. */
   stop() {
     this.active.clear();
+    clearTimeout(this.pausing);
     this.#post({ type: "stop" });
   }
 

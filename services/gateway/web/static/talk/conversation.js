@@ -92,6 +92,7 @@ export class Conversation extends EventTarget {
       "input_audio_buffer.committed": (event, at) => this.#committed(event.item_id, at),
       "response.created": ({ response }) => (this.response = response.id),
       "response.done": ({ response }) => this.#responseDone(response),
+      "parley.playback": ({ action }) => this.#control(action),
       "parley.state": ({ state }) => state === "nothing" && (this.thinking = false),
       error: ({ error }) => HARMLESS.includes(error.code) || this.#emit("problem", { message: error.message }),
     };
@@ -219,6 +220,12 @@ export class Conversation extends EventTarget {
     if (!utterance || utterance.played === samples || utterance.status === "cut") return;
     utterance.played = samples;
     this.talk.changed(utterance);
+  }
+
+  /** Of an answer that somebody may be interrupting. */
+  #control(action) {
+    const acts = { pause: () => this.player.pause(), resume: () => this.player.resume(), stop: () => this.#stopPlaying() };
+    acts[action]?.();
   }
 
   #stopPlaying() {

@@ -28,7 +28,7 @@ export class Talk extends EventTarget {
       "response.output_audio.done": (event) => this.#answerComplete(event),
       "response.done": (event) => this.#done(event.response),
       "parley.transcript": (event, at) => this.#hearing(event, at),
-      "parley.state": (event, at) => this.#decided(event, at),
+      "parley.state": (event) => this.#decided(event),
       "parley.turn": (event) => this.#measured(event),
     };
   }
@@ -116,8 +116,9 @@ export class Talk extends EventTarget {
     this.changed(utterance);
   }
 
-  #decided({ item_id, state, probabilities }, at) {
-    const utterance = this.user(item_id, at);
+  #decided({ item_id, state, probabilities }) {
+    const utterance = this.byId.get(item_id);
+    if (!utterance) return; // speech while an answer was given, not meant for the model
     utterance.decided = { state, probability: Math.max(0, ...(probabilities ?? [])) };
     this.changed(utterance);
   }

@@ -46,6 +46,7 @@ DONE_ON_WIRE = {
     },
 }  # fmt: skip
 ON_WIRE = [  # an event's body, the field that carries it, what is in it
+    (events.Playback("resume"), "playback", {"action": "ACTION_RESUME"}),
     (events.SpeechStarted(), "speech_started", {}),
     (events.SpeechStopped(), "speech_stopped", {}),
     (events.Transcript("what", final=True), "transcript", {"text": "what", "final": True}),

@@ -101,3 +101,34 @@ test("it grows for a long answer, keeps the order, and refuses more than ten min
   assert.equal(buffer.push("a", new Float32Array(100 * 601)), false);
   assert.equal(buffer.waiting, 0);
 });
+
+test("a pause fades within 8 ms, loses no sample, and is no underrun", () => {
+  const buffer = new PlaybackBuffer(RATE);
+  buffer.push("a", ones(1));
+  pull(buffer, 0.1);
+  buffer.pause();
+  const fade = pull(buffer, 0.1);
+  assert.ok(fade[0] > 0.9 && fade.findLastIndex((sample) => sample > 0) < 0.008 * RATE);
+  const { read } = buffer;
+  buffer.push("a", ones(0.1));
+  assert.equal(sum(pull(buffer, 1)), 0);
+  assert.deepEqual(buffer.current, { id: "a", samples: read });
+  buffer.resume();
+  const rise = pull(buffer, 0.02);
+  assert.ok(rise[0] < 0.1 && rise.at(-1) === 1);
+  assert.equal(buffer.read, read + rise.length);
+  assert.equal(buffer.underruns, 0);
+});
+
+test("what is stopped in a pause is silent at once, and the next is not paused", () => {
+  const buffer = new PlaybackBuffer(RATE);
+  buffer.push("a", ones(1));
+  pull(buffer, 0.1);
+  buffer.pause();
+  pull(buffer, 0.1);
+  const { read } = buffer;
+  assert.deepEqual(buffer.stop(), [{ id: "a", samples: read }]);
+  assert.equal(sum(pull(buffer, 0.1)), 0);
+  buffer.push("b", ones(0.2));
+  assert.equal(sum(pull(buffer, 0.1)), 0.1 * RATE);
+});

@@ -32,7 +32,7 @@ def test_a_session_begins_with_detection_and_the_first_speaker(session):
     assert (turns.start, turns.end_seconds, turns.preroll_seconds) == (0.5, None, 0.3)
     assert turns.eagerness == "auto"  # no silence was named: what was said decides
     assert "silence_duration_ms" not in session.value["audio"]["input"]["turn_detection"]
-    assert (turns.interruption, turns.answer, turns.items_first) == ("voice", True, True)
+    assert (turns.interruption, turns.answer, turns.items_first) == (None, True, True)  # by what is said
 
 
 def test_absent_fields_stay_null_clears_and_empty_is_empty(session):
@@ -51,7 +51,9 @@ def test_a_part_of_a_detection_keeps_its_kind_and_the_rest(session):
         session, audio={"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}}}
     ).turn_taking
     assert turns.eagerness == "low" and turns.end_seconds is None and turns.start is None
-    assert turns.interruption == "voice"  # another kind begins with its own defaults
+    assert turns.interruption is None  # another kind begins with its own defaults
+    turns = update(session, audio={"input": {"turn_detection": {"create_response": False}}}).turn_taking
+    assert (turns.interruption, turns.answer) == ("voice", False)
 
 
 def test_null_takes_a_named_silence_back(session):
