@@ -100,7 +100,7 @@ def clips(kind: str, seed: int) -> Iterator[Clip]:
         level = 10 ** (rng.uniform(*ROOM_NOISE_DB) / 20)
         noise = np.random.default_rng(rng.getrandbits(64)).standard_normal(len(clean)) * level
         audio = (np.clip(clean + noise, -1, 1) * 32767).astype("<i2")
-        yield Clip(text, audio, SAMPLE_RATE, (int(heard[0]), int(heard[-1])))
+        yield Clip(text, audio, SAMPLE_RATE, (int(heard[0]), int(heard[-1])), kind)
         index += 1
 
 

@@ -242,18 +242,19 @@ async def test_an_answer_goes_on_on_one_llm_core_while_speech_may_be_interruptin
     make_gateway, connect, spoken_question
 ):
     """The LLM core prefills the question beside the answer, and a question ends the answer when its state is known."""
-    gateway = await make_gateway(conversation__max_unread_events=4)
+    gateway = await make_gateway(conversation__max_unread_events=8)
     client = await connect(gateway, turn_detection=VAD, sampling=STORY)
     await client.send(text="tell me a long story")
     await client.send(respond=wire.Respond())
     story = (await first_audio(client)).turn_id
-    await speak(client, spoken_question)
+    speaking = asyncio.create_task(speak(client, spoken_question))
     ended = {}
     while len(ended) < 2:
         event = await anext(client.events())
         assert not event.HasField("error"), event.error
         if event.HasField("done"):
             ended[event.turn_id] = event.done.finish_reason
+    await speaking
     assert ended.pop(story) == FinishReason.FINISH_REASON_CANCELLED
     assert list(ended.values()) == [FinishReason.FINISH_REASON_LENGTH]
 
