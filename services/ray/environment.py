@@ -5,10 +5,12 @@ Where a node runs adds the rest: `services.local.node` for one machine, a compos
 
 from __future__ import annotations
 
+from services import GRPC_ENVIRONMENT
 from services.ray.haproxy import HAPROXY_MODE
 
 NODE_ENVIRONMENT = {
     **HAPROXY_MODE,
+    **GRPC_ENVIRONMENT,  # Serve imports gRPC before anything of ours
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # it logs a line for each request; services count for themselves
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",  # a proxy on a busy machine may be slow without being dead

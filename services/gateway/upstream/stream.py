@@ -23,7 +23,9 @@ class GrpcStream:
         self._service, self._call, self._stall_seconds = service, call, stall_seconds
         self._sequence = 0
         self._writing = asyncio.Lock()  # a number and its write belong together
+        self._waiting: asyncio.Timeout | None = None  # of the reader, while it waits for an answer
         self._sending = asyncio.create_task(self._send_all(requests, keep_open))
+        self._sending.add_done_callback(self._limit_waiting)
 
     async def send(self, request) -> None:
         """That the call has ended is for the reader to find."""
@@ -56,20 +58,24 @@ class GrpcStream:
 
     async def _next(self, answers: AsyncIterator):
         """The next answer; None at the end."""
-        reading = asyncio.ensure_future(anext(answers, None))
         try:
-            while not reading.done():
-                waiting = {reading} if self._sending.done() else {reading, self._sending}
-                done, _ = await asyncio.wait(waiting, timeout=self._stall_seconds, return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.timeout(None) as self._waiting:
                 if self._sending.done():
-                    self._sending.result()  # an error of this side's own
-                    if not done:  # the service has everything and owes an answer
-                        raise ConnectionLostError(f"{self._service}: silent for {self._stall_seconds:g} s")
-            return reading.result()
+                    self._limit_waiting(self._sending)
+                return await anext(answers, None)
+        except TimeoutError:
+            self._sending.result()  # an error of this side's own
+            raise ConnectionLostError(f"{self._service}: silent for {self._stall_seconds:g} s") from None
         except grpc.RpcError as error:
             raise failure(self._service, error) from error
         finally:
-            reading.cancel()
+            self._waiting = None
+
+    def _limit_waiting(self, sending: asyncio.Task) -> None:
+        """The service has everything and owes an answer; where sending has failed, the reader is told at once."""
+        if self._waiting is not None:
+            failed = sending.cancelled() or sending.exception() is not None
+            self._waiting.reschedule(asyncio.get_running_loop().time() + (0 if failed else self._stall_seconds))
 
     async def close(self) -> None:
         """Cancels the call."""
