@@ -54,8 +54,8 @@ async def detect_end(clip: Clip, vad: VadSettings, detector: Detector) -> Detect
     chunk, cut = round(CHUNK_SECONDS * clip.sample_rate), False
     try:
         for at in range(0, len(audio), chunk):
-            segments = await activity.feed(audio[at : at + chunk].tobytes())
-            if any(segment.kind == "end" for segment in segments):
+            kinds = [segment.kind for segment in await activity.feed(audio[at : at + chunk].tobytes())]
+            if "end" in kinds:
                 wait = (at + chunk - clip.voiced[1]) / clip.sample_rate
                 if wait > 0:
                     return DetectedEnd(wait, cut)
