@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from training.data.sample import Sample
+from training.data.world.cut_questions import cut_question
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.smalltalk import SMALL_TALK_KINDS
 from training.data.world.spoken import Utterance, speak_questions
@@ -24,6 +25,7 @@ SIZES = {
     "video": 300,
     "transcription": 300,
     "state": 150,  # of each state
+    "end_of_turn": 300,  # complete ones, and as many that are cut short
     "answer": 200,
 }
 
@@ -74,6 +76,14 @@ def states(count: int = SIZES["state"]) -> Iterator[Sample]:
         yield plain
         yield spoken_if(plain, ("state", index), spoken=True, unseen_voice=index % 4 == 0)
         yield world().negative(index)
+
+
+def ends_of_turns(count: int = SIZES["end_of_turn"]) -> Iterator[Sample]:
+    """`count` dialogues whose last question is complete, and as many where it is cut short, in unseen voices; the last
+    message tells."""
+    for index in range(count):
+        for sort in ("whole", "cut"):
+            yield cut_question(world(), index, sort, unseen_voice=True)
 
 
 def answers(count: int = SIZES["answer"]) -> Iterator[str]:

@@ -95,3 +95,12 @@ def question_measures(
 def percent_of_states(model: Parley, samples: Sequence[Sample]) -> float:
     """Percent of samples whose last answer has the right state."""
     return percent([answer.state == answer.predicted_state for answer in last_answers(model, samples)])
+
+
+def ends_of_turns(model: Parley, samples: Sequence[Sample]) -> dict[str, list[bool]]:
+    """Whether the end-of-turn head is right of each last question, taken as complete over 0.5: of those that are
+    "complete" and of those that are "cut short"."""
+    found: dict[str, list[bool]] = {"complete": [], "cut short": []}
+    for answer in last_answers(model, samples):
+        found["complete" if answer.complete else "cut short"].append(answer.complete == answer.predicted_complete)
+    return found

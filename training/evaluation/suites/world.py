@@ -19,7 +19,7 @@ from training.data.world.recogniser import SAMPLE_RATE, Recogniser
 from training.data.world.speech import speaker
 from training.data.world.voices import ANSWER
 from training.evaluation.suites import answers
-from training.evaluation.suites.answers import mean, percent, percent_by_kind, percent_of_states, right
+from training.evaluation.suites.answers import ends_of_turns, mean, percent, percent_by_kind, percent_of_states, right
 from training.evaluation.suites.recognition import word_error_rate
 from training.evaluation.suites.synthesis import codec_error_rate, speech_error_rate
 from training.evaluation.table import Measure
@@ -36,6 +36,7 @@ def measures(model: Parley, parts: set[str], count: int) -> list[Measure]:
         ({"vision_adapter", "language"}, video_measures),
         ({"ctc_head"}, transcription_measures),
         ({"state_head"}, state_measures),
+        ({"end_of_turn_head", "speech_adapter", "language"}, end_of_turn_measures),
         ({"codec_encoder", "codec_decoder"}, codec_measures),
         ({"speech_decoder", "codec_decoder"}, speaking_measures),
     )
@@ -88,6 +89,15 @@ def state_measures(model: Parley, count: int) -> list[Measure]:
     samples = list(heldout.states(count=count))
     found, guess = percent_of_states(model, samples), 100 / len(STATES)
     return [Measure("state: speech / text / nothing to answer", found, len(samples), 98.0, chance=guess)]
+
+
+def end_of_turn_measures(model: Parley, count: int) -> list[Measure]:
+    """Complete questions and as many that are cut short, both with little silence behind them, in unseen voices."""
+    found = ends_of_turns(model, list(heldout.ends_of_turns(count=3 * count)))
+    shares = {name: percent(right) for name, right in found.items()}
+    title, n = "end of turn: questions known as complete or cut short, unseen voices", 6 * count
+    rows = [Measure(f"· {name}", share, len(found[name])) for name, share in shares.items()]
+    return [Measure(title, mean(shares), n, 95.0, chance=50.0), *rows]
 
 
 def codec_measures(model: Parley, count: int) -> list[Measure]:

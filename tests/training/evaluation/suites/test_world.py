@@ -31,6 +31,7 @@ def test_every_measure_is_there_with_its_bar(records):
         "transcription WER, unseen sentences: unseen voices": 8,
         "transcription WER, unseen sentences: unseen speeds": 12,
         "state: speech / text / nothing to answer": 98,
+        "end of turn: questions known as complete or cut short, unseen voices": 95,
         "codec: WER of decoded speech above the original's": 3,
         "spoken answers: WER": 6,
     }
@@ -48,7 +49,16 @@ def test_chance_is_given_where_guessing_is_possible(records):
     assert 10 < chances["picture questions, text in: mean over kinds"] < 60
 
 
+def test_both_ends_of_turns_count_the_same(records):
+    place = next(i for i, record in enumerate(records) if record["name"].startswith("end of turn"))
+    both, complete, cut = records[place : place + 3]
+    assert (complete["name"], cut["name"]) == ("· complete", "· cut short")
+    assert (both["n"], complete["n"], cut["n"], both["chance"]) == (12, 6, 6, 50)
+    assert both["value"] == pytest.approx((complete["value"] + cut["value"]) / 2, abs=0.01)
+
+
 def test_the_forms_of_a_kind_add_up_to_it(records):
+    records = [record for record in records if not record["name"].endswith(("complete", "cut short"))]
     kind, forms = None, {}
     for record in records:
         if record["name"].startswith("·· "):
