@@ -44,7 +44,7 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     return results
 
 
-def _always_speech(width: int) -> StateHead:
+def always_speech(width: int) -> StateHead:
     """A state head that always chooses `speech`, so that every request gets an answer."""
     head = StateHead(width)
     torch.nn.init.zeros_(head.weight)
@@ -58,7 +58,7 @@ async def _ours(model: Parley, prompts: list[list[int]], sizes: list[int]):
     settings = LlmCoreSettings(
         num_slots=max(sizes), max_queued=0, max_tokens=ANSWER, max_unread=2 * ANSWER, device="cpu", threads=1
     )
-    head = _always_speech(config.hidden_size)
+    head = always_speech(config.hidden_size)
     engine = Engine(copy.deepcopy(model.language), head, config, model.tokenizer, frozenset(), None, settings)
     engine.start()
 
