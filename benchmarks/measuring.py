@@ -7,7 +7,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 
@@ -48,16 +48,21 @@ ADMISSION = {"PARLEY_GATEWAY_ADMISSION_LATE_SHARE": "1", "PARLEY_GATEWAY_ADMISSI
 
 
 @contextlib.contextmanager
-def everybody_let_in() -> Iterator[None]:
-    """A stack that is started within takes all who come, however late its answers: what is asked for is measured."""
+def settings(wanted: Mapping[str, str]) -> Iterator[None]:
+    """A stack that is started within has these variables in its environment."""
     before = os.environ.copy()
-    os.environ |= ADMISSION
+    os.environ |= wanted
     try:
         yield
     finally:
-        for name in ADMISSION:
+        for name in wanted:
             os.environ.pop(name)
-        os.environ |= {name: value for name, value in before.items() if name in ADMISSION}
+        os.environ |= {name: value for name, value in before.items() if name in wanted}
+
+
+def everybody_let_in() -> contextlib.AbstractContextManager[None]:
+    """A stack that is started within takes all who come, however late its answers: what is asked for is measured."""
+    return settings(ADMISSION)
 
 
 def table(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ class InputBuffer:
 
     def fits(self, config: SessionConfig) -> bool:
         """Whether it still is what the config asks for."""
-        return _of_input(config) == _of_input(self._config)
+        return config is self._config or _of_input(config) == _of_input(self._config)
 
     @property
     def detects(self) -> bool:

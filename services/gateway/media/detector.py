@@ -185,5 +185,5 @@ class Microphone:
 
 
 def _are_loud(frames: bytes) -> list[bool]:
-    samples = np.frombuffer(frames, "<i2").reshape(-1, FRAME_BYTES // 2).astype(np.float32)
-    return (np.einsum("fs,fs->f", samples, samples) >= _SILENT).tolist()
+    samples = np.frombuffer(frames, "<i2").astype(np.float32).reshape(-1, FRAME_BYTES // 2)
+    return [frame.dot(frame) >= _SILENT for frame in samples]

@@ -10,7 +10,7 @@ import grpc
 
 from services.gateway.access.access import Access, Caller
 from services.gateway.api.openai.errors import ApiError
-from services.gateway.api.openai.realtime.client_events import ClientEvent, checked
+from services.gateway.api.openai.realtime.client_events import ClientEvent, appended, checked
 from services.gateway.api.openai.realtime.formats import InputDecoder, rate_of, read_base64, to_rate
 from services.gateway.api.openai.realtime.items import check_item, read_item
 from services.gateway.api.openai.realtime.responses import turn_of
@@ -89,7 +89,7 @@ class Inputs:
     # The input audio buffer.
 
     async def _append(self, event: ClientEvent) -> None:
-        data = read_base64(checked(event).audio, "audio")
+        data = read_base64(appended(event), "audio")
         if len(data) > MAX_APPEND:
             message = f"{len(data)} bytes of audio are above the limit of {MAX_APPEND} in one event; send less"
             raise ApiError(message, "invalid_value", "audio")
@@ -97,8 +97,9 @@ class Inputs:
         await self._access.audio(self._caller, len(pcm) / 2 / rate)
         step = 2 * rate // 2  # half a second
         for start in range(0, len(pcm), step):
+            if start:
+                await asyncio.sleep(0)  # other sessions have their turn
             await self._conversation.add_audio(pcm[start : start + step])
-            await asyncio.sleep(0)  # other sessions have their turn
 
     async def _commit(self, event: ClientEvent) -> None:
         checked(event)
