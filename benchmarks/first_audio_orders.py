@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import random
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,16 +12,14 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
-from benchmarks.clip import Clip, Dialogue
-from benchmarks.first_audio_client import PAUSE, Reports, converse
+from benchmarks.clip import Dialogue
+from benchmarks.first_audio_client import Reports, converse
 from benchmarks.first_audio_level import Level
-from benchmarks.first_audio_talk import HANDS_FREE, MANUAL, Talk
+from benchmarks.first_audio_published import published
+from benchmarks.first_audio_talk import Talk
 from benchmarks.first_audio_users import DISCARDED, Dialogues, Users
 from benchmarks.measuring import everybody_let_in
 from benchmarks.one_process import OneProcess
-from benchmarks.published_order import DetectedEnd, PublishedDialogue, PublishedOrder, PublishedTurn, detect_end
-from services.gateway.media.detector import Detector
-from services.gateway.settings import GatewaySettings
 from services.local import memory
 from services.local.stack import LocalStack
 
@@ -58,25 +55,16 @@ def services(arguments: argparse.Namespace, dialogues: Dialogues, facts: dict) -
         ]
 
 
-def one_process(arguments: argparse.Namespace, dialogues: Dialogues, facts: dict) -> list[Level]:
-    return asyncio.run(_one_process(arguments, dialogues))
+class UsersInside:
+    """As `Users`, of conversations in this process."""
 
+    def __init__(self, process: OneProcess, max_tokens: int):
+        self._process, self._max_tokens = process, max_tokens
 
-async def _one_process(arguments: argparse.Namespace, dialogues: Dialogues) -> list[Level]:
-    process, levels = OneProcess(arguments.checkpoint), []
-    await process.start()
-
-    async def level(turns: str, sessions: int, each: int) -> Level:
-        folders = sorted(dialogues.of(turns, sessions, each).iterdir())
-        asked = [Dialogue.load(folder) for folder in folders]
+    async def run(self, folder: Path, turns: str, sessions: int, each: int) -> Level:
         events: list[dict] = []
-        reports, cpu, discarded = Reports(events.append), time.process_time(), REGISTRY.get_sample_value(DISCARDED)
-
-        def talk(seed: int) -> Talk:
-            return Talk(process.client(), turns, arguments.max_tokens, seed)
-
-        users = (converse(talk, asked[user::sessions], each, 1000 * user, reports) for user in range(sessions))
-        await asyncio.gather(*users)
+        reports, cpu, discarded = Reports(events.append), time.process_time(), _discarded()
+        await self._converse(folder, turns, sessions, each, reports)
         questions = [event for event in events if event["what"] == "question"]
         return Level(
             "one process",
@@ -85,65 +73,38 @@ async def _one_process(arguments: argparse.Namespace, dialogues: Dialogues) -> l
             questions,
             len(events) - len(questions),
             {"one process": time.process_time() - cpu},
-            REGISTRY.get_sample_value(DISCARDED) - discarded,
+            _discarded() - discarded,
             reports.late,
         )
 
+    async def _converse(self, folder: Path, turns: str, sessions: int, each: int, reports: Reports) -> None:
+        asked = [Dialogue.load(path) for path in sorted(folder.iterdir())]
+
+        def talk(seed: int) -> Talk:
+            return Talk(self._process.client(), turns, self._max_tokens, seed)
+
+        users = (converse(talk, asked[user::sessions], each, 1000 * user, reports) for user in range(sessions))
+        await asyncio.gather(*users)
+
+
+def _discarded() -> float:
+    return REGISTRY.get_sample_value(DISCARDED)
+
+
+def one_process(arguments: argparse.Namespace, dialogues: Dialogues, facts: dict) -> list[Level]:
+    return asyncio.run(_one_process(arguments, dialogues))
+
+
+async def _one_process(arguments: argparse.Namespace, dialogues: Dialogues) -> list[Level]:
+    process, levels = OneProcess(arguments.checkpoint), []
+    users, each = UsersInside(process, arguments.max_tokens), arguments.turns
+    await process.start()
     for turns in arguments.detection:
-        await level(turns, 1, WARM_UP)
+        await users.run(dialogues.of(turns, 1, WARM_UP), turns, 1, WARM_UP)
     for sessions in arguments.sessions:
-        levels += [await level(turns, sessions, arguments.turns) for turns in arguments.detection]
+        for turns in arguments.detection:
+            levels.append(await users.run(dialogues.of(turns, sessions, each), turns, sessions, each))
     await process.stop()
-    return levels
-
-
-def published(arguments: argparse.Namespace, dialogues: Dialogues, facts: dict) -> list[Level]:
-    return asyncio.run(_published(arguments, dialogues))
-
-
-async def _published(arguments: argparse.Namespace, dialogues: Dialogues) -> list[Level]:
-    model, levels = PublishedOrder(arguments.checkpoint, arguments.max_tokens), []
-    detector, vad = Detector(), GatewaySettings().vad
-
-    async def user(folders: list[Path], seed: int) -> list[tuple[Clip, DetectedEnd, PublishedTurn]]:
-        rng, done = random.Random(seed), []
-        for dialogue in map(Dialogue.load, folders):
-            said = PublishedDialogue(dialogue.picture)
-            for clip in dialogue.clips[: arguments.turns - len(done)]:
-                end = await detect_end(clip, vad, detector)
-                spoken = clip.voiced[1] / clip.sample_rate
-                await asyncio.sleep(rng.uniform(*PAUSE) + spoken + end.wait)
-                done.append((clip, end, await model.ask(clip, end.wait, said)))
-        return done
-
-    for sessions in arguments.sessions:
-        folders = sorted(dialogues.of(HANDS_FREE, sessions, arguments.turns).iterdir())
-        taken = await asyncio.gather(*(user(folders[number::sessions], number) for number in range(sessions)))
-        levels += _published_levels(sessions, [each for one in taken for each in one], arguments.detection)
-    detector.stop()
-    model.close()
-    return levels
-
-
-def _published_levels(
-    sessions: int, taken: list[tuple[Clip, DetectedEnd, PublishedTurn]], detection: list[str]
-) -> list[Level]:
-    """Its wait is fixed in any case; manual turns are the same ones without it."""
-    levels = []
-    for name in ("first_clause", "whole"):
-        for turns in sorted({MANUAL if turns == MANUAL else HANDS_FREE for turns in detection}):
-            questions = [
-                {
-                    "kind": clip.kind,
-                    "pause": clip.pause,
-                    "whole_before": clip.whole_before,
-                    "cut": end.cut and turns == HANDS_FREE,
-                    "answered": True,
-                    "first_audio": getattr(turn, name) + (end.wait if turns == HANDS_FREE else 0.0),
-                }
-                for clip, end, turn in taken
-            ]
-            levels.append(Level(f"published, {name.replace('_', ' ')}", turns, sessions, questions))
     return levels
 
 

@@ -18,9 +18,10 @@ from benchmarks.first_audio import compare
 from benchmarks.first_audio_client import Crowd, Reports, converse
 from benchmarks.first_audio_level import Level
 from benchmarks.first_audio_open_loop import rates
+from benchmarks.first_audio_published import Answered, levels_of
 from benchmarks.first_audio_talk import FIXED, HANDS_FREE, MANUAL, PARTS, SETTLE_SECONDS, Asked
 from benchmarks.first_audio_users import Dialogues, Users
-from benchmarks.published_order import PublishedDialogue, detect_end
+from benchmarks.published_order import DetectedEnd, PublishedDialogue, PublishedTurn, detect_end
 from benchmarks.workload import dialogues
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.usage_pb2 import FINISH_REASON_CANCELLED, FINISH_REASON_STOP
@@ -187,6 +188,15 @@ async def test_the_published_order_waits_for_silence_as_the_gateway_does():
     with pytest.raises(ValueError, match="no end of"):
         await detect_end(clips["plain"], VadSettings(end_seconds=9.0), detector)
     detector.stop()
+
+
+def test_the_published_order_has_its_wait_in_hands_free_turns():
+    answered = [Answered(CLIP, DetectedEnd(0.6, cut), PublishedTurn(0.1, 0.2, 0.3)) for cut in (False, True)]
+    first, whole = (level.row() for level in levels_of(HANDS_FREE, 2, answered))
+    assert (first["first_audio_p50"], whole["first_audio_p50"]) == (pytest.approx(800), pytest.approx(900))
+    assert (first["cut"], first["questions"]) == (1, 2)
+    manual = levels_of(MANUAL, 2, answered)[0].row()
+    assert (manual["first_audio_p50"], manual["cut"]) == (pytest.approx(200), 0)
 
 
 def test_the_published_order_reads_what_was_said_before_as_text():
