@@ -272,9 +272,9 @@ def main() -> None:
     facts["network_alone"] = {"microphones": most, "cores": network_alone(most)}
     print(table(facts["rows"], COLUMNS))
     print(f"the network alone, {most} microphones: {facts['network_alone']['cores']:.2f} cores")
-    aimed = [each for each in facts["rows"] if each["microphones"] == most and each["sound"] != "none" and not each["talkers"]]
-    for each in aimed:
-        print(f"{each['wire']}, {most} × {each['sound']}: aims {'kept' if keeps_the_aims(each) else 'missed'}")
+    for each in facts["rows"]:
+        if each["microphones"] == most and each["sound"] != "none" and not each["talkers"]:
+            print(f"{each['wire']}, {most} × {each['sound']}: aims {'kept' if keeps_the_aims(each) else 'missed'}")
     print(", ".join(f"{name} {value}" for name, value in facts["machine"].items()))
     if arguments.json:
         write_json(arguments.json, facts)
