@@ -12,7 +12,7 @@ from benchmarks.rounds import result
 from parley.export.graph import GRAPHS, Graph
 from services.engine.onnx_network import OnnxNetwork
 
-CALLS, WARM_UP_CALLS = 50, 3
+ROUNDS, CALLS, WARM_UP_CALLS = 6, 10, 2  # of each way in turns; of a round the last `CALLS` count
 
 
 def measure_networks(graphs: Sequence[Graph], sizes: Sequence[int]) -> list[Result]:
@@ -31,13 +31,16 @@ def measure_networks(graphs: Sequence[Graph], sizes: Sequence[int]) -> list[Resu
 def _in_turns(ways: dict[str, Callable], inputs: tuple[torch.Tensor, ...]) -> dict[str, list[float]]:
     """Seconds of CPU of each call, which other processes hardly change."""
     taken: dict[str, list[float]] = {way: [] for way in ways}
-    for number in range(WARM_UP_CALLS + CALLS):
+    for _ in range(ROUNDS):
         for way, call in ways.items():
-            started = time.thread_time()
-            call(*inputs)
-            if number >= WARM_UP_CALLS:
-                taken[way].append(time.thread_time() - started)
+            taken[way] += [_timed(call, inputs) for _ in range(WARM_UP_CALLS + CALLS)][WARM_UP_CALLS:]
     return taken
+
+
+def _timed(call: Callable, inputs: tuple[torch.Tensor, ...]) -> float:
+    started = time.thread_time()
+    call(*inputs)
+    return time.thread_time() - started
 
 
 def _row(graph: Graph, size: int, way: str, taken: list[float]) -> Result:

@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.engine_networks import measure_networks
 from benchmarks.engines import Result
 from benchmarks.rounds import ROUNDS, result, run_together
 from parley.checkpoints import load_model
+from parley.export.graph import MAX_SECONDS, speech_step_graph
+from parley.export.signature import SpeechChunks
 from parley.models.filter_bank import fbank
 from parley.models.parley import Parley
-from services.speech_encoder.backends.local import LocalBackend
+from services.speech_encoder.backends.local import local_backend
 from services.speech_encoder.engine import SERVICE, Engine, warm_up
 from services.speech_encoder.settings import SpeechEncoderSettings
 
@@ -32,28 +35,39 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     model = load_model(checkpoint, ["speech_encoder", "speech_adapter", "ctc_head"])
     rate = model.config.speech.sample_rate
     samples = (0.1 * np.random.default_rng(0).standard_normal(int(UTTERANCE_SECONDS * rate))).astype(np.float32)
-    settings = SpeechEncoderSettings(max_utterances=max(sizes), max_batch=max(sizes), stop_seconds=0)
-    engine = Engine(LocalBackend(model, settings), model.config.speech, settings)
-    warm_up(engine)
-    engine.start()
-
-    async def encode() -> None:
-        await encode_streamed(engine, samples, int(MESSAGE_SECONDS * rate))
+    results = []
+    for runtime in "auto", "torch":
+        settings = SpeechEncoderSettings(
+            max_utterances=max(sizes), max_batch=max(sizes), stop_seconds=0, threads=1, device="cpu", dtype="float32",
+            runtime=runtime,
+        )  # fmt: skip
+        engine = Engine(local_backend(model, settings), model.config.speech, settings)
+        warm_up(engine)
+        engine.start()
+        results += [measure_batch(engine, samples, size) for size in sizes]
+        engine.stop()
 
     async def encode_alone() -> None:
         encode_whole(model, samples)
 
-    results = []
-    for size in sizes:
-        used = engine_seconds()
-        seconds, latencies = asyncio.run(run_together(encode, size))
-        used = (engine_seconds() - used) / (UTTERANCE_SECONDS * size * (1 + ROUNDS))
-        note = f"engine's thread: {1000 * used:.2f} ms a s of speech"
-        results.append(result("speech encoder", size, size * UTTERANCE_SECONDS / seconds, UNIT, latencies, OF, note))
-    engine.stop()
     seconds, latencies = asyncio.run(run_together(encode_alone, 1))
     note = "no embeddings come early"
-    return [*results, result("whole utterance", 1, UTTERANCE_SECONDS / seconds, UNIT, latencies, OF, note)]
+    results.append(result("whole utterance", 1, UTTERANCE_SECONDS / seconds, UNIT, latencies, OF, note))
+    chunks = SpeechChunks.chosen(model.config.speech, None, None, MAX_SECONDS)
+    return [*results, *measure_networks([speech_step_graph(model, chunks)], sizes)]
+
+
+def measure_batch(engine: Engine, samples: np.ndarray, size: int) -> Result:
+    """`size` utterances at once."""
+
+    async def encode() -> None:
+        await encode_streamed(engine, samples, round(len(samples) * MESSAGE_SECONDS / UTTERANCE_SECONDS))
+
+    used = engine_seconds()
+    seconds, latencies = asyncio.run(run_together(encode, size))
+    used = (engine_seconds() - used) / (UTTERANCE_SECONDS * size * (1 + ROUNDS))
+    note = f"{engine.settings.runtime}; engine's thread: {1000 * used:.2f} ms a s of speech"
+    return result("speech encoder", size, size * UTTERANCE_SECONDS / seconds, UNIT, latencies, OF, note)
 
 
 def engine_seconds() -> float:

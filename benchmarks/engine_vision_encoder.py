@@ -8,9 +8,12 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.engine_networks import measure_networks
 from benchmarks.engines import Result
 from benchmarks.rounds import result, run_together
 from parley.checkpoints import load_model
+from parley.export.graph import vision_graph
+from services.engine.compiled import compiled
 from services.vision_encoder.backends.local import LocalBackend
 from services.vision_encoder.engine import Engine
 from services.vision_encoder.settings import VisionEncoderSettings
@@ -22,9 +25,20 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     torch.set_num_threads(1)
     model = load_model(checkpoint, ["vision_encoder", "vision_adapter"])
     side = model.config.vision.image_size
-    backend = LocalBackend(model.vision_encoder, model.vision_adapter)
-    engine = Engine(backend, VisionEncoderSettings(max_batch=max(sizes)))
-    engine.start()
+    graph, results = vision_graph(model), []
+    for runtime in "auto", "torch":
+        settings = VisionEncoderSettings(
+            max_batch=max(sizes), stop_seconds=0, threads=1, device="cpu", dtype="float32", runtime=runtime
+        )
+        engine = Engine(LocalBackend(compiled(graph, settings) or graph.network, settings), settings)
+        engine.start()
+        results += [measure_batch(engine, size, side) for size in sizes]
+        engine.stop()
+    return [*results, *measure_networks([graph], sizes)]
+
+
+def measure_batch(engine: Engine, size: int, side: int) -> Result:
+    """`size` clients at once."""
     latencies: list[float] = []
 
     async def send_pictures() -> None:
@@ -33,11 +47,6 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
             await engine.encode(torch.zeros(1, 3, side, side))
             latencies.append(time.perf_counter() - started)
 
-    results = []
-    for size in sizes:
-        latencies.clear()
-        seconds, _ = asyncio.run(run_together(send_pictures, size))
-        timed = latencies[size * PICTURES :]  # without the round that warms up
-        results.append(result("vision encoder", size, size * PICTURES / seconds, "pictures/s", timed, "a picture"))
-    engine.stop()
-    return results
+    seconds, _ = asyncio.run(run_together(send_pictures, size))
+    timed, rate = latencies[size * PICTURES :], size * PICTURES / seconds  # without the round that warms up
+    return result("vision encoder", size, rate, "pictures/s", timed, "a picture", engine.settings.runtime)

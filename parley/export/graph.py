@@ -18,14 +18,25 @@ import torch
 from torch import Tensor, nn
 
 from parley.checkpoints import Checkpoint, load_model
+from parley.export.networks import NEXT, SpeechNetwork
+from parley.export.signature import SpeechChunks, speech_signature
 from parley.models.codec.base import CodecDecoder, CodecFrames
+from parley.models.parley import Parley
 from parley.models.speech_decoder import SpeechDecoder
 from parley.models.speech_decoder_step import BLOCK, DecoderPrefill, DecoderStep
 
 GRAPHS = Path(__file__).with_name("graphs")
 FORMAT = "1"  # changes when older graphs must not be used
 TOKENS, CODES = 8, 16  # of each sequence in an example
-UNRELATED = {"dropout", "top_k", "chunk_tokens", "overlap_tokens"}  # fields of a config that no graph depends on
+PARTS = (
+    *("vision_encoder", "vision_adapter", "speech_encoder", "speech_adapter", "ctc_head"),
+    *("speech_decoder", "codec_decoder"),
+)
+UNRELATED = {
+    *("dropout", "top_k", "chunk_tokens", "overlap_tokens", "max_tiles", "max_frames", "image_mean", "image_std"),
+    *("ctc_alphabet", "ctc_words", "chunk_size", "left_chunks", "dynamic_chunks", "num_prompt_embeddings"),
+}  # fields of a config that no graph depends on
+MAX_SECONDS = 60.0  # of an utterance; matters where a chunk attends to all before it
 
 
 @dataclass(frozen=True)
@@ -55,11 +66,41 @@ class Graph:
 
 def all_graphs(checkpoint: Checkpoint) -> list[Graph]:
     """Those of the parts that the checkpoint has."""
-    found = []
-    if {"speech_decoder", "codec_decoder"} <= set(checkpoint.parts):
-        model = load_model(checkpoint, ("speech_decoder", "codec_decoder"))
+    model, found = load_model(checkpoint, [part for part in PARTS if part in checkpoint.parts]), []
+    if model.vision_encoder and model.vision_adapter:
+        found.append(vision_graph(model))
+    if model.speech_encoder and model.speech_adapter and model.config.speech.chunk_size > 0:
+        found.append(speech_step_graph(model, SpeechChunks.chosen(model.config.speech, None, None, MAX_SECONDS)))
+    if model.speech_decoder and model.codec_decoder:
         found += speech_decoder_graphs(model.speech_decoder, model.codec_decoder)
     return found
+
+
+def vision_graph(model: Parley) -> Graph:
+    """Of encoder and adapter: pixels → embeddings."""
+    config, network = model.config.vision, nn.Sequential(model.vision_encoder, model.vision_adapter)
+
+    def example(batch: int) -> tuple[Tensor, ...]:
+        return (torch.randn(batch, 3, config.image_size, config.image_size),)
+
+    facts = config.model_dump_json(exclude=UNRELATED)
+    return Graph("vision_encoder", network, {"pixels": {0: "batch"}}, ("embeddings",), example, facts)
+
+
+def speech_step_graph(model: Parley, chunks: SpeechChunks) -> Graph:
+    """Of `SpeechNetwork`: encoder, adapter and CTC head, with the state of each utterance as in- and output."""
+    signature = speech_signature(model.config, "", chunks, transcribes=model.ctc_head is not None)
+    inputs = {each.name: {0: "batch"} for each in (*signature.inputs, *signature.states)}
+    outputs = [each.name for each in signature.outputs] + [NEXT + each.name for each in signature.states]
+
+    def example(batch: int) -> tuple[Tensor, ...]:
+        features, states = signature.inputs[0], signature.states
+        counts, last = torch.full((batch, 1), chunks.chunk_size), torch.arange(batch)[:, None] % 2 == 1
+        past = [torch.randn(batch, *state.shape) for state in states if state.dtype == "float32"]
+        return torch.randn(batch, *features.shape), counts, last, *past, counts + 2 * chunks.chunk_size
+
+    facts = json.dumps([signature.choices, model.config.speech.model_dump_json(exclude=UNRELATED)])
+    return Graph("speech_encoder_step", SpeechNetwork(model, signature), inputs, tuple(outputs), example, facts)
 
 
 def speech_decoder_graphs(decoder: SpeechDecoder, codec: CodecDecoder) -> tuple[Graph, Graph, Graph]:

@@ -85,7 +85,7 @@ class SpeechChunks:
     def __post_init__(self) -> None:
         if self.chunk_size <= 0:
             raise ValueError(
-                "a speech encoder that encodes whole utterances has no fixed step to run in a Triton server; "
+                "a speech encoder that encodes whole utterances has no fixed step to export; "
                 "choose a chunk size, e.g. 16"
             )
 

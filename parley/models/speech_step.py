@@ -234,7 +234,7 @@ class SlotSteps:
         state = StepState(SlotBlocks(self.cache, slots, kept), self.pending[slots], self.frames[slots])
         output = self.network(features.to(self.device, self.dtype), counts, last, state)
         self.pending[kept], self.frames[kept] = state.pending, state.frames
-        return _unpacked(output, [chunk.count for chunk in chunks])
+        return unpacked(output, [chunk.count for chunk in chunks])
 
 
 def empty_past(config: SpeechConfig, past: int, leading: tuple[int, ...], like: Tensor) -> BlockPast:
@@ -253,7 +253,7 @@ def padded(features: Tensor, length: int) -> Tensor:
     return F.pad(features, (0, 0, 0, length - len(features)))
 
 
-def _unpacked(output: StepOutput, counts: Sequence[int]) -> list[Encoded]:
+def unpacked(output: StepOutput, counts: Sequence[int]) -> list[Encoded]:
     """A step's output by utterance."""
     lengths = output.lengths.tolist()
     ids = [[]] * len(lengths) if output.ids is None else output.ids.tolist()

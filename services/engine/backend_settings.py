@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from services.engine.settings import ServiceSettings
+from services.engine.settings import CompiledSettings
 
 
-class BackendSettings(ServiceSettings):
+class BackendSettings(CompiledSettings):
     backend: Literal["local", "triton"] = Field(
         "local", description="Where the forward pass runs: in this process, or in a Triton server"
     )

@@ -12,20 +12,20 @@ from services.telemetry import logs
 log = logs.get_logger(__name__)
 
 
-def compiled(graph: Graph, settings: CompiledSettings) -> Callable:
-    """The network as the settings want it: compiled, or itself. They must be without other `auto`s.
+def compiled(graph: Graph, settings: CompiledSettings) -> Callable | None:
+    """The network compiled, as the settings want it; None: torch runs it. They must be without other `auto`s.
 
     Raises `ValueError` where it must be compiled and cannot be. With `auto` it is then logged why.
     """
     if settings.runtime == "torch":
-        return graph.network
+        return None
     try:
         return _in_onnxruntime(graph, settings)
     except ValueError as error:
         if settings.runtime != AUTO:
             raise
         log.info("runs in torch", network=graph.name, reason=str(error))
-        return graph.network
+        return None
 
 
 def _in_onnxruntime(graph: Graph, settings: CompiledSettings) -> Callable:

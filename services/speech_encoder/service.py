@@ -19,7 +19,7 @@ from services.rpc import streams, tensors
 from services.rpc.decorator import rpc
 from services.rpc.limits import too_much
 from services.speech_encoder.backends import Backend
-from services.speech_encoder.backends.local import LocalBackend
+from services.speech_encoder.backends.local import local_backend
 from services.speech_encoder.engine import SERVICE, Encoded, Engine, Utterance, warm_up
 from services.speech_encoder.settings import SpeechEncoderSettings
 from services.telemetry import metrics, tracing
@@ -43,10 +43,10 @@ class SpeechEncoderService(EngineService[Engine], rpcs.SpeechEncoderServicer):
         warm_up(engine)
         return engine
 
-    def _local(self) -> LocalBackend:
+    def _local(self) -> Backend:
         settings = self.settings
         model = load_model(self.checkpoint, self.parts, settings.device, getattr(torch, settings.dtype))
-        return LocalBackend(model, settings)
+        return local_backend(model, settings)
 
     def _triton(self) -> Backend:
         from services.engine.triton import TritonModel  # the extra `triton`

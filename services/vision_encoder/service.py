@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from parley.checkpoints import load_model
+from parley.export.graph import vision_graph
 from parley.media.image import TooLargeError, frames_to_pixels, read_image, tile
 from parley.media.video import read_video
 from protos.parley.v1 import vision_encoder_pb2 as pb
 from protos.parley.v1 import vision_encoder_pb2_grpc as rpcs
+from services.engine.compiled import compiled
 from services.engine.service import EngineService
 from services.rpc import streams, tensors
 from services.rpc.decorator import rpc
@@ -51,7 +53,8 @@ class VisionEncoderService(EngineService[Engine], rpcs.VisionEncoderServicer):
     def _local(self) -> LocalBackend:
         settings = self.settings
         model = load_model(self.checkpoint, self.parts, settings.device, getattr(torch, settings.dtype))
-        return LocalBackend(model.vision_encoder, model.vision_adapter)
+        graph = vision_graph(model)
+        return LocalBackend(compiled(graph, settings) or graph.network, settings)
 
     def _triton(self) -> Backend:
         from services.engine.triton import TritonModel  # the extra `triton`
