@@ -85,8 +85,8 @@ def speech_encoder(servicer: Any, rows: int, steps: int) -> float:
 def llm_core(servicer: Any, rows: int, steps: int) -> float:
     """A step that decodes a token of each row, with prompts of `PROMPT_TOKENS`."""
     engine = servicer.engine
-    engine._stop_ids = frozenset()  # answers go on to their longest
-    engine._state_head = lambda hidden: torch.tensor([4.0, 0.0, 0.0])  # "speech"
+    engine.answers.stop_ids = frozenset()  # answers go on to their longest
+    engine.answers.state_head = lambda hidden: torch.tensor([4.0, 0.0, 0.0])  # "speech"
     ids = torch.randint(2, 200, (PROMPT_TOKENS,), generator=torch.Generator().manual_seed(0)).tolist()
     for row in range(rows):
         request = engine.open(f"s{row}", "turn", [Piece(ids)], Sampling(max_tokens=200, temperature=1.0))

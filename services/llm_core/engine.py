@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import grpc
 import torch
@@ -27,22 +27,22 @@ from transformers import Qwen2ForCausalLM
 from parley.config import LanguageConfig
 from services.engine.load import Load
 from services.engine.thread import EngineThread
+from services.llm_core.answers import Answers
 from services.llm_core.batch import Chunk, build_batch
 from services.llm_core.kv_cache import ATTENTION, SlotCache
 from services.llm_core.limits import choose_limits, kv_bytes_per_token, measure
 from services.llm_core.pieces import Piece
 from services.llm_core.prefix_cache import PrefixCache
-from services.llm_core.requests import Done, Event, GenerationRequest, Token
-from services.llm_core.sampler import Sampling, sample
+from services.llm_core.requests import Done, GenerationRequest
+from services.llm_core.sampler import Sampling
 from services.llm_core.scheduler import Scheduler
 from services.llm_core.sequences import Sequence
-from services.llm_core.settings import LlmCoreSettings
-from services.llm_core.state import StateTokenDecoder, decide
+from services.llm_core.settings import SERVICE, LlmCoreSettings
+from services.llm_core.state import StateTokenDecoder
 from services.llm_core.tools import CallRules
 from services.rpc.errors import ServiceError
 from services.telemetry import metrics
 
-SERVICE = "llm_core"
 SPOKEN_TOKENS = 4.0  # a second: what a step may take for speech not to wait for text
 
 
@@ -75,13 +75,14 @@ class Engine(EngineThread):
         assert (state_head is None) != (state_ids is None)
         self._language = language.eval()
         self._language.set_attn_implementation(ATTENTION)
-        self._state_head, self._end_of_turn_head = state_head, end_of_turn_head
         self._state_ids = state_ids
-        self._stop_ids = stop_ids
-        self._tokenizer, self._tags = tokenizer, dict(tags or {})
         weights = language.get_input_embeddings().weight
         self._device, self._dtype = weights.device, weights.dtype
         self.limits = choose_limits(config, self._dtype.itemsize, measure(self._device), settings)
+        self.answers = Answers(
+            language.lm_head, state_head, end_of_turn_head, tokenizer, stop_ids, dict(tags or {}), self.emit,
+            max_tokens=settings.max_tokens, max_length=self.limits.max_length,
+        )  # fmt: skip
         self._groups = config.num_heads // config.num_kv_heads
         self._token_bytes = kv_bytes_per_token(config, self._dtype.itemsize)
         self._prefixes = PrefixCache(self.limits.idle_bytes)
@@ -179,7 +180,7 @@ class Engine(EngineThread):
         started = time.perf_counter()
         hidden, complete = self._forward(decoding, prompts)
         if complete:
-            self._generate(complete, hidden)
+            self._continue(complete, hidden)
         elapsed = time.perf_counter() - started
         for sequence in decoding:
             sequence.decode_seconds += elapsed
@@ -274,29 +275,11 @@ class Engine(EngineThread):
         )
         return output.last_hidden_state[0, ends], complete
 
-    def _generate(self, sequences: list[Sequence], hidden: torch.Tensor) -> None:
+    def _continue(self, sequences: list[Sequence], hidden: torch.Tensor) -> None:
         """hidden: [sequences, width], the outputs that each sequence's next token follows from."""
         sequences, hidden = self._end_not_finite(sequences, hidden)
-        if not sequences:
-            return
-        logits = self._language.lm_head(hidden)
-        sampled = []
-        for index, sequence in enumerate(sequences):
-            if not sequence.decoding:
-                sequence.decoding = True
-                sequence.request.steps.begin("decode")
-            if sequence.decided or self._decide(sequence, hidden[index], logits[index]):
-                if sequence.forced:
-                    self._force(sequence)
-                else:
-                    sampled.append(index)
-        if not sampled:
-            return
-        if len(sampled) < len(sequences):
-            sequences, logits = [sequences[index] for index in sampled], logits[sampled]
-        tokens = sample(logits, [sequence.sampler for sequence in sequences])
-        for sequence, token in zip(sequences, tokens, strict=True):
-            self._add_token(sequence, token)
+        if sequences:
+            self.answers.go_on(sequences, hidden)
 
     def _end_not_finite(self, sequences: list[Sequence], hidden: torch.Tensor) -> tuple[list[Sequence], torch.Tensor]:
         """Ends the sequences whose outputs are not finite. Returns the others."""
@@ -309,86 +292,14 @@ class Engine(EngineThread):
                 self._end(sequence, ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message))
         return [sequence for sequence, fine in zip(sequences, finite, strict=True) if fine], hidden[finite]
 
-    def _decide(self, sequence: Sequence, hidden: torch.Tensor, logits: torch.Tensor) -> bool:
-        """Reads the state. Returns whether the sequence's first token may be sampled from `logits` now."""
-        with_tokens = sequence.state_tokens is not None
-        if with_tokens:
-            token, decision = sequence.state_tokens.step(logits)
-            sequence.keys.append(token)
-        else:
-            head = self._end_of_turn_head
-            decision = decide(self._state_head(hidden), None if head is None else head(hidden))
-        if decision is not None:
-            sequence.decided = True
-            self._send(sequence, decision)
-            if sequence.only_state:
-                sequence.finish_reason = "stop"
-                return False
-            if decision.nothing:
-                sequence.finish_reason = "nothing"
-                return False
-        if with_tokens and len(sequence.keys) >= self.max_length:
-            sequence.finish_reason = "length"
-        return not with_tokens
-
-    def _force(self, sequence: Sequence) -> None:
-        """The beginning that its answer must have: computed with the next prompts, in one step."""
-        for token in sequence.forced:
-            if not sequence.finish_reason:
-                self._add_token(sequence, token)
-        sequence.forced, sequence.decoding = (), False
-        sequence.pending_since = time.monotonic()
-        sequence.request.steps.begin("forced_prefill")
-
-    def _add_token(self, sequence: Sequence, token: int) -> None:
-        if not sequence.first_token_seconds:
-            sequence.first_token_seconds = time.monotonic() - sequence.responded_at
-            metrics.FIRST_TOKEN_SECONDS.labels(SERVICE).observe(sequence.first_token_seconds, sequence.request.exemplar)
-        if token in self._stop_ids:
-            sequence.finish_reason = "stop"
-            return
-        sequence.keys.append(token)
-        sequence.answer_tokens += 1
-        text = sequence.text.step(self._tokenizer, token) or ""
-        stopped = self._send_tokens(sequence, sequence.calls.push(token, self._tags.get(token, text)))
-        limit = min(sequence.request.sampling.max_tokens or self.settings.max_tokens, self.settings.max_tokens)
-        if stopped or sequence.calls.enough:
-            sequence.calls.drop()
-            sequence.finish_reason = "stop"
-        elif sequence.answer_tokens >= limit or len(sequence.keys) >= self.max_length:
-            sequence.finish_reason = "length"
-
-    def _send_tokens(self, sequence: Sequence, tokens: Iterable[Token]) -> bool:
-        """Returns whether a stop string is complete. They are looked for in the text, not in calls."""
-        for token in tokens:
-            if token.call:
-                self._send_text(sequence, sequence.stop.flush())
-                self._send(sequence, token)
-                continue
-            text, stopped = sequence.stop.push(token.id, token.text)
-            self._send_text(sequence, text)
-            if stopped:
-                return True
-        return False
-
-    def _send_text(self, sequence: Sequence, tokens: Iterable[tuple[int, str]]) -> None:
-        for token, text in tokens:
-            sequence.answer.append(text)
-            self._send(sequence, Token(token, text))
-
-    def _send(self, sequence: Sequence, event: Event) -> None:
-        sequence.request.sent += 1
-        self.emit(sequence.request, event)
-
     def _pause_if_unread(self, sequence: Sequence) -> None:
         """A sequence whose client reads too slowly pauses."""
         request = sequence.request
         sequence.paused = request in self._sequences and request.sent - request.read >= self.settings.max_unread
 
     def _finish(self, sequence: Sequence) -> None:
-        """The answer is complete; tokens that were withheld as a possible tag or stop string are sent."""
-        if not self._send_tokens(sequence, sequence.calls.flush()):
-            self._send_text(sequence, sequence.stop.flush())
+        """The answer is complete."""
+        self.answers.flush(sequence)
         for kind, count in (
             ("prompt", sequence.prompt_length),
             ("cached", sequence.cached),

@@ -17,13 +17,13 @@ from protos.parley.v1 import tensor_pb2, usage_pb2
 from protos.parley.v1.model_info_pb2 import ModelInfo
 from services.engine.service import EngineService
 from services.llm_core.encoder_cache import EncoderCache
-from services.llm_core.engine import SERVICE, Engine
+from services.llm_core.engine import Engine
 from services.llm_core.pieces import Piece
 from services.llm_core.prompt_stream import TEXT_COST, PromptStream, in_thread_if_large
 from services.llm_core.prompts import PromptReader
 from services.llm_core.requests import Done, Event, GenerationRequest, Missing, Token
 from services.llm_core.sampler import Sampling
-from services.llm_core.settings import LlmCoreSettings
+from services.llm_core.settings import SERVICE, LlmCoreSettings
 from services.llm_core.state import Decision
 from services.llm_core.tools import CallRules, read_tools
 from services.rpc import streams

@@ -7,6 +7,8 @@ from pydantic_settings import SettingsConfigDict
 
 from services.engine.settings import AUTO, AutoInt, ServiceSettings
 
+SERVICE = "llm_core"
+
 
 class LlmCoreSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PARLEY_LLM_CORE_", extra="ignore")

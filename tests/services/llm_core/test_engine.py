@@ -339,15 +339,15 @@ async def test_only_the_state_is_told_where_no_more_is_asked_for(make_engine, pl
     engine = make_engine()
     prompt = random_prompt(2, 20)
     for bias, nothing in ((SPEAKING, False), (SPEAKING.flip(0), True)):
-        engine._state_head = copy.deepcopy(head)
-        engine._state_head.bias.data.copy_(bias)
+        engine.answers.state_head = copy.deepcopy(head)
+        engine.answers.state_head.bias.data.copy_(bias)
         request = engine.open("s", "check", prompt, Sampling(max_tokens=200))
         request.respond([Piece([3])], only_state=True)
         decision, done = [event async for event in request.events()]
         assert decision.nothing is nothing and decision.complete is None
         assert (done.finish_reason, done.text, done.answer_tokens, done.decode_seconds) == ("stop", "", 0, 0)
     longer = [*prompt, Piece([8, 9, 3])]
-    engine._state_head = head
+    engine.answers.state_head = head
     ids, done = await ask(engine, longer, "s", max_tokens=5)
     assert ids == reference(plain, longer, 5) and done.cached_tokens == 25
 
@@ -474,7 +474,7 @@ async def test_nothing_to_answer_ends_the_request(make_engine, plain, head):
     engine = make_engine()
     silent = copy.deepcopy(head)
     silent.bias.data.copy_(SPEAKING.flip(0))
-    engine._state_head = silent
+    engine.answers.state_head = silent
     request = engine.open("s", "t", random_prompt(1, 10), Sampling())
     request.respond([])
     decision, done = [event async for event in request.events()]

@@ -465,7 +465,7 @@ async def test_text_cannot_close_a_message(serve):
 
 async def test_after_the_state_nothing_the_stream_ends(serve):
     stub, servicer = await serve()
-    servicer.engine._state_head.bias.data.copy_(-torch.tensor(ANSWERING))
+    servicer.engine.answers.state_head.bias.data.copy_(-torch.tensor(ANSWERING))
     answer = await ask(stub, opening())
     assert answer.state.state == pb.STATE_NOTHING and not answer.tokens
     assert answer.done.finish_reason == usage_pb2.FINISH_REASON_NOTHING

@@ -1,0 +1,147 @@
+"""Continues answers by what a step has computed: the state, then token after token, up to the end of the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+from services.llm_core.requests import Event, GenerationRequest, Token
+from services.llm_core.sampler import sample
+from services.llm_core.sequences import Sequence
+from services.llm_core.settings import SERVICE
+from services.llm_core.state import decide
+from services.telemetry import metrics
+
+
+class Answers:
+    """Used by the engine's thread only.
+
+    Args:
+        lm_head: hidden states [n, width] → logits [n, vocabulary].
+        state_head: None for a model that states its state with tokens.
+        end_of_turn_head: None where the model has none.
+        stop_ids: tokens that end an answer.
+        tags: the tokens that are a tag of function calls, with its text.
+        emit: sends a request an event.
+        max_tokens, max_length: of an answer; of a prompt and its answer.
+    """
+
+    def __init__(
+        self,
+        lm_head: nn.Module,
+        state_head: nn.Module | None,
+        end_of_turn_head: nn.Module | None,
+        tokenizer: Tokenizer,
+        stop_ids: frozenset[int],
+        tags: Mapping[int, str],
+        emit: Callable[[GenerationRequest, Event], None],
+        *,
+        max_tokens: int,
+        max_length: int,
+    ):
+        self._lm_head = lm_head
+        self.state_head, self._end_of_turn_head = state_head, end_of_turn_head
+        self._tokenizer, self.stop_ids, self._tags = tokenizer, stop_ids, tags
+        self._emit = emit
+        self._max_tokens, self._max_length = max_tokens, max_length
+
+    def go_on(self, sequences: list[Sequence], hidden: torch.Tensor) -> None:
+        """hidden: [sequences, width], the outputs that each sequence's next token follows from."""
+        logits = self._lm_head(hidden)
+        sampled = []
+        for index, sequence in enumerate(sequences):
+            if not sequence.decoding:
+                sequence.decoding = True
+                sequence.request.steps.begin("decode")
+            if sequence.decided or self._decide(sequence, hidden[index], logits[index]):
+                if sequence.forced:
+                    self._force(sequence)
+                else:
+                    sampled.append(index)
+        if not sampled:
+            return
+        if len(sampled) < len(sequences):
+            sequences, logits = [sequences[index] for index in sampled], logits[sampled]
+        tokens = sample(logits, [sequence.sampler for sequence in sequences])
+        for sequence, token in zip(sequences, tokens, strict=True):
+            self._add_token(sequence, token)
+
+    def flush(self, sequence: Sequence) -> None:
+        """Sends the tokens of a complete answer that were withheld as a possible tag or stop string."""
+        if not self._send_tokens(sequence, sequence.calls.flush()):
+            self._send_text(sequence, sequence.stop.flush())
+
+    def _decide(self, sequence: Sequence, hidden: torch.Tensor, logits: torch.Tensor) -> bool:
+        """Reads the state. Returns whether the sequence's first token may be sampled from `logits` now."""
+        with_tokens = sequence.state_tokens is not None
+        if with_tokens:
+            token, decision = sequence.state_tokens.step(logits)
+            sequence.keys.append(token)
+        else:
+            head = self._end_of_turn_head
+            decision = decide(self.state_head(hidden), None if head is None else head(hidden))
+        if decision is not None:
+            sequence.decided = True
+            self._send(sequence, decision)
+            if sequence.only_state:
+                sequence.finish_reason = "stop"
+                return False
+            if decision.nothing:
+                sequence.finish_reason = "nothing"
+                return False
+        if with_tokens and len(sequence.keys) >= self._max_length:
+            sequence.finish_reason = "length"
+        return not with_tokens
+
+    def _force(self, sequence: Sequence) -> None:
+        """The beginning that its answer must have: computed with the next prompts, in one step."""
+        for token in sequence.forced:
+            if not sequence.finish_reason:
+                self._add_token(sequence, token)
+        sequence.forced, sequence.decoding = (), False
+        sequence.pending_since = time.monotonic()
+        sequence.request.steps.begin("forced_prefill")
+
+    def _add_token(self, sequence: Sequence, token: int) -> None:
+        if not sequence.first_token_seconds:
+            sequence.first_token_seconds = time.monotonic() - sequence.responded_at
+            metrics.FIRST_TOKEN_SECONDS.labels(SERVICE).observe(sequence.first_token_seconds, sequence.request.exemplar)
+        if token in self.stop_ids:
+            sequence.finish_reason = "stop"
+            return
+        sequence.keys.append(token)
+        sequence.answer_tokens += 1
+        text = sequence.text.step(self._tokenizer, token) or ""
+        stopped = self._send_tokens(sequence, sequence.calls.push(token, self._tags.get(token, text)))
+        limit = min(sequence.request.sampling.max_tokens or self._max_tokens, self._max_tokens)
+        if stopped or sequence.calls.enough:
+            sequence.calls.drop()
+            sequence.finish_reason = "stop"
+        elif sequence.answer_tokens >= limit or len(sequence.keys) >= self._max_length:
+            sequence.finish_reason = "length"
+
+    def _send_tokens(self, sequence: Sequence, tokens: Iterable[Token]) -> bool:
+        """Returns whether a stop string is complete. They are looked for in the text, not in calls."""
+        for token in tokens:
+            if token.call:
+                self._send_text(sequence, sequence.stop.flush())
+                self._send(sequence, token)
+                continue
+            text, stopped = sequence.stop.push(token.id, token.text)
+            self._send_text(sequence, text)
+            if stopped:
+                return True
+        return False
+
+    def _send_text(self, sequence: Sequence, tokens: Iterable[tuple[int, str]]) -> None:
+        for token, text in tokens:
+            sequence.answer.append(text)
+            self._send(sequence, Token(token, text))
+
+    def _send(self, sequence: Sequence, event: Event) -> None:
+        sequence.request.sent += 1
+        self._emit(sequence.request, event)
