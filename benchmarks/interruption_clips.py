@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from benchmarks.clip import Clip
-from benchmarks.workload import ROOM_NOISE_DB, VOICED
+from benchmarks.manners import voiced
+from benchmarks.workload import ROOM_NOISE_DB
 from training.data.sample import SAMPLE_RATE
 from training.data.world.smalltalk import small_talk
 from training.data.world.splits import generator
@@ -96,11 +97,10 @@ def clips(kind: str, seed: int) -> Iterator[Clip]:
         rng = generator(seed, "interruption", kind, index)
         text, clean = KINDS[kind](rng)
         clean = clean * (rng.uniform(*PEAKS) / np.abs(clean).max())
-        heard = np.flatnonzero(np.abs(clean) > VOICED)
         level = 10 ** (rng.uniform(*ROOM_NOISE_DB) / 20)
         noise = np.random.default_rng(rng.getrandbits(64)).standard_normal(len(clean)) * level
         audio = (np.clip(clean + noise, -1, 1) * 32767).astype("<i2")
-        yield Clip(text, audio, SAMPLE_RATE, (int(heard[0]), int(heard[-1])), kind)
+        yield Clip(text, audio, SAMPLE_RATE, voiced(clean), kind)
         index += 1
 
 

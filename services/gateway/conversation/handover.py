@@ -11,8 +11,6 @@ from services.gateway.conversation.record import EmbeddingResolver, TurnRecord
 from services.gateway.events import StateDecided
 from services.gateway.turn.generate import Prompt
 
-SURE = 0.8  # probability of a state that is believed while the user still speaks
-
 if TYPE_CHECKING:
     from services.gateway.conversation.turn import Turn
 
@@ -59,9 +57,9 @@ class Handover:
                 await self._take_lease()
 
     def consider(self, read: StateDecided, final: bool) -> None:
-        """What the state says of the speech so far. Not `final`: only a sure question interrupts."""
-        if final or (read.state != "nothing" and max(read.probabilities, default=0.0) >= SURE):
-            self.decide(read.state != "nothing")
+        """As `PendingBargeIn.consider`."""
+        if self._barge_in is not None:
+            self._barge_in.consider(read, final)
 
     def decide(self, interrupts: bool) -> None:
         """Whether the turn interrupts the one before; the first call counts."""

@@ -6,8 +6,13 @@ import asyncio
 from typing import Protocol
 
 from services.gateway.conversation.outbox import Outbox
-from services.gateway.events import Event, Playback
+from services.gateway.events import Event, Playback, StateDecided
 from services.gateway.events.session import Interruption
+
+NOTHING = 2  # of a state's probabilities, that there is nothing to answer
+FIRST_DOUBT = 1e-4  # of the probability of nothing: where it is below, speech of which little was heard interrupts
+LAST_DOUBT = 0.03
+MORE_DOUBT = 10**0.5  # times as much at each further look
 
 
 class Interruptible(Protocol):
@@ -37,6 +42,7 @@ class PendingBargeIn:
         self.interrupts: bool | None = None  # not decided yet
         self._speech = ""  # id of the turn that the speech has begun
         self._holds = True
+        self._doubt = FIRST_DOUBT
         outbox.hold(answer.id)
         self._tell("pause")
         self._limit = asyncio.get_running_loop().call_later(longest_seconds, self.let_go)
@@ -55,6 +61,16 @@ class PendingBargeIn:
             self._outbox.release(self.answer.id)
             if not self._outbox.silenced(self.answer.id):
                 self._tell("resume")
+
+    def consider(self, read: StateDecided, final: bool) -> None:
+        """What the state of the speech so far is. Not `final`: only a sure question decides, and the first look is the
+        least to be trusted: few words have been heard.
+        """
+        if final:
+            self.decide(read.state != "nothing")
+        elif read.probabilities and read.probabilities[NOTHING] <= self._doubt:
+            self.decide(True)
+        self._doubt = min(LAST_DOUBT, self._doubt * MORE_DOUBT)
 
     def decide(self, interrupts: bool) -> None:
         """Ends the answer, or lets it go on where the speech was not meant for us. The first call counts."""

@@ -15,7 +15,7 @@ from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.usage_pb2 import FinishReason
 from services.gateway.conversation.interruption import InterruptionPolicy
 from services.gateway.conversation.outbox import Outbox
-from services.gateway.events import Event, ItemCreated, Playback, SpeechStarted, TextDelta, TurnDone
+from services.gateway.events import Event, ItemCreated, Playback, SpeechStarted, StateDecided, TextDelta, TurnDone
 from services.gateway.events.items import Item, played_text
 
 Action = wire.Playback.Action
@@ -337,6 +337,32 @@ async def test_a_hold_ends_in_time_and_the_speech_may_interrupt_all_the_same(out
     assert [(await outbox.next()).body for _ in range(2)] == [Playback("resume"), TextDelta("late")]
     pending.decide(True)
     assert answer.cancelled == [True] and told(outbox) == ["stop", TurnDone]
+
+
+def read(nothing: float) -> StateDecided:
+    return StateDecided("nothing" if nothing > 0.5 else "speech", (1 - nothing, 0.0, nothing))
+
+
+@pytest.mark.parametrize(
+    ("looks", "cancelled"),
+    [([9e-5], [True]), ([2e-4], []), ([2e-4, 2e-4], [True]), ([0.9] * 9, []), ([0.9] * 9 + [0.02], [True])],
+)
+async def test_while_somebody_speaks_a_sure_question_interrupts_and_less_is_sure_the_longer_it_lasts(
+    outbox, answer, looks, cancelled
+):
+    pending = InterruptionPolicy("state", outbox, 60).on_question(answer, detected=True)
+    for nothing in looks:
+        pending.consider(read(nothing), final=False)
+    assert answer.cancelled == cancelled
+
+
+@pytest.mark.parametrize(("nothing", "cancelled"), [(0.4, [True]), (0.6, [])])
+async def test_at_the_end_the_likeliest_state_decides(outbox, answer, nothing, cancelled):
+    pending = InterruptionPolicy("state", outbox, 60).on_question(answer, detected=True)
+    pending.consider(read(nothing), final=False)
+    assert pending.interrupts is None
+    pending.consider(read(nothing), final=True)
+    assert answer.cancelled == cancelled and pending.interrupts is bool(cancelled)
 
 
 async def test_what_was_cancelled_on_purpose_while_it_was_held_does_not_go_on(outbox, answer):
