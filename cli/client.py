@@ -73,6 +73,7 @@ def _channel(address: str, certificate: bytes | None) -> grpc.aio.Channel:
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.http2.bdp_probe", 0),  # else the window grows, and what is not read fills it: 64 KiB are 1.3 s of audio
     ]
     target = address.removeprefix("https://")
     if certificate is None and target == address:

@@ -20,7 +20,7 @@ from protos.parley.v1 import conversation_pb2, conversation_pb2_grpc
 from services.gateway.access import exposure
 from services.gateway.api.backend import Backend
 from services.gateway.api.grpc.servicer import ConversationService
-from services.gateway.api.http import WebServer, build
+from services.gateway.api.http import MAX_UNSENT_BYTES, WebServer, build
 from services.gateway.settings import GatewaySettings
 from services.rpc import health
 from services.rpc.server import freeze_loaded_objects
@@ -67,6 +67,8 @@ class Gateway:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             http = socket.create_server((host, http_port), family=family)
             http.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a small message waits 40 ms for an ACK
+            # What a slow link has not taken waits here, where a cancelled answer is dropped, and not in the kernel.
+            http.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
         except OSError as error:
             raise OSError(f"cannot listen on {host}, HTTP port {http_port}: {error.strerror}") from None
         try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from services.gateway.api import guards, health
 from services.gateway.api.backend import Backend
@@ -21,6 +23,7 @@ from services.telemetry import logs
 
 log = logs.get_logger(__name__)
 
+MAX_UNSENT_BYTES = 16 << 10  # of one connection, here and in the kernel: 0.25 s of audio in base64 each
 MAX_FRAME_BYTES = 24 << 20  # of a WebSocket message: 15 MiB of audio in base64, and room
 
 
@@ -42,6 +45,14 @@ def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> Fast
     return app
 
 
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """Holds little that its client does not read: what waits before it is dropped when its turn is cancelled."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
+
+
 class WebServer(uvicorn.Server):
     """Runs in the gateway's event loop and leaves its signals alone."""
 
@@ -56,7 +67,7 @@ class WebServer(uvicorn.Server):
             http="h11",  # it bounds the head of a request to 64 KiB, which httptools lets grow without end
             ssl_certfile=settings.tls_certificate or None,
             ssl_keyfile=settings.tls_key or None,
-            ws="websockets-sansio",
+            ws=WebSocketProtocol,
             ws_max_size=MAX_FRAME_BYTES,
             ws_per_message_deflate=False,  # audio does not become smaller, and an answer would wait
             timeout_graceful_shutdown=5,  # else a request that hangs would keep a stopping gateway for ever

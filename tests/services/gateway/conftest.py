@@ -30,6 +30,7 @@ from services.gateway.__main__ import Gateway
 from services.gateway.settings import GatewaySettings
 from services.registry import SERVICES, Service
 from services.rpc.server import start_server
+from services.telemetry import metrics
 
 DAY = datetime.timedelta(days=1)
 MANUAL = wire.TURN_DETECTION_MANUAL
@@ -194,6 +195,21 @@ async def make_gateway(services, redis_url):
     yield make
     for gateway in gateways:
         await gateway.stop()
+
+
+@pytest.fixture
+def until_audio_stalls():
+    """A function: waits until no answer makes audio any more."""
+    made = metrics.AUDIO_SECONDS.labels("gateway", "out")._value
+    before = made.get()
+
+    async def wait() -> None:
+        last = -1.0
+        while last < made.get() or last == before:
+            last = made.get()
+            await asyncio.sleep(1.0)
+
+    return wait
 
 
 @pytest.fixture

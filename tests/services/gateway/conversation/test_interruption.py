@@ -191,10 +191,7 @@ async def speak(client: Client, samples: np.ndarray) -> None:
 
 @pytest.fixture
 async def story_then_noise(make_gateway, connect, services):
-    """A function: a conversation in which a story is being told, and nothing after it seems worth an answer.
-
-    Calls go to the two LLM cores in turn, and the second of them finds nothing worth an answer in anything.
-    """
+    """A function: a conversation in which a story is being told, and nothing after it seems worth an answer."""
 
     async def begin(**settings) -> tuple:
         both = ",".join(f"127.0.0.1:{services.ports[name]}" for name in ("llm_core", "silent"))
@@ -202,7 +199,9 @@ async def story_then_noise(make_gateway, connect, services):
         client = await connect(gateway, turn_detection=VAD, sampling=STORY)
         await client.send(text="tell me a long story")
         await client.send(respond=wire.Respond())
-        return gateway, client, (await first_audio(client)).turn_id
+        story = (await first_audio(client)).turn_id
+        gateway.backend.settings.upstream.llm_core = f"127.0.0.1:{services.ports['silent']}"
+        return gateway, client, story
 
     return begin
 
@@ -248,10 +247,12 @@ async def test_an_answer_goes_on_on_one_llm_core_while_speech_may_be_interruptin
     await client.send(respond=wire.Respond())
     story = (await first_audio(client)).turn_id
     speaking = asyncio.create_task(speak(client, spoken_question))
-    ended = {}
+    ended, stopped = {}, False
     while len(ended) < 2:
         event = await anext(client.events())
         assert not event.HasField("error"), event.error
+        stopped = stopped or event.playback.action == Action.ACTION_STOP
+        assert not (stopped and event.turn_id == story and event.WhichOneof("event") in ("text", "audio"))
         if event.HasField("done"):
             ended[event.turn_id] = event.done.finish_reason
     await speaking

@@ -126,6 +126,29 @@ async def test_speech_that_is_not_meant_for_the_model_is_an_item_and_gets_no_res
     assert item["content"][0]["type"] == "input_audio" and item["content"][0]["audio"]
 
 
+async def test_speech_over_an_answer_that_is_not_meant_for_the_model_leaves_no_trace(
+    make_gateway, open_realtime, services, question_24k
+):
+    both = ",".join(f"127.0.0.1:{services.ports[name]}" for name in ("llm_core", "silent"))
+    gateway = await make_gateway(upstream__llm_core=both, conversation__max_unread_events=4)
+    client = await open_realtime(gateway, "model=parley&parley_events=true")
+    await client.update(audio=VAD, max_output_tokens=100)
+    await client.add("a long story please")
+    await client.send("response.create")
+    await client.until("response.output_audio.delta")
+    gateway.backend.settings.upstream.llm_core = f"127.0.0.1:{services.ports['silent']}"  # from now on
+    saying = asyncio.create_task(client.say(question_24k + SILENCE))
+    came = await client.until("response.done", 60)
+    await saying
+    came += await client.until("parley.state", 60) if "parley.state" not in types(came) else []
+    assert (
+        next(event for event in came if event["type"] == "response.done")["response"]["status"] == "incomplete"
+    )  # at its longest
+    assert not [name for name in types(came) if name.startswith(("input_audio_buffer.", "conversation.item.input"))]
+    actions = [event["action"] for event in came if event["type"] == "parley.playback"]
+    assert actions[0] == "pause" and actions[-1] == "resume"
+
+
 async def test_talking_over_an_answer_ends_it(realtime, question_24k):
     await realtime.update(audio=VAD, max_output_tokens="inf")
     await realtime.add("a long story please")
