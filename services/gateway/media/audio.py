@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import struct
 
-import numpy as np
-import soxr
-
+from services.gateway.media.resampler import Resampler
 from services.rpc.limits import too_much
 
 INPUT_RATES = (8_000, 16_000, 24_000, 48_000)  # Hz, that clients may send
@@ -27,18 +25,13 @@ class InputAudio:
     def __init__(self, sample_rate: int, model_rate: int, max_chunk_seconds: float):
         """Rates in Hz. Raises `ValueError` for a `sample_rate` that is not among `INPUT_RATES`."""
         check_rate(sample_rate)
-        self.sample_rate, self._model_rate = sample_rate, model_rate
+        self.sample_rate = sample_rate
         self.max_chunk_seconds = max_chunk_seconds
         self._first = True
-        self._resampler = self._new_resampler()
-
-    def _new_resampler(self) -> soxr.ResampleStream | None:
-        if self.sample_rate == self._model_rate:
-            return None
-        return soxr.ResampleStream(self.sample_rate, self._model_rate, 1, dtype="int16", quality="HQ")
+        self._resampler = None if sample_rate == model_rate else Resampler(sample_rate, model_rate)
 
     def feed(self, chunk: bytes) -> bytes:
-        """Raw samples at the client's rate → at the model's rate; a few milliseconds may stay inside until `flush`.
+        """Raw samples at the client's rate → at the model's rate; a millisecond or two stay inside until `flush`.
 
         Raises `ValueError` for an empty chunk, half a sample, or a file where samples belong, and `ServiceError` for a
         chunk above the limit.
@@ -57,19 +50,12 @@ class InputAudio:
                 f"{self.sample_rate} Hz"
             )
         self._first = False
-        if self._resampler is None:
-            return chunk
-        samples = np.frombuffer(chunk, dtype="<i2")
-        return self._resampler.resample_chunk(samples).astype("<i2", copy=False).tobytes()
+        return chunk if self._resampler is None else self._resampler.feed(chunk)
 
     def flush(self) -> bytes:
         """The rest, at the end of a question. The next chunk starts a new one."""
         self._first = True
-        if self._resampler is None:
-            return b""
-        rest = self._resampler.resample_chunk(np.zeros(0, dtype=np.int16), last=True)
-        self._resampler = self._new_resampler()
-        return rest.astype("<i2", copy=False).tobytes()
+        return b"" if self._resampler is None else self._resampler.flush()
 
 
 def _describe(head: bytes) -> str:

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 import soundfile
-import soxr
+
+from services.gateway.media.resampler import Resampler
 
 OUTPUT_RATE = 24_000  # Hz, of what clients of the OpenAI API are sent
 
@@ -38,7 +39,7 @@ class OutputResampler:
 
     def __init__(self) -> None:
         self._rate = 0
-        self._stream: soxr.ResampleStream | None = None
+        self._stream: Resampler | None = None
 
     def feed(self, audio: bytes, sample_rate: int, last: bool = False) -> bytes:
         """`last`: with what it still holds back."""
@@ -46,11 +47,11 @@ class OutputResampler:
             return audio
         if self._stream is None or sample_rate != self._rate:
             self._rate = sample_rate
-            self._stream = soxr.ResampleStream(sample_rate, OUTPUT_RATE, 1, dtype="int16", quality="HQ")
-        return self._stream.resample_chunk(np.frombuffer(audio, "<i2"), last=last).astype("<i2", copy=False).tobytes()
+            self._stream = Resampler(sample_rate, OUTPUT_RATE)
+        return self._stream.feed(audio) + (self._stream.flush() if last else b"")
 
     def flush(self) -> bytes:
-        return b"" if self._stream is None else self.feed(b"", self._rate, last=True)
+        return b"" if self._stream is None else self._stream.flush()
 
 
 class AudioEncoder:

@@ -12,6 +12,7 @@ import soxr
 
 from services.gateway.api.openai.errors import ApiError
 from services.gateway.media import g711
+from services.gateway.media.resampler import Resampler
 
 PCM = {"type": "audio/pcm", "rate": 24_000}
 PCM_RATE = 24_000  # Hz
@@ -58,21 +59,16 @@ class OutputEncoder:
     def __init__(self, format: Mapping[str, Any], sample_rate: int):
         """`sample_rate`: Hz, of the audio to come."""
         self._format, rate = format, rate_of(format)
-        same = sample_rate == rate
-        self._resampler = None if same else soxr.ResampleStream(sample_rate, rate, 1, dtype="int16", quality="HQ")
+        self._resampler = None if sample_rate == rate else Resampler(sample_rate, rate)
         self._step = 2 * round(DELTA_SECONDS * rate)
 
     def feed(self, pcm: bytes) -> Iterator[bytes]:
         """→ pieces of `DELTA_SECONDS` or less."""
-        return self._pieces(pcm if self._resampler is None else self._resample(pcm, last=False))
+        return self._pieces(pcm if self._resampler is None else self._resampler.feed(pcm))
 
     def finish(self) -> Iterator[bytes]:
         """The last of it."""
-        return self._pieces(b"" if self._resampler is None else self._resample(b"", last=True))
-
-    def _resample(self, pcm: bytes, last: bool) -> bytes:
-        samples = np.frombuffer(pcm, "<i2")
-        return self._resampler.resample_chunk(samples, last=last).astype("<i2", copy=False).tobytes()
+        return self._pieces(b"" if self._resampler is None else self._resampler.flush())
 
     def _pieces(self, pcm: bytes) -> Iterator[bytes]:
         for start in range(0, len(pcm), self._step):
