@@ -27,7 +27,7 @@ from services.llm_core.pieces import Piece
 from services.llm_core.position_keys import position_keys
 from services.llm_core.sampler import Sampling
 from services.llm_core.settings import LlmCoreSettings
-from services.speech_encoder.backends.local import LocalBackend
+from services.speech_encoder.backends.local import local_backend
 from services.speech_encoder.engine import Engine as SpeechEncoder
 from services.speech_encoder.engine import warm_up
 from services.speech_encoder.settings import SpeechEncoderSettings
@@ -76,8 +76,10 @@ def summary(what: str, measured: list[dict[str, float]]) -> dict[str, object]:
 
 async def speech_encoder(arguments: argparse.Namespace) -> list[dict[str, object]]:
     model = load_model(arguments.checkpoint, ["speech_encoder", "speech_adapter", "ctc_head"])
-    settings = SpeechEncoderSettings(max_utterances=1, max_batch=1, stop_seconds=0)
-    engine = SpeechEncoder(LocalBackend(model, settings), model.config.speech, settings)
+    settings = SpeechEncoderSettings(
+        max_utterances=1, max_batch=1, stop_seconds=0, threads=1, device="cpu", dtype="float32"
+    )
+    engine = SpeechEncoder(local_backend(model, settings), model.config.speech, settings)
     warm_up(engine)
     engine.start()
     rate = model.config.speech.sample_rate
