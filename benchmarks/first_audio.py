@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="how questions are said")
     parser.add_argument("--open-loop", action="store_true", help="find the rate of questions at which p95 breaks 1 s")
     parser.add_argument("--rate", type=float, default=0.5, help="the first that is tried, questions a second")
-    parser.add_argument("--seconds", type=float, default=45.0, help="of each rate")
+    parser.add_argument("--seconds", type=float, default=45.0, help="of each rate, and at least about 20 questions")
     parser.add_argument("--steps", type=int, default=6, help="rates that are tried")
     parser.add_argument("--json", type=Path, help="write the figures here too, and every question")
     arguments = parser.parse_args()

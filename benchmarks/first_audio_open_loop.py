@@ -13,6 +13,7 @@ from benchmarks.measuring import percentile
 
 AIM_MS = 1000.0  # that the p95 of the first audio is to keep
 DIALOGUES = 48  # over and over, where more are asked
+QUESTIONS = 20  # at each rate, at least, on average
 RATE_COLUMNS = (
     *("rate", "kept", "first_audio_p50", "first_audio_p95", "end_of_turn", "cut", "discarded", "underruns"),
     *("questions", "unanswered", "errors", "cpu_ms", "client_late_ms"),
@@ -36,13 +37,14 @@ def rates(keeps: Callable[[float], bool], first: float, steps: int) -> tuple[flo
 
 def find_rate(arguments: argparse.Namespace, dialogues: Dialogues, facts: dict) -> None:
     """Adds to the facts: a row for each rate that was tried, and the two between which p95 breaks the aim."""
-    rows: list[dict] = []
+    rows, facts["questions"] = [], []
     folder = dialogues.of(HANDS_FREE, DIALOGUES, 6)
     with stack(arguments, dialogues, facts) as users:
 
         def keeps(rate: float) -> bool:
-            level = users.come(folder, rate, arguments.seconds, seed=len(rows))
+            level = users.come(folder, rate, max(arguments.seconds, QUESTIONS / rate), seed=len(rows))
             felt = percentile(level.felt(), 0.95)
+            facts["questions"] += [each | {"rate": rate} for each in level.questions]
             rows.append(level.row() | {"rate": rate, "kept": felt <= AIM_MS, "first_audio_p95": felt})
             return felt <= AIM_MS
 
