@@ -3,6 +3,8 @@
 Notable points:
 - Only the thread touches the engine's state. Callers run on event loops; their commands are applied between two
   steps, in the order in which they came, and events go back with one `call_soon_threadsafe` a loop.
+- Events come before the next step: loop and thread share the interpreter's lock, and a thread that computes on at once
+  holds every event up by a millisecond or two. So it waits until the loop has sent them, for a bounded time.
 - The thread does not poll: it sleeps until there is a command, work, or the engine's next deadline.
 - Queues are bounded: requests by `admit`, the commands of each request by `Request.backpressure`.
 - An error in a command fails its request. An error in a step fails the requests of that step; after `MAX_FAILURES`
@@ -31,6 +33,7 @@ from services.telemetry.steps import Steps
 MAX_FAILURES = 3  # failed steps in a row after which the engine is dead
 MAX_LOGGED = 16  # requests of a failed step that the log names
 MAX_PENDING_COMMANDS = 256  # of one request, waiting for the thread
+SEND_SECONDS = 0.0005  # at most, that the thread waits for a loop to send the events of a step
 BACKPRESSURE_SECONDS = 0.005  # between two checks whether a request may post again
 
 log = logs.get_logger(__name__)
@@ -238,11 +241,13 @@ class EngineThread:
         self.emit(request, event)
 
     def flush(self) -> None:
-        """Sends queued events to the event loops of their callers, one call a loop."""
+        """Sends queued events to the event loops of their callers, one call a loop, and lets the loops send them on."""
         outgoing, self._outgoing = self._outgoing, {}
         for loop, events in outgoing.items():
+            sent = threading.Event()
             try:
-                loop.call_soon_threadsafe(_deliver, events)
+                loop.call_soon_threadsafe(_deliver, events, sent)
+                sent.wait(SEND_SECONDS)
             except RuntimeError:  # the loop is closed, and its callers with it
                 for request in {request for request, _ in events}:
                     self.release(request)
@@ -344,6 +349,8 @@ def _copied(error: Exception) -> Exception:
     return _failed(str(error), error.__cause__)
 
 
-def _deliver(events: list[tuple[Request, object]]) -> None:
+def _deliver(events: list[tuple[Request, object]], sent: threading.Event) -> None:
     for request, event in events:
         request.deliver(event)
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.call_soon, sent.set)  # callers wake in the loop's next round, and send within it

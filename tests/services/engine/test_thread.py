@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import grpc
 import pytest
@@ -105,6 +106,31 @@ async def test_each_request_gets_its_own_events(make_engine):
     engine = make_engine()
     one, two = engine.open(), engine.open()
     assert await asyncio.gather(count(one, 1, 2, 3), count(two, 10, 20)) == [6, 30]
+
+
+async def test_events_are_taken_before_the_next_step(make_engine, monkeypatch):
+    monkeypatch.setattr(engine_thread, "SEND_SECONDS", 10)
+    engine, taken, at_steps = make_engine(), [], []
+    step = engine.step
+    monkeypatch.setattr(engine, "step", lambda: at_steps.append(len(taken)) or step())
+    request = engine.open()
+    async with asyncio.timeout(10):
+        for number in (1, 2, 3):
+            request.post("add", 1)
+            taken.append(await request.next())
+            while len(at_steps) < 2 * number:  # the step after, which has nothing to do
+                await asyncio.sleep(0.002)
+    assert at_steps == [0, 1, 1, 2, 2, 3]
+
+
+async def test_a_loop_that_is_held_up_does_not_hold_up_the_engine(make_engine):
+    engine = make_engine()
+    request = engine.open()
+    for _ in range(3):
+        request.post("add", 1)
+        time.sleep(0.05)  # this loop
+    assert engine.sums[request] == 3
+    assert [await request.next() for _ in range(3)] == [1, 2, 3]
 
 
 async def test_a_full_engine_refuses_until_a_request_is_closed(make_engine):
