@@ -37,7 +37,7 @@ SOUNDS = ("none", "silent", "room")
 ROOM_DB = -50.0  # of full scale: loud enough for all frames to be computed, and no speech
 RATES = {"realtime": 24_000, "grpc": 16_000}  # Hz, the usual ones
 LOOP_SECONDS = 4.0  # of sound, over and over
-PROBE_SECONDS = 2.0  # between two probes of a session
+PROBE_SECONDS = 10.0  # between two probes of a session; each is an event that the gateway keeps, and costs it something
 OPEN_AT_ONCE = 16
 PROBED = ("'probe'", "audio chunk is empty")  # in what the gateway answers to a probe
 PATH = "/v1/realtime?model=parley"

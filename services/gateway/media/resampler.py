@@ -87,4 +87,7 @@ class Resampler:
         windows = np.ndarray((rows, len(per.weights)), np.float32, known, 0, (4 * per.steps * per.step_in, 4))
         found = (windows @ per.weights).reshape(-1)[: max(0, ready) * per.step_out]
         self._held = known[max(0, ready) * per.step_in : len(self._held) + len(samples)].copy()
-        return np.clip(np.rint(found), -32768, 32767).astype("<i2")
+        np.rint(found, out=found)
+        np.minimum(found, 32767, out=found)
+        np.maximum(found, -32768, out=found)
+        return found.astype("<i2")
