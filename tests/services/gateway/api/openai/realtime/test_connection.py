@@ -194,6 +194,22 @@ async def test_with_interrupt_response_off_the_answer_goes_on(realtime, question
     assert not [event for event in await realtime.quiet() if event["type"] == "response.created"]
 
 
+async def test_speech_that_never_pauses_is_answered_piece_by_piece(make_gateway, open_realtime, question_24k):
+    """Each piece is committed where the next one starts; no answer is interrupted."""
+    client = await open_realtime(await make_gateway(media__max_audio_seconds=2.0))
+    await client.update(max_output_tokens=8, audio={"input": {"turn_detection": {"type": "server_vad"}}})
+    phrase = question_24k[6000:42_000]  # 0.75 s without a pause
+    await client.say(6 * phrase + SILENCE)
+    came = []
+    while types(came).count("response.done") < 3:
+        came += await client.until("response.done")
+    assert {event["response"]["status"] for event in came if event["type"] == "response.done"} == {"incomplete"}
+    ends = [event["audio_end_ms"] for event in came if event["type"] == "input_audio_buffer.speech_stopped"]
+    starts = [event["audio_start_ms"] for event in came if event["type"] == "input_audio_buffer.speech_started"]
+    assert ends[:2] == starts[1:]
+    assert types(came).count("input_audio_buffer.committed") == 3
+
+
 async def test_an_answer_is_cancelled(realtime):
     await realtime.update(max_output_tokens="inf")
     await realtime.add("a long story please")
