@@ -156,22 +156,23 @@ class VadSettings(Group):
     pause_seconds: float = Field(
         0.064, gt=0, description="Silence this long may end a question: its answer is computed, and given at the end"
     )
-    complete_seconds: float = Field(
-        0.128, gt=0, description="Silence this long ends a question that is complete, as the model says"
-    )
+    complete_seconds: float = Field(0.16, gt=0, description="Silence this long ends a question that is surely complete")
     end_seconds: float = Field(
         0.55,
         gt=0,
-        description="Silence this long ends a question of which the model does not tell, or as likely as not",
+        description="Silence this long ends a question of which the model does not tell whether it is complete",
     )
     unfinished_seconds: float = Field(
-        1.4, gt=0, description="Silence this long ends any question, also one that is not complete"
+        1.4, gt=0, description="Silence this long ends a question that is surely not complete"
     )
     inner_pause_seconds: float = Field(
-        0.3,
+        0.2,
         gt=0,
-        description="Mean length of pauses inside a question: the wait grows by it when the odds that the question is "
+        description="Mean length of pauses inside questions: the wait grows by it when the odds that a question is "
         "complete fall to 1/e",
+    )
+    cut_off_seconds: float = Field(
+        30.0, gt=0, description="What cutting a user off costs, in seconds of waiting after a complete question"
     )
     preroll_seconds: float = Field(0.3, ge=0, description="Audio before the start that belongs to the question")
 

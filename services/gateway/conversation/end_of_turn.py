@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from services.gateway.events.session import Eagerness, TurnTaking
 from services.gateway.settings import VadSettings
 
-# Seconds of silence that end a question of which nothing is known, and any question; `auto`: as the settings say.
-WAITS: dict[Eagerness, tuple[float, float]] = {"low": (1.2, 4.0), "medium": (0.8, 2.0), "high": (0.4, 1.0)}
 SMALLEST = 1e-6  # a probability
 
 
+class Waits(NamedTuple):
+    """Seconds. `unknown`: the wait where the model does not tell. `cut_off`: what cutting a user off costs."""
+
+    unknown: float
+    cut_off: float
+    longest: float
+
+
+WAITS: dict[Eagerness, Waits] = {
+    "low": Waits(1.2, 300.0, 4.0),
+    "medium": Waits(0.8, 100.0, 2.0),
+    "high": Waits(0.4, 5.0, 1.0),
+}
+
+
 class EndOfTurn:
-    """The wait costs its own length where the question was complete, and cuts the user off where it was too short.
+    """A wait costs its own length where the question was complete, and cuts the user off where it was too short.
 
     With p = P(complete) and pauses inside questions that last m seconds on average (exponentially distributed), a wait
     w costs p w + (1 - p) c exp(-w / m) on average, c being what cutting somebody off costs, in seconds of waiting. That
-    is least at w = m (ln(c / m) - ln(p / (1 - p))). `end_seconds` says what c is: it is the wait at p = 1/2.
+    is least at w = m (ln(c / m) - ln(p / (1 - p))).
     """
 
     def __init__(self, settings: VadSettings):
         self._settings = settings
+        self._auto = Waits(settings.end_seconds, settings.cut_off_seconds, settings.unfinished_seconds)
 
     def silence(self, complete: float | None, wanted: TurnTaking) -> float:
         """Seconds since the last frame of speech that end the question.
@@ -30,12 +45,12 @@ class EndOfTurn:
         """
         if wanted.end_seconds is not None:
             return wanted.end_seconds
-        settings = self._settings
-        unknown, longest = WAITS.get(wanted.eagerness, (settings.end_seconds, settings.unfinished_seconds))
+        waits = WAITS.get(wanted.eagerness, self._auto)
         if complete is None:
-            return unknown
-        seconds = unknown - settings.inner_pause_seconds * _log_odds(complete)
-        return min(max(seconds, min(settings.complete_seconds, unknown)), max(longest, unknown))
+            return waits.unknown
+        pause, shortest = self._settings.inner_pause_seconds, self._settings.complete_seconds
+        seconds = pause * (math.log(waits.cut_off / pause) - _log_odds(complete))
+        return max(shortest, min(seconds, waits.longest))
 
 
 def _log_odds(probability: float) -> float:

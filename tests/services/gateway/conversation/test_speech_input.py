@@ -86,7 +86,7 @@ def phrase(spoken_question) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("says", "least", "most"),
-    [("complete", 0.12, 0.3), ("untold", 0.53, 0.58), ("unfinished", 1.38, 1.45)],
+    [("complete", 0.15, 0.3), ("untold", 0.53, 0.58), ("unfinished", 1.38, 1.45)],
 )
 async def test_what_was_said_decides_how_long_it_waits(make_gateway, connect, llm_cores, phrase, says, least, most):
     gateway = await make_gateway(upstream__llm_core=llm_cores[says])
