@@ -24,7 +24,8 @@ EIGHT = [stage.name for stage in STAGES if stage.full is not None]
 OPTIONS = Options(steps=1, batch=2)
 KINDS = {
     "captions": "captions.json", "questions": "questions.json", "text": "text.json", "spoken_questions": "spoken.json",
-    "negatives": "negatives.json", "transcriptions": "speech.jsonl", "speech": "speech.jsonl",
+    "negatives": "negatives.json", "cut_questions": "cut.json", "transcriptions": "speech.jsonl",
+    "speech": "speech.jsonl",
 }  # fmt: skip
 
 
@@ -61,6 +62,7 @@ def write_data(folder: Path) -> Path:
         "text": dialogues(random, ""),
         "spoken": dialogues(random, "<image>\n<audio>", image="{}.png", audio="{}.wav"),
         "negatives": dialogues(random, "<audio>", answer=False, audio="{}.wav"),
+        "cut": dialogues(random, "<image>\n<audio>", answer=False, image="{}.png", audio="{}.wav"),
     }
     for name, records in contents.items():
         (folder / f"{name}.json").write_text(json.dumps(records))
@@ -80,7 +82,7 @@ def data(tmp_path_factory) -> Path:
 def start(tiny_checkpoint: Path, tmp_path_factory) -> Path:
     """As `parley init` leaves it."""
     model, folder = load_model(tiny_checkpoint), tmp_path_factory.mktemp("start") / "base"
-    parts = {name: part.state_dict() for name, part in model.named_children()}
+    parts = {name: part.state_dict() for name, part in model.named_children() if name != "end_of_turn_head"}
     save_stage(folder, stage="initialised", config=model.config, parts=parts, tokenizer=model.tokenizer)
     return folder
 
@@ -103,7 +105,7 @@ def test_every_stage_learns_from_the_kinds_of_the_recipe(run: Path, capsys) -> N
         "1.3": {"captions", "questions", "text"},
         "2.1a": {"transcriptions"},
         "2.1b": {"transcriptions"},
-        "2.2": {"captions", "questions", "text", "spoken_questions", "negatives"},
+        "2.2": {"captions", "questions", "text", "spoken_questions", "negatives", "cut_questions"},
         "3.1": {"speech"},
     }
     assert all(sum(one["samples"].values()) == 2 and one["skipped"] == 0 for one in learned.values())
@@ -126,7 +128,7 @@ def test_a_run_goes_on_with_the_first_stage_that_is_not_done(run: Path, start: P
     last = Checkpoint.open(run / EIGHT[-1]).manifest
     assert last.lineage == ["initialised", *EIGHT] and last.parts["speech_decoder"].stage == "3.2"
     reply = load_model(run / EIGHT[-1]).reply([{"role": "user", "content": "what is it?"}], max_tokens=3, always=True)
-    assert reply.token_ids
+    assert reply.token_ids and last.parts["end_of_turn_head"].stage == "2.2"
     with torch.no_grad():
         assert load_model(run / EIGHT[-1]).ctc_head is not None
 
