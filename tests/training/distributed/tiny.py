@@ -114,7 +114,9 @@ class Dialogs:
         if self.speech:
             noise = 0.1 * rng.standard_normal(int(rng.integers(3000, 9000))).astype(np.float32)
             content.append({"type": "audio", "audio": noise, "transcript": "who is it"})
-        return Sample(turn(content, LONG[number % 9 :]), "media")
+        asked, answer = turn(content, LONG[number % 9 :])
+        complete = {"complete": number % 3 > 0} if self.speech else {}
+        return Sample([asked, answer | complete], "media")
 
 
 def turn(asked: str | list[dict], answer: str) -> list[dict]:
