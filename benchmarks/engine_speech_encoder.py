@@ -7,8 +7,6 @@ note says how much CPU time the engine's own thread, which makes the steps, take
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ import torch
 
 from benchmarks.engine_networks import measure_networks
 from benchmarks.engines import Result
-from benchmarks.rounds import ROUNDS, result, run_together
+from benchmarks.rounds import ROUNDS, engine_seconds, result, run_together
 from parley.checkpoints import load_model
 from parley.export.graph import MAX_SECONDS, speech_step_graph
 from parley.export.signature import SpeechChunks
@@ -63,17 +61,11 @@ def measure_batch(engine: Engine, samples: np.ndarray, size: int) -> Result:
     async def encode() -> None:
         await encode_streamed(engine, samples, round(len(samples) * MESSAGE_SECONDS / UTTERANCE_SECONDS))
 
-    used = engine_seconds()
+    used = engine_seconds(SERVICE)
     seconds, latencies = asyncio.run(run_together(encode, size))
-    used = (engine_seconds() - used) / (UTTERANCE_SECONDS * size * (1 + ROUNDS))
+    used = (engine_seconds(SERVICE) - used) / (UTTERANCE_SECONDS * size * (1 + ROUNDS))
     note = f"{engine.settings.runtime}; engine's thread: {1000 * used:.2f} ms a s of speech"
     return result("speech encoder", size, size * UTTERANCE_SECONDS / seconds, UNIT, latencies, OF, note)
-
-
-def engine_seconds() -> float:
-    """CPU time of the engine's thread so far."""
-    (thread,) = (thread for thread in threading.enumerate() if thread.name == f"{SERVICE}-engine")
-    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
 
 
 async def encode_streamed(engine: Engine, samples: np.ndarray, message: int) -> None:

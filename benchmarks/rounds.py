@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 
@@ -28,6 +29,12 @@ async def run_together(work: Callable[[], Awaitable[None]], size: int) -> tuple[
             rounds.append(time.perf_counter() - started)
             latencies += taken
     return percentile(rounds, 0.5), latencies
+
+
+def engine_seconds(service: str) -> float:
+    """CPU time of the thread of a service's engine so far."""
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == f"{service}-engine")
+    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
 
 
 def result(engine: str, size: int, rate: float, unit: str, latencies: list[float], of: str, note: str = "") -> Result:
