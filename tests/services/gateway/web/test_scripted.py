@@ -80,6 +80,23 @@ async def test_talking_empties_the_player_and_says_how_much_was_heard(scripted, 
     assert (await played(page, since=after))["seconds"] == 0
 
 
+async def test_the_player_stands_still_while_speech_may_interrupt_and_goes_on_where_it_was(scripted, silence):
+    gateway, page = await scripted(seconds=3.0, microphone=silence)
+    await start_talking(page)
+    await gateway.answer(gateway.sockets[0])
+    await page.wait_for_selector("body[data-activity=speaking]")
+    await gateway.say(gateway.sockets[0], "parley.playback", item_id="item_a", action="pause")
+    await asyncio.sleep(0.3)
+    paused = await now(page)
+    await asyncio.sleep(0.4)
+    assert (await played(page, since=paused))["seconds"] == 0
+    assert await page.query_selector("body[data-activity=speaking]")
+    await gateway.say(gateway.sockets[0], "parley.playback", item_id="item_a", action="resume")
+    await page.wait_for_selector("body[data-activity=listening]")
+    assert (await played(page, since=paused))["seconds"] > 1
+    assert not gateway.sent("conversation.item.truncate")
+
+
 async def test_escape_cancels_the_answer(scripted):
     gateway, page = await scripted(seconds=6.0)
     await ask_in_writing(page, "tell me")

@@ -108,6 +108,7 @@ export class Conversation extends EventTarget {
       });
     }
     this.connection.addEventListener("state", ({ detail }) => {
+      if (detail.state === "waiting") this.player.resume(); // what might have interrupted is lost too
       if (detail.state === "waiting") this.lostSpeech ||= this.hearing || this.speech.held !== null;
       this.#changed();
     });
