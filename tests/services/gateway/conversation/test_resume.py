@@ -21,6 +21,7 @@ from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.usage_pb2 import FinishReason
 from services.gateway.__main__ import Gateway
+from services.gateway.conversation import interruption
 from services.llm_core.engine import Engine
 from services.registry import SERVICES
 
@@ -263,8 +264,10 @@ async def say(client: Client, audio: bytes) -> None:
 
 
 async def test_an_answer_that_was_held_goes_on_and_the_speech_that_held_it_is_gone(
-    make_gateway, slow_answers, spoken_question
+    make_gateway, slow_answers, spoken_question, monkeypatch
 ):
+    monkeypatch.setattr(interruption, "FIRST_DOUBT", 0.0)  # it is not decided while it is spoken
+    monkeypatch.setattr(interruption, "LAST_DOUBT", 0.0)
     here, there = await make_gateway(), await make_gateway()
     speech, whole, heard, rest = spoken_question.tobytes(), Heard(), Heard(), Heard()
     async with Client(f"127.0.0.1:{here.port}") as client:
@@ -275,13 +278,13 @@ async def test_an_answer_that_was_held_goes_on_and_the_speech_that_held_it_is_go
         await hear(client, heard, spoken)
         turn_id = heard.events[-1].turn_id
         await say(client, speech[:48_000])
-        await hear(client, heard, lambda event: event.HasField("speech_started"))
-        speaking, last = heard.events[-1].turn_id, client.last_sequence
+        await hear(client, heard, lambda event: event.HasField("playback"))
+        last = client.last_sequence
     async with Client(f"127.0.0.1:{there.port}") as client:
         ready = await client.open(wire.SessionConfig(), session_id, resumable=True, after=last)
         await hear(client, rest, lambda event: event.HasField("done") and event.turn_id == turn_id)
-    ends = {event.turn_id: event.done for event in rest.events if event.HasField("done")}
-    assert FinishReason.Name(ends[speaking].finish_reason) == "FINISH_REASON_CANCELLED"
+    ends = [event.done for event in rest.events if event.HasField("done") and event.turn_id != turn_id]
+    assert all(done.finish_reason == FinishReason.FINISH_REASON_CANCELLED for done in ends)
     assert ready.running_turn_id == turn_id
     heard.events = [event for event in [*heard.events, *rest.events] if event.turn_id == turn_id]
     assert (heard.answer.text, heard.answer.audio) == (whole.answer.text, whole.answer.audio)

@@ -14,6 +14,7 @@ CONFIG = SessionConfig(instructions="be brief", sampling=SamplingConfig(stop=("e
 BODIES = [
     events.SessionReady("s", True, 3, 24_000, CONFIG, ("default",)),
     events.SessionUpdated(CONFIG),
+    events.Playback("pause"),
     events.SpeechStarted(),
     events.SpeechStopped(),
     events.Transcript("what", final=True),
