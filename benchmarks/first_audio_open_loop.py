@@ -9,7 +9,7 @@ from collections.abc import Callable
 from benchmarks.first_audio_orders import stack
 from benchmarks.first_audio_talk import HANDS_FREE
 from benchmarks.first_audio_users import Dialogues
-from benchmarks.measuring import percentile
+from benchmarks.measuring import percentile, table
 
 AIM_MS = 1000.0  # that the p95 of the first audio is to keep
 DIALOGUES = 48  # over and over, where more are asked
@@ -46,6 +46,7 @@ def find_rate(arguments: argparse.Namespace, dialogues: Dialogues, facts: dict) 
             felt = percentile(level.felt(), 0.95)
             facts["questions"] += [each | {"rate": rate} for each in level.questions]
             rows.append(level.row() | {"rate": rate, "kept": felt <= AIM_MS, "first_audio_p95": felt})
+            print(table(rows[-1:], RATE_COLUMNS), flush=True)
             return felt <= AIM_MS
 
         kept, broken = rates(keeps, arguments.rate, arguments.steps)

@@ -14,11 +14,11 @@ from prometheus_client import REGISTRY
 
 from benchmarks.clip import Dialogue
 from benchmarks.first_audio_client import Reports, converse
-from benchmarks.first_audio_level import Level
+from benchmarks.first_audio_level import COLUMNS, Level
 from benchmarks.first_audio_published import published
 from benchmarks.first_audio_talk import Talk
 from benchmarks.first_audio_users import DISCARDED, Dialogues, Users
-from benchmarks.measuring import everybody_let_in
+from benchmarks.measuring import everybody_let_in, table
 from benchmarks.one_process import OneProcess
 from services.local import memory
 from services.local.stack import LocalStack
@@ -47,12 +47,19 @@ def stack(arguments: argparse.Namespace, dialogues: Dialogues, facts: dict) -> I
 
 
 def services(arguments: argparse.Namespace, dialogues: Dialogues, facts: dict) -> list[Level]:
+    each = arguments.turns
     with stack(arguments, dialogues, facts) as users:
         return [
-            users.run(dialogues.of(turns, sessions, arguments.turns), turns, sessions, arguments.turns)
+            shown(users.run(dialogues.of(turns, sessions, each), turns, sessions, each))
             for sessions in arguments.sessions
             for turns in arguments.detection
         ]
+
+
+def shown(level: Level) -> Level:
+    """Its row is printed at once: a run that is ended early has said what it found."""
+    print(table([level.row()], COLUMNS), flush=True)
+    return level
 
 
 class UsersInside:
@@ -103,7 +110,7 @@ async def _one_process(arguments: argparse.Namespace, dialogues: Dialogues) -> l
         await users.run(dialogues.of(turns, 1, WARM_UP), turns, 1, WARM_UP)
     for sessions in arguments.sessions:
         for turns in arguments.detection:
-            levels.append(await users.run(dialogues.of(turns, sessions, each), turns, sessions, each))
+            levels.append(shown(await users.run(dialogues.of(turns, sessions, each), turns, sessions, each)))
     await process.stop()
     return levels
 
