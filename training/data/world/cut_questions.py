@@ -14,7 +14,7 @@ from training.data.world.whole_questions import cut_places
 from training.data.world.world import World
 
 SORTS = {"cut": 11, "whole": 6, "unaddressed": 3}  # how often
-SMALL_TALK_SHARE = 0.4  # of the questions; the others are about a picture
+TALKS = {"one question": 7, "dialogue": 6, "small talk": 7}  # about a picture, but for small talk
 
 
 def cut_question(world: World, index: int, sort: str = "", unseen_voice: bool = False) -> Sample:
@@ -42,9 +42,13 @@ def silent(state: str) -> dict:
 
 def question(world: World, index: int, rng: random.Random) -> Sample:
     """A written dialogue whose last question can be cut short."""
-    sample = world.single(index)
-    if rng.random() < SMALL_TALK_SHARE:
-        sample = world.small_talk(index, turns=rng.choice((1, 2, 3)))
+    match drawn(TALKS, rng):
+        case "one question":
+            sample = world.single(index)
+        case "dialogue":
+            sample = world.dialog(index, turns=rng.choice((2, 3)), small_talk_share=0.1, captioned=0.0)
+        case _:
+            sample = world.small_talk(index, turns=rng.choice((1, 2, 3)))
     while not cut_places(text_of(sample.messages[-2])):
         sample = world.small_talk(rng.getrandbits(32))
     return sample
