@@ -3,8 +3,9 @@
     python -m benchmarks.gateway [--checkpoint DIR] [--wire realtime grpc] [--microphones 100 300] [--talkers 2]
                                  [--seconds 20] [--json FILE]
 
-A whole stack is started, with a gateway of one process. Hands-free clients in a process of their own
-(gateway_microphones.py) send 40 ms of sound every 40 ms:
+A whole stack is started, with a gateway of one process, unless `--gateway` names one that runs; it must take so many
+connections (PARLEY_GATEWAY_SERVER_MAX_CONNECTIONS, PARLEY_GATEWAY_ADMISSION_GROWTH=0). Hands-free clients in a process
+of their own (gateway_microphones.py) send 40 ms of sound every 40 ms:
 - `none`: connections that send nothing;
 - `silent`: digital silence, as of a muted microphone, which the gateway does not compute after half a second;
 - `room`: noise at −50 dB of full scale, of which it computes every frame, as it does of speech.
@@ -84,13 +85,12 @@ class Snapshot:
 
 
 class Gateway:
-    """The gateway of a stack on this machine."""
+    """A gateway's process on this machine."""
 
-    def __init__(self, http: str, grpc: str, supervisor: int):
+    def __init__(self, pid: int, http: str, grpc: str):
+        """`http`, `grpc`: host:port."""
+        self._process = psutil.Process(pid)
         self.addresses = {"realtime": http, "grpc": grpc}
-        pids = processes.descendants(supervisor)
-        named = [each for each in map(psutil.Process, pids) if memory.name_of(each.cmdline()) == "services.gateway"]
-        (self._process,) = named
         self.http = http
 
     def snapshot(self) -> Snapshot:
@@ -241,6 +241,11 @@ def keeps_the_aims(facts: dict) -> bool:
 
 @contextmanager
 def stack(arguments: argparse.Namespace) -> Iterator[Gateway]:
+    """The gateway that was named, or that of a stack that lives as long as the context."""
+    if arguments.gateway:
+        pid, http, grpc = arguments.gateway
+        yield Gateway(int(pid), http, grpc)
+        return
     room = max(arguments.microphones) + arguments.talkers + 8
     with (
         everybody_let_in(),
@@ -248,12 +253,20 @@ def stack(arguments: argparse.Namespace) -> Iterator[Gateway]:
         tempfile.TemporaryDirectory() as folder,
         LocalStack(arguments.checkpoint, Path(folder), 0, 0) as started,
     ):
-        yield Gateway(started.state.http, started.state.gateway, started.state.supervisor_pid)
+        pids = processes.descendants(started.state.supervisor_pid)
+        (pid,) = [each for each in pids if memory.name_of(psutil.Process(each).cmdline()) == "services.gateway"]
+        yield Gateway(pid, started.state.http, started.state.gateway)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/nano"))
+    parser.add_argument(
+        "--gateway",
+        nargs=3,
+        metavar=("PID", "HTTP", "GRPC"),
+        help="one that runs here: its process, host:port, host:port",
+    )
     parser.add_argument("--wire", nargs="+", choices=["realtime", "grpc"], default=["realtime", "grpc"])
     parser.add_argument("--microphones", nargs="+", type=int, default=[100, 300], help="open at once, in turn")
     parser.add_argument("--talkers", type=int, default=2, help="who talk beside the most microphones; 0: nobody")

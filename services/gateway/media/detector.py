@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.gateway.media.resampler import SILENCE
 from services.gateway.media.silero import CONTEXT_BYTES, FRAME_BYTES, SAMPLE_RATE, START, Silero
 from services.telemetry.metrics import VOICE_ACTIVITY_SECONDS
 
@@ -185,5 +186,7 @@ class Microphone:
 
 
 def _are_loud(frames: bytes) -> list[bool]:
+    if SILENCE.startswith(frames):
+        return [False] * (len(frames) // FRAME_BYTES)
     samples = np.frombuffer(frames, "<i2").astype(np.float32).reshape(-1, FRAME_BYTES // 2)
     return [frame.dot(frame) >= _SILENT for frame in samples]

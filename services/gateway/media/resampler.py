@@ -14,6 +14,7 @@ import numpy as np
 
 STOPBAND_DB = 70.0  # by which what the new rate cannot carry is quieter
 TRANSITION = 0.25  # of half the lower rate, around it: from what passes to what does not
+SILENCE = bytes(96_000)  # a second at 48 kHz, the most that comes at once
 ROW = 32  # samples or more that one row of the product gives
 
 
@@ -58,14 +59,16 @@ class Resampler:
 
     def _reset(self) -> None:
         self._held = np.zeros(self._filter.half, np.float32)  # the first sample has silence before it
+        self._held_is_silent = True
         self._samples_in = self._samples_out = 0
 
     def feed(self, audio: bytes) -> bytes:
-        samples = np.frombuffer(audio, "<i2")
+        samples, silent = np.frombuffer(audio, "<i2"), SILENCE.startswith(audio)
+        found = self._skip(len(samples)) if silent and self._held_is_silent else self._run(samples).tobytes()
+        self._held_is_silent = silent and (self._held_is_silent or len(samples) >= len(self._held))
         self._samples_in += len(samples)
-        found = self._run(samples)
-        self._samples_out += len(found)
-        return found.tobytes()
+        self._samples_out += len(found) // 2
+        return found
 
     def flush(self) -> bytes:
         """The rest. What comes next is another stream."""
@@ -75,18 +78,27 @@ class Resampler:
         self._reset()
         return found.tobytes()
 
+    def _ready(self, samples: int) -> int:
+        """Steps that can be computed with so many samples more."""
+        return max(0, (len(self._held) + samples - 2 * self._filter.half) // self._filter.step_in)
+
+    def _skip(self, samples: int) -> bytes:
+        """As `_run`, of silence after silence: of a muted microphone, say."""
+        ready = self._ready(samples)
+        self._held = np.zeros(len(self._held) + samples - ready * self._filter.step_in, np.float32)
+        return bytes(2 * ready * self._filter.step_out)
+
     def _run(self, samples: np.ndarray) -> np.ndarray:
         """int16: what can be computed; what it depends on that comes later is waited for."""
-        per = self._filter
-        ready = (len(self._held) + len(samples) - 2 * per.half) // per.step_in  # steps
-        rows = max(0, -(-ready // per.steps))
+        per, ready = self._filter, self._ready(len(samples))
+        rows = -(-ready // per.steps)
         size = rows * per.steps * per.step_in + 2 * per.half
         known = np.zeros(max(size, len(self._held) + len(samples)), np.float32)
         known[: len(self._held)] = self._held
         known[len(self._held) : len(self._held) + len(samples)] = samples
         windows = np.ndarray((rows, len(per.weights)), np.float32, known, 0, (4 * per.steps * per.step_in, 4))
-        found = (windows @ per.weights).reshape(-1)[: max(0, ready) * per.step_out]
-        self._held = known[max(0, ready) * per.step_in : len(self._held) + len(samples)].copy()
+        found = (windows @ per.weights).reshape(-1)[: ready * per.step_out]
+        self._held = known[ready * per.step_in : len(self._held) + len(samples)].copy()
         np.rint(found, out=found)
         np.minimum(found, 32767, out=found)
         np.maximum(found, -32768, out=found)

@@ -62,6 +62,15 @@ def test_loud_samples_are_bounded_and_silence_stays_silent():
     assert not len(streamed(np.zeros(0), 24_000, 16_000, 960))
 
 
+@pytest.mark.parametrize(("source", "target"), RATES)
+def test_silence_between_sounds_is_as_long_as_it_was(source, target):
+    sound = np.random.default_rng(0).normal(0, 3000, source // 7)
+    samples = np.concatenate([np.zeros(source // 3), sound, np.zeros(source // 2), sound, np.zeros(9)])
+    whole = streamed(samples, source, target, len(samples))  # nothing of it is skipped
+    for size in (source // 100, source // 25 + 1):
+        np.testing.assert_array_equal(streamed(samples, source, target, size), whole)
+
+
 def test_what_comes_after_a_flush_is_another_stream():
     noise = np.random.default_rng(0).normal(0, 3000, 4801).astype("<i2").tobytes()
     resampler = Resampler(24_000, 16_000)
