@@ -49,7 +49,7 @@ def question(world: World, index: int, rng: random.Random) -> Sample:
             sample = world.dialog(index, turns=rng.choice((2, 3)), small_talk_share=0.1, captioned=0.0)
         case _:
             sample = world.small_talk(index, turns=rng.choice((1, 2, 3)))
-    while not cut_places(text_of(sample.messages[-2])):
+    while not (sample.messages and cut_places(text_of(sample.messages[-2]))):
         sample = world.small_talk(rng.getrandbits(32))
     return sample
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.data.sample import SAMPLE_RATE, completeness, turn_states
-from training.data.world import World, cut_speech
+from training.data.sample import SAMPLE_RATE, completeness, text_of, turn_states
+from training.data.world import World, cut_questions, cut_speech
 from training.data.world.cut_questions import cut_question
 from training.data.world.sentences import question
 from training.data.world.speech import speaker
@@ -86,3 +86,15 @@ def test_questions_are_a_function_of_their_number_and_voices_may_be_unseen():
     one, same = (cut_question(World(1, "heldout"), 5, "whole", unseen_voice=True) for _ in range(2))
     assert one.messages[-1] == same.messages[-1] and one.about == same.about
     assert one.about["voice"] in UNSEEN
+
+
+def test_every_question_can_be_cut():
+    """Also where a scene allows no question, and a dialogue about it is empty."""
+    world = World(0)
+    asked = [asked_last(world, index) for index in range(400)]
+    assert all(cut_places(text) for text in asked)
+    assert any(not world.dialog(index, turns=2, small_talk_share=0.1, captioned=0.0).messages for index in range(400))
+
+
+def asked_last(world, index):
+    return text_of(cut_questions.question(world, index, generator("asked", index)).messages[-2])
