@@ -294,7 +294,7 @@ class TurnPipeline:
         self._early.begin_waiting(self, self.clock)
         self.answer = attempt.answer
         if attempt.prompt.parts.closed:
-            self._events.on_prompt(attempt.prompt)
+            self._tell_prompt(attempt)
         attempt.release()
         if attempt.read is not None:
             self._tell_state(attempt.read)
@@ -331,7 +331,13 @@ class TurnPipeline:
         prompt.utterance = to_wire(name) if name is not None else None
         prompt.parts.close()
         if attempt.released:
-            self._events.on_prompt(prompt)
+            self._tell_prompt(attempt)
+
+    def _tell_prompt(self, attempt: Attempt) -> None:
+        """The question is over, and all of it is in the prompt."""
+        if attempt.tail is not None:
+            self.question.end_with(attempt.tail)
+        self._events.on_prompt(attempt.prompt)
 
     def _is_due(self, tail: Tail) -> bool:
         """There is something to compute at this pause."""

@@ -31,6 +31,7 @@ class Question:
         self.spoken = spoken
         self.audio: InputLog[bytes] = InputLog()  # 16-bit; `PAUSE` where it may be over
         self.embeddings: InputLog[Tensor] = InputLog()  # [n, language width] each
+        self._whole: list[Tensor] = []  # the embeddings, with those of the pause at which it was over
         self.tail: Tail | None = None  # of the newest pause that the speech encoder has answered
         self.transcript = ""
         self.images: list[asyncio.Task[EncodedImage]] = []
@@ -114,10 +115,19 @@ class Question:
     def forget_embeddings(self) -> None:
         """Its speech is to be encoded from its start, by other weights."""
         self.embeddings, self.weights, self.utterance, self.tail = InputLog(), "", None, None
+        self._whole.clear()
 
     def name_utterance(self) -> None:
-        """Its speech is complete."""
-        self.utterance = self._name(self.num_embeddings, self.weights)
+        """All of its speech is encoded."""
+        self.utterance = self.utterance or self._name(self.num_embeddings, self.weights)
+
+    def end_with(self, tail: Tail) -> None:
+        """It was over at that pause: its speech is known before the speech encoder says so."""
+        assert self.ended.is_set() and self.over_at(tail)
+        if self.utterance is None:
+            self._whole = [*self.embeddings.items, tail.embeddings]
+            self.utterance, self.weights = self.name_with(tail), tail.weights
+            self.transcript = tail.transcript or self.transcript
 
     def name_with(self, tail: Tail) -> Ref | None:
         """What its speech is called if it is over at the newest pause."""
@@ -128,7 +138,7 @@ class Question:
 
     def speech(self) -> Tensor:
         """All embeddings of its speech: [length, language width]."""
-        pieces = self.embeddings.items
+        pieces = self._whole or self.embeddings.items
         length = sum(tensor.shape[0] for tensor in pieces)
         data = b"".join(tensor.data for tensor in pieces)
         return Tensor(dtype=pieces[0].dtype, shape=[length, *pieces[0].shape[1:]], data=data)
@@ -149,6 +159,7 @@ class Question:
         """The turn is over: what is large is let go, since a connection keeps its newest turn."""
         self.utterance = self.tail = None
         self.images.clear()
+        self._whole.clear()
         self.audio.items.clear()
         self.embeddings.items.clear()
 

@@ -32,6 +32,7 @@ class Tail:
     position: int  # embeddings before it
     embeddings: Tensor  # [n, language width]
     weights: str  # that made them
+    transcript: str = ""  # of all the speech
 
 
 class SpeechSink(Protocol):
@@ -106,7 +107,7 @@ async def encode_speech(
 
 
 def _tail(chunk: SpeechChunk, position: int) -> Tail:
-    return Tail(chunk.pause_number, position, chunk.embeddings, chunk.weights)
+    return Tail(chunk.pause_number, position, chunk.embeddings, chunk.weights, chunk.transcript)
 
 
 def length_of(tensor: Tensor) -> int:

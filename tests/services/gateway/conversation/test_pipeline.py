@@ -397,3 +397,28 @@ async def test_text_that_comes_after_the_pause_is_answered_too():
     question.end()
     await running
     assert calls.prompts()[-1][-2:] == ["text", "respond"] and len(turn.told.of(events.TextDelta)) == 3
+
+
+async def test_a_question_whose_answer_was_held_is_kept_whole_before_the_speech_encoder_has_ended():
+    kept = []
+
+    class Slow(Pausing):
+        async def speech_encoder(self, sent, requests):
+            async for answer in super().speech_encoder(sent, requests):
+                if "end" in sent:
+                    await until(lambda: kept)
+                yield answer
+
+    calls, question = Slow(), speaking()
+    turn = pipeline_of(calls, question)
+    turn.pipeline._events.on_prompt = lambda prompt: kept.append((question.utterance, question.speech(), prompt))
+    running = asyncio.create_task(turn.pipeline.run())
+    await speak(turn, question)
+    turn.pipeline.pause()
+    await until(lambda: any(service == "speech_decoder" for service, _ in calls.asked))
+    question.end()
+    await running
+    ((utterance, speech, prompt),) = kept
+    assert utterance.length == 4 and speech.shape == [4, 1] and utterance.weights == "w"
+    assert prompt.utterance.hash == utterance.hash == question.utterance.hash
+    assert question.speech().shape == [4, 1], "what comes at the end is not there twice"
