@@ -10,7 +10,6 @@ Notable points:
 from __future__ import annotations
 
 import contextlib
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,20 +25,14 @@ from services.gateway.conversation.outbox import Outbox
 from services.gateway.conversation.part_encoder import PartEncoder
 from services.gateway.conversation.questions import Questions
 from services.gateway.conversation.request import TurnRequest
+from services.gateway.conversation.requested_answers import RequestedAnswers
 from services.gateway.conversation.session_items import SessionItems
 from services.gateway.conversation.speech_input import SpeechInput
 from services.gateway.conversation.takeover import Takeover
-from services.gateway.conversation.tools import check_tools
 from services.gateway.conversation.turn import TurnTools, failed
 from services.gateway.conversation.turns import Turns
-from services.gateway.events import (
-    Body,
-    Event,
-    ItemCreated,
-    SilenceNoticed,
-    TurnDone,
-)
-from services.gateway.events.items import Item, ItemPart, question_item_id
+from services.gateway.events import Body, TurnDone
+from services.gateway.events.items import Item, ItemPart
 from services.gateway.events.session import SessionConfig
 from services.gateway.media.detector import Detector
 from services.gateway.media.embedding_writer import EmbeddingWriter
@@ -55,7 +48,6 @@ from services.telemetry import logs
 
 MAX_QUESTION_ID = 64  # characters
 MAX_BACKLOG = 4  # times max_unread_events, which only the audio and text of turns wait for
-MAX_BESIDE = 4  # answers at once that are not part of the session
 
 
 class Conversation:
@@ -97,6 +89,7 @@ class Conversation:
         policy = InterruptionPolicy(settings.interruption, self.outbox, settings.hold_seconds)
         self._turns = Turns(policy, self._turn_ended)
         self._questions = Questions(self._turns, self._tools)
+        self._requested = RequestedAnswers(self._turns, self._questions, self._tools)
         self._speech: SpeechInput | None = None  # until the session is open
         self._inputs = 0  # since the last turn ended
 
@@ -247,43 +240,16 @@ class Conversation:
         self._speech.clear()
 
     async def answer(self, request: TurnRequest) -> str:
-        """Answers the items of the session, or those that the request names. Returns the id of the turn.
-
-        Raises `ServiceError` FAILED_PRECONDITION while another answer is being made, and for tools that cannot be.
-        """
-        check_tools(request.config, self._settings)
-        if not request.kept:
-            if len(self._turns.beside) >= MAX_BESIDE:
-                raise ServiceError.at_capacity("answers beside the session", MAX_BESIDE)
-            return self._turns.begin_beside(self._questions.maker(request)).ask_at_once()
-        await self._turns.wait_for_cancelled()  # clients are told of one answer after the other
-        if self._turns.active is not None:
-            raise ServiceError(grpc.StatusCode.FAILED_PRECONDITION, "an answer is being made already")
-        self._questions.unanswered = False
-        if self._turns.listening:  # what is being said goes on, and is not answered
-            await self._turns.newest.only_listen()
-            return self._turns.begin_beside(self._questions.maker(request)).ask_at_once()
-        return self._turns.begin(self._questions.maker(request), detected=False, interruption="never").ask_at_once()
+        """As `RequestedAnswers.begin`."""
+        return await self._requested.begin(request)
 
     async def answer_silence(self, request: TurnRequest, seconds: float) -> None:
         """Nobody has said anything for so long: the silence becomes an item, and is answered."""
-        if self._turns.listening or self._turns.active is not None:
-            return
-        turn_id, end_ms = secrets.token_urlsafe(9), self._speech.heard_ms
-        item = Item(id=question_item_id(turn_id), role="user", turn_id=turn_id, parts=[ItemPart(kind="speech")])
-        previous = await self._store.items.insert(self.session_id, item)
-        silence = SilenceNoticed(max(0, end_ms - round(1000 * seconds)), end_ms)
-        for body in (silence, ItemCreated(item, previous)):
-            self.outbox.put_now(Event(body, turn_id))
-        await self.answer(request)
+        await self._requested.answer_silence(request, self.session_id, seconds, self._speech.heard_ms)
 
     async def cancel_answer(self, turn_id: str = "") -> bool:
         """Stops an answer; empty: that of the session. False where none is being made."""
-        turn = self._turns.find(turn_id) if turn_id else self._turns.active
-        if turn is None or turn.over or not turn.asked or not turn.request.answers:
-            return False
-        turn.cancel_self()
-        return True
+        return self._requested.cancel(turn_id)
 
     async def respond(self) -> None:
         """Answer what has been sent."""
