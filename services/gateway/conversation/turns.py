@@ -15,7 +15,7 @@ log = logs.get_logger(__name__)
 
 class Turns:
     def __init__(self, policy: InterruptionPolicy, on_end: Callable[[], None]):
-        """`on_end` is called whenever a turn has ended."""
+        """`on_end` is called whenever a turn has ended, or its question after it had failed."""
         self.newest: Turn | None = None
         self._policy, self._on_end = policy, on_end
         self._running: dict[asyncio.Task, Turn] = {}
@@ -114,6 +114,7 @@ class Turns:
         failed = self.newest is not None and not self.newest.asked and self.newest.over
         if failed:
             self.newest.mark_ended()
+            self._on_end()
         return failed
 
     def cancel(self) -> None:
