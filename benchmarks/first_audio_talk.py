@@ -98,7 +98,7 @@ class Asked:
             "first_audio": player.first - self.asked if heard else None,
             "stopped": reply.stopped - self.asked if reply.stopped else None,
             "parts": {name: getattr(latency, name) for name in PARTS},
-            "rest": player.first - self.asked - latency.first_audio,
+            "rest": player.first - self.asked - latency.first_audio if heard else None,
             "audio_s": player.received,
             "generated_s": player.last - player.first,
             "underruns": player.underruns,

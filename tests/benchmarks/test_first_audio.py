@@ -90,7 +90,7 @@ def test_a_question_that_was_answered_in_its_pause_is_cut():
 
 def test_a_question_without_an_answer_has_no_time():
     question = asked((10.2, event("a", **STARTED)))
-    assert question.facts()["first_audio"] is None and not question.settled(30.0)
+    assert question.facts()["first_audio"] is question.facts()["rest"] is None and not question.settled(30.0)
     assert not asked().settled(30.0)
     early = asked((10.2, event("a", **STARTED)), (10.4, done("a")))
     assert not early.settled(11.0 + SETTLE_SECONDS) and early.settled(11.01 + SETTLE_SECONDS)
