@@ -100,7 +100,8 @@ class Listener:
     def __init__(self, client: Client, clip: Clip, seed: int):
         self._client, self._rng = client, random.Random(seed)
         self.outcome = Outcome(clip)
-        self._microphone = Microphone(seed, clip.sample_rate, lambda audio: client.send(audio=audio))
+        self._microphone = Microphone(seed, clip.sample_rate, lambda audio: self._send(audio=audio))
+        self._sending = asyncio.Lock()  # a stream takes one write at a time
         self._old = ""  # id of the turn that answers
         self._changed = asyncio.Event()
 
@@ -110,18 +111,25 @@ class Listener:
         await self._client.open(config)
         beside = [asyncio.create_task(each) for each in (self._microphone.run(), self._listen(), self._report())]
         try:
-            await self._client.send(text=QUESTION)
-            await self._client.send(respond=wire.Respond())
+            await self._send(text=QUESTION)
+            await self._send(respond=wire.Respond())
             await self._until(lambda: outcome.player.first, 30)
             await asyncio.sleep(self._rng.uniform(*HEARD))
             said = self._microphone.say(clip.audio)
             outcome.voiced = tuple(said + sample / clip.sample_rate for sample in clip.voiced)
             await self._until(lambda: outcome.answered, outcome.voiced[1] + WAIT_SECONDS - time.monotonic())
         finally:
+            broken = [each.exception() for each in beside if each.done()]
             for each in beside:
                 each.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+        if broken:
+            raise ConnectionError(f"the conversation broke off: {broken[0]}")
         return outcome
+
+    async def _send(self, **event) -> None:
+        async with self._sending:
+            await self._client.send(**event)
 
     async def _until(self, happened, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -172,7 +180,7 @@ class Listener:
             await asyncio.sleep(REPORT_SECONDS)
             if self._old and not self.outcome.taken:
                 played = self.outcome.player.played(time.monotonic())
-                await self._client.send(played=wire.Played(turn_id=self._old, samples=played))
+                await self._send(played=wire.Played(turn_id=self._old, samples=played))
 
 
 async def listen_all(arguments: argparse.Namespace) -> None:
