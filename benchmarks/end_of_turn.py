@@ -14,7 +14,7 @@ import argparse
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from benchmarks.clip import Clip
 from benchmarks.measuring import machine, percentile, table, write_json
 from benchmarks.workload import dialogues
 from parley.checkpoints import load_model
+from parley.media.messages import read_media
 from parley.models.parley import Parley
 from services.gateway.conversation.end_of_turn import EndOfTurn
 from services.gateway.events.session import TurnTaking
@@ -45,6 +46,7 @@ Wait = Callable[[float | None], float]  # probability that the question is compl
 @dataclass
 class Said:
     clip: Clip
+    picture: bytes  # PNG, that it is about
     complete: dict[int, float | None] = field(default_factory=dict)  # pause, in milliseconds of the clip → probability
 
 
@@ -96,17 +98,17 @@ class Microphone:
 class Questions:
     """Clips, and what the model says at the pauses in them."""
 
-    def __init__(self, clips: Iterable[Clip], known: float):
+    def __init__(self, said: Iterable[Said], known: float):
         """`known`: seconds of audio after a pause from which on it is known what the model says."""
         self._settings, self._known, self._detector = VadSettings(), known, Detector()
-        self.said = [Said(clip) for clip in clips]
+        self.said = list(said)
 
     async def read(self, model: Parley) -> None:
         """All pauses, also those behind which a shorter wait would have ended the question."""
         for each in tqdm(self.said, "pauses", leave=False):
             pauses: list[tuple[int, bytes]] = []
             await self._microphone(each.clip).listen(lambda _: SILENCE - 0.5, pauses)
-            each.complete = {at: complete(model, audio) for at, audio in pauses}
+            each.complete = {at: complete(model, each.picture, audio) for at, audio in pauses}
 
     async def end(self, wait: Wait) -> list[End]:
         return [await self._end(each, wait) for each in self.said]
@@ -121,11 +123,12 @@ class Questions:
         return Microphone(clip, self._settings, self._detector, self._known)
 
 
-def complete(model: Parley, audio: bytes) -> float | None:
-    """How likely speech (16-bit) is a complete question."""
+def complete(model: Parley, picture: bytes, audio: bytes) -> float | None:
+    """How likely speech (16-bit) is a complete question about a picture (a file)."""
     samples = np.frombuffer(audio, "<i2").astype(np.float32) / 32768
-    content = [{"type": "audio", "audio": samples}]
-    return model.reply([{"role": "user", "content": content}], max_tokens=0, speak=False).complete
+    content = [{"type": "image", "image": picture}, {"type": "audio", "audio": samples}]
+    messages = read_media([{"role": "user", "content": content}], model.config)
+    return model.reply(messages, max_tokens=0, speak=False).complete
 
 
 def row(name: str, kind: str, ends: list[End]) -> dict[str, object]:
@@ -145,8 +148,8 @@ def row(name: str, kind: str, ends: list[End]) -> dict[str, object]:
 
 
 async def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
-    clips = chain.from_iterable(dialogue.clips for dialogue in dialogues(arguments.seed))
-    questions = Questions(islice(clips, arguments.questions), arguments.known / 1000)
+    said = (Said(clip, dialogue.picture) for dialogue in dialogues(arguments.seed) for clip in dialogue.clips)
+    questions = Questions(islice(said, arguments.questions), arguments.known / 1000)
     policy = EndOfTurn(VadSettings())
     await questions.read(load_model(arguments.checkpoint))
     waits: dict[str, Wait] = {"by what was said": lambda p: policy.silence(p, TurnTaking())}

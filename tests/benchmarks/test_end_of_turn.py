@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.clip import Clip
-from benchmarks.end_of_turn import Questions, row
+from benchmarks.end_of_turn import Questions, Said, row
 from benchmarks.manners import voiced
 from parley.checkpoints import load_model
 from services.gateway.media.detector import FRAME_SECONDS
@@ -20,16 +23,19 @@ def word() -> np.ndarray:
     return speaker().speak("hello", "en-us")
 
 
-def clip(*pieces: np.ndarray) -> Clip:
+def said(*pieces: np.ndarray) -> Said:
     audio = np.concatenate([PAUSE, *pieces])
-    return Clip("", (np.clip(audio, -1, 1) * 32767).astype("<i2"), 16_000, voiced(audio))
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "PNG")
+    pcm = (np.clip(audio, -1, 1) * 32767).astype("<i2")
+    return Said(Clip("", pcm, 16_000, voiced(audio)), file.getvalue())
 
 
 async def test_a_wait_ends_a_question_there_and_a_shorter_one_cuts_it_off(word, tiny_checkpoint):
-    questions = Questions([clip(word, PAUSE, word)], known=0.0)
+    questions = Questions([said(word, PAUSE, word)], known=0.0)
     await questions.read(load_model(tiny_checkpoint))
-    (said,) = questions.said
-    assert len(said.complete) == 2 and all(0 < probability < 1 for probability in said.complete.values())
+    pauses = questions.said[0].complete
+    assert len(pauses) == 2 and all(0 < probability < 1 for probability in pauses.values())
     (whole,) = await questions.end(lambda _: 0.7)
     assert not whole.cut and whole.wait - whole.heard_late == pytest.approx(700, abs=1000 * FRAME_SECONDS)
     (cut,) = await questions.end(lambda _: 0.1)
@@ -41,7 +47,7 @@ async def test_a_wait_ends_a_question_there_and_a_shorter_one_cuts_it_off(word, 
 async def test_what_is_said_of_a_pause_is_known_a_moment_later(word, tiny_checkpoint):
     waits = []
     for known in (0.0, 0.32):
-        questions = Questions([clip(word)], known)
+        questions = Questions([said(word)], known)
         await questions.read(load_model(tiny_checkpoint))
         (end,) = await questions.end(lambda complete: 1.5 if complete is None else 0.1)
         waits.append(end.wait)
