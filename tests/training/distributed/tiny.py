@@ -115,7 +115,7 @@ class Dialogs:
             noise = 0.1 * rng.standard_normal(int(rng.integers(3000, 9000))).astype(np.float32)
             content.append({"type": "audio", "audio": noise, "transcript": "who is it"})
         asked, answer = turn(content, LONG[number % 9 :])
-        complete = {"complete": number % 3 > 0} if self.speech else {}
+        complete = {"complete": number % 3 > 0} if self.speech and self.pictures else {}  # in 2.2
         return Sample([asked, answer | complete], "media")
 
 
