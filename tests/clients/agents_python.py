@@ -16,7 +16,7 @@ MODEL = "gpt-realtime-2.1"  # the SDK's own default, which is part of the addres
 class Client:
     def __init__(self, talk: Talk):
         self.talk = talk
-        self._agent = RealtimeAgent(name="Parley", instructions="Answer in one sentence.")
+        self._agent = RealtimeAgent(name="Parley", instructions="Answer in a sentence.")
         self._session: RealtimeSession | None = None
 
     async def listen(self) -> None:
