@@ -45,8 +45,10 @@ EIGHT = [stage.name for stage in recipe("vita-7b")]
 KILLED_IN = "1.3"
 WHOLE = "parley train --from runs/base --data mix.yaml --run runs/mine"
 LORA = "parley train --from runs/mine/1.2 --data questions.jsonl --run runs/lora --stage 1.3 --lora"
-RUN = ("parley init", "parley data check", "parley plan", WHOLE, f"{WHOLE} --resume", LORA, "torchrun")
-ELSEWHERE = ("parley up", "parley ask")  # tests/stack, tests/cli; here the services are in this process
+HEAD = "parley train --from runs/mine/3.2 --data mix.yaml --run runs/head --stage 2.2 --only end_of_turn_head"
+RUN = ("parley init", "parley data check", "parley plan", WHOLE, f"{WHOLE} --resume", LORA, HEAD, "torchrun")
+# In tests/stack, tests/cli, since here the services are in this process; and what takes minutes.
+ELSEWHERE = ("parley up", "parley ask", "parley train --from checkpoints/nano --run runs/head")
 
 
 @dataclass
@@ -211,8 +213,9 @@ def test_a_stage_of_a_plain_file_with_lora_and_by_torchrun(shell: Shell) -> None
     base = folder / "runs" / "base"
     init_pretrained(str(folder / "tiny.json"), folder / LLM, folder / VISION, base)
     (folder / "runs" / "mine").mkdir()
-    (folder / "runs" / "mine" / "1.2").symlink_to(base)
-    running = [shell.start(LORA, TINY), shell.start("torchrun", TINY)]
+    for stage in ("1.2", "3.2"):
+        (folder / "runs" / "mine" / stage).symlink_to(base)
+    running = [shell.start(LORA, TINY), shell.start("torchrun", TINY), shell.start(HEAD, TINY)]
     for process in running:
         ended(process)
     lora, together = (Checkpoint.open(folder / "runs" / path) for path in ("lora/1.3", "cluster/1.1"))
@@ -221,6 +224,8 @@ def test_a_stage_of_a_plain_file_with_lora_and_by_torchrun(shell: Shell) -> None
     before = Checkpoint.open(base).state_dict("language")
     after = lora.state_dict("language")
     assert before.keys() == after.keys() and any((after[name] != before[name].float()).any() for name in before)
+    head = Checkpoint.open(folder / "runs" / "head" / "2.2")
+    assert "end_of_turn_head" in head.parts and "end_of_turn_head" not in Checkpoint.open(base).parts
 
 
 def test_every_command_of_the_page_is_run() -> None:
