@@ -9,7 +9,7 @@ import ctypes
 import signal
 from multiprocessing.connection import Connection
 
-from training.data.world.speech import speaker
+from training.data.world.speech.espeak import speaker
 
 speaker()
 

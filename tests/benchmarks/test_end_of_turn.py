@@ -13,7 +13,7 @@ from benchmarks.end_of_turn import Questions, Said, row
 from benchmarks.manners import voiced
 from parley.checkpoints import load_model
 from services.gateway.media.detector import FRAME_SECONDS
-from training.data.world.speech import speaker
+from training.data.world.speech.espeak import speaker
 
 PAUSE = np.zeros(6400, np.float32)  # 0.4 s
 

@@ -30,7 +30,7 @@ from cutting_proxy import CuttingProxy
 
 from services.local.certificate import Certificate, obtain
 from services.local.stack import LocalStack
-from training.data.world.speech import speaker
+from training.data.world.speech.espeak import speaker
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

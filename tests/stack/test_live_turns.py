@@ -52,7 +52,7 @@ def second_gateway(stack):
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
     """int16 [samples], 16 kHz."""
-    from training.data.world.speech import speaker
+    from training.data.world.speech.espeak import speaker
 
     said = speaker().speak("what colour is the circle at the top left?", "en-us")
     return (np.clip(said, -1, 1) * 32767).astype("<i2")

@@ -73,7 +73,7 @@ def certificate(tmp_path_factory) -> Certificate:
 @pytest.fixture(scope="session")
 def spoken_question() -> np.ndarray:
     """int16 [samples], 16 kHz, about 2.5 s."""
-    from training.data.world.speech import speaker
+    from training.data.world.speech.espeak import speaker
 
     speech = speaker().speak("what colour is the circle at the top left?", "en-us")
     return (np.clip(speech, -1, 1) * 32767).astype("<i2")

@@ -15,7 +15,8 @@ import numpy as np
 
 from training.data.sample import SAMPLE_RATE
 from training.data.world.noise import pad, recorded
-from training.data.world.speech import speaker
+from training.data.world.speech import speak
+from training.data.world.speech.espeak import speaker
 from training.data.world.spoken import Utterance
 from training.data.world.voices import Voice
 from training.data.world.whole_questions import cut_places
@@ -71,11 +72,6 @@ def drawn(weights: dict[str, int], rng: random.Random) -> str:
 
 def samples(seconds: float) -> int:
     return round(seconds * SAMPLE_RATE)
-
-
-def speak(text: str, voice: Voice) -> np.ndarray:
-    """Clean speech, float32 [samples] at 16 kHz."""
-    return speaker().speak(text, voice.name, voice.wpm, voice.pitch)
 
 
 def up_to(text: str, place: int, voice: Voice) -> np.ndarray | None:

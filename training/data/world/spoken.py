@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.sample import Sample, parts, turn_states
+from training.data.world import speech
 from training.data.world.noise import as_recorded, noise_clip
-from training.data.world.speech import speaker
 from training.data.world.unaddressed import unaddressed
 from training.data.world.voices import Voice, draw_voice
 
@@ -25,7 +25,7 @@ class Utterance:
 
 def say(text: str, voice: Voice, rng: random.Random, recorded: bool = True) -> Utterance:
     """A text in a voice at 16 kHz; `recorded` adds room, noise, loudness and silence around it."""
-    audio = speaker().speak(text, voice.name, voice.wpm, voice.pitch)
+    audio = speech.speak(text, voice)
     if recorded:
         audio = as_recorded(audio, np.random.default_rng(rng.getrandbits(64)))
     return Utterance(text, voice, audio)

@@ -14,7 +14,7 @@ from training.data.sample import SAMPLE_RATE
 from training.data.world.captions import caption
 from training.data.world.scenes import scene_of
 from training.data.world.sentences import answer, question, shuffled_words
-from training.data.world.speech import speaker
+from training.data.world.speech import speak
 from training.data.world.splits import generator
 from training.data.world.spoken import say
 from training.data.world.voices import Voice, draw_voice
@@ -116,8 +116,3 @@ class AnswerClauses:
         if sort < 0.45:  # captions have long clauses, which are rare elsewhere and more often go wrong
             return caption(scene_of(rng, split_name))
         return question(split_name, rng).text if sort < 0.55 else answer(split_name, rng)
-
-
-def speak(text: str, voice: Voice, sample_rate: int) -> np.ndarray:
-    """Clean speech, float32 [samples] at `sample_rate` Hz."""
-    return speaker().speak(text, voice.name, voice.wpm, voice.pitch, sample_rate)

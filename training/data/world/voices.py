@@ -28,6 +28,7 @@ class Voice:
     name: str
     wpm: int  # words a minute
     pitch: int  # 0..100
+    engine: str = "espeak"  # of `speech`
 
 
 def draw_voice(rng: random.Random, unseen_voice: bool = False, unseen_speed: bool = False) -> Voice:

@@ -16,7 +16,7 @@ from parley.models.parley import Parley
 from training.data.world import heldout
 from training.data.world.questions import PICTURE_KINDS, chance, words_of
 from training.data.world.recogniser import SAMPLE_RATE, Recogniser
-from training.data.world.speech import speaker
+from training.data.world.speech import speak
 from training.data.world.voices import ANSWER
 from training.evaluation.suites import answers
 from training.evaluation.suites.answers import ends_of_turns, mean, percent, percent_by_kind, percent_of_states, right
@@ -124,7 +124,7 @@ def recognise(audio: np.ndarray, rate: int) -> str:
 
 def _spoken_answers(count: int, rate: int) -> Iterator[tuple[str, np.ndarray]]:
     for text in heldout.answers(count):
-        yield " ".join(words_of(text)), speaker().speak(text, ANSWER.name, ANSWER.wpm, ANSWER.pitch, rate)
+        yield " ".join(words_of(text)), speak(text, ANSWER, rate)
 
 
 @cache

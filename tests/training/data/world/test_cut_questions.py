@@ -7,7 +7,7 @@ from training.data.sample import SAMPLE_RATE, completeness, text_of, turn_states
 from training.data.world import World, cut_questions, cut_speech
 from training.data.world.cut_questions import cut_question
 from training.data.world.sentences import question
-from training.data.world.speech import speaker
+from training.data.world.speech.espeak import speaker
 from training.data.world.splits import generator
 from training.data.world.voices import UNSEEN, draw_voice
 from training.data.world.whole_questions import cut_places, is_whole

@@ -8,7 +8,7 @@ from training.data.world import World, heldout
 from training.data.world.noise import as_recorded, noise_clip
 from training.data.world.questions import words_of
 from training.data.world.recogniser import Recogniser
-from training.data.world.speech import speaker
+from training.data.world.speech.espeak import speaker
 from training.data.world.splits import generator, held_out
 from training.data.world.unaddressed import unaddressed
 from training.data.world.voices import ANSWER, SEEN, SEEN_SPEEDS, UNSEEN, UNSEEN_SPEEDS, draw_voice

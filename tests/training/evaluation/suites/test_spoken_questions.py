@@ -10,7 +10,7 @@ import pytest
 from parley.checkpoints import Checkpoint
 from parley.media.audio import write_wav
 from training.data.record_error import RecordError
-from training.data.world.speech import speaker
+from training.data.world.speech.espeak import speaker
 from training.evaluation.suites.registry import SUITES
 from training.evaluation.suites.spoken_questions import EQUAL, HOLDS, judge
 from training.evaluation.suites.suite import SuiteRun

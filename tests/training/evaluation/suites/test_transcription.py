@@ -9,7 +9,7 @@ import pytest
 
 from parley.checkpoints import Checkpoint, CheckpointError, load_model, save_stage
 from parley.media.audio import write_wav
-from training.data.world.speech import speaker
+from training.data.world.speech.espeak import speaker
 from training.evaluation.suites.asking import answer
 from training.evaluation.suites.registry import SUITES
 from training.evaluation.suites.suite import SuiteRun
