@@ -68,7 +68,7 @@ def test_a_task_is_complete(name: str, scoring):
 
 
 def test_rows_are_held_out_questions_of_every_kind(rows: datasets.Dataset):
-    samples = list(heldout.questions(count=harness_rows.COUNT))
+    samples = list(heldout.questions(harness_rows.SEED, harness_rows.COUNT))
     assert rows["answer"] == [sample.messages[1]["content"] for sample in samples]
     assert rows["kind"] == [sample.about["kind"] for sample in samples]
     picture = samples[0].messages[0]["content"][0]["image"]
@@ -89,7 +89,7 @@ def test_what_is_asked(rows: datasets.Dataset, scoring, monkeypatch, tmp_path: P
 def test_a_video_is_asked_about_by_its_path(folder: Path, scoring, monkeypatch, tmp_path: Path, tiny_config):
     monkeypatch.setattr(scoring, "FOLDER", tmp_path / "videos")
     rows = read_rows(folder, harness.VIDEOS)
-    samples = list(heldout.videos(count=harness_rows.VIDEOS))
+    samples = list(heldout.videos(harness_rows.SEED, harness_rows.VIDEOS))
     assert rows["answer"] == [sample.messages[1]["content"] for sample in samples]
     video, question = scoring.question_of_video(rows[0])[0]["content"]
     assert question["text"] == rows[0]["question"] and video["type"] == "video"

@@ -24,6 +24,7 @@ from training.evaluation.suites.recognition import word_error_rate
 from training.evaluation.suites.synthesis import codec_error_rate, speech_error_rate
 from training.evaluation.table import Measure
 
+SEED = heldout.SEEDS[0]
 MEAN_OVER_KINDS = 0  # index of that measure among those of `picture_measures`
 VISION = {"vision_encoder", "vision_adapter", "language"}
 
@@ -45,7 +46,7 @@ def measures(model: Parley, parts: set[str], count: int) -> list[Measure]:
 
 def picture_measures(model: Parley, count: int) -> list[Measure]:
     """Written questions about pictures. The first measure is the mean over kinds."""
-    samples = list(heldout.questions(count=count))
+    samples = list(heldout.questions(SEED, count))
     return answers.question_measures(
         model, samples, "picture questions, text in", mean_bar=95.0, worst_bar=85.0, chance=chance
     )
@@ -56,16 +57,16 @@ def spoken_measures(model: Parley, count: int) -> list[Measure]:
     guess = mean({kind: 100 * chance(kind) for kind in PICTURE_KINDS})
     made = []
     for name, bar, unseen in (("seen", 90.0, False), ("unseen", 80.0, True)):
-        values = percent_by_kind(model, list(heldout.questions(spoken=True, unseen_voice=unseen, count=count)))
+        values = percent_by_kind(model, list(heldout.questions(SEED, count, spoken=True, unseen_voice=unseen)))
         title = f"picture questions, spoken: {name} voices"
         made.append(Measure(title, mean(values), count * len(values), bar, chance=guess))
     each = max(1, count * 4 // 10)
-    values = percent_by_kind(model, list(heldout.small_talk(spoken=True, count=each)))
+    values = percent_by_kind(model, list(heldout.small_talk(SEED, each)))
     return [*made, Measure("small talk, spoken", mean(values), each * len(values), 95.0, chance=0.0)]
 
 
 def video_measures(model: Parley, count: int) -> list[Measure]:
-    samples = list(heldout.videos(count=3 * count))
+    samples = list(heldout.videos(SEED, 3 * count))
     found = percent(right(model, samples))
     return [Measure("video: which way it moves", found, len(samples), 90.0, chance=25.0)]
 
@@ -78,7 +79,7 @@ def transcription_measures(model: Parley, count: int) -> list[Measure]:
         ("unseen voices", 8.0, {"unseen_voice": True}),
         ("unseen speeds", 12.0, {"unseen_speed": True}),
     ):
-        utterances = [(said.audio, said.text) for said in heldout.transcription(**how, count=3 * count)]
+        utterances = [(said.audio, said.text) for said in heldout.transcription(SEED, 3 * count, **how)]
         title = f"transcription WER, unseen sentences: {name}"
         made.append(Measure(title, word_error_rate(model, utterances), len(utterances), bar, at_most=True))
     return made
@@ -86,14 +87,14 @@ def transcription_measures(model: Parley, count: int) -> list[Measure]:
 
 def state_measures(model: Parley, count: int) -> list[Measure]:
     """The state of the last turn: a third each of written questions, spoken ones, and turns without an answer."""
-    samples = list(heldout.states(count=count))
+    samples = list(heldout.states(SEED, count))
     found, guess = percent_of_states(model, samples), 100 / len(STATES)
     return [Measure("state: speech / text / nothing to answer", found, len(samples), 98.0, chance=guess)]
 
 
 def end_of_turn_measures(model: Parley, count: int) -> list[Measure]:
     """Complete questions and as many that are cut short, both with little silence behind them, in unseen voices."""
-    found = ends_of_turns(model, list(heldout.ends_of_turns(count=3 * count)))
+    found = ends_of_turns(model, list(heldout.ends_of_turns(SEED, 3 * count)))
     shares = {name: percent(right) for name, right in found.items()}
     title, n = "end of turn: questions known as complete or cut short, unseen voices", 6 * count
     rows = [Measure(f"· {name}", share, len(found[name])) for name, share in shares.items()]
@@ -108,7 +109,7 @@ def codec_measures(model: Parley, count: int) -> list[Measure]:
 
 def speaking_measures(model: Parley, count: int) -> list[Measure]:
     """Held-out answers, spoken by the model."""
-    wrong = speech_error_rate(model, heldout.answers(count), words_of, recognise)
+    wrong = speech_error_rate(model, heldout.answers(SEED, count), words_of, recognise)
     return [Measure("spoken answers: WER", wrong, count, 6.0, at_most=True)]
 
 
@@ -123,7 +124,7 @@ def recognise(audio: np.ndarray, rate: int) -> str:
 
 
 def _spoken_answers(count: int, rate: int) -> Iterator[tuple[str, np.ndarray]]:
-    for text in heldout.answers(count):
+    for text in heldout.answers(SEED, count):
         yield " ".join(words_of(text)), speak(text, ANSWER, rate)
 
 
