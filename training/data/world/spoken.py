@@ -54,13 +54,14 @@ def speak_questions(
     negatives: float = 0.0,
     unseen_voice: bool = False,
     unseen_speed: bool = False,
+    voice: Voice | None = None,
 ) -> Sample:
-    """The sample with a share of its written questions spoken, all in one voice.
+    """The sample with a share of its written questions spoken, all in one voice: `voice`, or one of espeak-ng's.
 
     `negatives` is the chance that a turn is preceded by one that must not be answered. Pictures stay with the first
     turn.
     """
-    voice = draw_voice(rng, unseen_voice, unseen_speed)
+    voice = voice or draw_voice(rng, unseen_voice, unseen_speed)
     messages: list[dict] = []
     for message in sample.messages:
         if message["role"] == "user":

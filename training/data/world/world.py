@@ -22,7 +22,7 @@ from training.data.world.smalltalk import small_talk
 from training.data.world.splits import check_split, generator
 from training.data.world.spoken import Utterance, say, speak_questions, unaddressed_turn
 from training.data.world.videos import draw_frames, draw_motion
-from training.data.world.voices import draw_voice
+from training.data.world.voices import Voice, draw_voice
 
 # How often each kind is asked: kinds that are hard to learn more often.
 KIND_WEIGHTS = {"colour": 2, "shape": 3, "count": 6, "where": 3, "relation": 5, "is_there": 5, "written": 2}
@@ -142,8 +142,10 @@ class World:
 
     # Speech
 
-    def utterance(self, index: int, unseen_voice: bool = False, unseen_speed: bool = False) -> Utterance:
-        """Recorded speech at 16 kHz of a sentence that is of this split alone.
+    def utterance(
+        self, index: int, unseen_voice: bool = False, unseen_speed: bool = False, voice: Voice | None = None
+    ) -> Utterance:
+        """Recorded speech at 16 kHz of a sentence that is of this split alone, in `voice`, or one of espeak-ng's.
 
         Raises `ValueError` if the training split is asked for a voice or a speed that is held out.
         """
@@ -152,7 +154,7 @@ class World:
         rng = self.rng("utterance", index)
         rng.random()  # so that the held-out sets stay those that earlier checkpoints were measured on
         text = question(self.split, rng, strict=True).text
-        return say(text, draw_voice(rng, unseen_voice, unseen_speed), rng)
+        return say(text, voice or draw_voice(rng, unseen_voice, unseen_speed), rng)
 
     def answer_text(self, index: int) -> str:
         """An answer, to be spoken."""
@@ -160,15 +162,16 @@ class World:
         rng.random()  # as above
         return answer(self.split, rng)
 
-    def spoken(self, sample: Sample, index: int, share: float = 0.5, negatives: float = 0.0, **unseen: bool) -> Sample:
+    def spoken(self, sample: Sample, index: int, share: float = 0.5, negatives: float = 0.0, **voice) -> Sample:
         """The sample with a share of its questions spoken (`spoken.speak_questions`)."""
-        return speak_questions(sample, self.split, self.rng("spoken", index), share, negatives, **unseen)
+        return speak_questions(sample, self.split, self.rng("spoken", index), share, negatives, **voice)
 
-    def negative(self, index: int) -> Sample:
-        """Noise or speech that must not be answered, often with a picture or after a question that was answered."""
+    def negative(self, index: int, voice: Voice | None = None) -> Sample:
+        """Noise or speech that must not be answered, often with a picture or after a question that was answered. What
+        is said is said by `voice`, or by one of espeak-ng's."""
         rng = self.rng("negative", index)
         before = self.question(index).messages if rng.random() < 0.5 else []
-        voice = draw_voice(rng)
+        voice = voice or draw_voice(rng)
         messages = unaddressed_turn(self.split, voice, rng)
         if before and rng.random() < 0.5:
             picture = [part for part in before[0]["content"] if part["type"] == "image"]
