@@ -3,6 +3,7 @@
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import grimp
@@ -16,7 +17,7 @@ OURS = ("parley", "training", "services", "cli", "benchmarks", "protos")
 DISTRIBUTIONS = packages_distributions()
 
 # What an option starts. It is not imported without that option, so its packages are in an extra of their own.
-OPTIONAL = [
+TRITON = [
     "parley.export.configuration",
     "parley.export.graph_writer",
     "parley.export.repository",
@@ -24,6 +25,8 @@ OPTIONAL = [
     "services.speech_encoder.backends.triton",
     "services.vision_encoder.backends.triton",
 ]
+VOICES = [f"training.data.world.speech.{name}" for name in ("hibari", "kokoro", "piper", "packages")]
+OPTIONAL = {"serve,triton": TRITON, "train,voices": VOICES}
 ELSEWHERE = [
     "parley.export.triton_model",  # a Triton server runs it
     "services.gateway.media.silero.convert",  # who changes the network runs it
@@ -39,7 +42,7 @@ STARTS = {
         *("cli.train", "cli.plan", "cli.eval", "cli.data", "cli.init_checkpoint", "cli.import_checkpoint"),
     ],
     "kubernetes": ["training.launch.kubernetes", "cli.launch", "cli.jobs"],
-    "serve,triton": OPTIONAL,
+    **OPTIONAL,
     "test": list(OURS),
 }
 
@@ -51,7 +54,7 @@ def graph() -> grimp.ImportGraph:
 
 def reached(graph: grimp.ImportGraph, start: str) -> set[str]:
     """Every module that `start` may run, third-party packages included; imports inside functions count."""
-    skipped = {*ELSEWHERE, *(OPTIONAL if start not in OPTIONAL else ())}
+    skipped = {*ELSEWHERE, *chain(*(modules for modules in OPTIONAL.values() if start not in modules))}
     found, waiting = set(), {start, *graph.find_descendants(start)} - skipped
     while waiting:
         module = waiting.pop()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from training.data.world.speech.engines import missing
+
 # Variants of American English, and four other accents. Whispers, sound effects and unintelligible voices are left out.
 SEEN = (
     "en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland",
@@ -20,6 +22,26 @@ SEEN_SPEEDS = ((120, 210),)  # words a minute, both ends included
 UNSEEN_SPEEDS = ((95, 115), (215, 240))
 PITCHES = (30, 70)
 
+# Of natural engines. One of them (Piper) is never trained on, nor are six of Kokoro's 28 styles, two Americans and one
+# Briton of each sex.
+NATURAL_SEEN = {
+    "hibari": ("heart",),
+    "flite": ("slt", "rms", "awb"),
+    "kokoro": (
+        "af_alloy", "af_aoede", "af_bella", "af_heart", "af_jessica", "af_kore", "af_nicole", "af_river", "af_sky",
+        "am_adam", "am_echo", "am_eric", "am_fenrir", "am_liam", "am_onyx", "am_santa",
+        "bf_alice", "bf_isabella", "bf_lily", "bm_daniel", "bm_fable", "bm_lewis",
+    ),
+}  # fmt: skip
+NATURAL_UNSEEN = {
+    "piper": ("joe",),
+    "kokoro": ("af_nova", "af_sarah", "am_michael", "am_puck", "bf_emma", "bm_george"),
+}
+NATURAL_SHARES = {"kokoro": 6, "hibari": 2, "flite": 2}  # how often an engine is drawn
+NATURAL_UNSEEN_SHARES = {"kokoro": 2, "piper": 1}
+NATURAL_SPEEDS = (136, 160, 192)  # words a minute: few, so that speech made once is found again
+BLENDED = 0.6  # of Kokoro's trained voices: the mean of two styles of one accent
+
 
 @dataclass(frozen=True)
 class Voice:
@@ -27,7 +49,7 @@ class Voice:
 
     name: str
     wpm: int  # words a minute
-    pitch: int  # 0..100
+    pitch: int = 50  # 0..100; natural engines have only one
     engine: str = "espeak"  # of `speech`
 
 
@@ -37,5 +59,44 @@ def draw_voice(rng: random.Random, unseen_voice: bool = False, unseen_speed: boo
     return Voice(rng.choice(UNSEEN if unseen_voice else SEEN), rng.randint(low, high), rng.randint(*PITCHES))
 
 
-# Of the model's answers: the voice that the recogniser understands best.
-ANSWER = Voice("en-us+edward", wpm=150, pitch=50)
+def natural_engines(unseen: bool = False) -> tuple[str, ...]:
+    """The natural engines that are installed, of those that training hears or of those with held-out voices."""
+    return tuple(name for name in (NATURAL_UNSEEN if unseen else NATURAL_SEEN) if not missing(name))
+
+
+def natural_voices_installed(unseen: bool = False) -> bool:
+    """Whether `draw_natural_voice` has a voice to draw."""
+    return bool(natural_engines(unseen))
+
+
+def draw_natural_voice(rng: random.Random, unseen: bool = False) -> Voice:
+    """A natural voice of the training split, or a held-out one, of the engines that are installed.
+
+    Raises `ValueError` if none is.
+    """
+    engines = natural_engines(unseen)
+    if not engines:
+        lacks = (f"{name}: {missing(name)}" for name in (NATURAL_UNSEEN if unseen else NATURAL_SEEN))
+        raise ValueError(f"no natural voice is installed; {'; '.join(lacks)}")
+    shares = NATURAL_UNSEEN_SHARES if unseen else NATURAL_SHARES
+    engine = rng.choices(engines, [shares[name] for name in engines])[0]
+    name = rng.choice((NATURAL_UNSEEN if unseen else NATURAL_SEEN)[engine])
+    if engine == "kokoro" and not unseen and rng.random() < BLENDED:
+        name = blended(name, rng)
+    return Voice(name, rng.choice(NATURAL_SPEEDS), engine=engine)
+
+
+def blended(style: str, rng: random.Random) -> str:
+    """The style with another trained one of its accent."""
+    others = [other for other in NATURAL_SEEN["kokoro"] if other[0] == style[0] and other != style]
+    return "+".join(sorted((style, rng.choice(others))))
+
+
+def answer_voice() -> Voice:
+    """The model's own: natural if it can be made, else the voice of espeak-ng that the recogniser understands best."""
+    if missing("hibari"):
+        return Voice("en-us+edward", wpm=150)
+    return Voice("heart", wpm=160, engine="hibari")
+
+
+ANSWER = answer_voice()

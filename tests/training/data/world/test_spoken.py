@@ -8,6 +8,7 @@ from training.data.world import World, heldout
 from training.data.world.noise import as_recorded, noise_clip
 from training.data.world.questions import words_of
 from training.data.world.recogniser import Recogniser
+from training.data.world.speech import speak
 from training.data.world.speech.espeak import speaker
 from training.data.world.splits import generator, held_out
 from training.data.world.unaddressed import unaddressed
@@ -125,6 +126,5 @@ def test_held_out_sets_are_the_same_twice_and_hold_what_they_say():
 def test_the_recogniser_hears_the_answer_voice():
     recogniser = Recogniser()
     for text in ("it is at the centre.", "five plus six is eleven.", "no, there is not."):
-        audio = speaker().speak(text, ANSWER.name, ANSWER.wpm, ANSWER.pitch)
-        assert recogniser.transcribe(audio) == " ".join(words_of(text))
+        assert recogniser.transcribe(speak(text, ANSWER)) == " ".join(words_of(text))
     assert recogniser.transcribe(np.zeros(0, np.float32)) == ""
