@@ -16,8 +16,8 @@ from benchmarks.manners import voiced
 from benchmarks.workload import ROOM_NOISE_DB
 from training.data.sample import SAMPLE_RATE
 from training.data.world.smalltalk import small_talk
+from training.data.world.speech import speak
 from training.data.world.splits import generator
-from training.data.world.spoken import say
 from training.data.world.unaddressed import unaddressed
 from training.data.world.voices import draw_voice
 
@@ -105,4 +105,4 @@ def clips(kind: str, seed: int) -> Iterator[Clip]:
 
 
 def _said(text: str, rng: random.Random) -> np.ndarray:
-    return say(text, draw_voice(rng, unseen_voice=True), rng, recorded=False).audio
+    return speak(text, draw_voice(rng, unseen_voice=True))

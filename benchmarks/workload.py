@@ -18,8 +18,8 @@ import soxr
 from benchmarks.clip import Clip, Dialogue
 from benchmarks.manners import KINDS, Said, spoken, voiced
 from training.data.sample import SAMPLE_RATE, parts, text_of
-from training.data.world.noise import pad
 from training.data.world.questions import PICTURE_KINDS
+from training.data.world.recording import lightly_recorded, pad
 from training.data.world.smalltalk import small_talk
 from training.data.world.spoken import say
 from training.data.world.voices import draw_voice
@@ -53,7 +53,7 @@ def questions(seed: int) -> Iterator[Spoken]:
         image, _ = parts(sample.messages[0]["content"])
         text, file = text_of(sample.messages[0]), io.BytesIO()
         image["image"].save(file, "PNG")
-        audio = say(text, draw_voice(rng), rng).audio
+        audio = say(text, draw_voice(rng), rng, lightly_recorded).audio
         yield Spoken(kind, text, (audio * 32767).astype("<i2").tobytes(), file.getvalue())
 
 

@@ -14,7 +14,7 @@ import random
 import numpy as np
 
 from training.data.sample import SAMPLE_RATE
-from training.data.world.noise import pad, recorded
+from training.data.world.recording import pad, recorded
 from training.data.world.speech import speak
 from training.data.world.speech.espeak import speaker
 from training.data.world.spoken import Utterance

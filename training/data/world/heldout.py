@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from training.data.sample import Sample
 from training.data.world.cut_questions import cut_question
 from training.data.world.questions import PICTURE_KINDS
+from training.data.world.recording import lightly_recorded
 from training.data.world.smalltalk import SMALL_TALK_KINDS
 from training.data.world.spoken import Utterance, speak_questions
 from training.data.world.world import World
@@ -55,13 +56,14 @@ def spoken_if(made: World, sample: Sample, name: tuple, spoken: bool, unseen_voi
     """The sample, or its spoken version."""
     if not spoken:
         return sample
-    return speak_questions(sample, made.split, made.rng("asked", *name), share=1.0, unseen_voice=unseen_voice)
+    rng = made.rng("asked", *name)
+    return speak_questions(sample, made.split, rng, share=1.0, unseen_voice=unseen_voice, record=lightly_recorded)
 
 
 def transcription(seed: int, count: int, unseen_voice: bool = False, unseen_speed: bool = False) -> Iterator[Utterance]:
     """Sentences that are not in the training split, in seen or unseen voices, at seen or unseen speeds."""
     for index in range(count):
-        yield world(seed).utterance(index, unseen_voice=unseen_voice, unseen_speed=unseen_speed)
+        yield world(seed).utterance(index, unseen_voice, unseen_speed, record=lightly_recorded)
 
 
 def states(seed: int, count: int) -> Iterator[Sample]:
@@ -71,7 +73,7 @@ def states(seed: int, count: int) -> Iterator[Sample]:
         plain = made.question(index) if index % 3 == 0 else made.small_talk(index)
         yield plain
         yield spoken_if(made, plain, ("state", index), spoken=True, unseen_voice=index % 4 == 0)
-        yield made.negative(index)
+        yield made.negative(index, record=lightly_recorded)
 
 
 def ends_of_turns(seed: int, count: int) -> Iterator[Sample]:

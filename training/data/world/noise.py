@@ -1,4 +1,4 @@
-"""What a recording adds to clean speech (loudness, a room, noise), and clips of noise alone."""
+"""Noises, and clips of noise alone."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from functools import lru_cache
 import numpy as np
 
 from training.data.sample import SAMPLE_RATE
-
-SIGNAL_TO_NOISE = (10.0, 30.0)  # dB
-LOUDNESS = (0.05, 0.9)  # of the highest peak
 
 
 def white(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -84,37 +81,3 @@ def noise_clip(split: str, rng: np.random.Generator) -> tuple[str, np.ndarray]:
     audio = clips[name](int(rng.uniform(0.6, 3) * SAMPLE_RATE), rng)
     level = 10 ** rng.uniform(-3, -0.3)
     return name, (audio * (level / max(float(np.abs(audio).max()), 1e-6))).astype(np.float32)
-
-
-def reverberate(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The audio in a small room: a tail of decaying noise behind every sound, same length."""
-    length = int(rng.uniform(0.08, 0.3) * SAMPLE_RATE)
-    room = rng.standard_normal(length, np.float32) * np.exp(-6.9 * np.arange(length, dtype=np.float32) / length)
-    room *= rng.uniform(0.1, 0.5) / np.sqrt(np.sum(room**2))
-    room[0] += 1
-    size = 1 << (len(audio) + length - 1).bit_length()
-    wet = np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(room, size), size)
-    return wet[: len(audio)].astype(np.float32)
-
-
-def pad(audio: np.ndarray, before: float, after: float, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Silence in front and behind, seconds."""
-    return np.pad(audio, (int(before * sample_rate), int(after * sample_rate)))
-
-
-def as_recorded(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Clean speech (float32, 16 kHz) as a microphone may have it: silence around it, a room, noise, some loudness."""
-    return recorded(pad(audio, rng.uniform(0.05, 0.35), rng.uniform(0.1, 0.4)), rng)
-
-
-def recorded(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Clean speech (float32, 16 kHz) in a room, with noise, at some loudness; same length."""
-    loud = float(np.sqrt(np.mean(audio[np.abs(audio) > 0.01] ** 2))) if np.any(np.abs(audio) > 0.01) else 0.05
-    if rng.random() < 0.35:
-        audio = reverberate(audio, rng)
-    if rng.random() < 0.7:
-        sound = (white, pink, hum)[rng.integers(3)](len(audio), rng)
-        wanted = loud * 10 ** (-rng.uniform(*SIGNAL_TO_NOISE) / 20)
-        audio = audio + sound * (wanted / max(float(np.sqrt(np.mean(sound**2))), 1e-6))
-    peak = np.exp(rng.uniform(*np.log(LOUDNESS)))
-    return (audio * (peak / max(float(np.abs(audio).max()), 1e-6))).astype(np.float32)

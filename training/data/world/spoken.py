@@ -9,7 +9,8 @@ import numpy as np
 
 from training.data.sample import Sample, parts, turn_states
 from training.data.world import speech
-from training.data.world.noise import as_recorded, noise_clip
+from training.data.world.noise import noise_clip
+from training.data.world.recording import Recording, padded, recorded
 from training.data.world.unaddressed import unaddressed
 from training.data.world.voices import Voice, draw_voice
 
@@ -23,12 +24,10 @@ class Utterance:
     audio: np.ndarray  # float32 [samples], 16 kHz
 
 
-def say(text: str, voice: Voice, rng: random.Random, recorded: bool = True) -> Utterance:
-    """A text in a voice at 16 kHz; `recorded` adds room, noise, loudness and silence around it."""
-    audio = speech.speak(text, voice)
-    if recorded:
-        audio = as_recorded(audio, np.random.default_rng(rng.getrandbits(64)))
-    return Utterance(text, voice, audio)
+def say(text: str, voice: Voice, rng: random.Random, record: Recording = recorded) -> Utterance:
+    """A text in a voice at 16 kHz, with silence around it, as `record` has it: room, noise, loudness."""
+    chance = np.random.default_rng(rng.getrandbits(64))
+    return Utterance(text, voice, record(padded(speech.speak(text, voice), chance), chance))
 
 
 def audio_part(utterance: Utterance) -> dict:
@@ -36,13 +35,13 @@ def audio_part(utterance: Utterance) -> dict:
     return {"type": "audio", "audio": utterance.audio, "transcript": utterance.text}
 
 
-def unaddressed_turn(split: str, voice: Voice, rng: random.Random) -> list[dict]:
+def unaddressed_turn(split: str, voice: Voice, rng: random.Random, record: Recording = recorded) -> list[dict]:
     """A turn that must not be answered: noise alone, or speech to another person."""
     if rng.random() < 0.4:
         name, audio = noise_clip(split, np.random.default_rng(rng.getrandbits(64)))
         content = {"type": "audio", "audio": audio, "transcript": "", "noise": name}
     else:
-        content = audio_part(say(unaddressed(split, rng), voice, rng))
+        content = audio_part(say(unaddressed(split, rng), voice, rng, record))
     return [{"role": "user", "content": [content]}, {"role": "assistant", "content": "", "state": "nothing"}]
 
 
@@ -55,8 +54,10 @@ def speak_questions(
     unseen_voice: bool = False,
     unseen_speed: bool = False,
     voice: Voice | None = None,
+    record: Recording = recorded,
 ) -> Sample:
-    """The sample with a share of its written questions spoken, all in one voice: `voice`, or one of espeak-ng's.
+    """The sample with a share of its written questions spoken, all in one voice: `voice`, or one of espeak-ng's; as
+    `record` has it.
 
     `negatives` is the chance that a turn is preceded by one that must not be answered. Pictures stay with the first
     turn.
@@ -66,17 +67,17 @@ def speak_questions(
     for message in sample.messages:
         if message["role"] == "user":
             if messages and rng.random() < negatives:
-                messages += unaddressed_turn(split, voice, rng)
-            message = speak(message, voice, rng) if rng.random() < share else message
+                messages += unaddressed_turn(split, voice, rng, record)
+            message = speak(message, voice, rng, record) if rng.random() < share else message
         messages.append(message)
     if rng.random() < negatives:
-        messages += unaddressed_turn(split, voice, rng)
+        messages += unaddressed_turn(split, voice, rng, record)
     about = sample.about | {"voice": voice.name, "wpm": voice.wpm}
     return Sample(messages, sample.task, turn_states(messages)[-1], about)
 
 
-def speak(message: dict, voice: Voice, rng: random.Random) -> dict:
+def speak(message: dict, voice: Voice, rng: random.Random, record: Recording = recorded) -> dict:
     """The message, its text spoken."""
     content = parts(message["content"])
-    spoken = [audio_part(say(part["text"], voice, rng)) if part["type"] == "text" else part for part in content]
-    return {**message, "content": spoken}
+    said = [audio_part(say(part["text"], voice, rng, record)) if part["type"] == "text" else part for part in content]
+    return {**message, "content": said}

@@ -16,6 +16,7 @@ from training.data.sample import Sample
 from training.data.world.captions import REQUESTS, caption, variants
 from training.data.world.pictures import cell_labels, draw
 from training.data.world.questions import PICTURE_KINDS, Question, ask, ask_moves
+from training.data.world.recording import Recording, recorded
 from training.data.world.scenes import Scene, scene_of
 from training.data.world.sentences import answer, question
 from training.data.world.smalltalk import small_talk
@@ -143,7 +144,12 @@ class World:
     # Speech
 
     def utterance(
-        self, index: int, unseen_voice: bool = False, unseen_speed: bool = False, voice: Voice | None = None
+        self,
+        index: int,
+        unseen_voice: bool = False,
+        unseen_speed: bool = False,
+        voice: Voice | None = None,
+        record: Recording = recorded,
     ) -> Utterance:
         """Recorded speech at 16 kHz of a sentence that is of this split alone, in `voice`, or one of espeak-ng's.
 
@@ -154,7 +160,7 @@ class World:
         rng = self.rng("utterance", index)
         rng.random()  # so that the held-out sets stay those that earlier checkpoints were measured on
         text = question(self.split, rng, strict=True).text
-        return say(text, voice or draw_voice(rng, unseen_voice, unseen_speed), rng)
+        return say(text, voice or draw_voice(rng, unseen_voice, unseen_speed), rng, record)
 
     def answer_text(self, index: int) -> str:
         """An answer, to be spoken."""
@@ -166,13 +172,13 @@ class World:
         """The sample with a share of its questions spoken (`spoken.speak_questions`)."""
         return speak_questions(sample, self.split, self.rng("spoken", index), share, negatives, **voice)
 
-    def negative(self, index: int, voice: Voice | None = None) -> Sample:
+    def negative(self, index: int, voice: Voice | None = None, record: Recording = recorded) -> Sample:
         """Noise or speech that must not be answered, often with a picture or after a question that was answered. What
         is said is said by `voice`, or by one of espeak-ng's."""
         rng = self.rng("negative", index)
         before = self.question(index).messages if rng.random() < 0.5 else []
         voice = voice or draw_voice(rng)
-        messages = unaddressed_turn(self.split, voice, rng)
+        messages = unaddressed_turn(self.split, voice, rng, record)
         if before and rng.random() < 0.5:
             picture = [part for part in before[0]["content"] if part["type"] == "image"]
             messages[0]["content"] = picture + messages[0]["content"]
