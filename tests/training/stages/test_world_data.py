@@ -9,8 +9,9 @@ import pytest
 
 from training.data.sample import text_of
 from training.data.world import World
-from training.data.world.questions import PLAIN, SHAPE_AT, words_of
+from training.data.world.questions import words_of
 from training.data.world.splits import belongs
+from training.data.world.wordings import PLAIN, SHAPE_AT
 from training.data.world.world import WORD_DROPOUT_WEIGHTS
 from training.recipe import STAGES
 from training.stages.world_data import (

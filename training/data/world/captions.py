@@ -9,15 +9,17 @@ import random
 
 from training.data.world.scenes import Scene
 from training.data.world.vocabulary import PLACES
+from training.data.world.wordings import named
 
-REQUESTS = (
-    "describe the picture.",
-    "what do you see?",
-    "what is in the picture?",
-    "tell me what you see.",
-    "say what is in the picture.",
-    "can you describe the picture?",
-)
+REQUESTS = named(
+    (
+        "describe the {picture}.", "what do you see?", "what is in the {picture}?", "tell me what you see.",
+        "say what is in the {picture}.", "can you describe the {picture}?", "what is this?", "what can you see?",
+        "what do you see in the {picture}?", "what can you see in the {picture}?", "describe this {picture}.",
+        "what does the {picture} show?", "tell me about this {picture}.", "describe what you see.",
+        "tell me what is in this {picture}.", "what is that?",
+    )
+)  # fmt: skip
 THINGS = ("where is what?", "tell me where you see what.", "say where you see what.")
 IN_PLACES = ("what is where?", "tell me what is where.", "say what is where.")
 

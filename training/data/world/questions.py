@@ -14,110 +14,16 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from training.data.world.scenes import Scene, Thing, draw_scene
 from training.data.world.splits import belongs, generator
 from training.data.world.vocabulary import COLOURS, COLUMNS, DIRECTIONS, NUMBERS, PLURALS, ROWS, SHAPES
+from training.data.world.wordings import PLAIN, SHAPE_NOUNS, WORDINGS
 
-# Wordings. A gap is filled with what the question is about. The most frequent questions have many wordings, combined
-# from parts: a held-out sentence is then new as a whole, but every two of its parts were trained together.
-BEFORE_QUESTION = ("", "tell me, ", "please tell me, ", "can you tell me, ")
-BEFORE_ORDER = ("tell me ", "please tell me ", "can you tell me ", "can you see ")
-
-
-def wordings_of(plain: tuple[str, ...], asked: tuple[str, ...], ordered: tuple[str, ...]) -> tuple[str, ...]:
-    """The `plain` wordings, then questions (`asked`) and requests (`ordered`) with each beginning in front."""
-    questions = [before + text for before in BEFORE_QUESTION for text in asked]
-    orders = [before + text + ("?" if "can" in before else ".") for before in BEFORE_ORDER for text in ordered]
-    return tuple(dict.fromkeys((*plain, *questions, *orders)))
-
-
-PROPERTY = wordings_of(
-    plain=(
-        "what {property} is {thing}?", "which {property} is {thing}?", "tell me the {property} of {thing}.",
-        "what is the {property} of {thing}?", "{thing} is what {property}?", "what {property} does {thing} have?",
-    ),
-    asked=(
-        "what {property} is {thing}?", "which {property} is {thing}?", "what is the {property} of {thing}?",
-        "{thing} is what {property}?", "what {property} does {thing} have?", "which {property} does {thing} have?",
-    ),
-    ordered=(
-        "the {property} of {thing}", "what {property} {thing} is", "which {property} {thing} is",
-        "what the {property} of {thing} is",
-    ),
-)  # fmt: skip
-COLOUR = tuple(wording.replace("{property}", "colour") for wording in PROPERTY)
-SHAPE_OF = tuple(wording.replace("{property}", "shape") for wording in PROPERTY)
-COLOUR_AT = tuple(
-    wording.format(thing=f"the {noun} {{place}}") for noun in ("shape", "thing", "one") for wording in COLOUR
-)
-SHAPE_AT = wordings_of(
-    plain=(
-        "what shape is {place}?", "which shape is {place}?", "what is {place}?",
-        "what do you see {place}?", "tell me what is {place}.", "which shape do you see {place}?",
-    ),
-    asked=(
-        "what shape is {place}?", "which shape is {place}?", "what is {place}?", "what do you see {place}?",
-        "what can you see {place}?", "what shape do you see {place}?", "which shape do you see {place}?",
-        "what shape can you see {place}?", "which shape can you see {place}?",
-    ),
-    ordered=(
-        "what is {place}", "what you see {place}", "the shape {place}", "what shape is {place}",
-        "which shape is {place}", "what shape you see {place}", "which shape you see {place}",
-    ),
-)  # fmt: skip
-COUNT_ALL = (
-    "how many shapes are there?", "how many shapes do you see?", "count the shapes.",
-    "how many shapes are in the picture?", "tell me how many shapes there are.",
-)  # fmt: skip
-COUNT = wordings_of(
-    plain=(
-        "how many {things} are there?", "how many {things} do you see?", "count the {things}.",
-        "how many {things} are in the picture?", "tell me how many {things} there are.",
-        "how many {things} can you see?", "please count the {things}.", "can you count the {things}?",
-    ),
-    asked=(
-        "how many {things} are there?", "how many {things} do you see?", "how many {things} can you see?",
-        "how many {things} are in the picture?",
-    ),
-    ordered=("how many {things} there are", "how many {things} you see", "how many {things} are in the picture"),
-)  # fmt: skip
-WHERE = (
-    "where is {thing}?", "where do you see {thing}?", "tell me where {thing} is.",
-    "where can i find {thing}?", "in which place is {thing}?", "can you tell me where {thing} is?",
-)  # fmt: skip
-RELATION = (
-    "is {thing} {relation} {other}?", "tell me, is {thing} {relation} {other}?",
-    "do you see {thing} {relation} {other}?", "can you see {thing} {relation} {other}?",
-)  # fmt: skip
-EITHER = ("is {thing} {relation} or {opposite} {other}?", "tell me, is {thing} {relation} or {opposite} {other}?")
-IS_THERE = (
-    "is there {a_thing}?", "do you see {a_thing}?", "can you see {a_thing}?", "is {a_thing} there?",
-    "is there {a_thing} in the picture?", "is {a_thing} in the picture?",
-)  # fmt: skip
-IS_WORD = (
-    "is there a word?",
-    "do you see a word?",
-    "can you see a word?",
-    "is a word in the picture?",
-    "is there a word in the picture?",
-)
-WRITTEN = (
-    "what is written?", "what word is there?", "which word do you see?", "what is the word?", "read the word.",
-    "what does the word say?", "tell me the word.", "what is written in the picture?",
-)  # fmt: skip
-WRITTEN_AT = (
-    "what is written {place}?", "what word is {place}?", "which word is {place}?",
-    "which word do you see {place}?", "read the word {place}.", "tell me the word {place}.",
-)  # fmt: skip
-MOVES = (
-    "which way does {thing} move?", "which way does {thing} go?", "tell me which way {thing} moves.",
-    "where does {thing} go?", "where does {thing} move?", "can you tell me which way {thing} moves?",
-)  # fmt: skip
+UNNAMED = re.compile(r"\b(shape|thing)(?=s?\b)")
 RELATIONS = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-GAP = re.compile(r"{\w+}")
 
 
 @dataclass(frozen=True)
@@ -133,7 +39,7 @@ class Plan:
     """What to ask, before a wording is chosen."""
 
     form: str
-    wordings: tuple[str, ...]
+    wordings: str  # which of the `wordings.WORDINGS`
     answer: str
     gaps: tuple[tuple[str, str], ...] = ()
 
@@ -168,9 +74,9 @@ def colour_plan(scene: Scene, rng: random.Random) -> Plan | None:
     known = names(thing, scene, colour=False)
     if known and rng.random() < 0.7:
         name = rng.choice(known)
-        return Plan("colour of a shape", COLOUR, f"{name} is {thing.colour}.", (("thing", name),))
+        return Plan("colour of a shape", "colour", f"{name} is {thing.colour}.", (("thing", name),))
     answer = f"the shape {thing.place} is {thing.colour}."
-    return Plan("colour at a place", COLOUR_AT, answer, (("place", thing.place),))
+    return Plan("colour at a place", "colour_at", answer, (("place", thing.place),))
 
 
 def shape_plan(scene: Scene, rng: random.Random) -> Plan | None:
@@ -183,14 +89,16 @@ def shape_plan(scene: Scene, rng: random.Random) -> Plan | None:
         elif sum(other.size == thing.size for other in same_colour) == 1:
             name = f"the {thing.size} {thing.colour} one"
         if name:
-            return Plan("shape of a colour", SHAPE_OF, f"{name} is a {thing.shape}.", (("thing", name),))
-    return Plan("shape at a place", SHAPE_AT, f"the shape {thing.place} is a {thing.shape}.", (("place", thing.place),))
+            return Plan("shape of a colour", "shape", f"{name} is a {thing.shape}.", (("thing", name),))
+    return Plan(
+        "shape at a place", "shape_at", f"the shape {thing.place} is a {thing.shape}.", (("place", thing.place),)
+    )
 
 
 def count_plan(scene: Scene, rng: random.Random) -> Plan | None:
     sort = rng.choice(("all", "colour", "shape"))
     if sort == "all":
-        return Plan("count of all", COUNT_ALL, counted(len(scene.shapes)))
+        return Plan("count of all", "count", counted(len(scene.shapes)), (("things", "shapes"),))
     found = Counter(getattr(thing, sort) for thing in scene.shapes)
     by_count = defaultdict(list)
     for value in COLOURS if sort == "colour" else SHAPES:
@@ -200,7 +108,7 @@ def count_plan(scene: Scene, rng: random.Random) -> Plan | None:
     things = f"{value} shapes" if sort == "colour" else PLURALS[value]
     places = ", ".join(thing.place for thing in scene.shapes if getattr(thing, sort) == value)
     answer = f"{places}, so {NUMBERS[number]}." if number else counted(0)
-    return Plan("count of some", COUNT, answer, (("things", things),))
+    return Plan("count of some", "count", answer, (("things", things),))
 
 
 def counted(number: int) -> str:
@@ -210,7 +118,7 @@ def counted(number: int) -> str:
 def where_plan(scene: Scene, rng: random.Random) -> Plan | None:
     thing = rng.choice(scene.things)
     known = ["the word"] if thing.word else names(thing, scene)
-    return Plan("where", WHERE, f"it is {thing.place}.", (("thing", rng.choice(known)),)) if known else None
+    return Plan("where", "where", f"it is {thing.place}.", (("thing", rng.choice(known)),)) if known else None
 
 
 def holds(relation: str, thing: Thing, other: Thing) -> bool:
@@ -249,11 +157,11 @@ def relation_plan(scene: Scene, rng: random.Random) -> Plan | None:
         )
         return Plan(
             "left or right" if "of" in opposite else "above or below",
-            EITHER,
+            "either",
             f"{seen} {said.removesuffix(' of')}.",
             gaps,
         )
-    return Plan("relation", RELATION, f"{seen} {'yes' if true else 'no'}.", gaps)
+    return Plan("relation", "relation", f"{seen} {'yes' if true else 'no'}.", gaps)
 
 
 def is_there_plan(scene: Scene, rng: random.Random) -> Plan | None:
@@ -262,7 +170,7 @@ def is_there_plan(scene: Scene, rng: random.Random) -> Plan | None:
     colours, shapes = {thing.colour for thing in scene.shapes}, {thing.shape for thing in scene.shapes}
     both = {(thing.colour, thing.shape) for thing in scene.shapes}
     if sort == "word":
-        return Plan("is there a word", IS_WORD, there([scene.word] if scene.word else []))
+        return Plan("is there a word", "is_word", there([scene.word] if scene.word else []))
     if sort == "shape":
         options = [(f"a {shape}", "", shape) for shape in SHAPES if (shape in shapes) == yes]
     elif sort == "colour":
@@ -279,7 +187,7 @@ def is_there_plan(scene: Scene, rng: random.Random) -> Plan | None:
         return None
     a_thing, colour, shape = rng.choice(options)
     meant = [thing for thing in scene.shapes if colour in ("", thing.colour) and shape in ("", thing.shape)]
-    return Plan("is there", IS_THERE, there(meant), (("a_thing", a_thing),))
+    return Plan("is there", "is_there", there(meant), (("a_thing", a_thing),))
 
 
 def there(things: list[Thing]) -> str:
@@ -292,8 +200,8 @@ def written_plan(scene: Scene, rng: random.Random) -> Plan | None:
         return None
     answer = f"the word is {scene.word.word}."
     if rng.random() < 0.5:
-        return Plan("written", WRITTEN, answer)
-    return Plan("written", WRITTEN_AT, answer, (("place", scene.word.place),))
+        return Plan("written", "written", answer)
+    return Plan("written", "written_at", answer, (("place", scene.word.place),))
 
 
 PLANS = {
@@ -302,7 +210,16 @@ PLANS = {
 }  # fmt: skip
 PICTURE_KINDS = tuple(PLANS)
 TRIES = 24
-PLAIN = 6  # wordings of a plain question
+
+
+def in_other_words(plan: Plan, rng: random.Random) -> Plan:
+    """The plan with any noun for a shape whose name is not said."""
+    gaps, answer, noun = [], plan.answer, rng.choice(SHAPE_NOUNS)
+    for gap, filling in plan.gaps:
+        renamed = UNNAMED.sub(noun, filling)
+        gaps.append((gap, renamed))
+        answer = answer.replace(filling, renamed)
+    return replace(plan, answer=answer, gaps=tuple(gaps))
 
 
 def ask(scene: Scene, kind: str, split: str, rng: random.Random, plain: bool = False) -> Question | None:
@@ -312,7 +229,8 @@ def ask(scene: Scene, kind: str, split: str, rng: random.Random, plain: bool = F
         plan = PLANS[kind](scene, rng)
         if not plan:
             continue
-        wordings = plan.wordings[:PLAIN] if plain and plan.gaps else plan.wordings
+        plan = plan if plain else in_other_words(plan, rng)
+        wordings = WORDINGS[plan.wordings][: PLAIN if plain else None]
         if text := phrase(wordings, dict(plan.gaps), split, rng):
             return Question(kind, plan.form, text, plan.answer)
     return None
@@ -321,9 +239,10 @@ def ask(scene: Scene, kind: str, split: str, rng: random.Random, plain: bool = F
 def ask_moves(thing: Thing, direction: str, alone: bool, split: str, rng: random.Random) -> Question:
     """Which way the moving thing of a video goes; `alone` if nothing else is in it."""
     known = [f"the {thing.shape}", f"the {thing.colour} {thing.shape}", f"the {thing.size} {thing.shape}"]
-    known += [f"the {thing.colour} one", f"the {thing.colour} shape"] + (["it", "the shape"] if alone else [])
+    known += [f"the {thing.colour} {noun}" for noun in ("one", *SHAPE_NOUNS)]
+    known += ["it", "the shape", "the object"] if alone else []
     while True:
-        if text := phrase(MOVES, {"thing": rng.choice(known)}, split, rng):
+        if text := phrase(WORDINGS["moves"], {"thing": rng.choice(known)}, split, rng):
             return Question("moves", "moves", text, f"it moves {direction}.")
 
 

@@ -8,13 +8,14 @@ from collections import Counter
 from functools import cache
 from itertools import pairwise
 
-from training.data.world import captions, questions, smalltalk, unaddressed
+from training.data.world import captions, outside, questions, smalltalk, unaddressed
 from training.data.world.questions import PICTURE_KINDS, ask, ask_moves, words_of
 from training.data.world.scenes import scene_of
 from training.data.world.smalltalk import small_talk
 from training.data.world.splits import belongs, generator
 from training.data.world.videos import draw_motion
 from training.data.world.vocabulary import (
+    BACKCHANNELS,
     COLOURS,
     COLUMNS,
     DAYS,
@@ -30,6 +31,7 @@ from training.data.world.vocabulary import (
     SPELLED,
     WRITTEN,
 )
+from training.data.world.wordings import GAP, PICTURE_NOUNS, SHAPE_NOUNS, UNSEEN, WORDINGS
 
 # How often a sentence of speech is of each sort.
 QUESTION_SHARE = {"picture": 6, "video": 1, "small_talk": 4, "unaddressed": 2}
@@ -47,31 +49,28 @@ def strings_in(value: object) -> list[str]:
 # Words that are written by code alone, and in no table.
 OTHER_WORDS = (
     "there is none are yes it no not the word of opposite after before plus minus moves a one thing shape shapes "
-    "nothing so"
+    "nothing so cannot know that objects things"
 )
 # Every table of words and wordings, by the file it is in.
 VOCABULARY = (
     COLOURS, SHAPES, PLURALS, SIZES, PLACES, ROWS, COLUMNS, WRITTEN, DIRECTIONS, NUMBERS, DAYS, OPPOSITES, SPELLED,
-    LETTERS,
+    LETTERS, BACKCHANNELS, SHAPE_NOUNS, PICTURE_NOUNS,
 )  # fmt: skip
-QUESTIONS = (
-    questions.COLOUR, questions.SHAPE_OF, questions.COLOUR_AT, questions.SHAPE_AT, questions.COUNT_ALL,
-    questions.COUNT, questions.WHERE, questions.RELATION, questions.RELATIONS, questions.EITHER, questions.IS_THERE,
-    questions.IS_WORD, questions.WRITTEN, questions.WRITTEN_AT, questions.MOVES,
-)  # fmt: skip
+QUESTIONS = (*WORDINGS.values(), *UNSEEN.values(), questions.RELATIONS)
 CAPTIONS = (captions.REQUESTS, captions.THINGS, captions.IN_PLACES)
 SMALL_TALK = (
     smalltalk.GREETINGS, smalltalk.WHO, smalltalk.ARITHMETIC, smalltalk.OPPOSITE, smalltalk.DAY, smalltalk.SPELL,
     smalltalk.COUNT_TO, smalltalk.COUNT_FROM,
 )  # fmt: skip
+OUTSIDE = (outside.QUESTIONS, outside.REQUESTS, *outside.FILLINGS.values())
 UNADDRESSED = (unaddressed.NAMES, unaddressed.KIN, unaddressed.GOODS, unaddressed.PLACES, unaddressed.SENTENCES)
 
 
 @cache
 def all_words() -> tuple[str, ...]:
     """Every word of the world, letters included, sorted: whatever is generated is made of these."""
-    tables = (*VOCABULARY, *QUESTIONS, *CAPTIONS, *SMALL_TALK, *UNADDRESSED)
-    texts = [questions.GAP.sub(" ", text) for text in strings_in(tables)]
+    tables = (*VOCABULARY, *QUESTIONS, *CAPTIONS, *SMALL_TALK, *OUTSIDE, *UNADDRESSED)
+    texts = [GAP.sub(" ", text) for text in strings_in(tables)]
     return tuple(sorted({word for text in [OTHER_WORDS, *texts] for word in words_of(text)}))
 
 

@@ -9,50 +9,53 @@ from training.data.world.questions import Question, phrase
 from training.data.world.vocabulary import DAYS, NUMBERS, OPPOSITES, SPELLED
 
 GREETINGS = (
-    (("hello.", "hello there.", "hello, parley."), "hello, nice to meet you."),
+    (("hello.", "hello there.", "hello, parley.", "hi.", "hi there.", "hi, parley.", "hey.", "hey, parley."),
+     "hello, nice to meet you."),
     (("good morning.", "good morning, parley."), "good morning to you."),
+    (("good evening.", "good evening, parley."), "good evening to you."),
     (("good night.", "good night, parley."), "good night, sleep well."),
-    (("how are you?", "how are you today?", "tell me, how are you?"), "i am fine, thank you."),
-    (("thank you.", "thank you, parley.", "thank you for that."), "you are welcome."),
-    (("goodbye.", "goodbye, parley.", "see you soon."), "goodbye, see you soon."),
-)
+    (("how are you?", "how are you today?", "tell me, how are you?", "how are you doing?", "hello, how are you?",
+      "hi, how are you?"), "i am fine, thank you."),
+    (("thank you.", "thank you, parley.", "thank you for that.", "thanks.", "thanks, parley.", "okay, thank you."),
+     "you are welcome."),
+    (("goodbye.", "goodbye, parley.", "see you soon.", "bye.", "bye, parley.", "goodbye for now."),
+     "goodbye, see you soon."),
+)  # fmt: skip
 WHO = (
-    (
-        ("who are you?", "what is your name?", "tell me your name.", "tell me who you are."),
-        "my name is parley.",
-    ),
-    (("what can you do?", "tell me what you can do.", "what can you do for me?"), "i can see, hear and speak."),
-    (("can you hear me?", "do you hear me?", "parley, can you hear me?"), "yes, i can hear you."),
-    (("can you see?", "do you have eyes?"), "yes, show me a picture."),
-)
+    (("who are you?", "what is your name?", "tell me your name.", "tell me who you are.", "do you have a name?"),
+     "my name is parley."),
+    (("what can you do?", "tell me what you can do.", "what can you do for me?", "what do you know?"),
+     "i can see, hear and speak."),
+    (("can you hear me?", "do you hear me?", "parley, can you hear me?", "hello, can you hear me?"),
+     "yes, i can hear you."),
+    (("can you see?", "do you have eyes?", "can you see me?"), "yes, show me a picture."),
+)  # fmt: skip
 ARITHMETIC = (
     "what is {sum}?", "how much is {sum}?", "tell me {sum}.", "can you tell me {sum}?", "{sum} is what?",
-    "what do you get for {sum}?",
+    "what do you get for {sum}?", "do you know what {sum} is?", "can you do {sum}?", "tell me what {sum} is.",
 )  # fmt: skip
 OPPOSITE = (
     "what is the opposite of {word}?", "tell me the opposite of {word}.", "which word is the opposite of {word}?",
     "the opposite of {word} is what?", "can you tell me the opposite of {word}?",
+    "do you know the opposite of {word}?", "what word is the opposite of {word}?",
 )  # fmt: skip
 DAY = (
     "what day is {side} {day}?", "which day comes {side} {day}?", "what day comes {side} {day}?",
     "tell me the day {side} {day}.", "which day is {side} {day}?", "what is the day {side} {day}?",
+    "do you know what day is {side} {day}?", "what comes {side} {day}?",
 )  # fmt: skip
 SPELL = (
-    "how do you spell {word}?",
-    "spell {word}.",
-    "can you spell {word}?",
-    "spell the word {word}.",
-    "tell me how to spell {word}.",
-)
+    "how do you spell {word}?", "spell {word}.", "can you spell {word}?", "spell the word {word}.",
+    "tell me how to spell {word}.", "please spell {word}.", "how is {word} spelled?",
+)  # fmt: skip
 COUNT_TO = (
     "count to {last}.", "can you count to {last}?", "count up to {last}.", "can you count up to {last}?",
-    "tell me the numbers to {last}.",
+    "tell me the numbers to {last}.", "please count to {last}.", "tell me the numbers up to {last}.",
 )  # fmt: skip
 COUNT_FROM = (
-    "count from {first} to {last}.",
-    "can you count from {first} to {last}?",
-    "tell me the numbers from {first} to {last}.",
-)
+    "count from {first} to {last}.", "can you count from {first} to {last}?",
+    "tell me the numbers from {first} to {last}.", "please count from {first} to {last}.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

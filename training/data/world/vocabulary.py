@@ -50,3 +50,8 @@ SPELLED = (
     "blue",
 )
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
+# What people say while they listen: no question.
+BACKCHANNELS = (
+    "okay", "yeah", "mhm", "uh huh", "right", "sure", "hmm", "oh", "wow", "all right", "of course", "i see",
+    "yes", "no",
+)  # fmt: skip

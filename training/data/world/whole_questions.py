@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from training.data.world.questions import GAP, words_of
+from training.data.world.questions import words_of
 from training.data.world.sentences import CAPTIONS, QUESTIONS, SMALL_TALK, strings_in
 from training.data.world.vocabulary import COLOURS, DAYS, NUMBERS, OPPOSITES, PLACES, PLURALS, SHAPES, SIZES, SPELLED
+from training.data.world.wordings import GAP, SHAPE_NOUNS
 
 
 def any_of(*texts: str) -> str:
@@ -16,7 +17,7 @@ def any_of(*texts: str) -> str:
 
 
 # What may stand in the gap of a wording, as patterns.
-NAMED = any_of(*SHAPES, "shape", "thing", "one", "word")
+NAMED = any_of(*SHAPES, *SHAPE_NOUNS, "one", "word")
 THING = any_of("it", f"the (?:{any_of(*SIZES)} )?(?:{any_of(*COLOURS)} )?{NAMED}")
 RELATION = any_of("left", "right", "left of", "right of", "above", "below")
 NUMBER = any_of(*NUMBERS)
@@ -24,7 +25,7 @@ FILLINGS = {
     "thing": THING,
     "other": THING,
     "a_thing": f"a (?:{any_of(*COLOURS)} )?{NAMED}",
-    "things": any_of(f"{any_of(*COLOURS)} shapes", *PLURALS.values()),
+    "things": any_of(f"(?:{any_of(*COLOURS)} )?{any_of(*PLURALS.values(), *(f'{noun}s' for noun in SHAPE_NOUNS))}"),
     "place": any_of(*PLACES),
     "relation": RELATION,
     "opposite": RELATION,
