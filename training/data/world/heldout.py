@@ -17,8 +17,11 @@ from training.data.sample import Sample
 from training.data.world.cut_questions import cut_question
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.recording import lightly_recorded
+from training.data.world.refusals import absent_question, no_picture, outside_talk
 from training.data.world.smalltalk import SMALL_TALK_KINDS
 from training.data.world.spoken import Utterance, speak_questions
+from training.data.world.two_pictures import two_pictures
+from training.data.world.wordings import SEEN, UNSEEN
 from training.data.world.world import World
 
 SEEDS = (2026, 2027, 2028)
@@ -88,3 +91,42 @@ def answers(seed: int, count: int) -> Iterator[str]:
     """Answers to be spoken."""
     for index in range(count):
         yield world(seed).answer_text(index)
+
+
+def newcomers_questions(seed: int, count: int) -> Iterator[Sample]:
+    """Picture questions in a newcomer's words, the kinds in turn. Half are in wordings that training does not have
+    ("can you find the star?"), half are unseen sentences of wordings that it has ("what color is the object at …?")."""
+    made = world(seed)
+    for index in range(count):
+        kind = PICTURE_KINDS[index // 2 % len(PICTURE_KINDS)]
+        whole = index % 2 == 0 or kind == "written"  # whose other wordings have no gap
+        yield made.question(index, kind, UNSEEN if whole else SEEN)
+
+
+def another_picture(seed: int, count: int) -> Iterator[Sample]:
+    """Questions about the second picture of a dialogue."""
+    made = world(seed)
+    for index in range(count):
+        yield two_pictures(made, index)
+
+
+def absent(seed: int, count: int) -> Iterator[Sample]:
+    """Questions about what the picture, or the video, does not have."""
+    made = world(seed)
+    for index in range(count):
+        yield absent_question(made, index)
+
+
+def without_picture(seed: int, count: int) -> Iterator[Sample]:
+    """Questions about a picture where none was given, every other one after another question."""
+    made = world(seed)
+    for index in range(count):
+        yield no_picture(made, index, turns=1 + index % 2)
+
+
+def outside_the_world(seed: int, count: int) -> Iterator[Sample]:
+    """Questions and requests outside the world, with words or templates that training does not have there; in every
+    other one after a picture."""
+    made = world(seed)
+    for index in range(count):
+        yield outside_talk(made, index, turns=1 + index // 2 % 2)

@@ -8,10 +8,16 @@ Notable points:
 
 from __future__ import annotations
 
-from training.data.world.vocabulary import DAYS
+import random
+
+from training.data.world.plans import Question
+from training.data.world.splits import belongs, held_out
+from training.data.world.vocabulary import ANIMALS, DAYS, DEVICES
+from training.data.world.wordings import GAP
 
 UNKNOWN = "i do not know that."
 CANNOT = "i cannot do that."
+NUMBERS = ("three", "four", "six", "seven", "eight", "nine", "eleven", "twelve", "fifteen", "twenty")
 FILLINGS = {
     "country": (
         "france", "spain", "china", "japan", "india", "england", "mexico", "canada", "germany", "italy", "russia",
@@ -20,15 +26,16 @@ FILLINGS = {
     "city": ("london", "paris", "boston", "tokyo", "berlin", "chicago", "rome", "sydney"),
     "name": ("tom", "anna", "mary", "john", "peter", "susan", "david", "laura"),
     "famous": ("mozart", "einstein", "shakespeare", "picasso", "the president", "the king", "the queen"),
-    "animal": ("horse", "cow", "lion", "monkey", "mouse", "snake", "chicken", "cat", "dog", "bird"),
+    "animal": ANIMALS,
     "food": ("pizza", "rice", "soup", "cake", "cheese", "apples", "bread", "coffee", "milk", "tea"),
     "instrument": ("piano", "guitar", "violin", "drums"),
     "sport": ("football", "tennis", "chess", "baseball"),
     "nature": ("ocean", "mountain", "river", "earth", "sky", "moon", "sun"),
-    "device": ("phone", "computer", "radio", "airplane", "camera", "train"),
+    "device": DEVICES,
     "site": ("hotel", "restaurant", "school", "station", "office"),
     "when": ("tomorrow", "today", "tonight", "next week", *(f"on {day}" for day in DAYS)),
-    "times": ("three", "four", "six", "seven", "eight", "nine", "eleven", "twelve", "fifteen", "twenty"),
+    "number": NUMBERS,
+    "factor": NUMBERS,
     "minutes": ("two", "five", "ten", "fifteen", "twenty"),
 }  # fmt: skip
 QUESTIONS = (
@@ -58,8 +65,8 @@ QUESTIONS = (
     "how big is the {nature}?",
     "how do you play {sport}?", "how do i learn to play the {instrument}?", "who plays the {instrument}?",
     "is there a {site} near here?", "where is the next {site}?", "when does the {site} open?",
-    "what is {times} times {other_times}?", "how much is {times} times {other_times}?",
-    "what is {times} divided by {other_times}?", "why do people sleep?", "why do we love music?",
+    "what is {number} times {factor}?", "how much is {number} times {factor}?",
+    "what is {number} divided by {factor}?", "why do people sleep?", "why do we love music?",
     "what is the meaning of life?", "what is love?", "what is my name?", "how old am i?", "where am i?",
     "where do i live?", "who am i?", "what did i eat {when}?",
 )  # fmt: skip
@@ -75,3 +82,16 @@ REQUESTS = (
     "stop the {device}.", "open the door.", "close the door.", "translate this for {name}.",
     "remind me to call {name}.", "remind me {when} to buy {food}.", "show me the way to {city}.",
 )  # fmt: skip
+REQUEST_SHARE = 0.3
+
+
+def ask(split: str, rng: random.Random) -> Question:
+    """A question or a request of this split, and the answer that refuses it."""
+    while True:
+        requested = rng.random() < REQUEST_SHARE
+        template = rng.choice(REQUESTS if requested else QUESTIONS)
+        gaps = {gap[1:-1]: rng.choice(FILLINGS[gap[1:-1]]) for gap in GAP.findall(template)}
+        held = any(held_out(f"outside: {piece}") for piece in (template, *gaps.values()))
+        text = template.format(**gaps)
+        if held == (split == "heldout") and (not gaps or belongs(text, split)):
+            return Question("outside", "outside", text, CANNOT if requested else UNKNOWN)

@@ -1,12 +1,9 @@
-"""Questions about one scene, and their answers: each refers to something unique, so each has exactly one right answer.
+"""Questions about one scene and their answers: a plan of what to ask (`plans.py`, `absent.py`), in one of its wordings.
 
 Notable points:
 - The gaps of a wording (a thing, a place) are filled first; the sentence then belongs to a split by what it says, so
   held-out questions are sentences that training never wrote. The few without a gap ("what is written?") are in both.
-- An answer first repeats what was asked for ("the shape at the left is red."), so that the words to look up stand right
-  before what is looked up. If several things must be found, the answer says where each is before it concludes: a chain
-  of thought of single look-ups.
-- Left of, above and so on compare columns or rows, and are asked only where these differ.
+- A newcomer's wordings that are held out whole are another table (`ask(table=UNSEEN)`).
 """
 
 from __future__ import annotations
@@ -14,34 +11,29 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
+from training.data.world.absent import absent_plan
+from training.data.world.plans import (
+    Plan,
+    Question,
+    colour_plan,
+    count_plan,
+    is_there_plan,
+    relation_plan,
+    shape_plan,
+    where_plan,
+    written_plan,
+)
 from training.data.world.scenes import Scene, Thing, draw_scene
 from training.data.world.splits import belongs, generator
-from training.data.world.vocabulary import COLOURS, COLUMNS, DIRECTIONS, NUMBERS, PLURALS, ROWS, SHAPES
+from training.data.world.vocabulary import DIRECTIONS
 from training.data.world.wordings import PLAIN, SHAPE_NOUNS, WORDINGS
 
+TRIES = 24
 UNNAMED = re.compile(r"\b(shape|thing)(?=s?\b)")
-RELATIONS = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-
-
-@dataclass(frozen=True)
-class Question:
-    kind: str
-    form: str  # the kind, and what sort of thing is asked about: all that `chance` lets a guess depend on
-    text: str
-    answer: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to ask, before a wording is chosen."""
-
-    form: str
-    wordings: str  # which of the `wordings.WORDINGS`
-    answer: str
-    gaps: tuple[tuple[str, str], ...] = ()
 
 
 def words_of(text: str) -> list[str]:
@@ -50,166 +42,20 @@ def words_of(text: str) -> list[str]:
 
 
 def phrase(wordings: tuple[str, ...], gaps: dict[str, str], split: str, rng: random.Random) -> str | None:
-    """One of the wordings with its gaps filled, of this split; None if every one is of the other split."""
-    for wording in rng.sample(wordings, len(wordings)):
+    """One of the wordings with its gaps filled, of this split; None if all that were tried are of the other split."""
+    for wording in rng.sample(wordings, min(len(wordings), TRIES)):
         text = wording.format(**gaps) if gaps else wording
         if not gaps or belongs(text, split):
             return text
     return None
 
 
-def names(thing: Thing, scene: Scene, colour: bool = True) -> list[str]:
-    """All ways to name one shape so that no other of the scene is meant; without `colour` where that is asked for."""
-    found = []
-    tests = [("size", "shape"), ("shape",)] + ([("colour", "shape"), ("size", "colour", "shape")] if colour else [])
-    for fields in tests:
-        key = [getattr(thing, name) for name in fields]
-        if sum([getattr(other, name) for name in fields] == key for other in scene.shapes) == 1:
-            found.append("the " + " ".join(key))
-    return found
-
-
-def colour_plan(scene: Scene, rng: random.Random) -> Plan | None:
-    thing = rng.choice(scene.shapes)
-    known = names(thing, scene, colour=False)
-    if known and rng.random() < 0.7:
-        name = rng.choice(known)
-        return Plan("colour of a shape", "colour", f"{name} is {thing.colour}.", (("thing", name),))
-    answer = f"the shape {thing.place} is {thing.colour}."
-    return Plan("colour at a place", "colour_at", answer, (("place", thing.place),))
-
-
-def shape_plan(scene: Scene, rng: random.Random) -> Plan | None:
-    thing = rng.choice(scene.shapes)
-    if rng.random() < 0.6:
-        same_colour = [other for other in scene.shapes if other.colour == thing.colour]
-        name = None
-        if len(same_colour) == 1:
-            name = f"the {thing.colour} {rng.choice(('one', 'thing'))}"
-        elif sum(other.size == thing.size for other in same_colour) == 1:
-            name = f"the {thing.size} {thing.colour} one"
-        if name:
-            return Plan("shape of a colour", "shape", f"{name} is a {thing.shape}.", (("thing", name),))
-    return Plan(
-        "shape at a place", "shape_at", f"the shape {thing.place} is a {thing.shape}.", (("place", thing.place),)
-    )
-
-
-def count_plan(scene: Scene, rng: random.Random) -> Plan | None:
-    sort = rng.choice(("all", "colour", "shape"))
-    if sort == "all":
-        return Plan("count of all", "count", counted(len(scene.shapes)), (("things", "shapes"),))
-    found = Counter(getattr(thing, sort) for thing in scene.shapes)
-    by_count = defaultdict(list)
-    for value in COLOURS if sort == "colour" else SHAPES:
-        by_count[found[value]].append(value)
-    number = rng.choice(sorted(by_count))
-    value = rng.choice(by_count[number])
-    things = f"{value} shapes" if sort == "colour" else PLURALS[value]
-    places = ", ".join(thing.place for thing in scene.shapes if getattr(thing, sort) == value)
-    answer = f"{places}, so {NUMBERS[number]}." if number else counted(0)
-    return Plan("count of some", "count", answer, (("things", things),))
-
-
-def counted(number: int) -> str:
-    return "there are none." if number == 0 else "there is one." if number == 1 else f"there are {NUMBERS[number]}."
-
-
-def where_plan(scene: Scene, rng: random.Random) -> Plan | None:
-    thing = rng.choice(scene.things)
-    known = ["the word"] if thing.word else names(thing, scene)
-    return Plan("where", "where", f"it is {thing.place}.", (("thing", rng.choice(known)),)) if known else None
-
-
-def holds(relation: str, thing: Thing, other: Thing) -> bool:
-    """Whether the first is left of, right of, above or below the second."""
-    return {
-        "left of": thing.column < other.column, "right of": thing.column > other.column,
-        "above": thing.row < other.row, "below": thing.row > other.row,
-    }[relation]  # fmt: skip
-
-
-def along(relation: str, thing: Thing) -> str:
-    """The column or the row of a thing, whichever the relation compares."""
-    return COLUMNS[thing.column] if relation.endswith(" of") else ROWS[thing.row]
-
-
-def relation_plan(scene: Scene, rng: random.Random) -> Plan | None:
-    if len(scene.shapes) < 2:
-        return None
-    thing, other = rng.sample(scene.shapes, 2)
-    usable = [name for name in RELATIONS if holds(name, thing, other) or holds(RELATIONS[name], thing, other)]
-    known, known_other = names(thing, scene), names(other, scene)
-    if not known or not known_other:
-        return None
-    relation, name, other_name = rng.choice(usable), rng.choice(known), rng.choice(known_other)
-    gaps = (("thing", name), ("relation", relation), ("other", other_name))
-    true = holds(relation, thing, other)
-    seen = f"{name} is {along(relation, thing)}, {other_name} {along(relation, other)}, so"
-    if rng.random() < 0.25:
-        opposite = RELATIONS[relation]
-        said = relation if true else opposite
-        gaps = (
-            ("thing", name),
-            ("relation", relation.removesuffix(" of")),
-            ("opposite", opposite),
-            ("other", other_name),
-        )
-        return Plan(
-            "left or right" if "of" in opposite else "above or below",
-            "either",
-            f"{seen} {said.removesuffix(' of')}.",
-            gaps,
-        )
-    return Plan("relation", "relation", f"{seen} {'yes' if true else 'no'}.", gaps)
-
-
-def is_there_plan(scene: Scene, rng: random.Random) -> Plan | None:
-    yes = rng.random() < 0.5
-    sort = rng.choice(("both", "both", "both", "shape", "colour", "word"))
-    colours, shapes = {thing.colour for thing in scene.shapes}, {thing.shape for thing in scene.shapes}
-    both = {(thing.colour, thing.shape) for thing in scene.shapes}
-    if sort == "word":
-        return Plan("is there a word", "is_word", there([scene.word] if scene.word else []))
-    if sort == "shape":
-        options = [(f"a {shape}", "", shape) for shape in SHAPES if (shape in shapes) == yes]
-    elif sort == "colour":
-        options = [
-            (f"a {colour} {noun}", colour, "")
-            for colour in COLOURS if (colour in colours) == yes for noun in ("shape", "thing")
-        ]  # fmt: skip
-    else:
-        pairs = sorted(both) if yes else [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in both]
-        # Half of the answers "no" are hard: the colour is there and the shape is there, but not together.
-        hard = [] if yes else [(c, s) for c, s in pairs if c in colours and s in shapes]
-        options = [(f"a {c} {s}", c, s) for c, s in (hard if hard and rng.random() < 0.5 else pairs)]
-    if not options:
-        return None
-    a_thing, colour, shape = rng.choice(options)
-    meant = [thing for thing in scene.shapes if colour in ("", thing.colour) and shape in ("", thing.shape)]
-    return Plan("is there", "is_there", there(meant), (("a_thing", a_thing),))
-
-
-def there(things: list[Thing]) -> str:
-    """Where the first is, and whether there is one."""
-    return f"{things[0].place}, so yes." if things else "no, there is not."
-
-
-def written_plan(scene: Scene, rng: random.Random) -> Plan | None:
-    if scene.word is None:
-        return None
-    answer = f"the word is {scene.word.word}."
-    if rng.random() < 0.5:
-        return Plan("written", "written", answer)
-    return Plan("written", "written_at", answer, (("place", scene.word.place),))
-
-
 PLANS = {
     "colour": colour_plan, "shape": shape_plan, "count": count_plan, "where": where_plan,
     "relation": relation_plan, "is_there": is_there_plan, "written": written_plan,
 }  # fmt: skip
-PICTURE_KINDS = tuple(PLANS)
-TRIES = 24
+PICTURE_KINDS = tuple(PLANS)  # of what a picture has
+PLANS["absent"] = absent_plan
 
 
 def in_other_words(plan: Plan, rng: random.Random) -> Plan:
@@ -218,19 +64,26 @@ def in_other_words(plan: Plan, rng: random.Random) -> Plan:
     for gap, filling in plan.gaps:
         renamed = UNNAMED.sub(noun, filling)
         gaps.append((gap, renamed))
-        answer = answer.replace(filling, renamed)
+        answer = answer.replace(filling.removeprefix("the "), renamed.removeprefix("the "))
     return replace(plan, answer=answer, gaps=tuple(gaps))
 
 
-def ask(scene: Scene, kind: str, split: str, rng: random.Random, plain: bool = False) -> Question | None:
+def ask(
+    scene: Scene,
+    kind: str,
+    split: str,
+    rng: random.Random,
+    plain: bool = False,
+    table: Mapping[str, tuple[str, ...]] = WORDINGS,
+) -> Question | None:
     """A question of this kind about the scene, in a sentence of this split; None if the scene allows none. `plain`
-    questions have the first wordings only."""
+    questions have the first wordings of the table only."""
     for _ in range(TRIES):
         plan = PLANS[kind](scene, rng)
         if not plan:
             continue
         plan = plan if plain else in_other_words(plan, rng)
-        wordings = WORDINGS[plan.wordings][: PLAIN if plain else None]
+        wordings = table[plan.wordings][: PLAIN if plain else None]
         if text := phrase(wordings, dict(plan.gaps), split, rng):
             return Question(kind, plan.form, text, plan.answer)
     return None

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
-from training.data.world import captions, outside, questions, smalltalk, unaddressed
-from training.data.world.questions import PICTURE_KINDS, ask, ask_moves, words_of
-from training.data.world.scenes import scene_of
+from training.data.world import captions, outside, plans, smalltalk, unaddressed
+from training.data.world.absent import NO_PICTURE
+from training.data.world.questions import PLANS, ask, ask_moves, words_of
+from training.data.world.scenes import MOST, scene_of
 from training.data.world.smalltalk import small_talk
-from training.data.world.splits import belongs, generator
+from training.data.world.splits import belongs, generator, held_out
 from training.data.world.videos import draw_motion
 from training.data.world.vocabulary import (
     BACKCHANNELS,
@@ -23,6 +25,7 @@ from training.data.world.vocabulary import (
     LETTERS,
     NUMBERS,
     OPPOSITES,
+    OTHER_SPELLINGS,
     PLACES,
     PLURALS,
     ROWS,
@@ -30,11 +33,12 @@ from training.data.world.vocabulary import (
     SIZES,
     SPELLED,
     WRITTEN,
+    one_spelling,
 )
 from training.data.world.wordings import GAP, PICTURE_NOUNS, SHAPE_NOUNS, UNSEEN, WORDINGS
 
 # How often a sentence of speech is of each sort.
-QUESTION_SHARE = {"picture": 6, "video": 1, "small_talk": 4, "unaddressed": 2}
+QUESTION_SHARE = {"picture": 6, "video": 1, "small_talk": 4, "unaddressed": 2, "outside": 2}
 
 
 def strings_in(value: object) -> list[str]:
@@ -56,7 +60,7 @@ VOCABULARY = (
     COLOURS, SHAPES, PLURALS, SIZES, PLACES, ROWS, COLUMNS, WRITTEN, DIRECTIONS, NUMBERS, DAYS, OPPOSITES, SPELLED,
     LETTERS, BACKCHANNELS, SHAPE_NOUNS, PICTURE_NOUNS,
 )  # fmt: skip
-QUESTIONS = (*WORDINGS.values(), *UNSEEN.values(), questions.RELATIONS)
+QUESTIONS = (*WORDINGS.values(), *UNSEEN.values(), plans.RELATIONS)
 CAPTIONS = (captions.REQUESTS, captions.THINGS, captions.IN_PLACES)
 SMALL_TALK = (
     smalltalk.GREETINGS, smalltalk.WHO, smalltalk.ARITHMETIC, smalltalk.OPPOSITE, smalltalk.DAY, smalltalk.SPELL,
@@ -74,36 +78,54 @@ def all_words() -> tuple[str, ...]:
     return tuple(sorted({word for text in [OTHER_WORDS, *texts] for word in words_of(text)}))
 
 
-def question(split: str, rng: random.Random, strict: bool = False, plain: bool = False) -> questions.Question:
+def question(split: str, rng: random.Random, strict: bool = False, plain: bool = False) -> plans.Question:
     """A question of any sort. `strict` gives only sentences that belong to this split and no other; `plain` ones about
-    pictures come in few wordings."""
+    pictures come in few wordings. A word that has two spellings is written as in transcripts."""
     while True:
         sort = rng.choices(*zip(*QUESTION_SHARE.items(), strict=True))[0]
         if sort == "small_talk":
             asked = small_talk(split, rng)
+        elif sort == "outside":
+            asked = outside.ask(split, rng)
         elif sort == "unaddressed":
-            asked = questions.Question("unaddressed", "unaddressed", unaddressed.unaddressed(split, rng), "")
+            asked = plans.Question("unaddressed", "unaddressed", unaddressed.unaddressed(split, rng), "")
         elif sort == "video":
             motion = draw_motion(rng, split)
             asked = ask_moves(motion.mover, motion.direction, motion.still is None, split, rng)
         else:
-            asked = ask(scene_of(rng, split), rng.choice(PICTURE_KINDS), split, rng, plain)
+            asked = ask(scene_of(rng, split), rng.choice(list(PLANS)), split, rng, plain)
         if asked and not (strict and not belongs(asked.text, split)):
-            return asked
+            return replace(asked, text=one_spelling(asked.text))
 
 
 def answer(split: str, rng: random.Random) -> str:
-    """An answer of any sort, sometimes a whole caption."""
-    if rng.random() < 0.08:
-        return captions.caption(scene_of(rng, split))
-    while not (text := question(split, rng).answer):
-        pass
-    return text
+    """An answer of any sort, sometimes a whole caption; one that belongs to this split, whatever was asked."""
+    while True:
+        whole = rng.random() < 0.08
+        text = captions.caption(scene_of(rng, split)) if whole else question(split, rng).answer
+        if text and held_out_answer(text) == (split == "heldout"):
+            return text
+
+
+def held_out_answer(text: str) -> bool:
+    """Whether the speech decoder never learns to speak an answer, or a clause, of these words as a whole. An answer
+    that has no gap is always the same, and never held out."""
+    said = " ".join(words_of(text))
+    return said not in _fixed_answers() and held_out(f"answer: {said}")
+
+
+@cache
+def _fixed_answers() -> frozenset[str]:
+    """The words of the answers without a gap."""
+    talk = [answered for _, answered in smalltalk.GREETINGS + smalltalk.WHO]
+    counts = [plans.counted(number) for number in range(MOST + 1)]
+    fixed = (*talk, *counts, plans.there([]), outside.UNKNOWN, outside.CANNOT, NO_PICTURE)
+    return frozenset(" ".join(words_of(text)) for text in fixed)
 
 
 def shuffled_words(rng: random.Random, fewest: int = 2, most: int = 8) -> str:
     """Words of the world in random order, none of which can be guessed from the others."""
-    spoken = [word for word in all_words() if len(word) > 1]
+    spoken = [word for word in all_words() if len(word) > 1 and word not in OTHER_SPELLINGS]
     return " ".join(rng.choices(spoken, k=rng.randint(fewest, most))) + "."
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from training.data.world.questions import Question, phrase
+from training.data.world.plans import Question
+from training.data.world.questions import phrase
 from training.data.world.vocabulary import DAYS, NUMBERS, OPPOSITES, SPELLED
 
 GREETINGS = (

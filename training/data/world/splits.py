@@ -6,6 +6,8 @@ import random
 from functools import lru_cache
 from hashlib import blake2b
 
+from training.data.world.vocabulary import one_spelling
+
 SPLITS = ("train", "heldout")
 HELD_SHARE = 0.15  # of the scenes and of the sentences
 
@@ -22,8 +24,9 @@ def generator(*names: object) -> random.Random:
 
 @lru_cache(maxsize=1 << 17)
 def held_out(content: str) -> bool:
-    """Whether a sentence or a scene, written as a string, is never trained on. The same for every seed."""
-    return digest("held out", content) % 10_000 < HELD_SHARE * 10_000
+    """Whether a sentence or a scene, written as a string, is never trained on. The same for every seed, and for both
+    spellings of a sentence."""
+    return digest("held out", one_spelling(content)) % 10_000 < HELD_SHARE * 10_000
 
 
 def belongs(content: str, split: str) -> bool:

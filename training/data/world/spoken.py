@@ -12,6 +12,7 @@ from training.data.world import speech
 from training.data.world.noise import noise_clip
 from training.data.world.recording import Recording, padded, recorded
 from training.data.world.unaddressed import unaddressed
+from training.data.world.vocabulary import one_spelling
 from training.data.world.voices import Voice, draw_voice
 
 
@@ -25,7 +26,9 @@ class Utterance:
 
 
 def say(text: str, voice: Voice, rng: random.Random, record: Recording = recorded) -> Utterance:
-    """A text in a voice at 16 kHz, with silence around it, as `record` has it: room, noise, loudness."""
+    """A text in a voice at 16 kHz, with silence around it, as `record` has it: room, noise, loudness. The transcript
+    has one spelling of words that are said alike."""
+    text = one_spelling(text)
     chance = np.random.default_rng(rng.getrandbits(64))
     return Utterance(text, voice, record(padded(speech.speak(text, voice), chance), chance))
 

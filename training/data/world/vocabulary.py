@@ -50,8 +50,24 @@ SPELLED = (
     "blue",
 )
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
+# Things that no picture of the world shows.
+ANIMALS = ("horse", "cow", "lion", "monkey", "mouse", "snake", "chicken", "cat", "dog", "bird")
+DEVICES = ("phone", "computer", "radio", "airplane", "camera", "train")
+OTHER_SPELLINGS = {"color": "colour"}  # said alike
 # What people say while they listen: no question.
 BACKCHANNELS = (
     "okay", "yeah", "mhm", "uh huh", "right", "sure", "hmm", "oh", "wow", "all right", "of course", "i see",
     "yes", "no",
 )  # fmt: skip
+
+
+def with_article(name: str) -> str:
+    """For example "a star", "an object"."""
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def one_spelling(text: str) -> str:
+    """The text as speech is transcribed: of words that are said alike, one."""
+    for word, written in OTHER_SPELLINGS.items():
+        text = text.replace(word, written)
+    return text

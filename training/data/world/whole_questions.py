@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from training.data.world import outside
+from training.data.world.plans import STRANGERS
 from training.data.world.questions import words_of
 from training.data.world.sentences import CAPTIONS, QUESTIONS, SMALL_TALK, strings_in
 from training.data.world.vocabulary import COLOURS, DAYS, NUMBERS, OPPOSITES, PLACES, PLURALS, SHAPES, SIZES, SPELLED
@@ -17,14 +19,14 @@ def any_of(*texts: str) -> str:
 
 
 # What may stand in the gap of a wording, as patterns.
-NAMED = any_of(*SHAPES, *SHAPE_NOUNS, "one", "word")
+NAMED = any_of(*SHAPES, *SHAPE_NOUNS, *STRANGERS, "one", "word")
 THING = any_of("it", f"the (?:{any_of(*SIZES)} )?(?:{any_of(*COLOURS)} )?{NAMED}")
 RELATION = any_of("left", "right", "left of", "right of", "above", "below")
 NUMBER = any_of(*NUMBERS)
-FILLINGS = {
+FILLINGS = {gap: any_of(*fillings) for gap, fillings in outside.FILLINGS.items()} | {
     "thing": THING,
     "other": THING,
-    "a_thing": f"a (?:{any_of(*COLOURS)} )?{NAMED}",
+    "a_thing": f"an? (?:{any_of(*COLOURS)} )?{NAMED}",
     "things": any_of(f"(?:{any_of(*COLOURS)} )?{any_of(*PLURALS.values(), *(f'{noun}s' for noun in SHAPE_NOUNS))}"),
     "place": any_of(*PLACES),
     "relation": RELATION,
@@ -52,7 +54,7 @@ def is_whole(text: str) -> bool:
 @cache
 def _wordings() -> re.Pattern:
     """All wordings of all questions, with anything that fits in their gaps."""
-    wordings = dict.fromkeys(strings_in((QUESTIONS, CAPTIONS, SMALL_TALK)))
+    wordings = dict.fromkeys(strings_in((QUESTIONS, CAPTIONS, SMALL_TALK, outside.QUESTIONS, outside.REQUESTS)))
     return re.compile("|".join(map(_pattern, wordings)))
 
 

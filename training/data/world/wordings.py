@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 
 from training.data.world.splits import belongs
+from training.data.world.vocabulary import OTHER_SPELLINGS
 
 PLAIN = 6  # wordings of a plain question
 GAP = re.compile(r"{\w+}")
@@ -37,9 +38,10 @@ def named(wordings: Iterable[str]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def both_spellings(wordings: Iterable[str]) -> tuple[str, ...]:
+def both_spellings(wordings: tuple[str, ...]) -> tuple[str, ...]:
     """The wordings as they are, then with "color" for "colour"."""
-    return tuple(dict.fromkeys((*wordings, *(text.replace("colour", "color") for text in wordings))))
+    other = [text.replace(written, word) for word, written in OTHER_SPELLINGS.items() for text in wordings]
+    return tuple(dict.fromkeys((*wordings, *other)))
 
 
 PROPERTY = wordings_of(
@@ -112,7 +114,7 @@ MOVES = (
     "which way does {thing} move?", "which way does {thing} go?", "tell me which way {thing} moves.",
     "where does {thing} go?", "where does {thing} move?", "can you tell me which way {thing} moves?",
 )  # fmt: skip
-# Pairs of wordings, one that is trained and what a newcomer says for it.
+# What a newcomer says, by kind; {picture} is a noun for a picture.
 NEWCOMER = {
     "colour": (
         "what colour is {thing} in the {picture}?", "do you know what colour {thing} is?",
@@ -183,7 +185,7 @@ NEWCOMER = {
 
 def newcomer(kind: str, split: str) -> tuple[str, ...]:
     """A newcomer's wordings of one kind that are of this split."""
-    return named(both_spellings(text for text in NEWCOMER[kind] if belongs(f"wording: {text}", split)))
+    return named(both_spellings(tuple(text for text in NEWCOMER[kind] if belongs(f"wording: {text}", split))))
 
 
 def with_property(name: str) -> tuple[str, ...]:
@@ -218,3 +220,9 @@ WORDINGS["colour_at"] = at_a_place(WORDINGS["colour"])
 # A newcomer's wordings that training never has.
 UNSEEN = {kind: newcomer(kind, "heldout") for kind in NEWCOMER}
 UNSEEN["colour_at"] = at_a_place(UNSEEN["colour"])
+# Of the wordings of training those that have a newcomer's words, in the wording or in the gap, and a gap.
+NEWCOMERS_WORDS = re.compile("color|object|photo|image|{things}|{a_thing}")
+SEEN = {
+    kind: tuple(text for text in wordings if NEWCOMERS_WORDS.search(text) and GAP.search(text))
+    for kind, wordings in WORDINGS.items()
+}

@@ -24,11 +24,16 @@ from training.data.world.splits import check_split, generator
 from training.data.world.spoken import Utterance, say, speak_questions, unaddressed_turn
 from training.data.world.videos import draw_frames, draw_motion
 from training.data.world.voices import Voice, draw_voice
+from training.data.world.wordings import WORDINGS
 
-# How often each kind is asked: kinds that are hard to learn more often.
-KIND_WEIGHTS = {"colour": 2, "shape": 3, "count": 6, "where": 3, "relation": 5, "is_there": 5, "written": 2}
+# How often each kind is asked: kinds that are hard to learn more often. "absent" is what the picture does not have.
+KIND_WEIGHTS = {
+    "colour": 2, "shape": 3, "count": 6, "where": 3, "relation": 5, "is_there": 5, "written": 2, "absent": 3,
+}  # fmt: skip
 # The same for questions with dropped words: more of the kinds that are asked in many wordings.
-WORD_DROPOUT_WEIGHTS = {"colour": 4, "shape": 5, "count": 5, "where": 1, "relation": 2, "is_there": 2, "written": 1}
+WORD_DROPOUT_WEIGHTS = {
+    "colour": 4, "shape": 5, "count": 5, "where": 1, "relation": 2, "is_there": 2, "written": 1, "absent": 2,
+}  # fmt: skip
 # The kinds that are answered by finding one thing and naming what is asked of it.
 LOOKUPS = {"colour": 3, "shape": 3, "where": 5, "written": 4}
 
@@ -95,13 +100,13 @@ class World:
             if question := ask(scene, draw_kind(weights, rng), self.split, rng, plain):
                 return self.asked(question, "question", image=image, scene=str(scene))
 
-    def question(self, index: int, kind: str | None = None) -> Sample:
-        """One question about one picture; `about` tells kind, form and scene."""
+    def question(self, index: int, kind: str | None = None, table: Mapping[str, tuple[str, ...]] = WORDINGS) -> Sample:
+        """One question about one picture, in a wording of the table; `about` tells kind, form and scene."""
         rng = self.rng("question", kind, index)
         kind = kind or rng.choice(PICTURE_KINDS)
         while True:
             scene = scene_of(rng, self.split)
-            question = ask(scene, kind, self.split, rng)
+            question = ask(scene, kind, self.split, rng, table=table)
             if question:
                 return self.asked(question, "question", image=draw(scene, rng), scene=str(scene))
 
