@@ -27,8 +27,14 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the measures to this file too")] = None,
     count: Annotated[
         int | None,
-        typer.Option(min=1, help="Held-out samples of each kind [default: 100]; records of a suite [default: all]"),
+        typer.Option(
+            min=1, help="Held-out samples of a kind and a seed [default: 100]; records of a suite [default: all]"
+        ),
     ] = None,
+    rows: Annotated[
+        str, typer.Option(metavar="PATTERN", help="Measure rows with this in their name, a regular expression")
+    ] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the rows that the --json file has")] = False,
     suite: Annotated[str | None, typer.Option(help="Measure on --data: " + SUITE_NAMES)] = None,
     data: Annotated[Path | None, typer.Option(help="What the suite reads")] = None,
     media: Annotated[Path | None, typer.Option(help="Folder of the media files [default: that of --data]")] = None,
@@ -41,6 +47,8 @@ def evaluate(
     \b
     parley eval                   the shipped nano
     parley eval --count 10        a first look, in a tenth of the time
+    parley eval --rows spoken     the rows with "spoken" in their name
+    parley eval --json rows.json --resume     continue one that was stopped
     parley eval runs/nano/2.2     one stage of a run
     parley eval runs/my/2.2 --suite librispeech --data LibriSpeech
     """
@@ -54,21 +62,25 @@ def evaluate(
     if suite is None:
         if data is not None or media is not None or ask:
             raise ValueError("--data, --media and --ask are for a --suite: " + SUITE_NAMES)
-        report = measure_world(checkpoint, count or WORLD_COUNT)
-    else:
-        report = measure_suite(checkpoint, suite, data, media, count, ask)
+        if resume and json_file is None:
+            raise ValueError("--resume continues the file of --json: name it")
+        return measure_world(checkpoint, count or WORLD_COUNT, rows, json_file, resume)
+    if rows or resume:
+        raise ValueError("--rows and --resume are for nano's world, not for a --suite")
+    report = measure_suite(checkpoint, suite, data, media, count, ask)
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def measure_world(checkpoint: Path, count: int) -> dict:
-    """Measures on nano's world, and prints the table. Returns what `--json` writes."""
+def measure_world(checkpoint: Path, count: int, rows: str, json_file: Path | None, resume: bool) -> None:
+    """Measures on nano's world, and prints the table and what was left out."""
     from training.evaluation.runner import evaluate
     from training.evaluation.table import table
 
-    measures = evaluate(checkpoint, count)
-    typer.echo(table(measures))
-    return {"rows": measures}
+    evaluation = evaluate(checkpoint, count, rows, json_file, resume)
+    typer.echo(table(evaluation["rows"]))
+    for line in evaluation["left_out"]:
+        typer.echo(line, err=True)
 
 
 def measure_suite(folder: Path, name: str, data: Path | None, media: Path | None, count: int | None, ask: str) -> dict:

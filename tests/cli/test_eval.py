@@ -53,6 +53,15 @@ def test_count_takes_some_records_and_always_the_same(parley, libri: Path, tiny_
     assert [row["n"] for row in first] == [1, 1] and rows("--count", "1") == first
 
 
+def test_rows_of_the_world_are_printed_and_written(parley, tiny_checkpoint: Path, tmp_path: Path):
+    file = tmp_path / "rows.json"
+    status, out, _ = parley(tiny_checkpoint, "--count", "1", "--rows", "^video: which", "--json", file)
+    assert status == 0 and out.splitlines()[1].startswith("video: which way it moves")
+    assert json.loads(file.read_text())["rows"][0]["n"] == 3
+    status, again, _ = parley(tiny_checkpoint, "--count", "1", "--rows", "^video: which", "--json", file, "--resume")
+    assert status == 0 and again == out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -64,6 +73,9 @@ def test_count_takes_some_records_and_always_the_same(parley, libri: Path, tiny_
         (["--suite", "aishell", "--data", "nowhere"], "--data nowhere: there is no such file or folder"),
         (["--suite", "aishell", "--data", "."], ". is not of the layout aishell-1"),
         (["--data", "."], "--data, --media and --ask are for a --suite"),
+        (["--rows", "banana"], "no row has 'banana' in its name; there are: picture questions, text in; "),
+        (["--resume"], "--resume continues the file of --json: name it"),
+        (["--suite", "speech", "--data", ".", "--rows", "state"], "--rows and --resume are for nano's world"),
     ],
 )
 def test_a_mistake_is_one_line(parley, tiny_checkpoint: Path, arguments: list[str], message: str):

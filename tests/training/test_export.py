@@ -23,11 +23,17 @@ def test_a_run_is_exported_with_what_was_measured(tiny_checkpoint: Path, tmp_pat
     (run / "work" / "3.2" / "curves.png").write_bytes(b"curves")
     evaluated = []
     records = [Measure("video", 91.0, 200, 90.0, chance=25.0).record()]
-    monkeypatch.setattr(export, "evaluate", lambda folder, count: evaluated.append((folder, count)) or records)
-    monkeypatch.setattr(export, "picture_score", lambda folder, count: 50.0)
-    assert export.export_run(run, out, count=3) == records
+
+    def evaluate(folder: Path, count: int, file: Path) -> dict:
+        evaluated.append((folder, count))
+        file.write_text(json.dumps({"rows": records}))
+        return {"rows": records}
+
+    monkeypatch.setattr(export, "evaluate", evaluate)
+    monkeypatch.setattr(export, "picture_scores", lambda folder, count: {2026: 50.0})
+    assert export.export_run(run, out, count=3) == {"rows": records}
     assert evaluated == [(out, 3)]  # the exported weights are evaluated, not those of the run
-    assert Checkpoint.open(out).manifest.metrics[BEFORE_SPEECH] == 50.0
+    assert Checkpoint.open(out).manifest.metrics[BEFORE_SPEECH] == {"2026": 50.0}
     assert Checkpoint.open(out).tensor("language", "model.norm.weight").dtype == torch.float16
     for folder in (run, out):
         assert json.loads((folder / EVALUATION).read_text()) == {"rows": records}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from parley.checkpoints import Checkpoint, CheckpointError
 from parley.checkpoints.manifest import Manifest
+from training.evaluation.table import spread_of
 from training.evaluation.vision import AFTER, BEFORE, PUBLISHED, stage_before, vision_scores
 from training.recipe import STAGES, Stage, recipe
 from training.run_folder import is_done
@@ -144,9 +145,8 @@ def evaluation_lines(path: Path) -> list[str]:
     for record in json.loads(path.read_text())["rows"]:
         chance = "–" if record.get("chance") is None else f"{record['chance']:.0f}"
         met = "" if record["ok"] is None else "met" if record["ok"] else "missed"
-        lines.append(
-            f"| {record['name']} | {record['value']:.1f} | {asked(record)} | {chance} | {record['n']} | {met} |"
-        )
+        value = f"{record['value']:.{record.get('digits', 1)}f} {spread_of(record)}".strip()
+        lines.append(f"| {record['name']} | {value} | {asked(record)} | {chance} | {record['n']} | {met} |")
     return [*lines, ""]
 
 
@@ -154,4 +154,5 @@ def asked(record: dict) -> str:
     """The bar, and whether it is a lower or an upper one."""
     if record["bar"] is None:
         return "–"
-    return f"{'≥' if (record['value'] >= record['bar']) == record['ok'] else '≤'} {record['bar']:g}"
+    at_most = record.get("at_most", (record["value"] >= record["bar"]) != record["ok"])  # older files do not say
+    return f"{'≤' if at_most else '≥'} {record['bar']:g}"

@@ -18,6 +18,7 @@ from training.data.world.cut_questions import cut_question
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.recording import lightly_recorded
 from training.data.world.refusals import absent_question, no_picture, outside_talk
+from training.data.world.sentences import SMALL_TALK, strings_in
 from training.data.world.smalltalk import SMALL_TALK_KINDS
 from training.data.world.spoken import Utterance, speak_questions
 from training.data.world.two_pictures import two_pictures
@@ -25,6 +26,7 @@ from training.data.world.wordings import SEEN, UNSEEN
 from training.data.world.world import World
 
 SEEDS = (2026, 2027, 2028)
+GAPLESS = frozenset(strings_in(SMALL_TALK))
 
 
 def world(seed: int) -> World:
@@ -46,6 +48,11 @@ def small_talk(seed: int, count: int, spoken: bool = True, unseen_voice: bool = 
         for index in range(count):
             asked = made.small_talk(index, kind=kind)
             yield spoken_if(made, asked, ("small talk", kind, index), spoken, unseen_voice)
+
+
+def in_both_splits(sample: Sample) -> bool:
+    """Whether the question of small talk is a sentence without a gap, which training has too."""
+    return sample.messages[0]["content"][0].get("transcript") in GAPLESS
 
 
 def videos(seed: int, count: int, spoken: bool = False, unseen_voice: bool = False) -> Iterator[Sample]:

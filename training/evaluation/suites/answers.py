@@ -1,4 +1,4 @@
-"""Measures of answers: the share that is right word for word, and the share of states that is right.
+"""Samples asked of a model: which answers are right word for word, which states are right, which answers are empty.
 
 An answer is right if every token of it is the most likely one, which is exactly when greedy decoding writes it. To find
 that out takes one forward pass.
@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
+from parley.media.messages import read_media
 from parley.models.parley import Parley
-from training.data.sample import Sample
+from training.data.sample import Sample, text_of
 from training.evaluation.table import Measure
 from training.objectives.next_token import NextTokenObjective, ScoredAnswer
 from training.recipe import Schedule, find_stage
 
 SEQUENCE_LENGTH = 1024  # tokens
+FIRST_TOKENS = 4  # of an answer: if they are no words, it has none
 
 
 @dataclass
@@ -33,14 +35,69 @@ class AnswerData:
         return cls(Schedule(lr=0.0, batch=1, sequence_length=SEQUENCE_LENGTH), model.tokenizer)
 
 
-def last_answers(model: Parley, samples: Sequence[Sample]) -> list[ScoredAnswer]:
-    """The last answer of each sample, scored."""
-    answers = iter(NextTokenObjective(find_stage("2.2"), model, AnswerData.of(model), 0).score(list(samples)))
-    last = []
-    for sample in samples:
-        count = sum(message["role"] == "assistant" for message in sample.messages)
-        last.append([next(answers) for _ in range(count)][-1])
-    return last
+@dataclass(frozen=True)
+class Asked:
+    """Samples, and how the model gives the last answer of each."""
+
+    samples: Sequence[Sample]
+    answers: Sequence[ScoredAnswer]
+    empty: int | None  # answers without a word; None of a model without a state
+
+    @classmethod
+    def of(cls, model: Parley, samples: Sequence[Sample]) -> Asked:
+        answers = last_answers(model, samples)
+        return cls(samples, answers, None if model.state_head is None else empty_answers(model, samples, answers))
+
+    @property
+    def right(self) -> list[bool]:
+        """Whether each answer is right, whatever the state."""
+        return [answer.right for answer in self.answers]
+
+    @property
+    def served(self) -> list[bool]:
+        """Whether each answer is right and would be given: the state, if there is one, is not "nothing"."""
+        stateless = self.empty is None
+        return [answer.right and (stateless or answer.predicted_state != "nothing") for answer in self.answers]
+
+    @property
+    def right_states(self) -> list[bool]:
+        return [answer.state == answer.predicted_state for answer in self.answers]
+
+    def grouped(self, found: Sequence[bool], name: str) -> dict[str, list[bool]]:
+        """What was found of the samples, by an entry of their `about`, for example "kind"; of those that have it."""
+        groups: dict[str, list[bool]] = defaultdict(list)
+        for sample, ok in zip(self.samples, found, strict=True):
+            if name in sample.about:
+                groups[sample.about[name]].append(ok)
+        return groups
+
+    def row(self, name: str, found: Sequence[bool], bar: float, chance: float | None = None) -> list[Measure]:
+        """The percent of what was found, and below it of each "condition", if the samples are of several."""
+        groups = self.grouped(found, "condition")
+        row = Measure(name, percent(found), len(found), bar, chance=chance, empty=self.empty)
+        return [row, *(detail(group, some) for group, some in groups.items() if len(groups) > 1)]
+
+    def mean_over_kinds(self, name: str, bar: float, chance: Callable[[str], float]) -> Measure:
+        """The mean over kinds of the answers that are right. `chance`: what guessing gets right of a kind, 0..1."""
+        values = {kind: percent(found) for kind, found in self.grouped(self.right, "kind").items()}
+        guess = mean({kind: 100 * chance(kind) for kind in values})
+        return Measure(name, mean(values), len(self.samples), bar, chance=guess, empty=self.empty)
+
+    def kinds(self, chance: Callable[[str], float]) -> list[Measure]:
+        """A row of each kind, and below it of its forms if it has several: the mean of an easy form and a hard one says
+        nothing of either."""
+        by_kind, by_form = self.grouped(self.right, "kind"), self.grouped(self.right, "form")
+        measures = []
+        for kind, found in by_kind.items():
+            measures.append(detail(kind, found, chance=100 * chance(kind)))
+            forms = dict.fromkeys(sample.about["form"] for sample in self.samples if sample.about["kind"] == kind)
+            measures += [detail(form, by_form[form], "··") for form in forms if len(forms) > 1]
+        return measures
+
+
+def detail(name: str, found: Sequence[bool], mark: str = "·", **more: float | None) -> Measure:
+    """A row below another one. `more`: of `Measure`."""
+    return Measure(f"{mark} {name}", percent(found), len(found), **more)
 
 
 def percent(found: Sequence[bool]) -> float:
@@ -51,56 +108,29 @@ def mean(values: Mapping[str, float]) -> float:
     return sum(values.values()) / len(values)
 
 
-def right(model: Parley, samples: Sequence[Sample]) -> list[bool]:
-    """Whether the last answer of each sample is right."""
-    return [answer.right for answer in last_answers(model, samples)]
+def last_answers(model: Parley, samples: Sequence[Sample]) -> list[ScoredAnswer]:
+    """The last answer of each sample, scored."""
+    answers = iter(NextTokenObjective(find_stage("2.2"), model, AnswerData.of(model), 0).score(list(samples)))
+    last = []
+    for sample in samples:
+        count = sum(message["role"] == "assistant" for message in sample.messages)
+        last.append([next(answers) for _ in range(count)][-1])
+    return last
 
 
-def grouped(samples: Sequence[Sample], found: Sequence[bool], name: str) -> dict[str, list[bool]]:
-    """What was found of the samples, by an entry of their `about`: "kind" or "form"."""
-    groups: dict[str, list[bool]] = defaultdict(list)
-    for sample, ok in zip(samples, found, strict=True):
-        groups[sample.about[name]].append(ok)
-    return groups
+def empty_answers(model: Parley, samples: Sequence[Sample], answers: Sequence[ScoredAnswer]) -> int:
+    """How often the model takes what it reads for a question, and then answers without a word.
+
+    A right answer has the words of the reference. Only where that has none, or the answer is wrong, it is written.
+    """
+    return sum(
+        is_empty(model, sample)
+        for sample, answer in zip(samples, answers, strict=True)
+        if answer.predicted_state != "nothing" and not (answer.right and text_of(sample.messages[-1]))
+    )
 
 
-def percent_by_kind(model: Parley, samples: Sequence[Sample]) -> dict[str, float]:
-    """Percent right of each kind."""
-    return {kind: percent(found) for kind, found in grouped(samples, right(model, samples), "kind").items()}
-
-
-def question_measures(
-    model: Parley, samples: Sequence[Sample], name: str, *, mean_bar: float, worst_bar: float,
-    chance: Callable[[str], float],
-) -> list[Measure]:  # fmt: skip
-    """The mean over kinds, the worst kind, each kind, and below each its forms if it has several: the mean of an easy
-    form and a hard one says nothing of either. `chance` gives the share that guessing gets right, by kind."""
-    found = right(model, samples)
-    by_kind, by_form = grouped(samples, found, "kind"), grouped(samples, found, "form")
-    values = {kind: percent(some) for kind, some in by_kind.items()}
-    guesses = {kind: 100 * chance(kind) for kind in values}
-    worst = min(values, key=values.get)
-    measures = [
-        Measure(f"{name}: mean over kinds", mean(values), len(samples), mean_bar, chance=mean(guesses)),
-        Measure(f"{name}: worst kind ({worst})", values[worst], len(by_kind[worst]), worst_bar, chance=guesses[worst]),
-    ]
-    for kind, value in values.items():
-        measures.append(Measure(f"· {kind}", value, len(by_kind[kind]), chance=guesses[kind]))
-        forms = dict.fromkeys(sample.about["form"] for sample in samples if sample.about["kind"] == kind)
-        if len(forms) > 1:
-            measures += [Measure(f"·· {form}", percent(by_form[form]), len(by_form[form])) for form in forms]
-    return measures
-
-
-def percent_of_states(model: Parley, samples: Sequence[Sample]) -> float:
-    """Percent of samples whose last answer has the right state."""
-    return percent([answer.state == answer.predicted_state for answer in last_answers(model, samples)])
-
-
-def ends_of_turns(model: Parley, samples: Sequence[Sample]) -> dict[str, list[bool]]:
-    """Whether the end-of-turn head is right of each last question, taken as complete over 0.5: of those that are
-    "complete" and of those that are "cut short"."""
-    found: dict[str, list[bool]] = {"complete": [], "cut short": []}
-    for answer in last_answers(model, samples):
-        found["complete" if answer.complete else "cut short"].append(answer.complete == answer.predicted_complete)
-    return found
+def is_empty(model: Parley, sample: Sample) -> bool:
+    """Whether the model answers without a word though the state is not "nothing"."""
+    reply = model.reply(read_media(sample.messages[:-1], model.config), max_tokens=FIRST_TOKENS, speak=False)
+    return reply.state != "nothing" and not reply.text.strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import jiwer
 import numpy as np
@@ -11,28 +12,32 @@ import torch
 from parley.models.codec import encode
 from parley.models.parley import Parley
 
-Recognise = Callable[[np.ndarray, int], str]  # float32 audio [samples] and its sample rate → its words
+Spoken = tuple[str, np.ndarray]  # a text, and float32 audio [samples] in which it is spoken
 
 
-def codec_error_rate(model: Parley, spoken: Iterable[tuple[str, np.ndarray]], recognise: Recognise) -> float:
+@dataclass(frozen=True)
+class Judge:
+    """A recogniser, and how texts are written before its transcripts are compared with them."""
+
+    name: str
+    recognise: Callable[[np.ndarray, int], str]  # float32 audio [samples] and its sample rate → its transcript
+    words: Callable[[str], str]  # a text or a transcript → its words, with spaces between them
+
+    def error_rate(self, spoken: Iterable[Spoken], rate: int) -> float:
+        """Percent of words that are wrong in the transcripts of speech at `rate` Hz."""
+        texts, transcripts = zip(*((text, self.recognise(audio, rate)) for text, audio in spoken), strict=True)
+        return 100 * jiwer.wer([*map(self.words, texts)], [*map(self.words, transcripts)])
+
+
+def codec_error_rate(model: Parley, spoken: Iterable[Spoken], judge: Judge) -> float:
     """Percent of words that are wrong in speech that the codec encoded and decoded, less those that are wrong in the
-    original. `spoken`: (words, float32 audio [samples] at the codec's rate) pairs."""
-    rate = model.config.codec.sample_rate
-    texts, originals, decoded = [], [], []
-    for words, waveform in spoken:
-        codes, speaker = encode(model.codec_encoder, model.codec_decoder, torch.from_numpy(waveform)[None])
-        texts.append(words)
-        originals.append(recognise(waveform, rate))
-        decoded.append(recognise(model.codec_decoder(codes, speaker)[0].numpy(), rate))
-    return 100 * (jiwer.wer(texts, decoded) - jiwer.wer(texts, originals))
+    original, at the codec's rate."""
+    rate, originals = model.config.codec.sample_rate, list(spoken)
+    decoded = [(text, through_codec(model, audio)) for text, audio in originals]
+    return judge.error_rate(decoded, rate) - judge.error_rate(originals, rate)
 
 
-def speech_error_rate(
-    model: Parley, texts: Iterable[str], words_of: Callable[[str], list[str]], recognise: Recognise
-) -> float:
-    """Percent of words that are wrong when the model speaks these texts."""
-    said, recognised = [], []
-    for text in texts:
-        said.append(" ".join(words_of(text)))
-        recognised.append(recognise(model.speak(model.writer.text(text)), model.config.codec.sample_rate))
-    return 100 * jiwer.wer(said, recognised)
+def through_codec(model: Parley, audio: np.ndarray) -> np.ndarray:
+    """float32 [samples] at the codec's rate → the same, encoded and decoded."""
+    codes, speaker = encode(model.codec_encoder, model.codec_decoder, torch.from_numpy(audio)[None])
+    return model.codec_decoder(codes, speaker)[0].numpy()
