@@ -36,7 +36,6 @@ from training.stages.world_data import WorldData, first_tokenizer
 
 ADAPTER_PICTURES = 128  # that a fresh vision adapter is fitted to
 MAX_CLAUSES = 16_384  # different ones that stage 3.2 learns from
-WORLD = "nano's world"  # the fingerprint of its data: they are a function of the seed
 
 StageData = WorldData | UserData
 
@@ -58,7 +57,7 @@ class BuiltStage:
     def identity(self) -> dict:
         """What its saved states belong to."""
         start = [parent.fingerprint for parent in self.parents]
-        data = getattr(self.data, "fingerprint", WORLD)
+        data = self.data.fingerprint
         return identity(self.stage, self.schedule, self.seed, data, start, self.options.lora, self.options.only)
 
 

@@ -59,9 +59,11 @@ def train_and_save(
 
 
 def announce(built: BuiltStage) -> None:
-    """Says what a stage will learn from, if that is the user's data."""
-    if is_main_process() and isinstance(built.data, UserData):
-        tqdm.write(data_table(built.data))
+    """Says what a stage will learn from, if that is the user's data; of nano's world, what is missing."""
+    if is_main_process():
+        lines = [data_table(built.data)] if isinstance(built.data, UserData) else built.data.remarks
+        for line in lines:
+            tqdm.write(line)
 
 
 def announce_skipped(built: BuiltStage) -> None:

@@ -22,10 +22,11 @@ from training.data.world import World
 from training.data.world.cut_questions import cut_question
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.sentences import corpus, question, shuffled_words
+from training.data.world.speech.engines import missing
 from training.data.world.splits import belongs
 from training.data.world.spoken import audio_part, say, speak_questions
 from training.data.world.transcribed import AnswerClauses, CleanSentences, RecordedSentences
-from training.data.world.voices import ANSWER, Voice, draw_voice
+from training.data.world.voices import ANSWER, NATURAL_SEEN, Voice, draw_voice, natural_engines
 from training.data.world.world import LOOKUPS, WORD_DROPOUT_WEIGHTS, to_messages
 from training.recipe import Schedule, Stage
 
@@ -50,6 +51,23 @@ class WorldData:
     schedule: Schedule
     seed: int
     tokenizer: Tokenizer | None
+
+    @property
+    def spoken(self) -> bool:
+        return bool({"speech_encoder", "codec_encoder"} & {*self.stage.loads})
+
+    @property
+    def fingerprint(self) -> str:
+        """What the data are, beside the seed: where something is said, the engines that say it."""
+        return "nano's world" + (f"/{', '.join(('espeak-ng', *natural_engines()))}" if self.spoken else "")
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is missing: natural engines that are not installed."""
+        lacking = [(name, missing(name)) for name in NATURAL_SEEN if self.spoken]
+        return [
+            f"stage {self.stage.name} learns without {name}'s speech; it needs {why}" for name, why in lacking if why
+        ]
 
     @cached_property
     def train(self) -> World:

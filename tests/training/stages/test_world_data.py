@@ -11,12 +11,15 @@ from training.data.sample import text_of
 from training.data.world import World
 from training.data.world.questions import words_of
 from training.data.world.splits import belongs
+from training.data.world.voices import NATURAL_SEEN
 from training.data.world.wordings import PLAIN, SHAPE_AT
 from training.data.world.world import WORD_DROPOUT_WEIGHTS
-from training.recipe import STAGES
+from training.recipe import STAGES, find_stage
+from training.stages import world_data
 from training.stages.world_data import (
     DROPPABLE,
     WORD_DURATION,
+    WorldData,
     copies,
     drop_words,
     repeat_words,
@@ -83,3 +86,12 @@ def test_repeated_words_are_the_same_words_as_long_as_speech():
 def test_a_copy_is_what_was_asked_for():
     for question, answer in zip(*[iter(copies(World(0, "train"), 0).messages)] * 2, strict=True):
         assert question["content"][0]["text"] == f"say, {answer['content']}"
+
+
+def test_a_stage_of_speech_says_who_speaks_and_who_does_not(monkeypatch):
+    monkeypatch.setattr(world_data, "natural_engines", lambda: ("flite",))
+    monkeypatch.setattr(world_data, "missing", lambda name: "" if name == "flite" else f"the package of {name}")
+    data = {name: WorldData(find_stage(name), find_stage(name).nano, 0, None) for name in ("1.3", "2.1a", "3.1")}
+    assert [one.fingerprint for one in data.values()] == ["nano's world", *["nano's world/espeak-ng, flite"] * 2]
+    assert data["1.3"].remarks == [] and len(data["2.1a"].remarks) == len(NATURAL_SEEN) - 1
+    assert "stage 2.1a learns without kokoro's speech; it needs the package of kokoro" in data["2.1a"].remarks

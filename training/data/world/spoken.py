@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,12 @@ import numpy as np
 from training.data.sample import Sample, parts, turn_states
 from training.data.world import speech
 from training.data.world.noise import noise_clip
-from training.data.world.recording import Recording, padded, recorded
+from training.data.world.recording import Recording, pad, padded, recorded
 from training.data.world.unaddressed import unaddressed
 from training.data.world.vocabulary import one_spelling
 from training.data.world.voices import Voice, draw_voice
+
+BETWEEN = (0.05, 0.5)  # seconds of silence between two texts of one recording
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,15 @@ def say(text: str, voice: Voice, rng: random.Random, record: Recording = recorde
     text = one_spelling(text)
     chance = np.random.default_rng(rng.getrandbits(64))
     return Utterance(text, voice, record(padded(speech.speak(text, voice), chance), chance))
+
+
+def say_in_turn(said: Sequence[tuple[str, Voice]], rng: random.Random) -> Utterance:
+    """Texts in their voices, one after the other, as one recording at 16 kHz."""
+    chance = np.random.default_rng(rng.getrandbits(64))
+    audio = speech.speak(*said[0])
+    for text, voice in said[1:]:
+        audio = np.concatenate([pad(audio, 0, chance.uniform(*BETWEEN)), speech.speak(text, voice)])
+    return Utterance(" ".join(text for text, _ in said), said[0][1], recorded(padded(audio, chance), chance))
 
 
 def audio_part(utterance: Utterance) -> dict:

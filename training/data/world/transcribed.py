@@ -6,20 +6,25 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
 from parley.text.clauses import split
 from training.data.sample import SAMPLE_RATE
 from training.data.world.captions import caption
+from training.data.world.pools import SENTENCES, Pools, pools
+from training.data.world.recording import lightly_recorded
 from training.data.world.scenes import scene_of
 from training.data.world.sentences import answer, question, shuffled_words
 from training.data.world.speech import speak
 from training.data.world.splits import generator
-from training.data.world.spoken import say
-from training.data.world.voices import Voice, draw_voice
-from training.data.world.world import World
+from training.data.world.spoken import say, say_in_turn
+from training.data.world.voices import Voice, draw_natural_voice, draw_voice, natural_engines
+from training.data.world.world import World, draw_kind
 
+TWO = 0.3  # of the recordings in a natural voice: two texts, one after the other
 LETTERS_A_WORD = 5.6  # of the world's sentences, spaces included
 PIECE = re.compile(r"\s?[\w']+|\s?[^\w\s]")
 
@@ -31,27 +36,45 @@ class RecordedSentences:
     seed: int
     mixture: Mapping[str, float]  # percent of "sentences" and of "shuffled_words"
     sample_rate: int = SAMPLE_RATE
-    measures: tuple[str, ...] = ("sentences", "voices", "speeds")  # unseen sentences; with unseen voices; speeds
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Unseen sentences; with unseen voices; at unseen speeds; in unseen natural voices, where there are any."""
+        return ("sentences", "voices", "speeds") + (("natural",) if natural_engines(unseen=True) else ())
 
     def seconds(self, index: int) -> float:
-        rng, text = self._text(index)
-        return 60 * len(text) / LETTERS_A_WORD / draw_voice(rng).wpm
+        return sum(60 * len(text) / LETTERS_A_WORD / voice.wpm for text, voice in self._said(index)[1])
 
     def utterance(self, index: int) -> tuple[np.ndarray, str]:
-        rng, text = self._text(index)
-        return say(text, draw_voice(rng), rng).audio, text
+        rng, said = self._said(index)
+        utterance = say_in_turn(said, rng)
+        return utterance.audio, utterance.text
 
     def held_out(self, measure: str, index: int) -> tuple[np.ndarray, str]:
         rng = World(self.seed, "heldout").rng("transcribed", measure, index)
         text = question("heldout", rng, strict=True).text
-        return say(text, draw_voice(rng, measure == "voices", measure == "speeds"), rng).audio, text
+        if measure == "natural":
+            voice = draw_natural_voice(rng, unseen=True)
+        else:
+            voice = draw_voice(rng, measure == "voices", measure == "speeds")
+        return say(text, voice, rng, lightly_recorded).audio, text
 
-    def _text(self, index: int) -> tuple[random.Random, str]:
-        """A training text, and the random generator that made it."""
+    def _said(self, index: int) -> tuple[random.Random, list[tuple[str, Voice]]]:
+        """What is said, one text after the other, and the random generator that chose it."""
         rng = World(self.seed, "train").rng("transcribed", index)
-        if rng.choices(*zip(*self.mixture.items(), strict=True))[0] == "shuffled_words":
-            return rng, shuffled_words(rng)
-        return rng, answer("train", rng) if rng.random() < 0.1 else question("train", rng).text
+        source = draw_kind(self.mixture, rng)
+        if self._pools.natural(rng):
+            clips = self._pools[draw_kind(SENTENCES, rng) if source == "sentences" else source].draw(rng)
+            return rng, [(clip.text, clip.voice) for clip in islice(clips, 1 + (rng.random() < TWO))]
+        if source == "shuffled_words":
+            text = shuffled_words(rng)
+        else:
+            text = answer("train", rng) if rng.random() < 0.1 else question("train", rng).text
+        return rng, [(text, draw_voice(rng))]
+
+    @cached_property
+    def _pools(self) -> Pools:
+        return pools(self.seed)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Voice:
 
     name: str
     wpm: int  # words a minute
-    pitch: int = 50  # 0..100; natural engines have only one
+    pitch: int = 50  # 0..100; a natural engine has one, its speech is resampled for others
     engine: str = "espeak"  # of `speech`
 
 
@@ -79,7 +79,11 @@ def draw_natural_voice(rng: random.Random, unseen: bool = False) -> Voice:
         lacks = (f"{name}: {missing(name)}" for name in (NATURAL_UNSEEN if unseen else NATURAL_SEEN))
         raise ValueError(f"no natural voice is installed; {'; '.join(lacks)}")
     shares = NATURAL_UNSEEN_SHARES if unseen else NATURAL_SHARES
-    engine = rng.choices(engines, [shares[name] for name in engines])[0]
+    return draw_voice_of(rng.choices(engines, [shares[name] for name in engines])[0], rng, unseen)
+
+
+def draw_voice_of(engine: str, rng: random.Random, unseen: bool = False) -> Voice:
+    """A natural voice of one engine."""
     name = rng.choice((NATURAL_UNSEEN if unseen else NATURAL_SEEN)[engine])
     if engine == "kokoro" and not unseen and rng.random() < BLENDED:
         name = blended(name, rng)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 
+from training.data.world import transcribed
+from training.data.world.pools import SHARES, Pools
 from training.data.world.transcribed import AnswerClauses, CleanSentences, RecordedSentences
 from training.data.world.voices import ANSWER
 
@@ -28,9 +32,32 @@ def test_clean_sentences_are_at_the_rate_and_in_the_voice_that_is_asked_for():
 
 
 def test_estimated_lengths_sort_recorded_sentences():
-    data = RecordedSentences(0, {"sentences": 50, "shuffled_words": 50})
+    data = espeak_alone(RecordedSentences(0, {"sentences": 50, "shuffled_words": 50}))
     estimated = [data.seconds(i) for i in range(24)]
     true = [len(data.utterance(i)[0]) / data.sample_rate for i in range(24)]
     assert np.corrcoef(estimated, true)[0, 1] > 0.8
     texts = [data.utterance(i)[1] for i in range(24)]
     assert any(text.endswith("?") for text in texts) and any(text.endswith(".") for text in texts)
+
+
+def test_two_thirds_of_recorded_sentences_are_said_by_natural_voices(monkeypatch):
+    monkeypatch.setattr(transcribed, "pools", lambda seed: Pools(seed, tuple(SHARES)))
+    data = RecordedSentences(0, {"sentences": 50, "shuffled_words": 50})
+    said = [data._said(index)[1] for index in range(400)]
+    natural = [texts for texts in said if texts[0][1].engine != "espeak"]
+    assert abs(len(natural) / 400 - 2 / 3) < 0.08
+    assert abs(sum(len(texts) == 2 for texts in natural) / len(natural) - transcribed.TWO) < 0.08
+    assert data._said(7)[1] == data._said(7)[1]
+
+
+def test_texts_are_said_one_after_the_other(monkeypatch):
+    texts = iter([[("one.", ANSWER)], [("one.", ANSWER), ("two three.", ANSWER)]])
+    data = RecordedSentences(0, {"sentences": 100})
+    monkeypatch.setattr(RecordedSentences, "_said", lambda self, index: (Random(index), next(texts)))
+    (one, said), (both, all_said) = data.utterance(0), data.utterance(0)
+    assert (said, all_said) == ("one.", "one. two three.") and len(both) > len(one) + 4000
+
+
+def espeak_alone(data: RecordedSentences) -> RecordedSentences:
+    data.__dict__["_pools"] = Pools(0, ())
+    return data

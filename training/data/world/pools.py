@@ -1,0 +1,124 @@
+"""Pools of clips in natural voices: bounded, so that slow speech is made once and then found in the cache.
+
+Notable points:
+- A clip is a question, or a text that asks nothing, and a voice. The pitch, the room and the noise are drawn anew for
+  every sample that it is used in.
+- Each engine has clips of its own: Kokoro, which takes two seconds for one, a few hundred; the fast ones thousands.
+- `GROUP` clips in a row are in one voice: those of a dialogue, and those that are said one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from random import Random
+
+from training.data.world.questions import PICTURE_KINDS, Question, ask, ask_moves
+from training.data.world.scenes import scene_of
+from training.data.world.sentences import answer, shuffled_words
+from training.data.world.smalltalk import small_talk
+from training.data.world.splits import generator
+from training.data.world.unaddressed import unaddressed
+from training.data.world.videos import draw_motion
+from training.data.world.voices import Voice, draw_voice_of, natural_engines
+
+NATURAL = 2 / 3  # of the speech; the rest is espeak-ng's
+SHARES = {"kokoro": 45, "flite": 30, "hibari": 25}  # how often an engine speaks, of what is natural
+TIMES = {"kokoro": 1, "flite": 4, "hibari": 6}  # clips of an engine, for one of Kokoro's
+GROUP = 8
+# Of natural voices: a third as they are, the others with a larger or a smaller throat (`speech.throat`).
+NORMAL, PITCHES, UNCHANGED = 50, (0, 100), 1 / 3
+
+
+def silent(kind: str, text: str) -> Question:
+    """A text that asks nothing."""
+    return Question(kind, kind, text, "")
+
+
+def about_a_picture(rng: Random) -> Question:
+    while not (asked := ask(scene_of(rng, "train"), rng.choice(PICTURE_KINDS), "train", rng)):
+        pass
+    return asked
+
+
+def about_a_video(rng: Random) -> Question:
+    motion = draw_motion(rng, "train")
+    return ask_moves(motion.mover, motion.direction, motion.still is None, "train", rng)
+
+
+# Pool → what its clips say, and how many of them Kokoro says.
+SORTS: dict[str, tuple[Callable[[Random], Question], int]] = {
+    "shuffled_words": (lambda rng: silent("shuffled_words", shuffled_words(rng)), 512),
+    "answers": (lambda rng: silent("answer", answer("train", rng)), 128),
+    "picture_questions": (about_a_picture, 512),
+    "video_questions": (about_a_video, 64),
+    "small_talk": (lambda rng: small_talk("train", rng), 256),
+    "unaddressed": (lambda rng: silent("unaddressed", unaddressed("train", rng)), 128),
+}
+# Of sentences, how often one is from each pool.
+SENTENCES = {"picture_questions": 6, "video_questions": 1, "small_talk": 4, "unaddressed": 2, "answers": 1.4}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is said, and who says it."""
+
+    question: Question
+    voice: Voice
+
+    @property
+    def text(self) -> str:
+        return self.question.text
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Clips of one of `SORTS`, in the voices of some engines."""
+
+    name: str
+    seed: int
+    engines: tuple[str, ...]
+
+    def draw(self, rng: Random) -> Iterator[Clip]:
+        """Clips in one voice, each once, in random order."""
+        engine = rng.choices(self.engines, [SHARES[engine] for engine in self.engines])[0]
+        first = GROUP * rng.randrange(self.size(engine) // GROUP)
+        pitch = NORMAL if rng.random() < UNCHANGED else rng.randint(*PITCHES)
+        return (self.clip(engine, number, pitch) for number in rng.sample(range(first, first + GROUP), GROUP))
+
+    def clip(self, engine: str, number: int, pitch: int = NORMAL) -> Clip:
+        ask, _ = SORTS[self.name]
+        voice = draw_voice_of(engine, generator(self.seed, "pool voice", self.name, engine, number // GROUP))
+        question = ask(generator(self.seed, "pool", self.name, engine, number))
+        return Clip(question, replace(voice, pitch=pitch))
+
+    def size(self, engine: str) -> int:
+        return TIMES[engine] * SORTS[self.name][1]
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self.clip(engine, number) for engine in self.engines for number in range(self.size(engine)))
+
+
+@dataclass(frozen=True)
+class Pools:
+    """All pools under one seed; none has a clip where no natural engine is installed."""
+
+    seed: int
+    engines: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Pool:
+        return Pool(name, self.seed, self.engines)
+
+    def natural(self, rng: Random) -> bool:
+        """Whether a sample is spoken by a natural voice."""
+        return rng.random() < NATURAL and bool(self.engines)
+
+
+def pools(seed: int) -> Pools:
+    """The pools of a training, in the voices of the engines that are installed."""
+    return Pools(seed, natural_engines())
+
+
+def utterances(seed: int) -> Iterator[tuple[str, Voice]]:
+    """Every text of every pool with its voice: what the whole recipe has said by natural engines."""
+    return ((clip.text, clip.voice) for name in SORTS for clip in pools(seed)[name])
