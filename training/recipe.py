@@ -142,7 +142,7 @@ STAGES = (
             lr=5e-4, batch=512, shares={"transcriptions": 1.0}, **(PUBLISHED | {"tokens": 48_000, "weight_decay": 0.01})
         ),
         nano=Schedule(
-            lr=1.5e-3, muon=4e-3, steps=4400, batch=16, save_every=200, validate_every=500,
+            lr=1.5e-3, muon=4e-3, steps=7500, batch=16, save_every=200, validate_every=500,
             mixture={"sentences": 50, "shuffled_words": 50},
         ),
     ),
