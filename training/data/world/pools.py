@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
-from training.data.world.questions import PICTURE_KINDS, Question, ask, ask_moves
+from training.data.world import outside
+from training.data.world.plans import Question
+from training.data.world.questions import PICTURE_KINDS, ask, ask_moves
 from training.data.world.scenes import scene_of
 from training.data.world.sentences import answer, shuffled_words
 from training.data.world.smalltalk import small_talk
 from training.data.world.splits import generator
 from training.data.world.unaddressed import unaddressed
 from training.data.world.videos import draw_motion
+from training.data.world.vocabulary import one_spelling
 from training.data.world.voices import Voice, draw_voice_of, natural_engines
 
 NATURAL = 2 / 3  # of the speech; the rest is espeak-ng's
@@ -35,8 +38,9 @@ def silent(kind: str, text: str) -> Question:
     return Question(kind, kind, text, "")
 
 
-def about_a_picture(rng: Random) -> Question:
-    while not (asked := ask(scene_of(rng, "train"), rng.choice(PICTURE_KINDS), "train", rng)):
+def about_a_picture(rng: Random, kind: str = "") -> Question:
+    """Of any kind that has an answer, or of this kind."""
+    while not (asked := ask(scene_of(rng, "train"), kind or rng.choice(PICTURE_KINDS), "train", rng)):
         pass
     return asked
 
@@ -53,10 +57,15 @@ SORTS: dict[str, tuple[Callable[[Random], Question], int]] = {
     "picture_questions": (about_a_picture, 512),
     "video_questions": (about_a_video, 64),
     "small_talk": (lambda rng: small_talk("train", rng), 256),
+    "outside": (lambda rng: outside.ask("train", rng), 96),
+    "absent": (lambda rng: about_a_picture(rng, "absent"), 64),
     "unaddressed": (lambda rng: silent("unaddressed", unaddressed("train", rng)), 128),
 }
 # Of sentences, how often one is from each pool.
-SENTENCES = {"picture_questions": 6, "video_questions": 1, "small_talk": 4, "unaddressed": 2, "answers": 1.4}
+SENTENCES = {
+    "picture_questions": 6, "absent": 1, "video_questions": 1, "small_talk": 4, "outside": 2, "unaddressed": 2,
+    "answers": 1.5,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,8 @@ class Clip:
 
     @property
     def text(self) -> str:
-        return self.question.text
+        """In the spelling of transcripts."""
+        return one_spelling(self.question.text)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ def test_a_clip_is_the_same_twice_and_belongs_to_training():
             clip = found[name].clip(engine, 5)
             assert clip == again[name].clip(engine, 5) != found[name].clip(engine, 6)
             assert set(clip.voice.name.split("+")) <= set(NATURAL_SEEN[engine]) and clip.voice.engine == engine
+    assert not any("color" in found["picture_questions"].clip("flite", number).text for number in range(100))
     texts = [found["video_questions"].clip("hibari", number).text for number in range(50)]
     assert all(belongs(text, "train") for text in texts)
 
@@ -44,7 +45,7 @@ def test_only_engines_that_are_installed_speak(monkeypatch):
 def test_all_clips_of_a_training_are_listed():
     found = Pools(0, ("kokoro",))
     listed = [(clip.text, clip.voice) for name in SORTS for clip in found[name]]
-    assert len(listed) == sum(count for _, count in SORTS.values()) == 1600
+    assert len(listed) == sum(count for _, count in SORTS.values()) == 1760
     assert {clip.text for clip in found["small_talk"].draw(Random(2))} <= {text for text, _ in listed}
     assert set(SENTENCES) <= set(SORTS) and set(TIMES) == set(SHARES)
 
