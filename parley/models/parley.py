@@ -192,7 +192,8 @@ class Parley(nn.Module):
         """Reads a conversation that ends with the user's message, decides its state, and answers as text and (with
         `speak`) as speech.
 
-        `temperature` 0 takes the likeliest token. With `always` it answers even where the state is "nothing".
+        `temperature` 0 takes the likeliest token; the first is never one that ends the answer. With `always` it
+        answers even where the state is "nothing".
         """
         generator = torch.Generator(self.device).manual_seed(seed)
         prompt = self.embed(messages)[None]
@@ -201,6 +202,8 @@ class Parley(nn.Module):
         state = STATES[int(np.argmax(probabilities))]
         ids: list[int] = []
         while (state != "nothing" or always) and len(ids) < limit:
+            if not ids:  # no answer is empty
+                logits[sorted(self.writer.stop_ids)] = -torch.inf
             token = _sample(logits, temperature, generator)
             if token in self.writer.stop_ids:
                 break

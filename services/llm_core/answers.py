@@ -66,9 +66,16 @@ class Answers:
             return
         if len(sampled) < len(sequences):
             sequences, logits = [sequences[index] for index in sampled], logits[sampled]
+        self._forbid_empty(sequences, logits)
         tokens = sample(logits, [sequence.sampler for sequence in sequences])
         for sequence, token in zip(sequences, tokens, strict=True):
             self._add_token(sequence, token)
+
+    def _forbid_empty(self, sequences: list[Sequence], logits: torch.Tensor) -> None:
+        """An answer that has no token yet cannot end: whoever is answered is told something."""
+        first = [index for index, sequence in enumerate(sequences) if not sequence.answer_tokens]
+        for stop in self.stop_ids:
+            logits[first, stop] = -torch.inf
 
     def flush(self, sequence: Sequence) -> None:
         """Sends the tokens of a complete answer that were withheld as a possible tag or stop string."""

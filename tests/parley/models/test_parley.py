@@ -146,6 +146,16 @@ def test_a_reply_equals_reading_everything_anew(model: Parley) -> None:
     assert model.reply(messages, max_tokens=10, speak=False).token_ids == ids
 
 
+def test_no_reply_is_empty(model: Parley, monkeypatch) -> None:
+    messages = user(("text", "hello"))
+    with torch.no_grad():
+        logits = model.language(inputs_embeds=model.embed(messages)[None]).logits[0, -1]
+    likely = logits.topk(3).indices.tolist()
+    monkeypatch.setattr(model.writer, "stop_ids", frozenset(likely[:2]))
+    reply = model.reply(messages, max_tokens=3, speak=False)
+    assert reply.state != "nothing" and reply.token_ids[0] == likely[2]
+
+
 def test_sampling_follows_its_seed(model: Parley) -> None:
     messages = user(("text", "hello"))
     replies = [model.reply(messages, max_tokens=8, temperature=5.0, seed=s, speak=False).token_ids for s in (1, 1, 2)]

@@ -470,6 +470,18 @@ async def test_stop_tokens_and_stop_strings_end_the_answer(make_engine, plain, t
     assert done.text == whole.text[: whole.text.index(stop)]
 
 
+async def test_no_answer_is_empty(make_engine, plain):
+    prompt = random_prompt(9, 12)
+    with torch.inference_mode():
+        likely = plain(inputs_embeds=embed(plain, prompt)[None], use_cache=False).logits[0, -1].topk(3).indices.tolist()
+    engine = make_engine(stop_ids=frozenset(likely[:2]))
+    ids, _ = await ask(engine, prompt, max_tokens=3)
+    assert ids[0] == likely[2]
+    for seed in range(5):
+        ids, _ = await ask(engine, prompt, max_tokens=3, temperature=0.01, seed=seed)
+        assert ids and not {*ids} & {*likely[:2]}
+
+
 async def test_nothing_to_answer_ends_the_request(make_engine, plain, head):
     engine = make_engine()
     silent = copy.deepcopy(head)
