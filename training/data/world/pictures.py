@@ -1,139 +1,140 @@
-"""Pictures of scenes: 96×96 pixels, each thing inside its own 32-pixel cell, antialiased, on a dark noisy ground."""
+"""Pictures of scenes, and what each cell of a picture holds.
+
+Notable points:
+- A picture is drawn on a canvas of any shape and read as `nano` reads a user's: scaled to 96×96 pixels, whatever
+  its shape (`parley.media.image.tile`).
+- A thing is where its centre is: at least three of the 32 pixels of its cell away from the next cell.
+- Some pictures are drawn in the usual style: on the grid, on dark ground, words white and in one font. A model learns
+  from them first what a cell is. All others are drawn in any way that people might draw them.
+"""
 
 from __future__ import annotations
 
-import math
 import random
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from training.data.world.scenes import GRID, Scene, Thing
+from training.data.world import fonts
+from training.data.world.colours import (
+    RGB,
+    any_ground,
+    any_ink,
+    any_word_ink,
+    dark_ground,
+    usual_ink,
+    usual_word_ink,
+)
+from training.data.world.figures import Figure, placed, shape_figure, word_figure
+from training.data.world.outlines import Points, any_outline, usual_outline
+from training.data.world.scenes import COUNTS, GRID, Scene, Thing
 from training.data.world.vocabulary import COLOURS, SHAPES, SIZES, WRITTEN
 
-SIDE = 96  # pixels of a picture
+SIDE = 96  # pixels of a picture as the model reads it
 CELL = SIDE // GRID
-OVERSAMPLE = 8
-RGB = {
-    "red": (222, 42, 42), "green": (38, 182, 62), "blue": (52, 98, 240),
-    "yellow": (244, 222, 46), "purple": (166, 58, 206), "white": (242, 242, 242),
-}  # fmt: skip
-DIAMETERS = {"small": (13, 16), "big": (25, 29)}  # pixels, both ends included
-TILT = 8  # degrees, to either side
-GROUNDS = (8, 72)  # grey levels of the ground: dark enough for all six colours
-WORD_WIDTH, WORD_HEIGHT = 29, 17  # pixels a written word may fill
-WORD_STRETCH = 1.4  # at most, upwards
+USUAL_SHARE = 1 / 3  # of the pictures
 
 
-def corners(shape: str) -> list[tuple[float, float]]:
-    """The outline of a shape within [-1, 1]², clockwise from the top; a circle has none."""
-    if shape == "square":
-        return [(-0.86, -0.86), (0.86, -0.86), (0.86, 0.86), (-0.86, 0.86)]
-    if shape == "triangle":
-        return [(0, -1), (1, 0.84), (-1, 0.84)]
-    if shape == "cross":
-        a = 0.3
-        return [
-            (-a, -1),
-            (a, -1),
-            (a, -a),
-            (1, -a),
-            (1, a),
-            (a, a),
-            (a, 1),
-            (-a, 1),
-            (-a, a),
-            (-1, a),
-            (-1, -a),
-            (-a, -a),
-        ]
-    radii = (1.0, 0.4)  # a star
-    return [(radii[i % 2] * math.sin(math.pi * i / 5), -radii[i % 2] * math.cos(math.pi * i / 5)) for i in range(10)]
+@dataclass(frozen=True)
+class Style:
+    """How pictures are drawn. Diameters of shapes are shares of the shorter side of a cell."""
+
+    counts: tuple[int, ...]  # of shapes
+    beside: dict[str, float]  # what else a video shows, "nothing", "still" or "moving", and how often
+    canvases: tuple[tuple[int, int], ...]  # width and height, pixels
+    diameters: dict[str, tuple[float, float]]
+    tilt: float  # degrees, to either side
+    reaches: tuple[float, ...]  # how far a centre is off the middle of its cell, at most: cells
+    own_cell: bool  # whether all of a thing is inside its cell
+    ground: Callable[[list[RGB], random.Random], RGB]
+    ink: Callable[[str, random.Random], RGB]
+    word_ink: Callable[[RGB, random.Random], RGB]
+    outline: Callable[[str, random.Random], Points]
+    fonts: tuple[str, ...]
+    bold: float  # share of the words that have an outline of their own ink
+    capitals: float  # share of the words
+    word_width: tuple[float, float]  # of its cell that a word fills, at most
+    word_height: tuple[float, float]
+    noise: tuple[int, ...]  # grey levels, at most
 
 
-@lru_cache(maxsize=4096)
-def shape_mask(shape: str, diameter: int, tilt: int) -> np.ndarray:
-    """How much of each pixel the shape covers, uint16 0..256 [d, d, 1], d = diameter + 2."""
-    side = (diameter + 2) * OVERSAMPLE
-    image = Image.new("L", (side, side))
-    draw = ImageDraw.Draw(image)
-    centre, radius = side / 2, diameter * OVERSAMPLE / 2
-    if shape == "circle":
-        draw.ellipse((centre - radius, centre - radius, centre + radius, centre + radius), fill=255)
-    else:
-        cos, sin = math.cos(math.radians(tilt)), math.sin(math.radians(tilt))
-        scale = radius / 1.05 if tilt else radius
-        draw.polygon(
-            [(centre + scale * (x * cos - y * sin), centre + scale * (x * sin + y * cos)) for x, y in corners(shape)],
-            255,
-        )
-    mask = np.asarray(image.resize((diameter + 2, diameter + 2), Image.Resampling.BOX), np.uint16)
-    return (mask + (mask > 127))[..., None]
+USUAL = Style(
+    counts=(1, 2, 3, 4), beside={"nothing": 0.6, "still": 0.4},
+    canvases=((192, 192),), diameters={"small": (0.41, 0.5), "big": (0.78, 0.91)}, tilt=8, reaches=(0.12,),
+    own_cell=True, ground=lambda inks, rng: dark_ground(rng), ink=usual_ink, word_ink=usual_word_ink,
+    outline=usual_outline, fonts=(fonts.USUAL,), bold=1.0, capitals=0.0, word_width=(0.84, 0.91),
+    word_height=(0.53, 0.53), noise=(5,),
+)  # fmt: skip
+ANY = Style(
+    counts=COUNTS, beside={"nothing": 0.35, "still": 0.25, "moving": 0.4},
+    canvases=((192, 192), (256, 256), (256, 192), (320, 180), (192, 256)),
+    diameters={"small": (0.38, 0.54), "big": (0.72, 0.91)}, tilt=30, reaches=(0.1, 0.4, 0.4), own_cell=False,
+    ground=any_ground, ink=any_ink, word_ink=any_word_ink, outline=any_outline, fonts=fonts.TRAINED, bold=0.3,
+    capitals=0.5, word_width=(0.7, 0.92), word_height=(0.4, 0.6), noise=(0, 0, 5),
+)  # fmt: skip
 
 
-@lru_cache(maxsize=256)
-def word_mask(word: str, width: int) -> np.ndarray:
-    """How much of each pixel the written word covers, uint16 0..256 [height, width, 1]."""
-    font = ImageFont.load_default(size=64)
-    left, top, right, bottom = font.getbbox(word, stroke_width=2)
-    image = Image.new("L", (int(right - left), int(bottom - top)))
-    ImageDraw.Draw(image).text((-left, -top), word, 255, font, stroke_width=2)
-    scale = min(width / image.width, WORD_HEIGHT / image.height)
-    # A long word is low: stretched, its letters stay legible.
-    size = (round(image.width * scale), min(WORD_HEIGHT, round(image.height * scale * WORD_STRETCH)))
-    mask = np.asarray(image.resize(size, Image.Resampling.BOX), np.uint16)
-    return (mask + (mask > 127))[..., None]
+def any_style(rng: random.Random, usual: float = USUAL_SHARE) -> Style:
+    """The usual style, in a share of the draws, or any."""
+    return USUAL if rng.random() < usual else ANY
 
 
-def paint(
-    canvas: np.ndarray, thing: Thing, rng: random.Random, colour: tuple[int, ...], drift: tuple[int, int]
-) -> None:
-    """Draw one thing into its cell of the canvas [96, 96, 3], moved by `drift` pixels but never out of the cell."""
+@dataclass(frozen=True)
+class Canvas:
+    """What things are drawn on."""
+
+    size: tuple[int, int]  # pixels
+    ground: RGB
+    noise: int
+
+    @property
+    def cell(self) -> tuple[float, float]:
+        return self.size[0] / GRID, self.size[1] / GRID
+
+    def paint(self, figures: list[Figure], rng: random.Random) -> Image.Image:
+        """The picture as the model reads it, RGB 96×96."""
+        image = Image.new("RGB", self.size, self.ground)
+        draw = ImageDraw.Draw(image)
+        for figure in figures:
+            figure.paint(draw)
+        image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        return noisy(image, self.noise, rng) if self.noise else image
+
+
+def noisy(image: Image.Image, most: int, rng: random.Random) -> Image.Image:
+    """The picture with noise of up to `most` grey levels in each channel."""
+    noise = np.random.Generator(np.random.SFC64(rng.getrandbits(64)))
+    pixels = np.asarray(image, np.int16)
+    noise = noise.integers(-most, most + 1, pixels.shape, np.int16)
+    return Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
+
+
+def compose(scene: Scene, style: Style, rng: random.Random) -> tuple[Canvas, list[Figure]]:
+    """A canvas, and the things of the scene as figures in the middle of nowhere: `placed` or a video places them."""
+    inks = {thing: style.ink(thing.colour, rng) for thing in scene.shapes}
+    ground = style.ground(list(inks.values()), rng)
+    canvas = Canvas(rng.choice(style.canvases), ground, rng.choice(style.noise))
+    if scene.word:
+        inks[scene.word] = style.word_ink(ground, rng)
+    return canvas, [_figure(thing, inks[thing], canvas.cell, style, rng) for thing in scene.things]
+
+
+def _figure(thing: Thing, ink: RGB, cell: tuple[float, float], style: Style, rng: random.Random) -> Figure:
     if thing.word:
-        mask = word_mask(thing.word, rng.randint(WORD_WIDTH - 2, WORD_WIDTH))
-    else:
-        tilt = rng.choice((-TILT, 0, TILT))
-        mask = shape_mask(thing.shape, rng.randint(*DIAMETERS[thing.size]), tilt)
-    height, width = mask.shape[:2]
-    free_y, free_x = CELL - height, CELL - width
-    y = min(max(rng.randint(free_y // 4, free_y - free_y // 4) + drift[1], 0), free_y) + thing.row * CELL
-    x = min(max(rng.randint(free_x // 4, free_x - free_x // 4) + drift[0], 0), free_x) + thing.column * CELL
-    patch = canvas[y : y + height, x : x + width]
-    patch[:] = (patch * (256 - mask) + np.array(colour, np.uint16) * mask) >> 8
+        text = thing.word.upper() if rng.random() < style.capitals else thing.word
+        fill = rng.uniform(*style.word_width), rng.uniform(*style.word_height)
+        return word_figure(thing, ink, cell, text, rng.choice(style.fonts), fill, rng.random() < style.bold)
+    diameter = min(cell) * rng.uniform(*style.diameters[thing.size])
+    tilt = rng.uniform(-style.tilt, style.tilt)
+    return shape_figure(thing, ink, cell, style.outline(thing.shape, rng), diameter, tilt)
 
 
-def ink(thing: Thing, rng: random.Random) -> tuple[int, ...]:
-    """The exact colour a thing is drawn with."""
-    if thing.word:
-        level = rng.randint(205, 255)
-        return level, level, level
-    return tuple(min(max(channel + rng.randint(-14, 14), 0), 255) for channel in RGB[thing.colour])
-
-
-def ground(rng: random.Random) -> tuple[int, ...]:
-    """The shade of the ground: dark, with a slight tint."""
-    level = rng.randint(*GROUNDS)
-    return tuple(min(max(level + rng.randint(-7, 7), 0), 255) for _ in range(3))
-
-
-def draw(
-    scene: Scene,
-    rng: random.Random,
-    shade: tuple[int, ...] | None = None,
-    inks: list[tuple[int, ...]] | None = None,
-    drifts: dict[int, tuple[int, int]] | None = None,
-) -> Image.Image:
-    """A picture of the scene, RGB 96×96.
-
-    A video gives the shade, the inks and the drifts: how far a thing (by index) is off the middle of its cell, pixels.
-    """
-    canvas = np.empty((SIDE, SIDE, 3), np.uint16)
-    canvas[:] = shade or ground(rng)
-    for index, thing in enumerate(scene.things):
-        paint(canvas, thing, rng, inks[index] if inks else ink(thing, rng), (drifts or {}).get(index, (0, 0)))
-    noise = np.random.Generator(np.random.SFC64(rng.getrandbits(64))).integers(-5, 6, canvas.shape, np.int16)
-    return Image.fromarray(np.clip(canvas.astype(np.int16) + noise, 0, 255).astype(np.uint8))
+def draw(scene: Scene, rng: random.Random, style: Style) -> Image.Image:
+    """A picture of the scene, RGB 96×96."""
+    canvas, figures = compose(scene, style, rng)
+    return canvas.paint(placed(figures, rng.choice(style.reaches), style.own_cell, rng), rng)
 
 
 def cell_labels(scene: Scene) -> dict[str, np.ndarray]:

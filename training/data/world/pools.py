@@ -47,7 +47,7 @@ def about_a_picture(rng: Random, kind: str = "") -> Question:
 
 def about_a_video(rng: Random) -> Question:
     motion = draw_motion(rng, "train")
-    return ask_moves(motion.mover, motion.direction, motion.still is None, "train", rng)
+    return ask_moves(motion.asked.thing, motion.asked.direction, motion.other is None, "train", rng)
 
 
 # Pool → what its clips say, and how many of them Kokoro says.

@@ -15,7 +15,7 @@ from training.data.world.plans import Question
 from training.data.world.questions import ask, phrase
 from training.data.world.scenes import Scene, scene_of
 from training.data.world.smalltalk import small_talk
-from training.data.world.videos import Motion, draw_frames, draw_motion
+from training.data.world.videos import draw_frames, draw_motion
 from training.data.world.wordings import WORDINGS
 from training.data.world.world import KIND_WEIGHTS, World, draw_kind, to_messages
 
@@ -80,18 +80,15 @@ def absent_question(world: World, index: int) -> Sample:
 def absent_video(world: World, index: int) -> Sample:
     """A video and which way something moves that is not in it."""
     rng = world.rng("absent video", index)
-    motion = draw_motion(rng, world.split)
-    frames = draw_frames(motion, rng)
+    style = world.style("absent video", index)
+    motion = draw_motion(rng, world.split, style)
+    frames = draw_frames(motion, rng, style)
     text = None
     while not text:
-        name = unseen_name(_shown(motion), rng)
+        name = unseen_name([way.thing for way in motion.ways], rng)
         text = name and _moves_asked(name, world.split, rng)
     question = Question("absent", "absent moves", text, said_of(name))
     return world.asked(question, "absent", video=frames, scene=str(motion))
-
-
-def _shown(motion: Motion) -> list:
-    return [thing for thing in (motion.mover, motion.still) if thing]
 
 
 def _moves_asked(name: str, split: str, rng: random.Random) -> str | None:

@@ -1,4 +1,4 @@
-"""Scenes: one to four shapes in the cells of a 3×3 grid, and sometimes a written word."""
+"""Scenes: one to six shapes in the cells of a 3×3 grid, and sometimes a written word."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from training.data.world.splits import belongs
 from training.data.world.vocabulary import COLOURS, PLACES, SHAPES, SIZES, WRITTEN
 
 GRID = 3
-MOST = 4  # shapes in a scene
+COUNTS = (1, 1, 2, 2, 3, 3, 4, 4, 5, 6)  # of shapes in a scene: five and six less often
+MOST = max(COUNTS)
 WORD_SHARE = 0.35  # of the scenes that hold a word
 
 
@@ -58,9 +59,9 @@ class Scene:
         return ", ".join(map(str, self.things))
 
 
-def draw_scene(rng: random.Random) -> Scene:
-    """Any scene, of either split: up to four shapes, and sometimes a word."""
-    count = rng.randint(1, MOST)
+def draw_scene(rng: random.Random, counts: tuple[int, ...] = COUNTS) -> Scene:
+    """Any scene, of either split: as many shapes as one of `counts`, and sometimes a word."""
+    count = rng.choice(counts)
     has_word = rng.random() < WORD_SHARE
     cells = rng.sample(range(GRID * GRID), count + has_word)
     # Shapes and colours repeat more often than chance would have it: counting and telling apart need that.
@@ -72,9 +73,9 @@ def draw_scene(rng: random.Random) -> Scene:
     return Scene(tuple(sorted(things, key=lambda thing: thing.cell)))
 
 
-def scene_of(rng: random.Random, split: str) -> Scene:
+def scene_of(rng: random.Random, split: str, counts: tuple[int, ...] = COUNTS) -> Scene:
     """A scene of this split: what a scene shows decides which split it is in."""
     while True:
-        scene = draw_scene(rng)
+        scene = draw_scene(rng, counts)
         if belongs(f"scene: {scene}", split):
             return scene

@@ -91,7 +91,7 @@ def question(split: str, rng: random.Random, strict: bool = False, plain: bool =
             asked = plans.Question("unaddressed", "unaddressed", unaddressed.unaddressed(split, rng), "")
         elif sort == "video":
             motion = draw_motion(rng, split)
-            asked = ask_moves(motion.mover, motion.direction, motion.still is None, split, rng)
+            asked = ask_moves(motion.asked.thing, motion.asked.direction, motion.other is None, split, rng)
         else:
             asked = ask(scene_of(rng, split), rng.choice(list(PLANS)), split, rng, plain)
         if asked and not (strict and not belongs(asked.text, split)):

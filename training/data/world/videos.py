@@ -1,4 +1,4 @@
-"""Short videos: four frames in which one shape moves from cell to cell, sometimes past another that stands still."""
+"""Short videos: four frames in which one thing moves, alone, past another that stands still, or one that moves too."""
 
 from __future__ import annotations
 
@@ -7,70 +7,114 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from training.data.world.pictures import draw, ground, ink
+from training.data.world.figures import Figure
+from training.data.world.pictures import ANY, Style, compose
 from training.data.world.scenes import GRID, Scene, Thing
 from training.data.world.splits import belongs
-from training.data.world.vocabulary import COLOURS, DIRECTIONS, SHAPES, SIZES
+from training.data.world.vocabulary import COLOURS, SHAPES, SIZES
 
 STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-# Which cell of its way the shape is in, frame by frame: over two cells or over three.
-PATHS = ((0, 0, 0, 1), (0, 0, 1, 1), (0, 1, 1, 1), (0, 0, 1, 2), (0, 1, 1, 2), (0, 1, 2, 2))
-DRIFT = 3  # pixels ahead of or behind the middle of its cell, so that it also moves within a cell
+FRAMES = 4
+LEAST = 0.1  # of the whole way: how much of it lies between two frames
+SHRINK = 0.7  # of how far the ways are off the middles of the cells, after each try that does not fit
+
+
+@dataclass(frozen=True)
+class Way:
+    """What one thing does in a video: `path` is how far it is from where it started in each frame, cells."""
+
+    thing: Thing  # where it starts
+    direction: str = ""  # none: it stands still
+    path: tuple[float, ...] = (0.0,) * FRAMES
+
+    @property
+    def step(self) -> tuple[int, int]:
+        return STEPS.get(self.direction, (0, 0))
+
+    @property
+    def cells(self) -> set[int]:
+        """The cells that it is in, one after another."""
+        across, down = self.step
+        return {self.thing.cell + reached * (across + GRID * down) for reached in range(round(self.path[-1]) + 1)}
+
+    def __str__(self) -> str:
+        return f"{self.thing} moves {self.direction} by {self.path}" if self.direction else f"{self.thing} stays"
 
 
 @dataclass(frozen=True)
 class Motion:
-    """What happens in a video."""
+    """What happens in a video: one thing moves, another stays or goes another way."""
 
-    direction: str
-    mover: Thing  # where it starts
-    still: Thing | None
-    path: tuple[int, ...]
+    asked: Way
+    other: Way | None
 
-    def scene(self, frame: int) -> Scene:
-        """What a frame shows."""
-        across, down = STEPS[self.direction]
-        cell = self.mover.cell + self.path[frame] * (across + GRID * down)
-        moved = Thing(cell, self.mover.colour, self.mover.shape, self.mover.size)
-        return Scene((moved, self.still) if self.still else (moved,))
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        return (self.asked, self.other) if self.other else (self.asked,)
 
     def __str__(self) -> str:
-        return f"{self.mover} moves {self.direction} by {self.path}, {self.still} stays"
+        return ", ".join(map(str, self.ways))
 
 
-def draw_motion(rng: random.Random, split: str) -> Motion:
-    """A motion of this split."""
+def draw_motion(rng: random.Random, split: str, style: Style = ANY) -> Motion:
+    """A motion of this split, with what the style shows beside it."""
     while True:
-        direction, path = rng.choice(DIRECTIONS), rng.choice(PATHS)
-        across, down = STEPS[direction]
-        room = GRID - path[-1]
-        # The first coordinate along the way: from the far side if it moves towards the near one.
-        along, beside = rng.randrange(room) + (path[-1] if across + down < 0 else 0), rng.randrange(GRID)
-        cell = along + GRID * beside if across else beside + GRID * along
-        mover = Thing(cell, rng.choice(COLOURS), rng.choice(SHAPES), rng.choice(SIZES))
-        still = None
-        if rng.random() < 0.4:
-            way = {cell + step * (across + GRID * down) for step in range(GRID)}
-            colour = rng.choice([name for name in COLOURS if name != mover.colour])
-            shape = rng.choice([name for name in SHAPES if name != mover.shape])
-            still = Thing(rng.choice(sorted(set(range(GRID * GRID)) - way)), colour, shape, rng.choice(SIZES))
-        motion = Motion(direction, mover, still, path)
+        colours, shapes = rng.sample(COLOURS, 2), rng.sample(SHAPES, 2)
+        looks = [(colour, shape, rng.choice(SIZES)) for colour, shape in zip(colours, shapes, strict=True)]
+        asked = rng.choice(_moves(looks[0], rng))
+        beside = rng.choices(list(style.beside), list(style.beside.values()))[0]
+        motion = Motion(asked, None if beside == "nothing" else rng.choice(_others(asked, beside, looks[1], rng)))
         if belongs(f"video: {motion}", split):
             return motion
 
 
-def draw_frames(motion: Motion, rng: random.Random) -> list[Image.Image]:
-    """The four frames, RGB 96×96 each, under one light."""
-    shade = ground(rng)
-    inks = [ink(thing, rng) for thing in motion.scene(0).things]
-    across, down = STEPS[motion.direction]
-    steady = rng.getrandbits(64)  # sizes, tilts and noise stay as they are from frame to frame
-    frames = []
-    for frame, reached in enumerate(motion.path):
-        # Two frames in one cell: it enters behind the middle and leaves ahead of it.
-        stay = [index for index, other in enumerate(motion.path) if other == reached]
-        ahead = round(DRIFT * (2 * stay.index(frame) / (len(stay) - 1) - 1)) if len(stay) > 1 else 0
-        frames.append(
-            draw(motion.scene(frame), random.Random(steady), shade, inks, {0: (ahead * across, ahead * down)})
-        )
-    return frames
+def _others(asked: Way, beside: str, look: tuple[str, str, str], rng: random.Random) -> list[Way]:
+    """What the other thing may do. No cell is on both ways, so that the two never meet."""
+    still = [Way(Thing(cell, *look)) for cell in range(GRID * GRID)]
+    ways = still if beside == "still" else _moves(look, rng)
+    return [way for way in ways if not way.cells & asked.cells and way.direction != asked.direction]
+
+
+def _moves(look: tuple[str, str, str], rng: random.Random) -> list[Way]:
+    """All ways of a thing over two cells or over three, at a speed that is drawn."""
+    ways = []
+    for direction, (across, down) in STEPS.items():
+        for cell in range(GRID * GRID):
+            for length in (1, 2):
+                if 0 <= cell % GRID + length * across < GRID and 0 <= cell // GRID + length * down < GRID:
+                    ways.append(Way(Thing(cell, *look), direction, _path(length, rng)))
+    return ways
+
+
+def _path(length: int, rng: random.Random) -> tuple[float, ...]:
+    """Half of the paths are at an even speed."""
+    steps = [1.0] * 3 if rng.random() < 0.5 else [LEAST + rng.random() for _ in range(FRAMES - 1)]
+    return tuple(round(length * sum(steps[:frame]) / sum(steps), 2) for frame in range(FRAMES))
+
+
+def draw_frames(motion: Motion, rng: random.Random, style: Style) -> list[Image.Image]:
+    """The four frames, RGB 96×96 each."""
+    canvas, figures = compose(Scene(tuple(way.thing for way in motion.ways)), style, rng)
+    steady = rng.getrandbits(64)  # the noise stays as it is from frame to frame
+    placed = _placed(motion, figures, rng.choice(style.reaches), rng)
+    return [canvas.paint(frame, random.Random(steady)) for frame in placed]
+
+
+def _placed(motion: Motion, figures: list[Figure], reach: float, rng: random.Random) -> list[list[Figure]]:
+    """The figures of each frame: each way off the middles of its cells by up to `reach`, inside the picture and
+    clear of the other."""
+    while True:
+        starts = [(rng.uniform(-reach, reach), rng.uniform(-reach, reach)) for _ in figures]
+        frames = [
+            [_moved(f, way, frame, off) for f, way, off in zip(figures, motion.ways, starts, strict=True)]
+            for frame in range(FRAMES)
+        ]
+        if all(f.inside for frame in frames for f in frame) and not any(f[0].overlaps(f[-1]) for f in frames if f[1:]):
+            return frames
+        reach = reach * SHRINK if reach > 0.02 else 0.0
+
+
+def _moved(figure: Figure, way: Way, frame: int, off: tuple[float, float]) -> Figure:
+    across, down = way.step
+    gone = way.path[frame]
+    return figure.at(way.thing.column + 0.5 + off[0] + gone * across, way.thing.row + 0.5 + off[1] + gone * down)

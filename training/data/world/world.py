@@ -14,7 +14,7 @@ from PIL import Image
 
 from training.data.sample import Sample
 from training.data.world.captions import REQUESTS, caption, variants
-from training.data.world.pictures import cell_labels, draw
+from training.data.world.pictures import USUAL_SHARE, Style, any_style, cell_labels, draw
 from training.data.world.questions import PICTURE_KINDS, Question, ask, ask_moves
 from training.data.world.recording import Recording, recorded
 from training.data.world.scenes import Scene, scene_of
@@ -47,6 +47,7 @@ class World:
 
     seed: int = 0
     split: str = "train"  # or "heldout"
+    usual: float = USUAL_SHARE  # of the pictures and videos: how many are drawn in the usual style
 
     def __post_init__(self):
         check_split(self.split)
@@ -57,8 +58,12 @@ class World:
 
     # Pictures
 
+    def style(self, *names: object) -> Style:
+        """How one picture or video is drawn."""
+        return any_style(self.rng("style", *names), self.usual)
+
     def scene(self, index: int) -> Scene:
-        return scene_of(self.rng("scene", index), self.split)
+        return scene_of(self.rng("scene", index), self.split, self.style(index).counts)
 
     def picture(self, index: int) -> tuple[Scene, Image.Image]:
         """A scene and its picture, RGB 96×96. Recent pictures are cached."""
@@ -103,12 +108,13 @@ class World:
     def question(self, index: int, kind: str | None = None, table: Mapping[str, tuple[str, ...]] = WORDINGS) -> Sample:
         """One question about one picture, in a wording of the table; `about` tells kind, form and scene."""
         rng = self.rng("question", kind, index)
+        style = self.style("question", kind, index)
         kind = kind or rng.choice(PICTURE_KINDS)
         while True:
-            scene = scene_of(rng, self.split)
+            scene = scene_of(rng, self.split, style.counts)
             question = ask(scene, kind, self.split, rng, table=table)
             if question:
-                return self.asked(question, "question", image=draw(scene, rng), scene=str(scene))
+                return self.asked(question, "question", image=draw(scene, rng, style), scene=str(scene))
 
     def caption(self, index: int) -> Sample:
         """A picture and its caption."""
@@ -126,11 +132,13 @@ class World:
         return Sample(to_messages(pairs, image=image), "caption", "text", {"scene": str(scene)})
 
     def video(self, index: int, turns: int = 1) -> Sample:
-        """Four frames and which way the shape in them moves, asked `turns` times in different wordings."""
+        """Four frames and which way a shape in them moves, asked `turns` times in different wordings."""
         rng = self.rng("video", index)
-        motion = draw_motion(rng, self.split)
-        frames = draw_frames(motion, rng)
-        asked = [ask_moves(motion.mover, motion.direction, motion.still is None, self.split, rng) for _ in range(turns)]
+        style = self.style("video", index)
+        motion = draw_motion(rng, self.split, style)
+        frames = draw_frames(motion, rng, style)
+        way, alone = motion.asked, motion.other is None
+        asked = [ask_moves(way.thing, way.direction, alone, self.split, rng) for _ in range(turns)]
         pairs = list(dict.fromkeys((question.text, question.answer) for question in asked))
         return Sample(to_messages(pairs, video=frames), "video", "text", {"kind": "moves", "scene": str(motion)})
 
@@ -202,7 +210,7 @@ def draw_kind(weights: Mapping[str, float], rng: random.Random) -> str:
 @lru_cache(maxsize=512)
 def _picture(world: World, index: int) -> tuple[Scene, Image.Image]:
     scene = world.scene(index)
-    return scene, draw(scene, world.rng("pixels", index))
+    return scene, draw(scene, world.rng("pixels", index), world.style(index))
 
 
 def to_messages(pairs: list[tuple[str, str]], **media) -> list[dict]:
