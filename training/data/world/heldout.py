@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from training.data.sample import Sample
 from training.data.world.cut_questions import cut_question
 from training.data.world.questions import PICTURE_KINDS
-from training.data.world.recording import lightly_recorded
+from training.data.world.recording import Recording, lightly_recorded, noisy, telephone
 from training.data.world.refusals import absent_question, no_picture, outside_talk
 from training.data.world.sentences import SMALL_TALK, strings_in
 from training.data.world.smalltalk import SMALL_TALK_KINDS
 from training.data.world.spoken import Utterance, speak_questions
 from training.data.world.two_pictures import two_pictures
+from training.data.world.voices import Voice, draw_natural_voice
 from training.data.world.wordings import SEEN, UNSEEN
 from training.data.world.world import World
 
@@ -75,6 +76,39 @@ def transcription(seed: int, count: int, unseen_voice: bool = False, unseen_spee
     """Sentences that are not in the training split, in seen or unseen voices, at seen or unseen speeds."""
     for index in range(count):
         yield world(seed).utterance(index, unseen_voice, unseen_speed, record=lightly_recorded)
+
+
+def natural_transcription(seed: int, count: int) -> Iterator[Utterance]:
+    """Sentences that are not in the training split, in natural voices that training does not hear."""
+    made = world(seed)
+    for index in range(count):
+        yield made.utterance(index, voice=natural_voice(made, "utterance", index), record=lightly_recorded)
+
+
+def natural_questions(seed: int, count: int, record: Recording = lightly_recorded) -> Iterator[Sample]:
+    """Picture questions, the kinds in turn, in natural voices that training does not hear. The speech is the same for
+    each way to record it."""
+    made = world(seed)
+    for index in range(count):
+        kind = PICTURE_KINDS[index % len(PICTURE_KINDS)]
+        voice = natural_voice(made, "question", index)
+        asked, rng = made.question(index, kind), made.rng("asked naturally", index)
+        yield speak_questions(asked, made.split, rng, share=1.0, voice=voice, record=record)
+
+
+def telephone_questions(seed: int, count: int) -> Iterator[Sample]:
+    """The same from a telephone."""
+    return natural_questions(seed, count, telephone)
+
+
+def noisy_questions(seed: int, count: int) -> Iterator[Sample]:
+    """The same, 10 dB louder than what sounds behind them."""
+    return natural_questions(seed, count, lambda audio, rng: noisy(audio, 10.0, rng))
+
+
+def natural_voice(made: World, *names: object) -> Voice:
+    """A natural voice that training does not hear."""
+    return draw_natural_voice(made.rng("natural voice", *names), unseen=True)
 
 
 def states(seed: int, count: int) -> Iterator[Sample]:

@@ -4,9 +4,9 @@ The held-out sets are those of `training.data.world.heldout`, the same for every
 """
 
 from training.data.world.heldout import SEEDS
-from training.evaluation.suites.world import questions, speech, transcripts, turns
+from training.evaluation.suites.world import conditions, natural, questions, speech, transcripts, turns
 from training.evaluation.suites.world.row import Row
 
-ROWS: tuple[Row, ...] = (*questions.ROWS, *transcripts.ROWS, *turns.ROWS, *speech.ROWS)
+ROWS: tuple[Row, ...] = (*questions.ROWS, *transcripts.ROWS, *turns.ROWS, *speech.ROWS, *natural.ROWS, *conditions.ROWS)
 
 __all__ = ["ROWS", "SEEDS", "Row"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from parley.models.parley import Parley
@@ -62,3 +62,14 @@ def asked_row(
 def two_thirds(samples: Sampled) -> Sampled:
     """Two thirds of as many samples: three seeds have twice `count` of them."""
     return lambda seed, count: samples(seed, math.ceil(2 * count / 3))
+
+
+def several(conditions: Mapping[str, Sampled]) -> Sampled:
+    """Samples of several conditions, about `count` in all and as many of each, with its name in `about`."""
+
+    def samples(seed: int, count: int) -> Iterator[Sample]:
+        for name, some in conditions.items():
+            for sample in some(seed, math.ceil(count / len(conditions))):
+                yield replace(sample, about=sample.about | {"condition": name})
+
+    return samples
