@@ -27,11 +27,11 @@ from training.data.world.splits import belongs
 from training.data.world.spoken import audio_part, say, speak_questions
 from training.data.world.transcribed import AnswerClauses, CleanSentences, RecordedSentences
 from training.data.world.voices import ANSWER, NATURAL_SEEN, Voice, draw_voice, natural_engines
+from training.data.world.word_dropout import drop_words
 from training.data.world.world import LOOKUPS, WORD_DROPOUT_WEIGHTS, to_messages
 from training.recipe import Schedule, Stage
 
 PROBE_SIZE = 24  # held-out samples of each kind in a validation
-DROPPABLE = ("please", "tell", "me", "can", "you", "do", "see", "the", "is", "of")  # a question can do without them
 WORD_DURATION = (2, 7)  # speech embeddings of a spoken word, at 12.5 a second
 PROBED_AS = {  # sources that are measured by the probe of another one
     "single_questions": "questions",
@@ -172,14 +172,6 @@ def word_dropout_question(world: World, index: int) -> Sample:
     if not all(belongs(part["text"], world.split) for part in content if part["type"] == "text"):
         return sample
     return replace(sample, messages=[{**asked, "content": content}, *sample.messages[1:]])
-
-
-def drop_words(text: str, rng: Random) -> str:
-    """The text without one to three of its droppable words, if it has as many."""
-    words = text.split()
-    droppable = [place for place, word in enumerate(words) if word.strip(",") in DROPPABLE]
-    dropped = rng.sample(droppable, min(len(droppable), rng.randint(1, 3)))
-    return " ".join(word for place, word in enumerate(words) if place not in dropped)
 
 
 def repeat_words(sample: Sample, rng: Random) -> Sample:

@@ -17,11 +17,9 @@ from training.data.world.world import WORD_DROPOUT_WEIGHTS
 from training.recipe import STAGES, find_stage
 from training.stages import world_data
 from training.stages.world_data import (
-    DROPPABLE,
     WORD_DURATION,
     WorldData,
     copies,
-    drop_words,
     repeat_words,
     sources,
     word_dropout_question,
@@ -34,18 +32,6 @@ def test_every_source_of_the_recipe_makes_samples():
         if stage.objective == "next_token":
             for name in stage.nano.mixture:
                 assert made[name](3).messages[-1]["role"] == "assistant"
-
-
-def test_word_dropout_drops_function_words_and_nothing_else():
-    text = "please tell me, what is the colour of the big star?"
-    for seed in range(50):
-        said = drop_words(text, Random(seed))
-        left_out = list(text.split())
-        for word in said.split():
-            left_out.remove(word)
-        assert 1 <= len(left_out) <= 3
-        assert {word.strip(",") for word in left_out} <= set(DROPPABLE)
-    assert drop_words("count stars.", Random(0)) == "count stars."
 
 
 @pytest.mark.parametrize("split", ["train", "heldout"])

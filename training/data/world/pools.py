@@ -24,11 +24,14 @@ from training.data.world.unaddressed import unaddressed
 from training.data.world.videos import draw_motion
 from training.data.world.vocabulary import one_spelling
 from training.data.world.voices import Voice, draw_voice_of, natural_engines
+from training.data.world.word_dropout import drop_words
 
 NATURAL = 2 / 3  # of the speech; the rest is espeak-ng's
 SHARES = {"kokoro": 45, "flite": 30, "hibari": 25}  # how often an engine speaks, of what is natural
 TIMES = {"kokoro": 1, "flite": 4, "hibari": 6}  # clips of an engine, for one of Kokoro's
 GROUP = 8
+FEW = (1, 2, 3, 4)  # shapes in the scenes that questions are drawn from: they fit others of as many and more
+DROPPED = "dropped_questions"  # about pictures, with some function words left out
 # Of natural voices: a third as they are, the others with a larger or a smaller throat (`speech.throat`).
 NORMAL, PITCHES, UNCHANGED = 50, (0, 100), 1 / 3
 
@@ -40,7 +43,7 @@ def silent(kind: str, text: str) -> Question:
 
 def about_a_picture(rng: Random, kind: str = "") -> Question:
     """Of any kind that has an answer, or of this kind."""
-    while not (asked := ask(scene_of(rng, "train"), kind or rng.choice(PICTURE_KINDS), "train", rng)):
+    while not (asked := ask(scene_of(rng, "train", FEW), kind or rng.choice(PICTURE_KINDS), "train", rng)):
         pass
     return asked
 
@@ -55,6 +58,7 @@ SORTS: dict[str, tuple[Callable[[Random], Question], int]] = {
     "shuffled_words": (lambda rng: silent("shuffled_words", shuffled_words(rng)), 512),
     "answers": (lambda rng: silent("answer", answer("train", rng)), 128),
     "picture_questions": (about_a_picture, 512),
+    DROPPED: (about_a_picture, 96),
     "video_questions": (about_a_video, 64),
     "small_talk": (lambda rng: small_talk("train", rng), 256),
     "outside": (lambda rng: outside.ask("train", rng), 96),
@@ -74,11 +78,7 @@ class Clip:
 
     question: Question
     voice: Voice
-
-    @property
-    def text(self) -> str:
-        """In the spelling of transcripts."""
-        return one_spelling(self.question.text)
+    text: str  # the question's, or what word dropout leaves of it; in the spelling of transcripts
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,10 @@ class Pool:
     def clip(self, engine: str, number: int, pitch: int = NORMAL) -> Clip:
         ask, _ = SORTS[self.name]
         voice = draw_voice_of(engine, generator(self.seed, "pool voice", self.name, engine, number // GROUP))
-        question = ask(generator(self.seed, "pool", self.name, engine, number))
-        return Clip(question, replace(voice, pitch=pitch))
+        rng = generator(self.seed, "pool", self.name, engine, number)
+        question = ask(rng)
+        text = drop_words(question.text, rng) if self.name == DROPPED else question.text
+        return Clip(question, replace(voice, pitch=pitch), one_spelling(text))
 
     def size(self, engine: str) -> int:
         return TIMES[engine] * SORTS[self.name][1]

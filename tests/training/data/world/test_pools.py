@@ -9,8 +9,9 @@ from random import Random
 import pytest
 
 from training.data.world import pools
-from training.data.world.pools import GROUP, SENTENCES, SHARES, SORTS, TIMES, Pools
+from training.data.world.pools import DROPPED, GROUP, SENTENCES, SHARES, SORTS, TIMES, Pools
 from training.data.world.splits import belongs
+from training.data.world.vocabulary import one_spelling
 from training.data.world.voices import NATURAL_SEEN, natural_engines
 
 
@@ -24,6 +25,12 @@ def test_a_clip_is_the_same_twice_and_belongs_to_training():
     assert not any("color" in found["picture_questions"].clip("flite", number).text for number in range(100))
     texts = [found["video_questions"].clip("hibari", number).text for number in range(50)]
     assert all(belongs(text, "train") for text in texts)
+
+
+def test_words_are_left_out_of_the_text_of_a_question_and_not_of_what_is_asked():
+    clips = [Pools(0, ())[DROPPED].clip("hibari", number) for number in range(60)]
+    dropped = [clip for clip in clips if clip.text != one_spelling(clip.question.text)]
+    assert len(dropped) > 40 and all(len(clip.text) < len(clip.question.text) for clip in dropped)
 
 
 def test_what_is_drawn_together_is_in_one_voice():
@@ -45,7 +52,7 @@ def test_only_engines_that_are_installed_speak(monkeypatch):
 def test_all_clips_of_a_training_are_listed():
     found = Pools(0, ("kokoro",))
     listed = [(clip.text, clip.voice) for name in SORTS for clip in found[name]]
-    assert len(listed) == sum(count for _, count in SORTS.values()) == 1760
+    assert len(listed) == sum(count for _, count in SORTS.values()) == 1856
     assert {clip.text for clip in found["small_talk"].draw(Random(2))} <= {text for text, _ in listed}
     assert set(SENTENCES) <= set(SORTS) and set(TIMES) == set(SHARES)
 
