@@ -90,14 +90,14 @@ STAGES = (
         name="0.1", title="language pretraining", objective="next_token",
         trains=("language",),
         nano=Schedule(
-            lr=2e-3, muon=3e-3, steps=300, batch=16, sequence_length=384, validate_every=100, save_every=100,
-            mixture={"small_talk": 60, "plain_copies": 40},
+            lr=2e-3, muon=3e-3, steps=350, batch=16, sequence_length=384, validate_every=100, save_every=100,
+            mixture={"small_talk": 50, "plain_outside": 12, "plain_copies": 38},
         ),
     ),
     Stage(
         name="0.2", title="vision pretraining", objective="cells",
         trains=("vision_encoder",),
-        nano=Schedule(lr=1.5e-3, muon=2e-3, steps=3000, batch=32, mixture={"pictures": 100}),
+        nano=Schedule(lr=1.5e-3, muon=2e-3, steps=9000, batch=32, mixture={"pictures": 100}),
     ),
     Stage(
         name="1.1", title="vision alignment", objective="next_token",
@@ -116,7 +116,7 @@ STAGES = (
         full=Schedule(lr=2e-5, batch=512, shares={"captions": 1.0}, **PUBLISHED),
         nano=Schedule(
             lr=2e-3, muon=1e-2, lr_of={"vision_encoder": 1e-5, "vision_adapter": 2e-3}, warmup=0.1,
-            floor=0.2, steps=420, batch=256, sequence_length=384, save_every=60, validate_every=60,
+            floor=0.2, steps=600, batch=256, sequence_length=384, save_every=60, validate_every=60,
             mixture={"lookups": 100},
         ),
     ),
@@ -126,11 +126,12 @@ STAGES = (
         # lr and data: paper 4.1, stage 1.3; batch: published script. Dialogues of text alone count as questions.
         full=Schedule(lr=2e-5, batch=512, shares={"questions": 1.0, "text": 1.0, "captions": 0.2}, **PUBLISHED),
         nano=Schedule(
-            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1100, batch=256,
+            lr=1.5e-3, muon=7e-3, lr_of={"vision_encoder": 1e-4, "vision_adapter": 1e-3}, steps=1650, batch=256,
             sequence_length=384, save_every=50, validate_every=100,
             mixture={
-                "single_questions": 49, "word_dropout_questions": 12, "duration_repeated_questions": 20, "questions": 2,
-                "small_talk": 4, "videos": 4, "copies": 2, "duration_repeated_copies": 7,
+                "single_questions": 39, "word_dropout_questions": 10, "duration_repeated_questions": 17, "questions": 2,
+                "two_pictures": 8, "videos": 5, "small_talk": 3, "no_picture": 2, "outside": 3,
+                "duration_repeated_talk": 3, "copies": 2, "duration_repeated_copies": 6,
             },
         ),
     ),

@@ -21,17 +21,20 @@ from training.data.transcribed import Transcribed
 from training.data.world import World
 from training.data.world.cut_questions import cut_question
 from training.data.world.questions import PICTURE_KINDS
+from training.data.world.refusals import absent_video, no_picture, outside_talk
 from training.data.world.sentences import corpus, question, shuffled_words
 from training.data.world.speech.engines import missing
 from training.data.world.splits import belongs
 from training.data.world.spoken import audio_part, say, speak_questions
 from training.data.world.transcribed import AnswerClauses, CleanSentences, RecordedSentences
+from training.data.world.two_pictures import two_pictures
 from training.data.world.voices import ANSWER, NATURAL_SEEN, Voice, draw_voice, natural_engines
 from training.data.world.word_dropout import drop_words
 from training.data.world.world import LOOKUPS, WORD_DROPOUT_WEIGHTS, to_messages
 from training.recipe import Schedule, Stage
 
 PROBE_SIZE = 24  # held-out samples of each kind in a validation
+ABSENT_VIDEO = 6  # one in so many videos does not have what is asked about
 WORD_DURATION = (2, 7)  # speech embeddings of a spoken word, at 12.5 a second
 PROBED_AS = {  # sources that are measured by the probe of another one
     "single_questions": "questions",
@@ -111,7 +114,7 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
 
 
 def text_sources(world: World) -> dict[str, Callable[[int], Sample]]:
-    """Sources in which nothing is spoken. `plain` questions come in few wordings."""
+    """Sources in which nothing is spoken. `plain` questions come in few wordings, `plain_outside` without a picture."""
     return {
         "questions": lambda i: world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0),
         "plain_questions": lambda i: world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0, plain=True),
@@ -119,9 +122,14 @@ def text_sources(world: World) -> dict[str, Callable[[int], Sample]]:
         "single_questions": world.single,
         "word_dropout_questions": lambda i: word_dropout_question(world, i),
         "captions": world.caption_variants,
-        "videos": lambda i: world.video(i, turns=3),
+        "two_pictures": lambda i: two_pictures(world, i),
+        "videos": lambda i: absent_video(world, i) if i % ABSENT_VIDEO == 0 else world.video(i, turns=3),
         "small_talk": lambda i: world.small_talk(i, turns=6),
+        "no_picture": lambda i: no_picture(world, i, turns=2),
+        "outside": lambda i: outside_talk(world, i, turns=3),
+        "plain_outside": lambda i: outside_talk(world, 2 * i, turns=4),
         "duration_repeated_questions": lambda i: repeat_words(world.single(i), world.rng("slow question", i)),
+        "duration_repeated_talk": lambda i: repeat_words(talk(world, i), world.rng("slow talk", i)),
         "copies": lambda i: copies(world, i),
         "plain_copies": lambda i: copies(world, i, plain=True),
         "duration_repeated_copies": lambda i: repeat_words(copies(world, i, turns=2), world.rng("slow repeat", i)),
@@ -149,6 +157,16 @@ def negative(world: World, index: int) -> Sample:
     if index % 2:
         return world.negative(index)
     return spoken(world, index, world.small_talk(index, turns=2), share=0.75, negatives=0.6)
+
+
+def talk(world: World, index: int) -> Sample:
+    """Questions without a picture: small talk, some outside the world, or about a picture that is not there."""
+    match index % 3:
+        case 0:
+            return world.small_talk(index, turns=3)
+        case 1:
+            return outside_talk(world, 2 * index, turns=2)
+    return no_picture(world, index, turns=2)
 
 
 def copies(world: World, index: int, turns: int = 4, plain: bool = False) -> Sample:
@@ -214,7 +232,7 @@ def probe(source: str, world: World, size: int = PROBE_SIZE) -> list[Sample]:
     """Held-out samples of one source, one question each, so that every kind is measured alone."""
     match source:
         case "questions":
-            return [world.question(i, kind) for kind in PICTURE_KINDS for i in range(size)]
+            return [world.question(i, kind) for kind in (*PICTURE_KINDS, "absent") for i in range(size)]
         case "lookups":
             return [world.question(i, kind) for kind in LOOKUPS for i in range(size)]
         case "small_talk":

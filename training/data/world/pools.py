@@ -19,7 +19,7 @@ from training.data.world.questions import PICTURE_KINDS, ask, ask_moves
 from training.data.world.scenes import scene_of
 from training.data.world.sentences import answer, shuffled_words
 from training.data.world.smalltalk import small_talk
-from training.data.world.splits import generator
+from training.data.world.splits import belongs, generator
 from training.data.world.unaddressed import unaddressed
 from training.data.world.videos import draw_motion
 from training.data.world.vocabulary import one_spelling
@@ -101,7 +101,8 @@ class Pool:
         voice = draw_voice_of(engine, generator(self.seed, "pool voice", self.name, engine, number // GROUP))
         rng = generator(self.seed, "pool", self.name, engine, number)
         question = ask(rng)
-        text = drop_words(question.text, rng) if self.name == DROPPED else question.text
+        dropped = drop_words(question.text, rng) if self.name == DROPPED else question.text
+        text = dropped if belongs(dropped, "train") else question.text
         return Clip(question, replace(voice, pitch=pitch), one_spelling(text))
 
     def size(self, engine: str) -> int:
