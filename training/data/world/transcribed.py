@@ -17,7 +17,7 @@ from training.data.world.captions import caption
 from training.data.world.pools import SENTENCES, Pools, pools
 from training.data.world.recording import lightly_recorded
 from training.data.world.scenes import scene_of
-from training.data.world.sentences import answer, question, shuffled_words
+from training.data.world.sentences import answer, held_out_answer, question, shuffled_words
 from training.data.world.speech import speak
 from training.data.world.splits import generator
 from training.data.world.spoken import say, say_in_turn
@@ -124,8 +124,14 @@ class AnswerClauses:
         return speak(text.strip(), self.voice, self.sample_rate), text
 
     def clause(self, split_name: str, index: int) -> str:
-        """A clause, with the space in front that it has inside an answer."""
+        """A clause, with the space in front that it has inside an answer. In training none is a whole answer that is
+        held out."""
         rng = generator(self.seed, "one voice", split_name, index)
+        while held_out_answer(text := self._clause(split_name, rng)) and split_name == "train":
+            pass
+        return text
+
+    def _clause(self, split_name: str, rng: random.Random) -> str:
         pieces = PIECE.findall(self._answer(split_name, rng))
         limits = {"first_words": rng.choice((3, 4, 4, 4, 5)), "later_words": rng.choice((8, 10, 12, 12, 14))}
         clauses = [clause.text for clause in split(list(range(len(pieces))), pieces, **limits) if clause.speakable]

@@ -6,8 +6,11 @@ from random import Random
 
 import numpy as np
 
-from training.data.world import transcribed
+from training.data.world import heldout, transcribed
+from training.data.world.outside import CANNOT, UNKNOWN
 from training.data.world.pools import SHARES, Pools
+from training.data.world.questions import words_of
+from training.data.world.sentences import answer, held_out_answer
 from training.data.world.transcribed import AnswerClauses, CleanSentences, RecordedSentences
 from training.data.world.voices import ANSWER
 
@@ -22,6 +25,20 @@ def test_clauses_are_those_that_the_service_cuts():
     assert waveform.dtype == np.float32 and text == texts[0] and len(waveform) > 2400
     assert data.utterance(0)[1] == text
     assert data.held_out("heldout", 0)[1] != texts[0]
+
+
+def test_no_clause_is_a_held_out_answer():
+    data = AnswerClauses(0, 24_000, ANSWER)
+    clauses = {" ".join(words_of(data.clause("train", i))) for i in range(3000)}
+    answers = {" ".join(words_of(text)) for seed in heldout.SEEDS for text in heldout.answers(seed, 60)}
+    assert len(answers) > 100 and not answers & clauses
+    assert not any(map(held_out_answer, clauses))
+    assert all(map(held_out_answer, answers))
+
+
+def test_an_answer_that_is_always_the_same_is_trained():
+    fixed = {answer("train", Random(i)) for i in range(2000)}
+    assert {UNKNOWN, CANNOT, "no, there is not.", "there are two.", "my name is parley."} <= fixed
 
 
 def test_clean_sentences_are_at_the_rate_and_in_the_voice_that_is_asked_for():
