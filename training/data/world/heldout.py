@@ -11,6 +11,7 @@ Notable points:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from training.data.sample import Sample
@@ -130,9 +131,14 @@ def ends_of_turns(seed: int, count: int) -> Iterator[Sample]:
 
 
 def answers(seed: int, count: int) -> Iterator[str]:
-    """Answers to be spoken."""
-    for index in range(count):
-        yield world(seed).answer_text(index)
+    """Different answers to be spoken, none of which the speech decoder has learned to speak."""
+    made, given = world(seed), set()
+    for index in itertools.count():
+        if len(given) == count:
+            return
+        if (text := made.answer_text(index)) not in given:
+            given.add(text)
+            yield text
 
 
 def newcomers_questions(seed: int, count: int) -> Iterator[Sample]:

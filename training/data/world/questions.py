@@ -96,7 +96,11 @@ def ask_moves(thing: Thing, direction: str, alone: bool, split: str, rng: random
     known += ["it", "the shape", "the object"] if alone else []
     while True:
         if text := phrase(WORDINGS["moves"], {"thing": rng.choice(known)}, split, rng):
-            return Question("moves", "moves", text, f"it moves {direction}.")
+            return Question("moves", "moves", text, moves(direction))
+
+
+def moves(direction: str) -> str:
+    return f"it moves {direction}."
 
 
 @lru_cache

@@ -30,15 +30,15 @@ def test_clauses_are_those_that_the_service_cuts():
 def test_no_clause_is_a_held_out_answer():
     data = AnswerClauses(0, 24_000, ANSWER)
     clauses = {" ".join(words_of(data.clause("train", i))) for i in range(3000)}
-    answers = {" ".join(words_of(text)) for seed in heldout.SEEDS for text in heldout.answers(seed, 60)}
-    assert len(answers) > 100 and not answers & clauses
+    answers = {" ".join(words_of(text)) for text in heldout.answers(2026, 100)}
+    assert len(answers) == 100 and not answers & clauses
     assert not any(map(held_out_answer, clauses))
     assert all(map(held_out_answer, answers))
 
 
 def test_an_answer_that_is_always_the_same_is_trained():
     fixed = {answer("train", Random(i)) for i in range(2000)}
-    assert {UNKNOWN, CANNOT, "no, there is not.", "there are two.", "my name is parley."} <= fixed
+    assert {UNKNOWN, CANNOT, "no, there is not.", "there are two.", "my name is parley.", "it moves up."} <= fixed
 
 
 def test_clean_sentences_are_at_the_rate_and_in_the_voice_that_is_asked_for():
