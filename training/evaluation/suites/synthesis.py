@@ -19,7 +19,6 @@ Spoken = tuple[str, np.ndarray]  # a text, and float32 audio [samples] in which 
 class Judge:
     """A recogniser, and how texts are written before its transcripts are compared with them."""
 
-    name: str
     recognise: Callable[[np.ndarray, int], str]  # float32 audio [samples] and its sample rate → its transcript
     words: Callable[[str], str]  # a text or a transcript → its words, with spaces between them
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
-import soxr
 
 from parley.models.parley import Parley
 from training.data.world import heldout
-from training.data.world.questions import words_of
-from training.data.world.recogniser import SAMPLE_RATE, Recogniser
 from training.data.world.speech import speak
 from training.data.world.voices import ANSWER
 from training.evaluation.suites.synthesis import Judge, Spoken, codec_error_rate
+from training.evaluation.suites.world.judges import pocketsphinx
 from training.evaluation.suites.world.row import Row, nothing
 from training.evaluation.table import Measure
 
@@ -22,17 +20,6 @@ CODES = frozenset({"codec_encoder", "codec_decoder"})
 SPEAKS = frozenset({"speech_decoder", "codec_decoder"})
 CODEC = "codec: WER of decoded speech above the original's"
 FLOOR = "of the synthesizer's own speech: the recogniser's floor"
-
-
-@cache
-def pocketsphinx() -> Judge:
-    """With a grammar of the world's sentences."""
-    recogniser = Recogniser()
-
-    def recognise(audio: np.ndarray, rate: int) -> str:
-        return recogniser.transcribe(soxr.resample(audio, rate, SAMPLE_RATE))
-
-    return Judge("pocketsphinx", recognise, lambda text: " ".join(words_of(text)))
 
 
 def codec(model: Parley, seed: int, count: int) -> list[Measure]:
