@@ -103,11 +103,15 @@ def moves(direction: str) -> str:
     return f"it moves {direction}."
 
 
+GUESSED_BEHIND = {"colour": " is ", "shape": " is ", "relation": ", so "}  # what of an answer is to be guessed
+
+
 @lru_cache
 def chance(kind: str, count: int = 4000) -> float:
     """The share of questions of a kind that are answered right by the most frequent answer to their form.
 
-    Measured on `count` questions. Of answers that repeat a name from the question, only the rest is counted.
+    Measured on `count` questions. Of answers that repeat a name from the question, only the rest is counted; of those
+    about a relation, which say first where both things are, only the conclusion.
     """
     if kind == "moves":
         return 1 / len(DIRECTIONS)
@@ -115,7 +119,7 @@ def chance(kind: str, count: int = 4000) -> float:
     while asked < count:
         question = ask(draw_scene(rng), kind, "train", rng)
         if question:
-            answer = question.answer.split(" is ")[-1] if kind in ("colour", "shape") else question.answer
-            answers[question.form][answer] += 1
+            behind = GUESSED_BEHIND.get(kind)
+            answers[question.form][question.answer.split(behind)[-1] if behind else question.answer] += 1
             asked += 1
     return sum(counts.most_common(1)[0][1] for counts in answers.values()) / asked
