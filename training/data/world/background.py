@@ -32,7 +32,7 @@ def background(count: int, split: str, rng: np.random.Generator) -> np.ndarray:
     sorts = SORTS if split == "train" else HELD_SORTS
     sort = rng.choice(list(sorts), p=np.array(list(sorts.values())) / sum(sorts.values()))
     if sort == "babble":
-        sound = sum(piece(talker(split, number), count, rng) for number in some(int(rng.integers(*TALKERS)) + 1, rng))
+        sound = babble(count, split, rng)
     elif sort == "music":
         sound = piece(tune(split, int(rng.integers(TRACKS))), count, rng)
     else:
@@ -46,9 +46,10 @@ def piece(track: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray
     return np.take(track, np.arange(start, start + count), mode="wrap")
 
 
-def some(count: int, rng: np.random.Generator) -> list[int]:
-    """Numbers of different talkers."""
-    return rng.choice(TRACKS, count, replace=False).tolist()
+def babble(count: int, split: str, rng: np.random.Generator) -> np.ndarray:
+    """`count` samples of several people who talk at the same time."""
+    numbers = rng.choice(TRACKS, int(rng.integers(TALKERS[0], TALKERS[1] + 1)), replace=False)
+    return sum(piece(talker(split, int(number)), count, rng) for number in numbers)
 
 
 def steady(sort: str, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,7 @@ import random
 
 from training.data.sample import Sample, parts, text_of
 from training.data.world.cut_speech import cut_short, drawn, whole
-from training.data.world.spoken import Utterance, audio_part, speak
+from training.data.world.spoken import Utterance, audio_part, silent, speak
 from training.data.world.unaddressed import unaddressed
 from training.data.world.voices import draw_voice
 from training.data.world.whole_questions import cut_places
@@ -33,11 +33,6 @@ def cut_question(world: World, index: int, sort: str = "", unseen_voice: bool = 
     said, answer = (whole, answer) if sort == "whole" else (cut_short, silent("speech"))
     last = last_said(asked, said(text_of(asked), voice, rng))
     return Sample([*earlier, last, answer | {"complete": sort == "whole"}], "cut_question", "speech", about)
-
-
-def silent(state: str) -> dict:
-    """An answer of no words."""
-    return {"role": "assistant", "content": "", "state": state}
 
 
 def question(world: World, index: int, rng: random.Random) -> Sample:

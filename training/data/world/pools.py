@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from training.data.world import outside
+from training.data.world.overheard import overheard
 from training.data.world.plans import Question
 from training.data.world.questions import PICTURE_KINDS, ask, ask_moves
 from training.data.world.scenes import scene_of
 from training.data.world.sentences import answer, shuffled_words
 from training.data.world.smalltalk import small_talk
 from training.data.world.splits import belongs, generator
-from training.data.world.unaddressed import unaddressed
+from training.data.world.unaddressed import backchannel, unaddressed
 from training.data.world.videos import draw_motion
 from training.data.world.vocabulary import one_spelling
 from training.data.world.voices import Voice, draw_voice_of, natural_engines
@@ -64,6 +65,8 @@ SORTS: dict[str, tuple[Callable[[Random], Question], int]] = {
     "outside": (lambda rng: outside.ask("train", rng), 96),
     "absent": (lambda rng: about_a_picture(rng, "absent"), 64),
     "unaddressed": (lambda rng: silent("unaddressed", unaddressed("train", rng)), 128),
+    "overheard": (lambda rng: silent("overheard", overheard("train", rng)), 96),
+    "backchannel": (lambda rng: silent("backchannel", backchannel("train", rng)), 128),
 }
 # Of sentences, how often one is from each pool.
 SENTENCES = {

@@ -26,7 +26,6 @@ LOUDNESS = (0.05, 3.0)  # times speech whose peak is half of full scale; what is
 BAND = (300.0, 3400.0)  # Hz, of a telephone line
 EDGE = 60.0  # Hz over which the band ends
 MU = 255.0  # of µ-law (ITU-T G.711)
-THROATS = (0.8, 1.25)  # times the pitch and the formants
 
 
 def padded(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -134,11 +133,3 @@ def _sizes() -> tuple[int, ...]:
 def fast_size(count: int) -> int:
     """The shortest length of a fast Fourier transform for at least `count` samples."""
     return next(size for size in _sizes() if size >= count)
-
-
-def other_throat(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Clean speech of somebody with a larger or smaller throat: resampled, so that pitch, formants and speed change by
-    one factor, 0.8–1.25. A third of the speech is left as it is. Natural engines have few voices; this gives more."""
-    if rng.random() < 1 / 3:
-        return audio
-    return soxr.resample(audio, SAMPLE_RATE, SAMPLE_RATE / log_uniform(THROATS, rng), "MQ")

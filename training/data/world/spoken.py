@@ -10,13 +10,20 @@ import numpy as np
 
 from training.data.sample import Sample, parts, turn_states
 from training.data.world import speech
-from training.data.world.noise import noise_clip
+from training.data.world.overheard import overheard
 from training.data.world.recording import Recording, pad, padded, recorded
-from training.data.world.unaddressed import unaddressed
+from training.data.world.sounds import sound_clip
+from training.data.world.unaddressed import backchannel, unaddressed
 from training.data.world.vocabulary import one_spelling
 from training.data.world.voices import Voice, draw_voice
 
 BETWEEN = (0.05, 0.5)  # seconds of silence between two texts of one recording
+# What a turn is that must not be answered, and how often: sounds, and what somebody says to nobody or somebody else.
+NEGATIVES = {
+    "noise": 4, "music": 3, "babble": 1, "hum": 3, "cough or laugh": 3,
+    "backchannel": 5, "overheard": 4, "unaddressed": 5,
+}  # fmt: skip
+SAID = {"backchannel": backchannel, "overheard": overheard, "unaddressed": unaddressed}
 
 
 @dataclass(frozen=True)
@@ -50,14 +57,27 @@ def audio_part(utterance: Utterance) -> dict:
     return {"type": "audio", "audio": utterance.audio, "transcript": utterance.text}
 
 
-def unaddressed_turn(split: str, voice: Voice, rng: random.Random, record: Recording = recorded) -> list[dict]:
-    """A turn that must not be answered: noise alone, or speech to another person."""
-    if rng.random() < 0.4:
-        name, audio = noise_clip(split, np.random.default_rng(rng.getrandbits(64)))
-        content = {"type": "audio", "audio": audio, "transcript": "", "noise": name}
+def unaddressed_turn(
+    split: str, voice: Voice, rng: random.Random, record: Recording = recorded, sort: str = "", text: str = ""
+) -> list[dict]:
+    """A turn that must not be answered.
+
+    `sort`: one of `NEGATIVES`, "" for any. `text`: what `voice` says, where the sort is one of `SAID`; "" for any.
+    """
+    sort = sort or rng.choices(list(NEGATIVES), list(NEGATIVES.values()))[0]
+    if sort in SAID:
+        content = audio_part(say(text or SAID[sort](split, rng), voice, rng, record))
     else:
-        content = audio_part(say(unaddressed(split, rng), voice, rng, record))
-    return [{"role": "user", "content": [content]}, {"role": "assistant", "content": "", "state": "nothing"}]
+        audio = sound_clip(sort, split, np.random.default_rng(rng.getrandbits(64)), record)
+        content = {"type": "audio", "audio": audio}
+    if sort not in ("backchannel", "unaddressed"):  # no words, or words that the world does not have
+        content["transcript"] = ""
+    return [{"role": "user", "content": [content | {"sort": sort}]}, silent("nothing")]
+
+
+def silent(state: str) -> dict:
+    """An answer of no words."""
+    return {"role": "assistant", "content": "", "state": state}
 
 
 def speak_questions(

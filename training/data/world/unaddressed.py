@@ -1,11 +1,16 @@
-"""Speech that is not addressed to the model, which must not answer it: statements, and talk to another person."""
+"""Speech that is not addressed to the model, which must not answer it: statements, talk to another person, and
+backchannels, which only say that somebody listens."""
 
 from __future__ import annotations
 
 import random
 
 from training.data.world.questions import phrase
-from training.data.world.vocabulary import DAYS
+from training.data.world.splits import belongs
+from training.data.world.vocabulary import BACKCHANNELS, DAYS
+
+HUMS = ("mhm", "uh huh", "hmm")  # no engine says these well: they are sounds (`vocal`)
+SPOKEN = tuple(text for text in BACKCHANNELS if text not in HUMS)
 
 NAMES = ("tom", "anna", "mary", "john")
 KIN = ("mother", "father", "the doctor", "my brother", "her sister")
@@ -41,3 +46,10 @@ def unaddressed(split: str, rng: random.Random) -> str:
         }  # fmt: skip
         if text := phrase((rng.choice(SENTENCES),), gaps, split, rng):
             return text
+
+
+def backchannel(split: str, rng: random.Random) -> str:
+    """What somebody says who only listens: one of `SPOKEN`, which are in both splits, or two in a row of this split."""
+    one, other = rng.choices(SPOKEN, k=2)
+    pair = f"{one}, {other}."
+    return pair if rng.random() < 0.35 and belongs(pair, split) else f"{one}."

@@ -185,18 +185,21 @@ class World:
         """The sample with a share of its questions spoken (`spoken.speak_questions`)."""
         return speak_questions(sample, self.split, self.rng("spoken", index), share, negatives, **voice)
 
-    def negative(self, index: int, voice: Voice | None = None, record: Recording = recorded) -> Sample:
-        """Noise or speech that must not be answered, often with a picture or after a question that was answered. What
-        is said is said by `voice`, or by one of espeak-ng's."""
+    def negative(
+        self, index: int, voice: Voice | None = None, record: Recording = recorded, sort: str = "", text: str = ""
+    ) -> Sample:
+        """A turn that must not be answered (`spoken.unaddressed_turn`), often with a picture or after a question that
+        was answered. What is said is said by `voice`, or by one of espeak-ng's."""
         rng = self.rng("negative", index)
         before = self.question(index).messages if rng.random() < 0.5 else []
         voice = voice or draw_voice(rng)
-        messages = unaddressed_turn(self.split, voice, rng, record)
+        messages = unaddressed_turn(self.split, voice, rng, record, sort, text)
+        kind = messages[0]["content"][0]["sort"]
         if before and rng.random() < 0.5:
             picture = [part for part in before[0]["content"] if part["type"] == "image"]
             messages[0]["content"] = picture + messages[0]["content"]
             before = []
-        return Sample(before + messages, "negative", "nothing", {"voice": voice.name})
+        return Sample(before + messages, "negative", "nothing", {"voice": voice.name, "kind": kind})
 
     def asked(self, question: Question, task: str, scene: str = "", **media) -> Sample:
         about = {"kind": question.kind, "form": question.form} | ({"scene": scene} if scene else {})

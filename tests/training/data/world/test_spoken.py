@@ -11,6 +11,7 @@ from training.data.world.recogniser import Recogniser
 from training.data.world.speech import speak
 from training.data.world.speech.espeak import speaker
 from training.data.world.splits import generator, held_out
+from training.data.world.spoken import NEGATIVES
 from training.data.world.unaddressed import unaddressed
 from training.data.world.voices import ANSWER, SEEN, SEEN_SPEEDS, UNSEEN, UNSEEN_SPEEDS, draw_voice
 
@@ -96,6 +97,7 @@ def test_what_is_not_for_us_gets_no_answer():
         assert sample.messages[-1]["content"] == ""
         sounds.add(bool(sample.messages[-2]["content"][-1]["transcript"]))
     assert sounds == {True, False}
+    assert {World(2).negative(index).about["kind"] for index in range(80)} == set(NEGATIVES)
     lines = {unaddressed("train", generator(index)) for index in range(500)}
     assert len(lines) > 200 and not any(held_out(line) for line in lines)
 
