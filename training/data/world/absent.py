@@ -1,6 +1,6 @@
 """Questions about what a picture does not have: the answer says that it cannot be seen, or that nothing is there.
 
-Half of those about a thing of several features are hard where the scene allows it: each feature is in the picture, but
+Most of those about a thing of several features are hard where the scene allows it: each feature is in the picture, but
 no thing has all of them.
 """
 
@@ -16,7 +16,7 @@ from training.data.world.vocabulary import COLOURS, PLACES, SHAPES, SIZES, with_
 
 NO_PICTURE = "please show me a picture."  # to a question about a picture where none was given
 VALUES = {"size": SIZES, "colour": COLOURS, "shape": SHAPES}
-HARD = 0.5
+HARD = 0.8
 
 
 def absent_plan(scene: Scene, rng: random.Random) -> Plan | None:
