@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from training.data.sample import Sample
 from training.data.world.cut_questions import cut_question
+from training.data.world.hands import Hand, question_by, two_moving
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.recording import Recording, lightly_recorded, noisy, telephone
 from training.data.world.refusals import absent_question, no_picture, outside_talk
@@ -178,3 +179,17 @@ def outside_the_world(seed: int, count: int) -> Iterator[Sample]:
     made = world(seed)
     for index in range(count):
         yield outside_talk(made, index, turns=1 + index // 2 % 2)
+
+
+def pictures_by(seed: int, count: int, hand: Hand) -> Iterator[Sample]:
+    """Questions of all kinds in turn about pictures that another hand drew, one of `hands.HANDS`."""
+    made = world(seed)
+    for index in range(count):
+        yield question_by(hand, made, index)
+
+
+def two_movers(seed: int, count: int) -> Iterator[Sample]:
+    """Which way does it move, where another thing moves another way?"""
+    made = world(seed)
+    for index in range(count):
+        yield two_moving(made, index)
