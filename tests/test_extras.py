@@ -25,7 +25,8 @@ TRITON = [
     "services.speech_encoder.backends.triton",
     "services.vision_encoder.backends.triton",
 ]
-VOICES = [f"training.data.world.speech.{name}" for name in ("hibari", "kokoro", "piper", "packages")]
+SPEECH = "training.data.world.speech"
+VOICES = ["training.data.world.judges", *(f"{SPEECH}.{name}" for name in ("hibari", "kokoro", "piper", "packages"))]
 OPTIONAL = {"serve,triton": TRITON, "train,voices": VOICES}
 ELSEWHERE = [
     "parley.export.triton_model",  # a Triton server runs it

@@ -9,15 +9,13 @@ Notable points:
 from __future__ import annotations
 
 from functools import cached_property
-from hashlib import sha256
 from importlib.metadata import version
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from training.data.world.speech import styles
-from training.data.world.speech.packages import lacking, session_options
+from training.data.world.speech.packages import joined, lacking, session
 
 if TYPE_CHECKING:
     import hibari
@@ -42,12 +40,7 @@ class Kokoro:
 
     @cached_property
     def _model(self) -> onnxruntime.InferenceSession:
-        import onnxruntime
-
-        model = b"".join(files(part).joinpath("part.bin").read_bytes() for part in PARTS)
-        if sha256(model).hexdigest() != MODEL_SHA256:
-            raise ValueError(f"{', '.join(PARTS)} are not the parts of the pinned model; install them again")
-        return onnxruntime.InferenceSession(model, session_options(), providers=["CPUExecutionProvider"])
+        return session(joined([(part, "part.bin") for part in PARTS], MODEL_SHA256))
 
     @cached_property
     def _phonemizers(self) -> dict[str, hibari.Hibari]:

