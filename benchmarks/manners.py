@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.data.world.cut_speech import DRAWN_OUT, EDGE, LOWER, PAUSE, VOICED, samples, trimmed
+from training.data.world.cut_speech import DRAWN_OUT, LOWER, PAUSE
+from training.data.world.edges import EDGE, VOICED, samples, trimmed
 from training.data.world.speech import speak
 from training.data.world.voices import Voice
 from training.data.world.whole_questions import is_whole

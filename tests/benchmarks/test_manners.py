@@ -12,7 +12,7 @@ from benchmarks.clip import Dialogue
 from benchmarks.manners import KINDS, VOICED, spoken, voiced
 from benchmarks.workload import dialogues
 from training.data.sample import SAMPLE_RATE
-from training.data.world.cut_speech import EDGE
+from training.data.world.edges import EDGE
 from training.data.world.voices import UNSEEN, Voice
 
 VOICE = Voice("en-us+f4", wpm=160, pitch=50)

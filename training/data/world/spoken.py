@@ -24,6 +24,7 @@ NEGATIVES = {
     "backchannel": 5, "overheard": 4, "unaddressed": 5,
 }  # fmt: skip
 SAID = {"backchannel": backchannel, "overheard": overheard, "unaddressed": unaddressed}
+WRITABLE = ("backchannel", "unaddressed")  # in words that the world has
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def unaddressed_turn(
     else:
         audio = sound_clip(sort, split, np.random.default_rng(rng.getrandbits(64)), record)
         content = {"type": "audio", "audio": audio}
-    if sort not in ("backchannel", "unaddressed"):  # no words, or words that the world does not have
+    if sort not in WRITABLE:
         content["transcript"] = ""
     return [{"role": "user", "content": [content | {"sort": sort}]}, silent("nothing")]
 

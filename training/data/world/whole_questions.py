@@ -9,6 +9,7 @@ from training.data.world import outside
 from training.data.world.plans import STRANGERS
 from training.data.world.questions import words_of
 from training.data.world.sentences import CAPTIONS, QUESTIONS, SMALL_TALK, strings_in
+from training.data.world.unaddressed import SPOKEN
 from training.data.world.vocabulary import COLOURS, DAYS, NUMBERS, OPPOSITES, PLACES, PLURALS, SHAPES, SIZES, SPELLED
 from training.data.world.wordings import GAP, SHAPE_NOUNS
 
@@ -47,14 +48,14 @@ def cut_places(text: str) -> list[int]:
 
 
 def is_whole(text: str) -> bool:
-    """Whether a text has the words of a question of the world."""
+    """Whether a text has the words of a question of the world, or of a backchannel."""
     return _wordings().fullmatch(" ".join(words_of(text))) is not None
 
 
 @cache
 def _wordings() -> re.Pattern:
     """All wordings of all questions, with anything that fits in their gaps."""
-    wordings = dict.fromkeys(strings_in((QUESTIONS, CAPTIONS, SMALL_TALK, outside.QUESTIONS, outside.REQUESTS)))
+    wordings = dict.fromkeys(strings_in((QUESTIONS, CAPTIONS, SMALL_TALK, outside.QUESTIONS, outside.REQUESTS, SPOKEN)))
     return re.compile("|".join(map(_pattern, wordings)))
 
 
