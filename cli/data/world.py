@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from training.data.sample import Sample
     from training.data.world import World
 
@@ -27,9 +29,15 @@ def world(
 
     place = World(seed, split)
     file = write_records(samples(place, count), out)
-    sheet([place.picture(index)[1] for index in range(max(8, count))]).save(out / "sheet.png")
+    sheet(pictures(place, count)).save(out / "sheet.png")
     _, report = read_records(file)
     typer.echo(str(report))
+
+
+def pictures(world: World, count: int) -> list[Image]:
+    """At least eight pictures, then the frames of two videos: rows of eight of the sheet, if `count` is a multiple."""
+    frames = [frame for index in range(2) for frame in world.video(index).messages[0]["content"][0]["video"]]
+    return [world.picture(index)[1] for index in range(max(8, count))] + frames
 
 
 def samples(world: World, count: int) -> Iterator[tuple[str, Sample]]:

@@ -14,7 +14,8 @@ def test_the_world_as_records_checks_clean(tmp_path):
     made = CliRunner().invoke(app, ["world", "--out", str(out), "--count", "2"])
     assert made.exit_code == 0, made.output
     assert "12 records, 12 good, 0 bad" in made.output
-    assert Image.open(out / "sheet.png").size[0] > 96 * 8
+    width, height = Image.open(out / "sheet.png").size
+    assert width > 96 * 8 and height > 2 * 2 * 96  # a row of pictures and one of two videos
     samples, _ = read_records(out / "records.jsonl")
     assert {sample.state for sample in samples} >= {"text", "nothing"}
     assert len(read_video(next(out.glob("*.mp4")), preset("nano").vision)) == 4

@@ -83,7 +83,7 @@ def dark_ground(rng: random.Random) -> RGB:
 
 
 def any_ground(inks: list[RGB], rng: random.Random) -> RGB:
-    """White, black, grey, pale or any colour at all, such that all shapes' inks can be told from it."""
+    """White, grey, pale or any colour at all, such that all shapes' inks can be told from it."""
     for sort in rng.sample(GROUNDS, len(GROUNDS)):
         for _ in range(TRIES):
             colour = sort(rng)
@@ -99,7 +99,7 @@ GROUNDS = (
     lambda rng: tuple(rng.randint(190, 255) for _ in range(3)),
     lambda rng: tuple(rng.randrange(256) for _ in range(3)),
     lambda rng: tuple(rng.randrange(256) for _ in range(3)),
-    lambda rng: (0, 0, 0),
+    lambda rng: grey(rng.randint(170, 255), rng),
 )
 
 
