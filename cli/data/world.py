@@ -42,6 +42,9 @@ def pictures(world: World, count: int) -> list[Image]:
 
 def samples(world: World, count: int) -> Iterator[tuple[str, Sample]]:
     """(id, sample) pairs: `count` of each sort."""
+    from training.data.world.refusals import absent_question, no_picture, outside_talk
+    from training.data.world.two_pictures import two_pictures
+
     for index in range(count):
         yield f"caption-{index}", world.caption(index)
         yield f"dialog-{index}", world.dialog(index)
@@ -49,3 +52,7 @@ def samples(world: World, count: int) -> Iterator[tuple[str, Sample]]:
         yield f"video-{index}", world.video(index)
         yield f"talk-{index}", world.small_talk(index, turns=3)
         yield f"negative-{index}", world.negative(index)
+        yield f"absent-{index}", absent_question(world, index)
+        yield f"outside-{index}", outside_talk(world, index, turns=2)
+        yield f"no-picture-{index}", no_picture(world, index, turns=2)
+        yield f"two-pictures-{index}", two_pictures(world, index)

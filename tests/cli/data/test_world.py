@@ -13,7 +13,7 @@ def test_the_world_as_records_checks_clean(tmp_path):
     out = tmp_path / "world"
     made = CliRunner().invoke(app, ["world", "--out", str(out), "--count", "2"])
     assert made.exit_code == 0, made.output
-    assert "12 records, 12 good, 0 bad" in made.output
+    assert "20 records, 20 good, 0 bad" in made.output
     width, height = Image.open(out / "sheet.png").size
     assert width > 96 * 8 and height > 2 * 2 * 96  # a row of pictures and one of two videos
     samples, _ = read_records(out / "records.jsonl")
