@@ -128,7 +128,16 @@ def ends_of_turns(seed: int, count: int) -> Iterator[Sample]:
     message tells."""
     for index in range(count):
         for sort in ("whole", "cut"):
-            yield cut_question(world(seed), index, sort, unseen_voice=True)
+            yield cut_question(world(seed), index, sort, unseen_voice=True, record=lightly_recorded)
+
+
+def natural_ends_of_turns(seed: int, count: int) -> Iterator[Sample]:
+    """The same in natural voices that training does not hear."""
+    made = world(seed)
+    for index in range(count):
+        for sort in ("whole", "cut"):
+            voice = natural_voice(made, "end of turn", index)
+            yield cut_question(made, index, sort, voice=voice, record=lightly_recorded)
 
 
 def answers(seed: int, count: int) -> Iterator[str]:
