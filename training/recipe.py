@@ -170,16 +170,18 @@ STAGES = (
             taught_by={"end_of_turn_head": ("spoken_questions", "cut_questions")},
         ),
         nano=Schedule(
-            lr=3e-4, muon=1e-3, steps=1400, batch=64, sequence_length=512, save_every=100, validate_every=400,
+            lr=3e-4, muon=1e-3, steps=2200, batch=64, sequence_length=512, save_every=100, validate_every=400,
             lr_of={
                 "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 3e-4, "speech_adapter": 2e-3,
                 "speech_prompt": 2e-3, "state_head": 1e-3, "end_of_turn_head": 1e-3,
             },
             taught_by={"end_of_turn_head": ("cut_questions",)},
             mixture={
-                "single_questions": 12, "word_dropout_questions": 11, "spoken_single_questions": 22,
-                "spoken_word_dropout_questions": 14, "spoken_questions": 3, "small_talk": 2, "spoken_small_talk": 8,
-                "captions": 1, "videos": 4, "spoken_videos": 5, "negatives": 8, "cut_questions": 10,
+                "single_questions": 10, "word_dropout_questions": 8, "spoken_single_questions": 21,
+                "spoken_word_dropout_questions": 12, "spoken_questions": 2, "two_pictures": 2, "spoken_two_pictures": 4,
+                "small_talk": 1, "spoken_small_talk": 7, "no_picture": 1, "spoken_no_picture": 2, "outside": 1,
+                "spoken_outside": 3, "captions": 1, "videos": 3, "spoken_videos": 5, "negatives": 8,
+                "cut_questions": 9,
             },
         ),
     ),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -14,6 +16,12 @@ from training.data.mix import SPEECH, Mix, MixSource
 from training.data.record_error import RecordError
 from training.data.sample import Sample
 from training.data.source import Utterance
+from training.data.world.speech.folder import VARIABLE
+
+# Tests keep natural speech in a folder of their own. Kokoro's style files are not in it, so none waits for its two
+# seconds a clip. Set before test files ask what is installed.
+CACHE = TemporaryDirectory(prefix="parley-speech-")
+os.environ[VARIABLE] = CACHE.name
 
 
 @dataclass

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from random import Random
 
 from tokenizers import Tokenizer
@@ -20,7 +20,10 @@ from training.data.tokenizer import train_tokenizer
 from training.data.transcribed import Transcribed
 from training.data.world import World
 from training.data.world.cut_questions import cut_question
+from training.data.world.natural import SHUFFLED, natural, negative, transcribed_clips
+from training.data.world.pools import Pools, pools
 from training.data.world.questions import PICTURE_KINDS
+from training.data.world.recording import lightly_recorded
 from training.data.world.refusals import absent_video, no_picture, outside_talk
 from training.data.world.sentences import corpus, question, shuffled_words
 from training.data.world.speech.engines import missing
@@ -28,7 +31,7 @@ from training.data.world.splits import belongs
 from training.data.world.spoken import audio_part, say, speak_questions
 from training.data.world.transcribed import AnswerClauses, CleanSentences, RecordedSentences
 from training.data.world.two_pictures import two_pictures
-from training.data.world.voices import ANSWER, NATURAL_SEEN, Voice, draw_voice, natural_engines
+from training.data.world.voices import ANSWER, NATURAL_SEEN, Voice, draw_natural_voice, draw_voice, natural_engines
 from training.data.world.word_dropout import drop_words
 from training.data.world.world import LOOKUPS, WORD_DROPOUT_WEIGHTS, to_messages
 from training.recipe import Schedule, Stage
@@ -89,6 +92,8 @@ class WorldData:
         """A few held-out samples of every kind in the stage's mixture."""
         size = min(PROBE_SIZE, self.schedule.steps)  # a short trial has a short validation
         names = dict.fromkeys(PROBED_AS.get(name, name) for name in self.schedule.mixture)
+        if "spoken_questions" in names and natural_engines(unseen=True):
+            names |= {"natural_questions": None}
         return [sample for name in names for sample in probe(name, self.heldout, size)]
 
     def speech(self, model: Parley) -> Transcribed:
@@ -137,26 +142,36 @@ def text_sources(world: World) -> dict[str, Callable[[int], Sample]]:
 
 
 def speech_sources(world: World) -> dict[str, Callable[[int], Sample]]:
-    """Sources with speech. In most dialogues some questions are written, so that one goes from one to the other."""
-    return {
-        "transcriptions": lambda i: transcription(world, i),
+    """Sources with speech. In most dialogues some questions are written, so that one goes from one to the other.
+
+    Two thirds of the training split are spoken by natural voices, where these are installed (`world.natural`).
+    """
+    voices = pools(world.seed) if world.split == "train" else Pools(world.seed, ())
+    made = {
+        "spoken_single_questions": lambda i: spoken(world, i, world.single(i), share=1.0),
+        "spoken_word_dropout_questions": lambda i: spoken(world, i, word_dropout_question(world, i), share=1.0),
+        "spoken_two_pictures": lambda i: spoken(world, i, two_pictures(world, i), share=0.75),
+        "spoken_small_talk": lambda i: spoken(world, i, world.small_talk(i, turns=4), share=0.75),
+        "spoken_no_picture": lambda i: spoken(world, i, no_picture(world, i, turns=2), share=0.75),
+        "spoken_outside": lambda i: spoken(world, i, outside_talk(world, i, turns=2), share=0.75),
+        "spoken_videos": lambda i: spoken(world, i, world.video(i, turns=2), share=0.75),
+        "negatives": lambda i: spoken(world, i, world.small_talk(i, turns=2), share=0.75, negatives=0.6),
+    }
+    either = {name: partial(natural_or, world, voices, name, make) for name, make in made.items()}
+    return either | {
+        # A dialogue in which some turns must not be answered, or such a turn after a single question at most.
+        "negatives": lambda i: negative(world, voices, i) if i % 2 else either["negatives"](i),
+        "transcriptions": lambda i: transcription(world, voices, i),
         "spoken_questions": lambda i: spoken(
             world, i, world.dialog(i, turns=5, small_talk_share=0.1, captioned=0.0), share=0.6
         ),
-        "spoken_single_questions": lambda i: spoken(world, i, world.single(i), share=1.0),
-        "spoken_word_dropout_questions": lambda i: spoken(world, i, word_dropout_question(world, i), share=1.0),
-        "spoken_small_talk": lambda i: spoken(world, i, world.small_talk(i, turns=4), share=0.75),
-        "spoken_videos": lambda i: spoken(world, i, world.video(i, turns=2), share=0.75),
-        "negatives": lambda i: negative(world, i),
         "cut_questions": lambda i: cut_question(world, i),
     }
 
 
-def negative(world: World, index: int) -> Sample:
-    """A dialogue in which some turns must not be answered, or such a turn after a single question."""
-    if index % 2:
-        return world.negative(index)
-    return spoken(world, index, world.small_talk(index, turns=2), share=0.75, negatives=0.6)
+def natural_or(world: World, voices: Pools, name: str, make: Callable[[int], Sample], index: int) -> Sample:
+    """A sample of a source in a natural voice, or in one of espeak-ng's, as `make` makes it."""
+    return natural(world, voices, name, index) or make(index)
 
 
 def talk(world: World, index: int) -> Sample:
@@ -212,12 +227,14 @@ def _with_repeated_words(part: dict, rng: Random) -> dict:
     return {**part, "text": " ".join(word for word in words for _ in range(rng.randint(*WORD_DURATION)))}
 
 
-def transcription(world: World, index: int) -> Sample:
+def transcription(world: World, voices: Pools, index: int) -> Sample:
     """Two spoken sentences and their transcripts."""
     rng = world.rng("transcription", index)
+    if voices.natural(rng):
+        return transcribed_clips(voices, rng)
     voice, messages = draw_voice(rng), []
     for _ in range(2):
-        text = shuffled_words(rng) if rng.random() < 0.4 else question(world.split, rng).text
+        text = shuffled_words(rng) if rng.random() < SHUFFLED else question(world.split, rng).text
         speech = {"role": "user", "content": [audio_part(say(text, voice, rng))]}
         messages += [speech, {"role": "assistant", "content": text}]
     return Sample(messages, "transcription", "speech")
@@ -240,12 +257,21 @@ def probe(source: str, world: World, size: int = PROBE_SIZE) -> list[Sample]:
         case "spoken_questions":
             asked = [world.question(1000 + i) for i in range(3 * size)]
             return [of_kind("spoken", spoken(world, i, sample, share=1.0)) for i, sample in enumerate(asked)]
+        case "natural_questions":
+            return [of_kind(source, natural_question(world, i)) for i in range(2 * size)]
         case "spoken_small_talk":
             asked = [world.small_talk(1000 + i) for i in range(2 * size)]
             return [of_kind(source, spoken(world, i, sample, share=1.0)) for i, sample in enumerate(asked)]
         case "captions":
             return [of_kind(source, world.caption(i)) for i in range(size)]
     return [of_kind(source, sources(world)[source](i)) for i in range(size)]
+
+
+def natural_question(world: World, index: int) -> Sample:
+    """A question spoken by a natural voice that is held out."""
+    rng, sample = world.rng("natural question", index), world.question(2000 + index)
+    voice = draw_natural_voice(rng, unseen=True)
+    return speak_questions(sample, world.split, rng, share=1.0, voice=voice, record=lightly_recorded)
 
 
 def of_kind(kind: str, sample: Sample) -> Sample:

@@ -89,11 +89,16 @@ def ask(
     return None
 
 
-def ask_moves(thing: Thing, direction: str, alone: bool, split: str, rng: random.Random) -> Question:
-    """Which way the moving thing of a video goes; `alone` if nothing else is in it."""
+def moving_names(thing: Thing, alone: bool) -> list[str]:
+    """All ways to name what moves in a video; nothing else in it is of its colour or its shape."""
     known = [f"the {thing.shape}", f"the {thing.colour} {thing.shape}", f"the {thing.size} {thing.shape}"]
     known += [f"the {thing.colour} {noun}" for noun in ("one", *SHAPE_NOUNS)]
-    known += ["it", "the shape", "the object"] if alone else []
+    return known + (["it", "the shape", "the object"] if alone else [])
+
+
+def ask_moves(thing: Thing, direction: str, alone: bool, split: str, rng: random.Random) -> Question:
+    """Which way the moving thing of a video goes; `alone` if nothing else is in it."""
+    known = moving_names(thing, alone)
     while True:
         if text := phrase(WORDINGS["moves"], {"thing": rng.choice(known)}, split, rng):
             return Question("moves", "moves", text, moves(direction))
