@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from benchmarks.clip import Clip
 from benchmarks.measuring import machine, percentile, table, write_json
-from benchmarks.workload import dialogues
+from benchmarks.workload import VOICES, dialogues
 from parley.checkpoints import load_model
 from parley.media.messages import read_media
 from parley.models.parley import Parley
@@ -148,7 +148,8 @@ def row(name: str, kind: str, ends: list[End]) -> dict[str, object]:
 
 
 async def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
-    said = (Said(clip, dialogue.picture) for dialogue in dialogues(arguments.seed) for clip in dialogue.clips)
+    heard = dialogues(arguments.seed, voices=arguments.voices)
+    said = (Said(clip, dialogue.picture) for dialogue in heard for clip in dialogue.clips)
     questions = Questions(islice(said, arguments.questions), arguments.known / 1000)
     policy = EndOfTurn(VadSettings())
     await questions.read(load_model(arguments.checkpoint))
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=120)
     parser.add_argument("--known", type=float, default=40, help="milliseconds of audio until the model has told")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--voices", choices=VOICES, default="espeak", help="natural: they need the extra `voices`")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     facts = {"machine": machine(), "rows": asyncio.run(measure(arguments))}

@@ -41,6 +41,7 @@ from benchmarks.first_audio_talk import HANDS_FREE, MANUAL, TURNS
 from benchmarks.first_audio_users import Dialogues
 from benchmarks.manners import KINDS
 from benchmarks.measuring import machine, table, write_json
+from benchmarks.workload import VOICES
 
 
 def compare(rows: list[dict]) -> dict[str, float]:
@@ -99,6 +100,7 @@ def main() -> None:
         "--detection", nargs="+", choices=TURNS, default=[HANDS_FREE, MANUAL], help="who says where questions end"
     )
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="how questions are said")
+    parser.add_argument("--voices", choices=VOICES, default="espeak", help="natural: they need the extra `voices`")
     parser.add_argument("--open-loop", action="store_true", help="find the rate of questions at which p95 breaks 1 s")
     parser.add_argument("--rate", type=float, default=0.5, help="the first that is tried, questions a second")
     parser.add_argument("--seconds", type=float, default=45.0, help="of each rate, and at least about 20 questions")
@@ -107,7 +109,7 @@ def main() -> None:
     arguments = parser.parse_args()
     facts: dict[str, object] = {"machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
-        dialogues = Dialogues(Path(folder), arguments.kinds)
+        dialogues = Dialogues(Path(folder), arguments.kinds, arguments.voices)
         (find_rate if arguments.open_loop else measure)(arguments, dialogues, facts)
     show(facts)
     if arguments.json:

@@ -25,8 +25,8 @@ DISCARDED = "parley_answers_discarded_total"
 class Dialogues:
     """What is asked, in folders: the same for each order of work, and another for each number of users."""
 
-    def __init__(self, folder: Path, kinds: tuple[str, ...] = KINDS):
-        self._folder, self._kinds = folder, kinds
+    def __init__(self, folder: Path, kinds: tuple[str, ...] = KINDS, voices: str = "espeak"):
+        self._folder, self._kinds, self._voices = folder, kinds, voices
 
     def of(self, turns: str, sessions: int, each: int) -> Path:
         """For `sessions` users, each of whom asks `each` questions. With a fixed wait they are those of hands-free."""
@@ -34,7 +34,7 @@ class Dialogues:
         if not folder.exists():
             seed = 2 * sessions + (turns == MANUAL)  # no picture is in a cache already
             wanted = sessions * (-(-each // QUESTIONS) + 1)  # some have fewer questions
-            for number, dialogue in enumerate(islice(dialogues(seed, self._kinds), wanted)):
+            for number, dialogue in enumerate(islice(dialogues(seed, self._kinds, self._voices), wanted)):
                 dialogue.save(folder / f"{number:03}")
         return folder
 

@@ -8,6 +8,7 @@ it says.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ def _with_pause(text: str, voice: Voice, rng: random.Random) -> Said:
 def _trailing_off(text: str, voice: Voice) -> np.ndarray:
     """The last word is drawn out, lower, and fades."""
     before, _, last = text.rpartition(" ")
-    slow = Voice(voice.name, round(DRAWN_OUT * voice.wpm), max(0, voice.pitch - LOWER))
+    slow = replace(voice, wpm=round(DRAWN_OUT * voice.wpm), pitch=max(0, voice.pitch - LOWER))
     word = trimmed(speak(last.rstrip("?.") + ".", slow))
     word = word * np.linspace(1, FADED, len(word), dtype=np.float32)
     return np.concatenate([trimmed(speak(before.rstrip(",") + ",", voice)), word])

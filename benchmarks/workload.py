@@ -10,6 +10,7 @@ import io
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, cycle
 
 import numpy as np
@@ -22,9 +23,13 @@ from training.data.world.questions import PICTURE_KINDS
 from training.data.world.recording import lightly_recorded, pad
 from training.data.world.smalltalk import small_talk
 from training.data.world.spoken import say
-from training.data.world.voices import draw_voice
+from training.data.world.voices import draw_natural_voice, draw_voice
 from training.data.world.world import World
 
+VOICES = {  # that training has not heard: how one is drawn
+    "espeak": partial(draw_voice, unseen_voice=True),
+    "natural": partial(draw_natural_voice, unseen=True),
+}
 MIX = (*3 * ("plain",), *2 * ("pause",), "trail")  # of the questions of a dialogue
 ROOM_NOISE_DB = (-60.0, -45.0)  # of full scale
 ROOM = (0.3, 1.5)  # seconds of noise alone, before and after a question of a dialogue
@@ -66,16 +71,17 @@ def small_talk_clips(seed: int, sample_rate: int) -> Iterator[Clip]:
         yield _clip(spoken("plain", text, draw_voice(rng), rng), sample_rate, rng)
 
 
-def dialogues(seed: int, kinds: Sequence[str] = KINDS) -> Iterator[Dialogue]:
+def dialogues(seed: int, kinds: Sequence[str] = KINDS, voices: str = "espeak") -> Iterator[Dialogue]:
     """Dialogues without end, each of six questions in one voice that training has not heard, about its own picture.
 
-    `kinds`: the manners in which they are said, as often as `MIX` has them.
+    `kinds`: the manners in which they are said, as often as `MIX` has them. `voices`: one of `VOICES`. Raises
+    `ValueError` for natural ones where none is installed.
     """
     world = World(seed, "heldout")
     for index in count():
         sample, rng = world.dialog(index, small_talk_share=0.0, captioned=0.0), world.rng("dialogue aloud", index)
         texts = [text_of(message) for message in sample.messages if message["role"] == "user"]
-        voice, file = draw_voice(rng, unseen_voice=True), io.BytesIO()
+        voice, file = VOICES[voices](rng), io.BytesIO()
         parts(sample.messages[0]["content"])[0]["image"].save(file, "PNG")
         said = [spoken(kind, text, voice, rng) for kind, text in zip(_manners(kinds, rng), texts, strict=False)]
         yield Dialogue(file.getvalue(), [_clip(each, SAMPLE_RATE, rng, ROOM) for each in said])

@@ -13,7 +13,7 @@ from benchmarks.manners import KINDS, VOICED, spoken, voiced
 from benchmarks.workload import dialogues
 from training.data.sample import SAMPLE_RATE
 from training.data.world.edges import EDGE
-from training.data.world.voices import UNSEEN, Voice
+from training.data.world.voices import NATURAL_UNSEEN, UNSEEN, Voice
 
 VOICE = Voice("en-us+f4", wpm=160, pitch=50)
 TEXT = "where is the red circle?"
@@ -71,6 +71,16 @@ def test_a_dialogue_is_of_one_picture_in_all_manners(tmp_path, monkeypatch):
         assert (loaded.text, loaded.kind) == (clip.text, clip.kind)
         assert (loaded.pause, loaded.voiced, loaded.whole_before) == (clip.pause, clip.voiced, clip.whole_before)
         np.testing.assert_array_equal(loaded.audio, clip.audio)
+
+
+def test_natural_voices_are_those_that_training_has_not_heard(monkeypatch):
+    voices = []
+    silence = np.ones(16_000, np.float32)
+    monkeypatch.setattr("training.data.world.voices.missing", lambda engine: "")
+    monkeypatch.setattr("benchmarks.manners.speak", lambda text, voice: voices.append(voice) or silence)
+    next(dialogues(1, voices="natural"))
+    assert len({voice.engine for voice in voices}) == 1 and len(voices) > 6  # the slow last word too
+    assert all(voice.name in NATURAL_UNSEEN[voice.engine] for voice in voices)
 
 
 def test_only_the_manners_that_were_asked_for_are_used():
