@@ -123,6 +123,15 @@ def states(seed: int, count: int) -> Iterator[Sample]:
         yield made.negative(index, record=lightly_recorded)
 
 
+def unanswered(seed: int, count: int, sort: str) -> Iterator[Sample]:
+    """Turns of one of the sorts `spoken.NEGATIVES`, which must not be answered. What is said is said by natural voices
+    that training does not hear."""
+    made = world(seed)
+    for index in range(count):
+        voice = natural_voice(made, sort, index)
+        yield made.negative(index, voice=voice, record=lightly_recorded, sort=sort)
+
+
 def ends_of_turns(seed: int, count: int) -> Iterator[Sample]:
     """`count` dialogues whose last question is complete, and as many where it is cut short, in unseen voices; the last
     message tells."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -10,16 +12,19 @@ from training.data.world import heldout
 from training.data.world.heldout import SEEDS
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.voices import Voice
-from training.evaluation.suites.world import ROWS, natural
+from training.evaluation.suites.world import ROWS, judges, natural
 
 
 @pytest.fixture(scope="module")
 def records(tiny_checkpoint):
-    """Of one seed. Natural voices speak with espeak-ng here, in no time and whether they are installed or not."""
+    """Of one seed. Natural voices speak with espeak-ng here and Whisper hears nothing: in no time, installed or not."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heldout, "draw_natural_voice", lambda rng, unseen: Voice("en-us+f4", wpm=160))
         patch.setattr(natural, "missing", lambda engine: "")
-        return measured(load_model(tiny_checkpoint))
+        patch.setattr(judges, "Whisper", lambda size: SimpleNamespace(transcribe_all=lambda audios: [""] * len(audios)))
+        judges.whisper_base.cache_clear()
+        yield measured(load_model(tiny_checkpoint))
+    judges.whisper_base.cache_clear()
 
 
 @torch.no_grad()
@@ -49,9 +54,19 @@ def test_every_measure_is_there_with_its_bar(records):
         "picture questions, spoken: natural voices, unseen": 80,
         "picture questions, spoken: natural voices, unseen, through a telephone": 70,
         "picture questions, spoken: natural voices, unseen, at 10 dB noise": 70,
+        "state: not to be answered, natural voices, unseen": 95,
+        "end of turn: natural voices, unseen": 95,
+        "spoken answers, judged by Whisper base: WER": 8,
         "another picture later in the conversation": 90,
+        "pictures on light, mid-grey or any ground": 85,
+        "shapes off the grid by up to half a cell": 80,
+        "shapes turned by up to 30°": 80,
+        "five or six shapes": 80,
+        "pictures of 640×360 and 1024×768": 90,
+        "words in capitals, other fonts and colours": 85,
         "plain wordings of a newcomer": 85,
         "says that it cannot see or does not know": 90,
+        "video with a second thing that moves otherwise": 80,
     }
 
 
@@ -105,4 +120,4 @@ def test_a_row_of_several_conditions_has_each_below_it(records):
 def test_rows_are_left_out_whose_voices_are_not_installed(monkeypatch):
     monkeypatch.setattr(natural, "missing", lambda engine: "install it" if engine == "piper" else "")
     assert natural.lacks() == "natural voices are not installed (piper: install it)"
-    assert [row for row in ROWS if row.lacks()] == list(natural.ROWS)
+    assert {row.name for row in natural.ROWS} <= {row.name for row in ROWS if row.lacks()}

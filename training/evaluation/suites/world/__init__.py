@@ -7,6 +7,14 @@ from training.data.world.heldout import SEEDS
 from training.evaluation.suites.world import conditions, natural, questions, speech, transcripts, turns
 from training.evaluation.suites.world.row import Row
 
-ROWS: tuple[Row, ...] = (*questions.ROWS, *transcripts.ROWS, *turns.ROWS, *speech.ROWS, *natural.ROWS, *conditions.ROWS)
+ROWS: tuple[Row, ...] = (
+    *questions.ROWS,
+    *transcripts.ROWS,
+    *turns.ROWS,
+    *speech.ROWS,
+    *natural.ROWS,
+    speech.JUDGED,
+    *conditions.ROWS,
+)
 
 __all__ = ["ROWS", "SEEDS", "Row"]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 import soxr
 
+from training.data.world.judges import SIZES, Whisper
 from training.data.world.questions import words_of
 from training.data.world.recogniser import SAMPLE_RATE, Recogniser
 from training.data.world.vocabulary import NUMBERS, one_spelling
 from training.evaluation.suites.synthesis import Judge
 
+BASE = SIZES[0]  # of Whisper
+BATCH = 8  # utterances
 SPELLED = re.compile(r"\b[A-Z]{2,}\b")  # letters that are said one by one: "CAT"
 SIGNS = {"+": " plus ", "=": " is ", "%": " percent "}
 MINUS = re.compile(r"(?<=\d) +[-–−] +(?=\d)")
@@ -36,7 +40,25 @@ def pocketsphinx() -> Judge:
     """Knows only the words of the world, and which follow each other."""
     recogniser = Recogniser()
 
-    def recognise(audio: np.ndarray, rate: int) -> str:
-        return recogniser.transcribe(soxr.resample(audio, rate, SAMPLE_RATE))
+    def recognise(waveforms: Sequence[np.ndarray], rate: int) -> list[str]:
+        return [recogniser.transcribe(soxr.resample(audio, rate, SAMPLE_RATE)) for audio in waveforms]
 
     return Judge(recognise, lambda text: " ".join(words_of(text)))
+
+
+@cache
+def whisper_base() -> Judge:
+    """Knows any word."""
+    whisper = Whisper(BASE)
+
+    def recognise(waveforms: Sequence[np.ndarray], rate: int) -> list[str]:
+        heard = [soxr.resample(audio, rate, SAMPLE_RATE) for audio in waveforms]
+        batches = (heard[start : start + BATCH] for start in range(0, len(heard), BATCH))
+        return [transcript for batch in batches for transcript in whisper.transcribe_all(batch)]
+
+    return Judge(recognise, open_words)
+
+
+def lacks_whisper() -> str:
+    """What Whisper base needs that is not installed."""
+    return f"Whisper base is not installed: {BASE.missing}" if BASE.missing else ""

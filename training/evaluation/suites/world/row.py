@@ -64,6 +64,11 @@ def two_thirds(samples: Sampled) -> Sampled:
     return lambda seed, count: samples(seed, math.ceil(2 * count / 3))
 
 
+def third(samples: Sampled) -> Sampled:
+    """A third of as many samples: three seeds have `count` of them."""
+    return lambda seed, count: samples(seed, math.ceil(count / 3))
+
+
 def several(conditions: Mapping[str, Sampled]) -> Sampled:
     """Samples of several conditions, about `count` in all and as many of each, with its name in `about`."""
 

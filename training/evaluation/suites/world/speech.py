@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -11,8 +12,8 @@ from parley.models.parley import Parley
 from training.data.world import heldout
 from training.data.world.speech import speak
 from training.data.world.voices import ANSWER
-from training.evaluation.suites.synthesis import Judge, Spoken, codec_error_rate
-from training.evaluation.suites.world.judges import pocketsphinx
+from training.evaluation.suites.synthesis import Judge, codec_error_rate
+from training.evaluation.suites.world.judges import lacks_whisper, pocketsphinx, whisper_base
 from training.evaluation.suites.world.row import Row, nothing
 from training.evaluation.table import Measure
 
@@ -24,20 +25,25 @@ FLOOR = "of the synthesizer's own speech: the recogniser's floor"
 
 def codec(model: Parley, seed: int, count: int) -> list[Measure]:
     """Held-out answers, spoken by the synthesizer in the voice of the answers, encoded and decoded."""
-    lost = codec_error_rate(model, synthesized(seed, count, model.config.codec.sample_rate), pocketsphinx())
+    rate = model.config.codec.sample_rate
+    spoken = ((text, speak(text, ANSWER, rate)) for text in heldout.answers(seed, count))
+    lost = codec_error_rate(model, spoken, pocketsphinx())
     return [Measure(CODEC, lost, count, 3.0, at_most=True)]
 
 
 def spoken_answers_row(
-    name: str, bar: float, judge: Callable[[], Judge], seconds: float, lacks: Callable[[], str] = nothing
-) -> Row:
-    """Held-out answers, spoken by the model; below it, what the judge gets wrong of speech that it learned from."""
+    name: str, bar: float, judge: Callable[[], Judge], seconds: float, share: float = 1.0,
+    lacks: Callable[[], str] = nothing,
+) -> Row:  # fmt: skip
+    """Held-out answers, a share of `count`, spoken by the model; below it, what the judge gets wrong of the voice that
+    the model learned from."""
 
     def measure(model: Parley, seed: int, count: int) -> list[Measure]:
         rate, listener = model.config.codec.sample_rate, judge()
-        spoken = [(text, said(model, text)) for text in heldout.answers(seed, count)]
-        wrong, floor = (listener.error_rate(each, rate) for each in (spoken, synthesized(seed, count, rate)))
-        return [Measure(name, wrong, count, bar, at_most=True), Measure(f"· {FLOOR}", floor, count, at_most=True)]
+        answers = list(heldout.answers(seed, math.ceil(share * count)))
+        wrong = listener.error_rate([(text, said(model, text)) for text in answers], rate)
+        floor = listener.error_rate([(text, speak(text, ANSWER, rate)) for text in answers], rate)
+        return [Measure(name, wrong, len(answers), bar, at_most=True), Measure(f"· {FLOOR}", floor, len(answers))]
 
     return Row(name, SPEAKS, measure, seconds, lacks=lacks)
 
@@ -48,13 +54,10 @@ def said(model: Parley, text: str) -> np.ndarray:
     return model.speak(model.writer.text(text))
 
 
-def synthesized(seed: int, count: int, rate: int) -> Iterator[Spoken]:
-    """Held-out answers, in the voice that the model learned to answer in."""
-    for text in heldout.answers(seed, count):
-        yield text, speak(text, ANSWER, rate)
-
-
 ROWS = (
     Row(CODEC, CODES, codec, seconds=24),
     spoken_answers_row("spoken answers: WER", 6.0, pocketsphinx, seconds=40),
+)
+JUDGED = spoken_answers_row(
+    "spoken answers, judged by Whisper base: WER", 8.0, whisper_base, seconds=120, lacks=lacks_whisper, share=2 / 3
 )
