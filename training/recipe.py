@@ -97,7 +97,7 @@ STAGES = (
     Stage(
         name="0.2", title="vision pretraining", objective="cells",
         trains=("vision_encoder",),
-        nano=Schedule(lr=1.5e-3, muon=2e-3, steps=9000, batch=32, mixture={"pictures": 100}),
+        nano=Schedule(lr=1.5e-3, muon=2e-3, steps=12000, batch=32, mixture={"pictures": 100}),
     ),
     Stage(
         name="1.1", title="vision alignment", objective="next_token",

@@ -5,14 +5,14 @@ Notable points:
   its shape (`parley.media.image.tile`).
 - A thing is where its centre is: at least three of the 32 pixels of its cell away from the next cell.
 - Some pictures are drawn in the usual style: on the grid, on dark ground, words white and in one font. A model learns
-  from them first what a cell is. All others are drawn in any way that people might draw them.
+  from them first what a cell is. All others differ from it in some aspects, as far as people might draw them so.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -35,6 +35,7 @@ from training.data.world.vocabulary import COLOURS, SHAPES, SIZES, WRITTEN
 SIDE = 96  # pixels of a picture as the model reads it
 CELL = SIDE // GRID
 USUAL_SHARE = 1 / 3  # of the pictures
+KEPT = 0.4  # of the aspects of all other pictures, that stay as usual: a person's picture differs in a few
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,19 @@ ANY = Style(
     ground=any_ground, ink=any_ink, word_ink=any_word_ink, outline=any_outline, fonts=fonts.TRAINED, bold=0.3,
     capitals=0.5, word_width=(0.7, 0.92), word_height=(0.4, 0.6), noise=(0, 0, 5),
 )  # fmt: skip
+# What changes together.
+ASPECTS = (
+    ("counts", "beside"), ("canvases",), ("diameters", "outline"), ("tilt",), ("reaches", "own_cell"),
+    ("ground", "ink", "word_ink"), ("fonts", "bold", "capitals", "word_width", "word_height"), ("noise",),
+)  # fmt: skip
 
 
 def any_style(rng: random.Random, usual: float = USUAL_SHARE) -> Style:
-    """The usual style, in a share of the draws, or any."""
-    return USUAL if rng.random() < usual else ANY
+    """The usual style, in a share of the draws, or one that differs from it in some aspects."""
+    if rng.random() < usual:
+        return USUAL
+    kept = [name for aspect in ASPECTS if rng.random() < KEPT for name in aspect]
+    return replace(ANY, **{name: getattr(USUAL, name) for name in kept})
 
 
 @dataclass(frozen=True)
