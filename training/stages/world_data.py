@@ -119,11 +119,15 @@ def sources(world: World) -> dict[str, Callable[[int], Sample]]:
 
 
 def text_sources(world: World) -> dict[str, Callable[[int], Sample]]:
-    """Sources in which nothing is spoken. `plain` questions come in few wordings, `plain_outside` without a picture."""
+    """Sources in which nothing is spoken. `plain` questions come in few wordings, `plain_outside` without a picture.
+
+    Plain questions are about pictures in the usual style: first it is learned where to look, then what else there is.
+    """
+    usual = replace(world, usual=1.0)
     return {
         "questions": lambda i: world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0),
-        "plain_questions": lambda i: world.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0, plain=True),
-        "lookups": lambda i: world.single(i, LOOKUPS, plain=True),
+        "plain_questions": lambda i: usual.dialog(i, turns=8, small_talk_share=0.0, captioned=0.0, plain=True),
+        "lookups": lambda i: usual.single(i, LOOKUPS, plain=True),
         "single_questions": world.single,
         "word_dropout_questions": lambda i: word_dropout_question(world, i),
         "captions": world.caption_variants,
