@@ -21,6 +21,7 @@ from training.data.transcribed import Transcribed
 from training.data.world import World
 from training.data.world.cut_questions import cut_question
 from training.data.world.natural import SHUFFLED, natural, negative, transcribed_clips
+from training.data.world.natural_cuts import natural_cut
 from training.data.world.pools import Pools, pools
 from training.data.world.questions import PICTURE_KINDS
 from training.data.world.recording import lightly_recorded
@@ -169,7 +170,7 @@ def speech_sources(world: World) -> dict[str, Callable[[int], Sample]]:
         "spoken_questions": lambda i: spoken(
             world, i, world.dialog(i, turns=5, small_talk_share=0.1, captioned=0.0), share=0.6
         ),
-        "cut_questions": lambda i: cut_question(world, i),
+        "cut_questions": lambda i: natural_cut(world, voices, i) or cut_question(world, i),
     }
 
 

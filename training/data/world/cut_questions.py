@@ -37,8 +37,9 @@ def cut_question(
     if sort == "unaddressed":
         return negative(world.split, voice, rng, record)
     *before, asked, answer = question(world, index, rng).messages
-    earlier = [speak(message, voice, rng, record) if message["role"] == "user" else message for message in before]
-    return last_said([*earlier, asked, answer], text_of(asked), voice, sort, rng, record)
+    if voice.engine == "espeak":  # natural voices are slow: earlier questions are written
+        before = [speak(message, voice, rng, record) if message["role"] == "user" else message for message in before]
+    return last_said([*before, asked, answer], text_of(asked), voice, sort, rng, record)
 
 
 def last_said(
