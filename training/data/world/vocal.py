@@ -54,9 +54,9 @@ def hmm(pitch: float, throat: float, rng: np.random.Generator) -> list[np.ndarra
 
 
 def exclamation(pitch: float, throat: float, rng: np.random.Generator) -> list[np.ndarray]:
-    """One vowel: "ah", "oh", "eh"."""
+    """One vowel: "ah", "oh". "eh" would be too near to "hey", a greeting that is answered."""
     bends = pitch * np.array((1, rng.uniform(1, 1.5), rng.uniform(0.7, 1)))
-    return [voiced(rng.uniform(0.15, 0.6), bends, VOWELS[rng.choice(sorted(VOWELS))], throat, 0.1, rng)]
+    return [voiced(rng.uniform(0.15, 0.6), bends, VOWELS[rng.choice(("a", "o", "u"))], throat, 0.1, rng)]
 
 
 def laughter(pitch: float, throat: float, rng: np.random.Generator) -> list[np.ndarray]:
