@@ -200,7 +200,7 @@ STAGES = (
         # lr: paper 4.1, as of all adapters; the other numbers are ours
         full=Schedule(lr=5e-4, batch=128, epochs=5, shares={"speech": 1.0}, **(PUBLISHED | {"tokens": 16_384})),
         nano=Schedule(
-            lr=1.5e-3, muon=8e-3, steps=5000, batch=16, save_every=200, validate_every=2500, mixture={"speech": 100},
+            lr=1.5e-3, muon=8e-3, steps=6000, batch=16, save_every=200, validate_every=2500, mixture={"speech": 100},
         ),
     ),
 )  # fmt: skip

@@ -19,6 +19,7 @@ from parley.models.parley import Parley, parts_of
 from training.attention import use_packed_attention
 from training.data.world import World
 from training.data.world.sentences import all_words
+from training.data.world.transcribed import CLAUSES
 from training.distributed.precision import best_device, use_eager_attention
 from training.distributed.process_group import rank
 from training.identity import identity
@@ -35,7 +36,6 @@ from training.stages.user_data import UserData
 from training.stages.world_data import WorldData, first_tokenizer
 
 ADAPTER_PICTURES = 128  # that a fresh vision adapter is fitted to
-MAX_CLAUSES = 16_384  # different ones that stage 3.2 learns from
 
 StageData = WorldData | UserData
 
@@ -243,7 +243,7 @@ def _speech_decoder(model: Parley, data: StageData, seed: int) -> Objective:
     from training.objectives.speech_decoder import SpeechDecoderObjective
 
     schedule, drawn = data.schedule, isinstance(data, WorldData)
-    pool = min(MAX_CLAUSES, schedule.steps * schedule.batch) if drawn else len(data.epochs)
+    pool = min(CLAUSES, schedule.steps * schedule.batch) if drawn else len(data.epochs)
     return SpeechDecoderObjective(
         model, data.speech(model), seed, tokenizer=data.tokenizer, batch_size=schedule.batch, tokens=schedule.tokens,
         pool=pool, drawn=drawn,

@@ -32,7 +32,7 @@ from training.data.world.splits import belongs
 from training.data.world.spoken import audio_part, say, speak_questions
 from training.data.world.transcribed import AnswerClauses, CleanSentences, RecordedSentences
 from training.data.world.two_pictures import two_pictures
-from training.data.world.voices import ANSWER, NATURAL_SEEN, Voice, draw_natural_voice, draw_voice, natural_engines
+from training.data.world.voices import ANSWER, NATURAL_SEEN, draw_natural_voice, draw_voice, natural_engines
 from training.data.world.word_dropout import drop_words
 from training.data.world.world import LOOKUPS, WORD_DROPOUT_WEIGHTS, to_messages
 from training.recipe import Schedule, Stage
@@ -104,7 +104,7 @@ class WorldData:
             case "ctc":
                 return RecordedSentences(self.seed, self.schedule.mixture)
             case "codec":
-                return CleanSentences(self.seed, rate, answer_voice_or_any)
+                return CleanSentences(self.seed, rate, ANSWER)
         return AnswerClauses(self.seed, rate, ANSWER)
 
     def counts(self, samples: int) -> dict[str, int]:
@@ -282,11 +282,6 @@ def natural_question(world: World, index: int) -> Sample:
 def of_kind(kind: str, sample: Sample) -> Sample:
     """The sample, counted under one kind."""
     return replace(sample, about=sample.about | {"kind": kind})
-
-
-def answer_voice_or_any(rng: Random) -> Voice:
-    """Half of the codec's speech is in the voice of the answers, the only one it will have to write."""
-    return ANSWER if rng.random() < 0.5 else draw_voice(rng)
 
 
 def first_tokenizer(config: LanguageConfig, seed: int) -> Tokenizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -25,6 +25,8 @@ from training.data.world.voices import Voice, draw_natural_voice, draw_voice, na
 from training.data.world.world import World, draw_kind
 
 TWO = 0.3  # of the recordings in a natural voice: two texts, one after the other
+CLAUSES = 12_288  # different ones that stages 3.1 and 3.2 learn from
+NARROW = ("flite",)  # at 16 kHz: no sound over 8 kHz
 LETTERS_A_WORD = 5.6  # of the world's sentences, spaces included
 PIECE = re.compile(r"\s?[\w']+|\s?[^\w\s]")
 
@@ -78,35 +80,8 @@ class RecordedSentences:
 
 
 @dataclass(frozen=True)
-class CleanSentences:
-    """Stage 3.1: sentences in many voices, without a room or noise."""
-
-    seed: int
-    sample_rate: int  # Hz
-    draw: Callable[[random.Random], Voice]
-    measures: tuple[str, ...] = ("heldout",)
-
-    def utterance(self, index: int) -> tuple[np.ndarray, str]:
-        return self._speak("train", index)
-
-    def held_out(self, measure: str, index: int) -> tuple[np.ndarray, str]:
-        return self._speak(measure, index)
-
-    def _speak(self, split_name: str, index: int) -> tuple[np.ndarray, str]:
-        rng = generator(self.seed, "many voices", split_name, index)
-        text = self._text(split_name, rng)
-        return speak(text, self.draw(rng), self.sample_rate), text
-
-    def _text(self, split_name: str, rng: random.Random) -> str:
-        sort = rng.random()
-        if sort < 0.2:
-            return shuffled_words(rng)
-        return question(split_name, rng).text if sort < 0.5 else answer(split_name, rng)
-
-
-@dataclass(frozen=True)
 class AnswerClauses:
-    """Stage 3.2: clauses of answers, cut as the speech decoder service cuts them, in one voice."""
+    """Stage 3.2: `CLAUSES` clauses of answers, cut as the speech decoder service cuts them, in one voice."""
 
     seed: int
     sample_rate: int  # Hz
@@ -114,7 +89,7 @@ class AnswerClauses:
     measures: tuple[str, ...] = ("heldout",)
 
     def utterance(self, index: int) -> tuple[np.ndarray, str]:
-        return self._speak("train", index)
+        return self._speak("train", index % CLAUSES)
 
     def held_out(self, measure: str, index: int) -> tuple[np.ndarray, str]:
         return self._speak(measure, index)
@@ -145,3 +120,42 @@ class AnswerClauses:
         if sort < 0.45:  # captions have long clauses, which are rare elsewhere and more often go wrong
             return caption(scene_of(rng, split_name))
         return question(split_name, rng).text if sort < 0.55 else answer(split_name, rng)
+
+
+@dataclass(frozen=True)
+class CleanSentences:
+    """Stage 3.1: without a room or noise, half in the voice of the answers, which is the only one that it will have to
+    write; of the others half natural, where these are installed."""
+
+    seed: int
+    sample_rate: int  # Hz
+    voice: Voice  # of the answers
+    measures: tuple[str, ...] = ("heldout",)
+
+    def utterance(self, index: int) -> tuple[np.ndarray, str]:
+        rng = generator(self.seed, "many voices", "train", index)
+        if rng.random() < 0.5:
+            return AnswerClauses(self.seed, self.sample_rate, self.voice).utterance(index)
+        natural = self._wide and rng.random() < 0.5
+        text, voice = self._clip(rng) if natural else (self._text("train", rng), draw_voice(rng))
+        return speak(text, voice, self.sample_rate), text
+
+    def held_out(self, measure: str, index: int) -> tuple[np.ndarray, str]:
+        rng = generator(self.seed, "many voices", measure, index)
+        text, voice = self._text(measure, rng), self.voice if rng.random() < 0.5 else draw_voice(rng)
+        return speak(text, voice, self.sample_rate), text
+
+    @cached_property
+    def _wide(self) -> tuple[str, ...]:
+        """The natural engines whose speech has all frequencies."""
+        return tuple(name for name in natural_engines() if name not in NARROW)
+
+    def _clip(self, rng: random.Random) -> tuple[str, Voice]:
+        clip = next(Pools(self.seed, self._wide)[draw_kind(SENTENCES | {"shuffled_words": 4}, rng)].draw(rng))
+        return clip.text, clip.voice
+
+    def _text(self, split_name: str, rng: random.Random) -> str:
+        sort = rng.random()
+        if sort < 0.2:
+            return shuffled_words(rng)
+        return question(split_name, rng).text if sort < 0.5 else answer(split_name, rng)

@@ -12,7 +12,7 @@ from training.data.world.pools import SHARES, Pools
 from training.data.world.questions import words_of
 from training.data.world.sentences import answer, held_out_answer
 from training.data.world.transcribed import AnswerClauses, CleanSentences, RecordedSentences
-from training.data.world.voices import ANSWER
+from training.data.world.voices import ANSWER, Voice
 
 
 def test_clauses_are_those_that_the_service_cuts():
@@ -41,11 +41,28 @@ def test_an_answer_that_is_always_the_same_is_trained():
     assert {UNKNOWN, CANNOT, "no, there is not.", "there are two.", "my name is parley.", "it moves up."} <= fixed
 
 
-def test_clean_sentences_are_at_the_rate_and_in_the_voice_that_is_asked_for():
-    data = CleanSentences(0, 24_000, lambda rng: ANSWER)
-    half = CleanSentences(0, 12_000, lambda rng: ANSWER)
-    assert data.utterance(3)[1] == half.utterance(3)[1] != data.held_out("heldout", 3)[1]
-    assert abs(len(data.utterance(3)[0]) / len(half.utterance(3)[0]) - 2) < 0.1
+def test_clean_sentences_are_half_in_the_voice_of_the_answers_and_else_in_many(monkeypatch):
+    said = []
+    monkeypatch.setattr(transcribed, "speak", lambda text, voice, rate: said.append((text, voice)))
+    monkeypatch.setattr(transcribed, "natural_engines", lambda unseen=False: tuple(SHARES))
+    data = CleanSentences(0, 24_000, ANSWER)
+    texts = [data.utterance(index)[1] for index in range(300)]
+    assert [text.strip() for text in texts] == [text for text, _ in said]
+    voices = [voice for _, voice in said if voice != ANSWER]
+    assert 100 < len(voices) < 200 and {voice.engine for voice in voices} == {"espeak", "kokoro", "hibari"}
+    assert data.held_out("heldout", 3)[1] not in texts
+
+
+def test_clean_sentences_are_at_the_rate_that_is_asked_for():
+    data, half = (CleanSentences(0, rate, Voice("en-us", 160)) for rate in (24_000, 12_000))
+    index = next(index for index in range(50) if said_by_espeak(data, index))
+    assert data.utterance(index)[1] == half.utterance(index)[1]
+    assert abs(len(data.utterance(index)[0]) / len(half.utterance(index)[0]) - 2) < 0.1
+
+
+def said_by_espeak(data: CleanSentences, index: int) -> bool:
+    """Whether an utterance is one of the answers' clauses, here of espeak-ng."""
+    return data.utterance(index)[1] == AnswerClauses(0, data.sample_rate, data.voice).clause("train", index)
 
 
 def test_estimated_lengths_sort_recorded_sentences():
