@@ -34,9 +34,11 @@ MAKING = threading.Lock()  # of this process: engines say one text at a time
 def spoken(text: str, voice: Voice) -> tuple[np.ndarray, int]:
     """Speech of a natural engine, float32 [samples] and its rate in Hz: from the cache, or made and kept there."""
     path = file(text, voice)
-    if not path.exists():
+    try:
+        return soundfile.read(path, dtype="float32")
+    except soundfile.LibsndfileError:  # it is not there, or was not written whole
         make(text, voice, path)
-    return soundfile.read(path, dtype="float32")
+        return soundfile.read(path, dtype="float32")
 
 
 def file(text: str, voice: Voice) -> Path:

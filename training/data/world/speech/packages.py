@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnxruntime
 
-INSTALL = "pip install -c requirements.lock '.[voices]'"
+INSTALL = "python install.py voices"
 
 
 def lacking(*modules: str) -> str:

@@ -74,7 +74,7 @@ def fetch() -> None:
             ["npm", "pack", "--silent", PACKAGE], cwd=where, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise ValueError(f"npm could not get {PACKAGE}: {done.stderr.strip().splitlines()[-1:]}")
+            raise ValueError(f"npm could not get {PACKAGE}: {' '.join(done.stderr.split())}")
         install(next(Path(where).glob("*.tgz")))
 
 
