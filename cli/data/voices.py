@@ -71,4 +71,5 @@ def _voices(engine: str) -> str:
     """How many voices of an engine are trained, and how many are held out."""
     from training.data.world.voices import NATURAL_SEEN, NATURAL_UNSEEN
 
-    return f"{len(NATURAL_SEEN.get(engine, ()))} voices trained, {len(NATURAL_UNSEEN.get(engine, ()))} held out"
+    seen, unseen = (len(voices.get(engine, ())) for voices in (NATURAL_SEEN, NATURAL_UNSEEN))
+    return f"{seen} {'voice' if seen == 1 else 'voices'} trained, {unseen} held out"

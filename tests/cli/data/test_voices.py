@@ -20,7 +20,7 @@ def run(*arguments: str):
 
 def test_it_says_what_is_there_and_what_is_missing(folder):
     told = run().output
-    assert "hibari   1 voices trained, 0 held out\n" in told and "piper    0 voices trained, 1 held out\n" in told
+    assert "hibari   1 voice trained, 0 held out\n" in told and "piper    0 voices trained, 1 held out\n" in told
     assert "kokoro   parley data voices --styles npm" in told and "judge    Whisper base\n" in told
     assert f"{folder}: 0 clips, 0 MB" in told
     assert isinstance(run("--styles", "gone").exception, ValueError)

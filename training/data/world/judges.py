@@ -14,7 +14,6 @@ from importlib.resources import files
 
 import numpy as np
 from tokenizers import Tokenizer
-from transformers import WhisperFeatureExtractor
 
 from training.data.world.speech.packages import joined, lacking
 
@@ -66,6 +65,7 @@ class Whisper:
 
     def __init__(self, size: Size):
         import ctranslate2
+        from transformers import WhisperFeatureExtractor
 
         folder = files(size.parts[0][0]) / size.folder
         others = {name: (folder / name).read_bytes() for name in OTHERS}
