@@ -30,5 +30,5 @@ def test_without_its_packages_there_is_no_judge(monkeypatch):
 
 
 def test_a_model_that_is_not_the_pinned_one():
-    with pytest.raises(ValueError, match="json: not the model whose hash is pinned; install again: pip"):
+    with pytest.raises(ValueError, match="json: not the model whose hash is pinned; install again: python"):
         joined([("json", "decoder.py")], "0" * 64)
