@@ -37,6 +37,20 @@ def test_the_report_tells_stages_and_figures(tiny_config, tmp_path):
         assert expected in text
 
 
+def test_figures_have_their_spread_and_the_side_of_their_bar(tmp_path):
+    rows = [
+        Measure("right", 91.0, 6, 90.0, by_seed=(90.0, 91.5, 91.5)).record(),
+        Measure("empty", 0, 6, 0.0, at_most=True, digits=0).record(),
+        {"name": "older", "value": 0.4, "bar": 3.0, "n": 6, "ok": True, "chance": None},  # of before there were seeds
+    ]
+    (tmp_path / EVALUATION).write_text(json.dumps({"rows": rows}))
+    assert evaluation_lines(tmp_path / EVALUATION)[4:7] == [
+        "| right | 91.0 ± 0.8 | ≥ 90 | – | 6 | met |",
+        "| empty | 0 | ≤ 0 | – | 6 | met |",
+        "| older | 0.4 | ≤ 3 | – | 6 | met |",
+    ]
+
+
 def builds_on(run: Path) -> dict[str, str]:
     """Stage → what the report says that it builds on."""
     rows = [line.split(" | ") for line in write_report(run).read_text().splitlines() if line.startswith("| ")]

@@ -59,7 +59,7 @@ def test_every_measure_is_there_with_its_bar(records):
         "spoken answers, judged by Whisper base: WER": 8,
         "another picture later in the conversation": 90,
         "pictures on light, mid-grey or any ground": 85,
-        "shapes off the grid by up to half a cell": 80,
+        "shapes off the grid by up to 0.4 of a cell": 80,
         "shapes turned by up to 30°": 80,
         "five or six shapes": 80,
         "pictures of 640×360 and 1024×768": 90,

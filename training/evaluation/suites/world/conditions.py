@@ -30,7 +30,7 @@ def by(*names: str) -> Sampled:
 ROWS = (
     row("another picture later in the conversation", heldout.another_picture, 90.0),
     row("pictures on light, mid-grey or any ground", by(*GROUNDS), 85.0),
-    row("shapes off the grid by up to half a cell", by("off the grid"), 80.0),
+    row("shapes off the grid by up to 0.4 of a cell", by("off the grid"), 80.0),
     row("shapes turned by up to 30°", by("turned"), 80.0),
     row("five or six shapes", by("five or six shapes"), 80.0),
     row("pictures of 640×360 and 1024×768", by(*SIZES), 90.0),
