@@ -19,6 +19,7 @@ GAP = 0.04  # cells between two things, at least
 MOST = 0.46  # half of the extent of a thing, at most: in the middles of their cells all are clear of each other
 EDGE = 0.02  # cells between a thing and the edge of the picture, at least
 TRIES = 6  # to place one thing, before all are placed again nearer to the middles of their cells
+SHRINK = 0.7  # of how far they are off the middles
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def placed(figures: list[Figure], reach: float, own_cell: bool, rng: random.Rand
             found.append(free)
         else:
             return found
-        reach = reach * 0.8 if reach > 0.05 else 0.0
+        reach = reach * SHRINK if reach > 0.05 else 0.0
 
 
 def _near_middle(figure: Figure, reach: float, own_cell: bool, rng: random.Random) -> Figure:

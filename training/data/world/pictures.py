@@ -72,7 +72,7 @@ ANY = Style(
     counts=COUNTS, beside={"nothing": 0.35, "still": 0.25, "moving": 0.4},
     canvases=((192, 192), (256, 256), (256, 192), (320, 180), (192, 256)),
     diameters={"small": (0.38, 0.54), "big": (0.72, 0.91)}, tilt=30, reaches=(0.1, 0.4, 0.4), own_cell=False,
-    ground=any_ground, ink=any_ink, word_ink=any_word_ink, outline=any_outline, fonts=fonts.TRAINED, bold=0.3,
+    ground=any_ground, ink=any_ink, word_ink=any_word_ink, outline=any_outline, fonts=fonts.TRAINED, bold=0.15,
     capitals=0.5, word_width=(0.7, 0.92), word_height=(0.4, 0.6), noise=(0, 0, 5),
 )  # fmt: skip
 # What changes together.
@@ -125,8 +125,7 @@ def compose(scene: Scene, style: Style, rng: random.Random) -> tuple[Canvas, lis
     inks = {thing: style.ink(thing.colour, rng) for thing in scene.shapes}
     ground = style.ground(list(inks.values()), rng)
     canvas = Canvas(rng.choice(style.canvases), ground, rng.choice(style.noise))
-    if scene.word:
-        inks[scene.word] = style.word_ink(ground, rng)
+    inks |= {thing: style.word_ink(ground, rng) for thing in scene.things if thing.word}
     return canvas, [_figure(thing, inks[thing], canvas.cell, style, rng) for thing in scene.things]
 
 

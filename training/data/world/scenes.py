@@ -12,6 +12,8 @@ GRID = 3
 COUNTS = (1, 1, 2, 2, 3, 3, 4, 4, 5, 6)  # of shapes in a scene: five and six less often
 MOST = max(COUNTS)
 WORD_SHARE = 0.35  # of the scenes that hold a word
+CROWD = 6, 8  # things in a crowd
+CROWD_WORDS = 2, 3
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,15 @@ def draw_scene(rng: random.Random, counts: tuple[int, ...] = COUNTS) -> Scene:
     things = [Thing(cell, rng.choice(colours), rng.choice(shapes), rng.choice(SIZES)) for cell in cells[:count]]
     if has_word:
         things.append(Thing(cells[-1], word=rng.choice(WRITTEN)))
+    return Scene(tuple(sorted(things, key=lambda thing: thing.cell)))
+
+
+def draw_crowd(rng: random.Random) -> Scene:
+    """Six to eight things, two or three of them words: more labels of cells than a scene has that is asked about."""
+    cells = rng.sample(range(GRID * GRID), rng.randint(*CROWD))
+    words = rng.randint(*CROWD_WORDS)
+    things = [Thing(cell, word=rng.choice(WRITTEN)) for cell in cells[:words]]
+    things += [Thing(cell, rng.choice(COLOURS), rng.choice(SHAPES), rng.choice(SIZES)) for cell in cells[words:]]
     return Scene(tuple(sorted(things, key=lambda thing: thing.cell)))
 
 

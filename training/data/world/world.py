@@ -17,7 +17,7 @@ from training.data.world.captions import REQUESTS, caption, variants
 from training.data.world.pictures import USUAL_SHARE, Style, any_style, cell_labels, draw
 from training.data.world.questions import PICTURE_KINDS, Question, ask, ask_moves
 from training.data.world.recording import Recording, recorded
-from training.data.world.scenes import Scene, scene_of
+from training.data.world.scenes import Scene, draw_crowd, scene_of
 from training.data.world.sentences import answer, question
 from training.data.world.smalltalk import small_talk
 from training.data.world.splits import check_split, generator
@@ -70,7 +70,12 @@ class World:
         return _picture(self, index)
 
     def cells(self, index: int) -> tuple[Image.Image, dict]:
-        """A picture and what each cell holds (`pictures.cell_labels`): the vision encoder's pretraining."""
+        """A picture and what each cell holds (`pictures.cell_labels`): the vision encoder's pretraining. Two of three
+        training pictures are of a crowd of things."""
+        if self.split == "train" and index % 3:
+            rng = self.rng("crowd", index)
+            scene = draw_crowd(rng)
+            return draw(scene, rng, self.style("crowd", index)), cell_labels(scene)
         scene, image = self.picture(index)
         return image, cell_labels(scene)
 
