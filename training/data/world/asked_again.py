@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import permutations
 from random import Random
 
 from training.data.world.pictures import Style
-from training.data.world.plans import Plan, Question
+from training.data.world.plans import Plan, Question, compared, names, relations
 from training.data.world.questions import PLANS, in_other_words, moving_names
 from training.data.world.scenes import COUNTS, Scene, Thing, draw_scene
 from training.data.world.splits import belongs
@@ -15,7 +17,7 @@ from training.data.world.videos import Motion, draw_motion
 from training.data.world.vocabulary import COLOURS, SHAPES, SIZES
 from training.data.world.wordings import WORDINGS
 
-TRIES = 1500
+TRIES = 1000
 NAMED = re.compile(f"the (?:({'|'.join(SIZES)}) )?(?:({'|'.join(COLOURS)}) )?({'|'.join(SHAPES)})\\b")
 
 
@@ -29,13 +31,27 @@ def asked_again(
     """
     for _ in range(TRIES):
         scene = scene_for(question, rng, counts)
-        plan = PLANS[question.kind](scene, rng)
-        if not plan or plan.form != question.form:
-            continue
-        plan = in_other_words(plan, rng)
-        if asks(plan, question.text) and belongs(f"scene: {scene}", split):
-            return scene, plan.answer
+        for plan in plans_of(question, scene, rng):
+            if plan.form == question.form and asks(plan, question.text) and belongs(f"scene: {scene}", split):
+                return scene, plan.answer
     return None
+
+
+def plans_of(question: Question, scene: Scene, rng: Random) -> Iterator[Plan]:
+    """What may be asked about a scene: drawn as ever, or all relations between what the question names, since one of
+    them is rarely drawn."""
+    if question.kind == "relation":
+        yield from comparisons(scene, question.text)
+    elif plan := PLANS[question.kind](scene, rng):
+        yield in_other_words(plan, rng)
+
+
+def comparisons(scene: Scene, text: str) -> Iterator[Plan]:
+    """All relations between two shapes with names that are in the text."""
+    named = [(thing, name) for thing in scene.shapes for name in names(thing, scene) if name in text]
+    for one, another in permutations(named, 2):
+        for relation in relations(one[0], another[0]):
+            yield compared(relation, one, another, either=" or " in text)
 
 
 def scene_for(question: Question, rng: Random, counts: tuple[int, ...]) -> Scene:

@@ -133,30 +133,29 @@ def relation_plan(scene: Scene, rng: random.Random) -> Plan | None:
     if len(scene.shapes) < 2:
         return None
     thing, other = rng.sample(scene.shapes, 2)
-    usable = [name for name in RELATIONS if holds(name, thing, other) or holds(RELATIONS[name], thing, other)]
     known, known_other = names(thing, scene), names(other, scene)
     if not known or not known_other:
         return None
-    relation, name, other_name = rng.choice(usable), rng.choice(known), rng.choice(known_other)
-    gaps = (("thing", name), ("relation", relation), ("other", other_name))
-    true = holds(relation, thing, other)
+    relation, name, other_name = rng.choice(relations(thing, other)), rng.choice(known), rng.choice(known_other)
+    return compared(relation, (thing, name), (other, other_name), either=rng.random() < 0.25)
+
+
+def relations(thing: Thing, other: Thing) -> list[str]:
+    """What may be asked about two things: they differ in it."""
+    return [name for name in RELATIONS if holds(name, thing, other) or holds(RELATIONS[name], thing, other)]
+
+
+def compared(relation: str, one: tuple[Thing, str], another: tuple[Thing, str], either: bool) -> Plan:
+    """Whether a relation is between two things with their names; `either`: or its opposite."""
+    (thing, name), (other, other_name) = one, another
+    true, opposite = holds(relation, thing, other), RELATIONS[relation]
     seen = f"{name} is {along(relation, thing)}, {other_name} {along(relation, other)}, so"
-    if rng.random() < 0.25:
-        opposite = RELATIONS[relation]
-        said = relation if true else opposite
-        gaps = (
-            ("thing", name),
-            ("relation", relation.removesuffix(" of")),
-            ("opposite", opposite),
-            ("other", other_name),
-        )
-        return Plan(
-            "left or right" if "of" in opposite else "above or below",
-            "either",
-            f"{seen} {said.removesuffix(' of')}.",
-            gaps,
-        )
-    return Plan("relation", "relation", f"{seen} {'yes' if true else 'no'}.", gaps)
+    if not either:
+        gaps = (("thing", name), ("relation", relation), ("other", other_name))
+        return Plan("relation", "relation", f"{seen} {'yes' if true else 'no'}.", gaps)
+    said = (relation if true else opposite).removesuffix(" of")
+    gaps = (("thing", name), ("relation", relation.removesuffix(" of")), ("opposite", opposite), ("other", other_name))
+    return Plan("left or right" if "of" in opposite else "above or below", "either", f"{seen} {said}.", gaps)
 
 
 def is_there_plan(scene: Scene, rng: random.Random) -> Plan | None:
