@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import jiwer
@@ -19,14 +19,13 @@ Spoken = tuple[str, np.ndarray]  # a text, and float32 audio [samples] in which 
 class Judge:
     """A recogniser, and how texts are written before its transcripts are compared with them."""
 
-    # Waveforms, float32 [samples] each, and their sample rate → a transcript of each.
-    recognise: Callable[[Sequence[np.ndarray], int], list[str]]
+    recognise: Callable[[np.ndarray, int], str]  # float32 audio [samples] and its sample rate → its transcript
     words: Callable[[str], str]  # a text or a transcript → its words, with spaces between them
 
     def error_rate(self, spoken: Iterable[Spoken], rate: int) -> float:
         """Percent of words that are wrong in the transcripts of speech at `rate` Hz."""
-        texts, waveforms = zip(*spoken, strict=True)
-        return 100 * jiwer.wer([*map(self.words, texts)], [*map(self.words, self.recognise(waveforms, rate))])
+        texts, transcripts = zip(*((text, self.recognise(audio, rate)) for text, audio in spoken), strict=True)
+        return 100 * jiwer.wer([*map(self.words, texts)], [*map(self.words, transcripts)])
 
 
 def codec_error_rate(model: Parley, spoken: Iterable[Spoken], judge: Judge) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import pytest
 import torch
@@ -21,7 +21,9 @@ def records(tiny_checkpoint):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heldout, "draw_natural_voice", lambda rng, unseen: Voice("en-us+f4", wpm=160))
         patch.setattr(natural, "missing", lambda engine: "")
-        patch.setattr(judges, "Whisper", lambda size: SimpleNamespace(transcribe_all=lambda audios: [""] * len(audios)))
+        deaf = create_autospec(judges.Whisper)
+        deaf.return_value.transcribe.return_value = ""
+        patch.setattr(judges, "Whisper", deaf)
         judges.whisper_base.cache_clear()
         yield measured(load_model(tiny_checkpoint))
     judges.whisper_base.cache_clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -16,7 +16,6 @@ from training.data.world.vocabulary import NUMBERS, one_spelling
 from training.evaluation.suites.synthesis import Judge
 
 BASE = SIZES[0]  # of Whisper
-BATCH = 8  # utterances
 SPELLED = re.compile(r"\b[A-Z]{2,}\b")  # letters that are said one by one: "CAT"
 SIGNS = {"+": " plus ", "=": " is ", "%": " percent "}
 MINUS = re.compile(r"(?<=\d) +[-–−] +(?=\d)")
@@ -38,25 +37,18 @@ def open_words(text: str) -> str:
 @cache
 def pocketsphinx() -> Judge:
     """Knows only the words of the world, and which follow each other."""
-    recogniser = Recogniser()
-
-    def recognise(waveforms: Sequence[np.ndarray], rate: int) -> list[str]:
-        return [recogniser.transcribe(soxr.resample(audio, rate, SAMPLE_RATE)) for audio in waveforms]
-
-    return Judge(recognise, lambda text: " ".join(words_of(text)))
+    return Judge(at_its_rate(Recogniser().transcribe), lambda text: " ".join(words_of(text)))
 
 
 @cache
 def whisper_base() -> Judge:
     """Knows any word."""
-    whisper = Whisper(BASE)
+    return Judge(at_its_rate(Whisper(BASE).transcribe), open_words)
 
-    def recognise(waveforms: Sequence[np.ndarray], rate: int) -> list[str]:
-        heard = [soxr.resample(audio, rate, SAMPLE_RATE) for audio in waveforms]
-        batches = (heard[start : start + BATCH] for start in range(0, len(heard), BATCH))
-        return [transcript for batch in batches for transcript in whisper.transcribe_all(batch)]
 
-    return Judge(recognise, open_words)
+def at_its_rate(transcribe: Callable[[np.ndarray], str]) -> Callable[[np.ndarray, int], str]:
+    """A recogniser of audio at 16 kHz → one of audio at any rate."""
+    return lambda audio, rate: transcribe(soxr.resample(audio, rate, SAMPLE_RATE))
 
 
 def lacks_whisper() -> str:
