@@ -17,11 +17,23 @@ from training.data.record_error import RecordError
 from training.data.sample import Sample
 from training.data.source import Utterance
 from training.data.world.speech.folder import VARIABLE
+from training.data.world.voices import ENGINES
 
 # Tests keep natural speech in a folder of their own. Kokoro's style files are not in it, so none waits for its two
 # seconds a clip. Set before test files ask what is installed.
 CACHE = TemporaryDirectory(prefix="parley-speech-")
 os.environ[VARIABLE] = CACHE.name
+# Where they may speak in tests: stages are trained on espeak-ng alone, which takes a tenth of the time.
+NATURAL = ("data/world", "evaluation")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines(request):
+    """Which natural engines may speak in the tests of a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not any(folder in request.path.as_posix() for folder in NATURAL):
+            patch.setenv(ENGINES, "")
+        yield
 
 
 @dataclass

@@ -32,7 +32,7 @@ from training.data.world.splits import belongs
 from training.data.world.spoken import audio_part, say, speak_questions
 from training.data.world.transcribed import AnswerClauses, CleanSentences, RecordedSentences
 from training.data.world.two_pictures import two_pictures
-from training.data.world.voices import ANSWER, NATURAL_SEEN, draw_natural_voice, draw_voice, natural_engines
+from training.data.world.voices import ANSWER, NATURAL_SEEN, draw_natural_voice, draw_voice, may_speak, natural_engines
 from training.data.world.word_dropout import drop_words
 from training.data.world.world import LOOKUPS, WORD_DROPOUT_WEIGHTS, to_messages
 from training.recipe import Schedule, Stage
@@ -71,7 +71,7 @@ class WorldData:
     @property
     def remarks(self) -> list[str]:
         """What is missing: natural engines that are not installed."""
-        lacking = [(name, missing(name)) for name in NATURAL_SEEN if self.spoken]
+        lacking = [(name, missing(name)) for name in NATURAL_SEEN if self.spoken and may_speak(name)]
         return [
             f"stage {self.stage.name} learns without {name}'s speech; it needs {why}" for name, why in lacking if why
         ]

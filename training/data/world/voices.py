@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass
 
@@ -39,6 +40,7 @@ NATURAL_UNSEEN = {
 }
 NATURAL_SHARES = {"kokoro": 6, "hibari": 2, "flite": 2}  # how often an engine is drawn
 NATURAL_UNSEEN_SHARES = {"kokoro": 2, "piper": 1}
+ENGINES = "PARLEY_SPEECH_ENGINES"
 NATURAL_SPEEDS = (136, 160, 192)  # words a minute: few, so that speech made once is found again
 BLENDED = 0.6  # of Kokoro's trained voices: the mean of two styles of one accent
 
@@ -60,8 +62,15 @@ def draw_voice(rng: random.Random, unseen_voice: bool = False, unseen_speed: boo
 
 
 def natural_engines(unseen: bool = False) -> tuple[str, ...]:
-    """The natural engines that are installed, of those that training hears or of those with held-out voices."""
-    return tuple(name for name in (NATURAL_UNSEEN if unseen else NATURAL_SEEN) if not missing(name))
+    """The natural engines that are installed and may speak, of those that training hears or of those with held-out
+    voices."""
+    return tuple(name for name in (NATURAL_UNSEEN if unseen else NATURAL_SEEN) if may_speak(name) and not missing(name))
+
+
+def may_speak(engine: str) -> bool:
+    """Whether `PARLEY_SPEECH_ENGINES` names this natural engine; all may where it is not set."""
+    named = os.environ.get(ENGINES)
+    return named is None or engine in named.split(",")
 
 
 def natural_voices_installed(unseen: bool = False) -> bool:
