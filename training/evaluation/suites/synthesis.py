@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import jiwer
@@ -28,10 +28,10 @@ class Judge:
         return 100 * jiwer.wer([*map(self.words, texts)], [*map(self.words, transcripts)])
 
 
-def codec_error_rate(model: Parley, spoken: Iterable[Spoken], judge: Judge) -> float:
+def codec_error_rate(model: Parley, originals: Sequence[Spoken], judge: Judge) -> float:
     """Percent of words that are wrong in speech that the codec encoded and decoded, less those that are wrong in the
     original, at the codec's rate."""
-    rate, originals = model.config.codec.sample_rate, list(spoken)
+    rate = model.config.codec.sample_rate
     decoded = [(text, through_codec(model, audio)) for text, audio in originals]
     return judge.error_rate(decoded, rate) - judge.error_rate(originals, rate)
 

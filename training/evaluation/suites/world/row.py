@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from typing import TypeVar
 
 from parley.models.parley import Parley
 from training.data.sample import Sample
@@ -17,9 +18,11 @@ SEES = frozenset({"vision_encoder", "vision_adapter", "language"})
 HEARS = frozenset({"speech_adapter", "state_head", "language"})
 TRANSCRIBES = frozenset({"ctc_head"})
 
-# (seed, count) → samples. `count` is what the user asks for: samples of each kind of question; the numbers of other
-# samples follow from it.
-Sampled = Callable[[int, int], Iterable[Sample]]
+# (seed, count) → samples, texts or utterances. `count` is what the user asks for: samples of each kind of question; the
+# numbers of other samples follow from it.
+Item = TypeVar("Item")
+Items = Callable[[int, int], Iterable[Item]]
+Sampled = Items[Sample]
 
 RIGHT = attrgetter("right")
 SERVED = attrgetter("served")
@@ -59,14 +62,14 @@ def asked_row(
     return Row(name, needs, measure, seconds, lacks=lacks)
 
 
-def two_thirds(samples: Sampled) -> Sampled:
-    """Two thirds of as many samples: three seeds have twice `count` of them."""
-    return lambda seed, count: samples(seed, math.ceil(2 * count / 3))
+def two_thirds(items: Items[Item]) -> Items[Item]:
+    """Two thirds of as many: three seeds have twice `count` of them."""
+    return lambda seed, count: items(seed, math.ceil(2 * count / 3))
 
 
-def third(samples: Sampled) -> Sampled:
-    """A third of as many samples: three seeds have `count` of them."""
-    return lambda seed, count: samples(seed, math.ceil(count / 3))
+def third(items: Items[Item]) -> Items[Item]:
+    """A third of as many: three seeds have `count` of them."""
+    return lambda seed, count: items(seed, math.ceil(count / 3))
 
 
 def several(conditions: Mapping[str, Sampled]) -> Sampled:
