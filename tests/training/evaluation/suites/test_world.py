@@ -11,7 +11,7 @@ from parley.checkpoints import load_model
 from training.data.world import heldout
 from training.data.world.heldout import SEEDS
 from training.data.world.questions import PICTURE_KINDS
-from training.data.world.voices import Voice
+from training.data.world.voices import ENGINES, Voice
 from training.evaluation.suites.world import ROWS, judges, natural
 
 
@@ -121,5 +121,7 @@ def test_a_row_of_several_conditions_has_each_below_it(records):
 
 def test_rows_are_left_out_whose_voices_are_not_installed(monkeypatch):
     monkeypatch.setattr(natural, "missing", lambda engine: "install it" if engine == "piper" else "")
-    assert natural.lacks() == "natural voices are not installed (piper: install it)"
+    assert natural.lacks() == "natural voices are not there (piper: install it)"
     assert {row.name for row in natural.ROWS} <= {row.name for row in ROWS if row.lacks()}
+    monkeypatch.setenv(ENGINES, "piper")
+    assert "kokoro: PARLEY_SPEECH_ENGINES does not name it" in natural.lacks()

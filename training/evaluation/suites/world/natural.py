@@ -6,7 +6,7 @@ from functools import partial
 
 from training.data.world import heldout
 from training.data.world.speech.engines import missing
-from training.data.world.voices import NATURAL_UNSEEN
+from training.data.world.voices import ENGINES, NATURAL_UNSEEN, may_speak
 from training.evaluation.suites.world.row import (
     HEARS,
     RIGHT_STATES,
@@ -23,9 +23,15 @@ from training.evaluation.suites.world.turns import end_of_turn_row
 
 
 def lacks() -> str:
-    """What the unseen voices need that is not installed."""
-    needed = [f"{name}: {why}" for name in NATURAL_UNSEEN if (why := missing(name))]
-    return f"natural voices are not installed ({'; '.join(needed)})" if needed else ""
+    """What the unseen voices need that is not installed, or not to be used. All of them are needed: with some of them a
+    figure would be of other voices than elsewhere."""
+    needed = [f"{name}: {why}" for name in NATURAL_UNSEEN if (why := silent(name))]
+    return f"natural voices are not there ({'; '.join(needed)})" if needed else ""
+
+
+def silent(engine: str) -> str:
+    """Why an engine does not speak; "" if it does."""
+    return missing(engine) if may_speak(engine) else f"{ENGINES} does not name it"
 
 
 def spoken_row(name: str, samples: Sampled, bar: float) -> Row:
