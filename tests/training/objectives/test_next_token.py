@@ -246,7 +246,7 @@ def test_a_right_answer_is_what_greedy_decoding_writes(objective):
         return answer.right
 
     assert not right()
-    learn(alone, sample, 60)
+    learn(alone, sample, 150)
     assert right()
 
 
