@@ -116,7 +116,7 @@ STAGES = (
         full=Schedule(lr=2e-5, batch=512, shares={"captions": 1.0}, **PUBLISHED),
         nano=Schedule(
             lr=2e-3, muon=1e-2, lr_of={"vision_encoder": 1e-5, "vision_adapter": 2e-3}, warmup=0.1,
-            floor=0.2, steps=480, batch=256, sequence_length=384, save_every=60, validate_every=60,
+            floor=0.2, steps=700, batch=256, sequence_length=384, save_every=60, validate_every=60,
             mixture={"lookups": 100},
         ),
     ),

@@ -70,9 +70,9 @@ def build_stage(name: str, run: Path, preset_name: str, seed: int, options: Opti
     check_trainable(preset_name, [stage])
     if missing := [parent for parent in stage.after if not is_done(run, parent)]:
         raise ValueError(f"stage {name} builds on {', '.join(missing)}, which {run} does not have yet")
-    if preset_name == "nano":
-        config = with_ctc_words(config, all_words())
     parents = [Checkpoint.open(run / parent) for parent in stage.after]
+    if preset_name == "nano":
+        config = with_ctc_words(config, ctc_words(parents))
     tokenizer = stage_tokenizer(stage, config, parents, run, seed)
     data = WorldData(stage, endless(options.schedule(schedule_for(stage, preset_name))), seed, tokenizer)
     model = build_model(stage, config, parents, seed)
@@ -118,6 +118,11 @@ def endless(schedule: Schedule) -> Schedule:
 def with_ctc_words(config: ParleyConfig, words: Sequence[str]) -> ParleyConfig:
     """The config of a model whose CTC head has an id for each of these words."""
     return config.model_copy(update={"speech": config.speech.model_copy(update={"ctc_words": tuple(words)})})
+
+
+def ctc_words(parents: Sequence[Checkpoint]) -> Sequence[str]:
+    """The words of the CTC head that a parent has, which the world may have had then; else those of the world."""
+    return next((parent.config.speech.ctc_words for parent in parents if "ctc_head" in parent.parts), all_words())
 
 
 def build_model(stage: Stage, config: ParleyConfig, parents: Sequence[Checkpoint], seed: int) -> Parley:

@@ -256,7 +256,8 @@ def probe(source: str, world: World, size: int = PROBE_SIZE) -> list[Sample]:
         case "questions":
             return [world.question(i, kind) for kind in (*PICTURE_KINDS, "absent") for i in range(size)]
         case "lookups":
-            return [world.question(i, kind) for kind in LOOKUPS for i in range(size)]
+            usual = replace(world, usual=1.0)
+            return [usual.question(i, kind, plain=True) for kind in LOOKUPS for i in range(size)]
         case "small_talk":
             return [of_kind(source, world.small_talk(i)) for i in range(2 * size)]
         case "spoken_questions":

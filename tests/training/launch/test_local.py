@@ -160,5 +160,5 @@ def test_stopping_a_run_stops_its_stages(tmp_path, capfd):
     assert saved_states(work_folder(tmp_path, "0.2"))
     assert not is_done(tmp_path, "0.2")
     said = [line for line in capfd.readouterr().err.splitlines() if "it/s" not in line and "step" in line]
-    assert said[-1].startswith("stage 0.2 stopped at step ") and said[-1].endswith("of 3000; --resume continues it")
+    assert said[-1].startswith("stage 0.2 stopped at step ") and said[-1].endswith("of 12000; --resume continues it")
     assert not any("Warning" in line for line in said)

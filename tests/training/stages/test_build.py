@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from parley.checkpoints import Checkpoint, load_model, save_stage
 from parley.models.parley import Parley
 from training.attention import NAME as PACKED
+from training.data.world.sentences import all_words
 from training.options import Options
 from training.recipe import Stage, find_stage
-from training.stages.build import build_model, build_stage
+from training.stages.build import build_model, build_stage, ctc_words
 
 
 def test_parts_come_from_the_stage_that_trained_them_last(tmp_path, tiny_config, tiny_tokenizer):
@@ -92,3 +95,9 @@ def test_a_stage_is_built_as_its_options_say(tmp_path):
     assert again.tokenizer.to_str() == built.tokenizer.to_str()  # made once a run
     assert again.identity == built.identity
     assert all(map(torch.equal, again.objective.parameters(), built.objective.parameters()))
+
+
+def test_a_stage_keeps_the_words_of_the_ctc_head_that_it_reads():
+    parent = Checkpoint.open(Path("checkpoints/nano"))
+    assert ctc_words([parent]) == parent.config.speech.ctc_words
+    assert ctc_words([]) == all_words()

@@ -35,7 +35,7 @@ WORD_DROPOUT_WEIGHTS = {
     "colour": 4, "shape": 5, "count": 5, "where": 1, "relation": 2, "is_there": 2, "written": 1, "absent": 2,
 }  # fmt: skip
 # The kinds that are answered by finding one thing and naming what is asked of it.
-LOOKUPS = {"colour": 3, "shape": 3, "where": 5, "written": 4}
+LOOKUPS = {"colour": 3, "shape": 3, "where": 7, "written": 4}
 
 
 @dataclass(frozen=True)
@@ -110,14 +110,21 @@ class World:
             if question := ask(scene, draw_kind(weights, rng), self.split, rng, plain):
                 return self.asked(question, "question", image=image, scene=str(scene))
 
-    def question(self, index: int, kind: str | None = None, table: Mapping[str, tuple[str, ...]] = WORDINGS) -> Sample:
-        """One question about one picture, in a wording of the table; `about` tells kind, form and scene."""
+    def question(
+        self,
+        index: int,
+        kind: str | None = None,
+        table: Mapping[str, tuple[str, ...]] = WORDINGS,
+        plain: bool = False,
+    ) -> Sample:
+        """One question about one picture, in a wording of the table, a `plain` one in its first; `about` tells kind,
+        form and scene."""
         rng = self.rng("question", kind, index)
         style = self.style("question", kind, index)
         kind = kind or rng.choice(PICTURE_KINDS)
         while True:
             scene = scene_of(rng, self.split, style.counts)
-            question = ask(scene, kind, self.split, rng, table=table)
+            question = ask(scene, kind, self.split, rng, plain, table)
             if question:
                 return self.asked(question, "question", image=draw(scene, rng, style), scene=str(scene))
 
