@@ -75,7 +75,7 @@ def test_a_copy_is_what_was_asked_for():
 
 
 def test_a_stage_of_speech_says_who_speaks_and_who_does_not(monkeypatch):
-    monkeypatch.delenv(ENGINES)
+    monkeypatch.delenv(ENGINES, raising=False)
     monkeypatch.setattr(world_data, "natural_engines", lambda: ("flite",))
     monkeypatch.setattr(world_data, "missing", lambda name: "" if name == "flite" else f"the package of {name}")
     data = {name: WorldData(find_stage(name), find_stage(name).nano, 0, None) for name in ("1.3", "2.1a", "3.1")}

@@ -44,13 +44,13 @@ def say(text: str, voice: Voice, rng: random.Random, record: Recording = recorde
     return Utterance(text, voice, record(padded(speech.speak(text, voice), chance), chance))
 
 
-def say_in_turn(said: Sequence[tuple[str, Voice]], rng: random.Random) -> Utterance:
+def say_in_turn(said: Sequence[tuple[str, Voice]], rng: random.Random, record: Recording = recorded) -> Utterance:
     """Texts in their voices, one after the other, as one recording at 16 kHz."""
     chance = np.random.default_rng(rng.getrandbits(64))
     audio = speech.speak(*said[0])
     for text, voice in said[1:]:
         audio = np.concatenate([pad(audio, 0, chance.uniform(*BETWEEN)), speech.speak(text, voice)])
-    return Utterance(" ".join(text for text, _ in said), said[0][1], recorded(padded(audio, chance), chance))
+    return Utterance(" ".join(text for text, _ in said), said[0][1], record(padded(audio, chance), chance))
 
 
 def audio_part(utterance: Utterance) -> dict:

@@ -77,7 +77,8 @@ def test_estimated_lengths_sort_recorded_sentences():
 def test_two_thirds_of_recorded_sentences_are_said_by_natural_voices(monkeypatch):
     monkeypatch.setattr(transcribed, "pools", lambda seed: Pools(seed, tuple(SHARES)))
     data = RecordedSentences(0, {"sentences": 50, "shuffled_words": 50})
-    said = [data._said(index)[1] for index in range(400)]
+    said = [data._said(transcribed.EASY + index)[1] for index in range(400)]
+    assert all(data._said(index)[1][0][1].engine == "espeak" for index in range(40))
     natural = [texts for texts in said if texts[0][1].engine != "espeak"]
     assert abs(len(natural) / 400 - 2 / 3) < 0.08
     assert abs(sum(len(texts) == 2 for texts in natural) / len(natural) - transcribed.TWO) < 0.08
