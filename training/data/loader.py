@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 from training.objectives.objective import Batch, Objective, share
 
 MAX_WORKERS = 12
-PIECE = 8  # samples: with pictures of 13 tiles 250 MB, of which each loader process holds one ahead
 
 
 def passes_of(
@@ -42,7 +41,7 @@ class Pieces:
 
     def count(self) -> int:
         """Pieces of a step."""
-        return math.ceil(math.ceil(self.objective.batch_size / self.world_size) / PIECE)
+        return math.ceil(math.ceil(self.objective.batch_size / self.world_size) / self.objective.piece)
 
     def __len__(self) -> int:
         return len(self.steps) * self.count()

@@ -29,7 +29,7 @@ from training.data.collate import DialogBatch, DialogCollator, Pictures, Rendere
 from training.data.loader import to_device
 from training.data.packing import IGNORED, split_by_budget
 from training.data.sample import Sample
-from training.objectives.objective import Objective, Sums, Term
+from training.objectives.objective import PIECE, Objective, Sums, Term
 
 STATE_WEIGHT = 0.2
 # The head's two losses: so that both answers count as much as each other, however rare one is in the data.
@@ -86,6 +86,8 @@ class NextTokenObjective(Objective):
     def __init__(self, stage, model, data, seed: int) -> None:
         super().__init__(model, seed, data.schedule.batch)
         self.stage, self.data, self.schedule = stage, data, data.schedule
+        # A pass never holds samples of two pieces, so a piece fills one.
+        self.piece = max(PIECE, self.schedule.tokens // self.schedule.sequence_length)
         adapters = {"image": "vision_adapter", "speech": "speech_adapter"}
         always = [kind for kind, part in adapters.items() if part in stage.trains and getattr(model, part) is not None]
         self.collate = DialogCollator(model.config, PromptWriter.of(model.config.language, data.tokenizer), always)

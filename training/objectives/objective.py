@@ -20,6 +20,8 @@ from torch import Tensor, nn
 Batch = Any  # a dataclass of tensors
 Sums = dict[str, Tensor]
 
+PIECE = 8  # samples: with pictures of 13 tiles 250 MB, of which each loader process holds one ahead
+
 
 @dataclass(frozen=True)
 class Term:
@@ -38,10 +40,12 @@ class Objective(nn.Module, ABC):
         extra: optional module that is trained with the parts and not kept.
         adversary: optional module that is trained against them and not kept; with its own optimizer.
         needs_model: whether `passes` uses the model, which loader processes do not have.
+        piece: samples that a loader process prepares at once.
     """
 
     terms: Mapping[str, Term]
     needs_model = False
+    piece = PIECE
 
     def __init__(self, model: nn.Module, seed: int, batch_size: int) -> None:
         super().__init__()

@@ -29,6 +29,7 @@ class Squares:
     """An objective of passes of at most three samples."""
 
     needs_model = False
+    piece = 2
 
     def __init__(self, batch_size: int = 7, broken: int | None = None, error: type[Exception] = ValueError) -> None:
         self.batch_size, self.broken, self.error = batch_size, broken, error
@@ -49,7 +50,6 @@ def made(request, monkeypatch):
     """made(objective, steps, rank, world_size): the passes of each step, as beside a CPU or beside a GPU."""
     if request.param == "processes":
         monkeypatch.setattr(loader, "workers_for", lambda device: 2)
-        monkeypatch.setattr(loader, "PIECE", 2)
 
     def make(objective, steps: range, rank: int = 0, world_size: int = 1) -> list[list[Batch]]:
         return list(passes_of(objective, steps, CPU, rank, world_size))
@@ -133,7 +133,7 @@ def test_a_piece_has_few_samples(batch_size, world_size):
         pieces = Pieces(objective, range(5, 7), rank, world_size)
         assert len(pieces) == 2 * pieces.count()
         found = [numbers_of(pieces[i]) for i in range(len(pieces))]
-        assert max(map(len, found)) <= loader.PIECE
+        assert max(map(len, found)) <= objective.piece
         expected = [number for step in (5, 6) for number in share(objective.numbers(step), rank, world_size)]
         assert [number for piece in found for number in piece] == expected
 
