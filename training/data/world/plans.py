@@ -113,7 +113,10 @@ def counted(number: int) -> str:
 def where_plan(scene: Scene, rng: random.Random) -> Plan | None:
     thing = rng.choice(scene.things)
     known = ["the word"] if thing.word else names(thing, scene)
-    return Plan("where", "where", f"it is {thing.place}.", (("thing", rng.choice(known)),)) if known else None
+    if not known:
+        return None
+    name = rng.choice(known)
+    return Plan("where", "where", f"{name} is {thing.place}.", (("thing", name),))
 
 
 def holds(relation: str, thing: Thing, other: Thing) -> bool:

@@ -108,7 +108,7 @@ def moves(direction: str) -> str:
     return f"it moves {direction}."
 
 
-GUESSED_BEHIND = {"colour": " is ", "shape": " is ", "relation": ", so "}  # what of an answer is to be guessed
+GUESSED_BEHIND = {"colour": " is ", "shape": " is ", "where": " is ", "relation": ", so "}  # what of an answer is to be guessed
 
 
 @lru_cache

@@ -58,10 +58,12 @@ def test_counts_are_counted(split):
             assert len(found.answer.split(", so ")[0].split(", ")) == number
 
 
-def test_where_names_the_place():
+def test_where_names_the_thing_again_and_its_place():
     for scene, found in asked("where", "train"):
-        about = [scene.word] if "word" in words_of(found.text) else meant(found.text, scene)
-        assert [f"it is {thing.place}." for thing in about] == [found.answer]
+        name, place = found.answer.split(" is ")
+        [about] = [scene.word] if "word" in words_of(found.text) else meant(found.text, scene)
+        assert place == f"{about.place}."
+        assert ([scene.word] if name == "the word" else meant(name, scene)) == [about]
 
 
 def test_relations_compare_rows_and_columns():
