@@ -37,6 +37,7 @@ class Schedule:
     # Part → the sources or kinds that it learns from, where these are not all: what `--only` this part needs.
     taught_by: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lr_of: dict[str, float] = field(default_factory=dict)  # part → its peak learning rate, where it differs from `lr`
+    anew: tuple[str, ...] = ()  # trained parts that start from random weights, although an earlier stage has them
     # Peak learning rate of Muon for the attention matrices; 0 means AdamW for all parameters. With Muon, attention that
     # finds a token by its content is learned in a third of the steps.
     muon: float = 0.0
@@ -118,6 +119,8 @@ STAGES = (
             lr=2e-3, muon=1e-2, lr_of={"vision_encoder": 1e-5, "vision_adapter": 2e-3}, warmup=0.1,
             floor=0.2, steps=700, batch=256, sequence_length=384, save_every=60, validate_every=60,
             mixture={"lookups": 100},
+            # Attention that finds a thing by its name forms in a fresh language model, not in 0.1's: docs/recipe.md.
+            anew=("language",),
         ),
     ),
     Stage(

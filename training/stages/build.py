@@ -75,7 +75,7 @@ def build_stage(name: str, run: Path, preset_name: str, seed: int, options: Opti
         config = with_ctc_words(config, ctc_words(parents))
     tokenizer = stage_tokenizer(stage, config, parents, run, seed)
     data = WorldData(stage, endless(options.schedule(schedule_for(stage, preset_name))), seed, tokenizer)
-    model = build_model(stage, config, parents, seed)
+    model = build_model(stage, config, parents, seed, data.schedule.anew)
     init_adapters(model, stage, parents, data)
     return built(stage, model, data, seed, options, tokenizer, parents)
 
@@ -125,8 +125,11 @@ def ctc_words(parents: Sequence[Checkpoint]) -> Sequence[str]:
     return next((parent.config.speech.ctc_words for parent in parents if "ctc_head" in parent.parts), all_words())
 
 
-def build_model(stage: Stage, config: ParleyConfig, parents: Sequence[Checkpoint], seed: int) -> Parley:
-    """The parts the stage needs: those of its parents where they have them, else fresh ones, seeded by the stage.
+def build_model(
+    stage: Stage, config: ParleyConfig, parents: Sequence[Checkpoint], seed: int, anew: Sequence[str] = ()
+) -> Parley:
+    """The parts the stage needs: those of its parents where they have them, else fresh ones, seeded by the stage, and
+    fresh ones of the parts `anew`.
 
     Raises `ValueError` if a part that the stage only reads was never trained.
     """
@@ -134,7 +137,7 @@ def build_model(stage: Stage, config: ParleyConfig, parents: Sequence[Checkpoint
     model = Parley(config, stage.loads)
     for part in stage.loads:
         parent = next((parent for parent in parents if has(parent, part, config)), None)
-        if parent is not None:
+        if parent is not None and part not in anew:
             # The language model is too large to be whole in every process; its weights are read as they are sharded.
             large = part == "language"
             state = parent.state_dict(part, dtype=None if large else torch.float32, mapped=large)

@@ -12,7 +12,7 @@ from parley.models.parley import Parley
 from training.attention import NAME as PACKED
 from training.data.world.sentences import all_words
 from training.options import Options
-from training.recipe import Stage, find_stage
+from training.recipe import STAGES, Stage, find_stage
 from training.stages.build import build_model, build_stage, ctc_words
 
 
@@ -101,3 +101,24 @@ def test_a_stage_keeps_the_words_of_the_ctc_head_that_it_reads():
     parent = Checkpoint.open(Path("checkpoints/nano"))
     assert ctc_words([parent]) == parent.config.speech.ctc_words
     assert ctc_words([]) == all_words()
+
+
+def test_a_part_that_starts_anew_is_not_its_parents(tmp_path, tiny_config, tiny_tokenizer):
+    trained = Parley(tiny_config, ("language", "vision_encoder", "vision_adapter"))
+    save_stage(
+        tmp_path / "1.1", stage="1.1", config=tiny_config, tokenizer=tiny_tokenizer,
+        parts={part: getattr(trained, part).state_dict() for part in ("language", "vision_encoder", "vision_adapter")},
+    )  # fmt: skip
+    parents, stage = [Checkpoint.open(tmp_path / "1.1")], find_stage("1.2")
+    anew = build_model(stage, tiny_config, parents, 0, stage.nano.anew)
+    further = build_model(stage, tiny_config, parents, 0)
+    for model, kept in ((anew, {"vision_encoder", "vision_adapter"}), (further, set(stage.trains))):
+        for part in stage.trains:
+            pairs = zip(getattr(model, part).parameters(), getattr(trained, part).parameters(), strict=True)
+            assert all(torch.equal(one, other) for one, other in pairs) == (part in kept)
+
+
+def test_only_what_a_stage_trains_starts_anew():
+    for stage in STAGES:
+        assert set(stage.nano.anew) <= set(stage.trains)
+        assert stage.full is None or not stage.full.anew  # would throw away what the user brings

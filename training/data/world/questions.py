@@ -108,7 +108,8 @@ def moves(direction: str) -> str:
     return f"it moves {direction}."
 
 
-GUESSED_BEHIND = {"colour": " is ", "shape": " is ", "where": " is ", "relation": ", so "}  # what of an answer is to be guessed
+# What of an answer is to be guessed.
+GUESSED_BEHIND = {"colour": " is ", "shape": " is ", "where": " is ", "relation": ", so "}
 
 
 @lru_cache
