@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass, replace
@@ -59,7 +60,7 @@ class Pieces:
 def _from_processes(pieces: Pieces, workers: int) -> Iterator[list[Batch]]:
     loader = DataLoader(
         pieces, None, sampler=range(len(pieces)), num_workers=workers, prefetch_factor=1,
-        multiprocessing_context="fork",
+        multiprocessing_context="fork", worker_init_fn=ignore_signals,
         generator=torch.Generator(),  # its own, so that the random state of the network does not change
     )  # fmt: skip
     made = iter(loader)
@@ -68,6 +69,13 @@ def _from_processes(pieces: Pieces, workers: int) -> Iterator[list[Batch]]:
             yield [batch for _ in range(pieces.count()) for batch in _raised(next(made))]
     finally:
         del made  # ends its processes; an error would keep them, and end them slowly when it is forgotten
+
+
+def ignore_signals(worker: int) -> None:
+    """In a loader process. Ctrl-C and some launchers signal every process of the terminal or group; the one that trains
+    then finishes its step, for which it needs these. They end with it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _raised(piece: list[Batch] | Exception) -> list[Batch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from dataclasses import dataclass, field
 
 import pytest
@@ -112,6 +113,19 @@ def test_the_steps_before_an_error_can_be_trained(made, monkeypatch):
         for passes in passes_of(Squares(broken=203), range(4), CPU, 0, 1):
             found.append(numbers_of(passes))
     assert len(found) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_loader_processes_stay_when_the_whole_group_is_told_to_stop(monkeypatch, number):
+    """The process that trains finishes its step and saves first."""
+    monkeypatch.setattr(loader, "workers_for", lambda device: 2)
+    steps = passes_of(Squares(batch_size=8), range(8), CPU, 0, 1)
+    found = [next(steps)]
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, number)
+    found += list(steps)
+    assert [numbers_of(passes) for passes in found] == [Squares(8).numbers(step) for step in range(8)]
+    assert multiprocessing.active_children() == []
 
 
 def test_our_own_mistakes_are_raised_too(made):
