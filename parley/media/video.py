@@ -90,10 +90,16 @@ def _decode(container, stream, index: _Index, wanted: list[int]) -> list[Image.I
         for frame in frames:
             position = frame.pts if frame.pts is not None else pts
             if position >= pts:
-                picked[pts] = frame.to_image()
+                picked[pts] = _upright(frame)
                 break
     if not picked:
         raise ValueError("no frame of the video could be decoded")
     # Where the end of the file is damaged, the last frame that could be read is shown.
     last = picked[max(picked)]
     return [picked.get(pts, last) for pts in wanted]
+
+
+def _upright(frame: av.VideoFrame) -> Image.Image:
+    """A phone writes its frames as its sensor lies, with how they are to be turned."""
+    quarters = round(frame.rotation / 90)  # anticlockwise, as Pillow's
+    return frame.to_image().rotate(90 * quarters, expand=True)

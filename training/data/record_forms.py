@@ -23,7 +23,7 @@ PART_KINDS = {"image_url": "image", "input_audio": "audio", "audio_url": "audio"
     kind: kind for kind in KINDS
 }
 EXTENSIONS = {
-    "image": "jpg jpeg png webp gif bmp ppm",
+    "image": "jpg jpeg png webp gif",
     "audio": "wav flac ogg opus mp3",
     "video": "mp4 mkv webm mov avi m4v",
 }

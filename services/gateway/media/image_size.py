@@ -12,13 +12,18 @@ _JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """→ (width, height) in pixels of a PNG, JPEG or WebP file; None for other kinds, and where the header is broken."""
+    """→ (width, height) in pixels of a PNG, JPEG, WebP or GIF file; None for others, and where the header is broken.
+
+    Of a GIF, the frames may be larger than its header says: the vision encoder checks them.
+    """
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return (_big(data, 16, 4), _big(data, 20, 4)) if len(data) >= 24 else None
     if data.startswith(b"\xff\xd8"):
         return _jpeg_size(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
         return _webp_size(data)
+    if data[:6] in (b"GIF87a", b"GIF89a") and len(data) >= 10:
+        return _little(data, 6, 2), _little(data, 8, 2)
     return None
 
 

@@ -80,6 +80,35 @@ def test_frames_that_are_larger_than_the_header_says_are_not_decoded() -> None:
         read_video(data, FULL, max_pixels=100 * 100)
 
 
+@pytest.mark.parametrize(
+    ("degrees", "size", "white"),
+    [(0, (64, 32), "left"), (-90, (32, 64), "top"), (90, (32, 64), "bottom"), (180, (64, 32), "right")],
+)
+def test_a_video_of_a_phone_is_turned_upright(degrees: int, size: tuple[int, int], white: str) -> None:
+    """`degrees`: anticlockwise, as FFmpeg has them. The frames are white on the left as they are stored."""
+    buffer, pixels = io.BytesIO(), np.zeros((32, 64, 3), np.uint8)
+    pixels[:, :32] = 255
+    with av.open(buffer, "w", format="mp4") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        stream.set_display_rotation(degrees)
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        out.mux(stream.encode(None))
+    frame = read_video(buffer.getvalue(), FULL)[0]
+    assert frame.size == size
+    grey = np.asarray(frame).mean(axis=2)
+    halves = {"left": grey[:, : size[0] // 2], "right": grey[:, size[0] // 2 :]}
+    halves |= {"top": grey[: size[1] // 2], "bottom": grey[size[1] // 2 :]}
+    assert halves[white].mean() > 230
+
+
+@pytest.mark.parametrize(("container", "codec"), [("webm", b"V_VP8"), ("matroska", b"V_MPEG4/ISO/ASP")])
+def test_a_video_of_an_unknown_codec_is_refused(container: str, codec: bytes) -> None:
+    data = video(0.5, container=container).replace(codec, b"V_XYZ" + codec[5:])
+    with pytest.raises(ValueError, match="of a kind that cannot be decoded"):
+        read_video(data, FULL)
+
+
 def test_what_is_not_a_video_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot read 5 bytes as a video"):
         read_video(b"hello", FULL)

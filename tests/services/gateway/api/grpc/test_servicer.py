@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import struct
 import time
 from types import SimpleNamespace
 
@@ -66,10 +67,17 @@ async def test_a_bad_event_is_refused_and_the_stream_goes_on(make_gateway, conne
     assert (await client.ask(HELLO)).complete
 
 
-def huge(format: str) -> bytes:
+def small(format: str) -> bytes:
     file = io.BytesIO()
-    Image.new("1", (20_000, 20_000)).save(file, format)
+    Image.new("1", (20, 20)).save(file, format)
     return file.getvalue()
+
+
+def huge(format: str) -> bytes:
+    """Its header says so."""
+    file, at, order = bytearray(small(format)), *{"PNG": (16, ">II"), "GIF": (6, "<HH")}[format]
+    struct.pack_into(order, file, at, 20_000, 20_000)
+    return bytes(file)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +85,10 @@ def huge(format: str) -> bytes:
     [
         (lambda: b"this is no picture", "INVALID_ARGUMENT", "vision"),
         (lambda: huge("PNG"), "RESOURCE_EXHAUSTED", "image of 20000×20000 pixels"),
-        (lambda: huge("GIF"), "RESOURCE_EXHAUSTED", "vision"),
+        (lambda: huge("GIF"), "RESOURCE_EXHAUSTED", "image of 20000×20000 pixels"),
+        (lambda: small("BMP"), "INVALID_ARGUMENT", "vision"),
     ],
-    ids=["not an image", "too many pixels", "too many pixels, in a kind that the gateway does not read"],
+    ids=["not an image", "too many pixels", "too many pixels in a GIF", "a kind that is not read"],
 )
 async def test_a_picture_that_cannot_be_seen_is_refused(make_gateway, connect, make, code, said):
     gateway = await make_gateway()
