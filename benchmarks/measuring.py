@@ -44,7 +44,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-ADMISSION = {"PARLEY_GATEWAY_ADMISSION_LATE_SHARE": "1", "PARLEY_GATEWAY_ADMISSION_GROWTH": "0"}
+NO_LIMITS = {"LATE_SHARE": "1", "REAL_TIME_FACTOR": "0", "QUEUE_SECONDS": "0", "GROWTH": "0"}
+ADMISSION = {f"PARLEY_GATEWAY_ADMISSION_{name}": value for name, value in NO_LIMITS.items()}
 
 
 @contextlib.contextmanager

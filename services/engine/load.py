@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 WINDOW_SECONDS = 30.0
-MAX_FACTORS = 1024
+LATELY_SECONDS = 10.0  # what `Describe` tells callers of
+MAX_VALUES = 1024
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,23 @@ class Load:
         return cls(stats["slots"], stats["slots_used"], stats["queue_length"], factor)
 
 
-class RecentFactors:
-    """The real-time factors of the last `WINDOW_SECONDS`: seconds that work took for each second of speech.
-
-    The engine's thread observes, any other may read.
-    """
+class RecentValues:
+    """What was measured in the last `WINDOW_SECONDS`. The engine's thread observes, any other may read."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
-        self._factors: deque[tuple[float, float]] = deque(maxlen=MAX_FACTORS)  # (when, factor)
+        self._values: deque[tuple[float, float]] = deque(maxlen=MAX_VALUES)  # (when, value)
         self._lock = threading.Lock()
 
-    def observe(self, factor: float) -> None:
+    def observe(self, value: float) -> None:
         with self._lock:
-            self._factors.append((self._clock(), factor))
+            self._values.append((self._clock(), value))
 
-    def p95(self) -> float | None:
-        """None where there was no work."""
-        oldest = self._clock() - WINDOW_SECONDS
+    def p95(self, seconds: float = WINDOW_SECONDS) -> float | None:
+        """Of the last seconds; None where there was nothing."""
+        oldest = self._clock() - seconds
         with self._lock:
-            recent = sorted(factor for when, factor in self._factors if when >= oldest)
+            recent = sorted(value for when, value in self._values if when >= oldest)
         return recent[math.ceil(0.95 * len(recent)) - 1] if recent else None
 
 

@@ -8,8 +8,9 @@ from typing import Generic, TypeVar
 import torch
 
 from parley.checkpoints import Checkpoint
-from protos.parley.v1.model_info_pb2 import ModelInfo
+from protos.parley.v1.model_info_pb2 import Load, ModelInfo
 from services.engine.device import resolve
+from services.engine.load import LATELY_SECONDS
 from services.engine.settings import ServiceSettings
 from services.engine.thread import EngineThread
 from services.rpc.decorator import rpc
@@ -59,7 +60,12 @@ class EngineService(Generic[E]):
             device=self.settings.device,
             dtype=self.settings.dtype,
             embedding_width=config.language.hidden_size,
+            load=self._load_lately(),
         )
+
+    def _load_lately(self) -> Load:
+        factor, wait = self.engine.factors.p95(LATELY_SECONDS), self.engine.waits.p95(LATELY_SECONDS)
+        return Load(real_time_factor=factor or 0.0, queue_seconds=wait or 0.0)
 
     # Start, stop and health.
 

@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 
 import grpc
 
-from services.engine.load import Load, RecentFactors
+from services.engine.load import Load, RecentValues
 from services.engine.settings import AUTO, ServiceSettings
 from services.rpc.errors import ServiceError
 from services.telemetry import logs, metrics, tracing
@@ -154,7 +154,8 @@ class EngineThread:
 
     def __init__(self, settings: ServiceSettings):
         self.settings = settings
-        self.factors = RecentFactors()  # observed by the engine's steps
+        self.factors = RecentValues()  # seconds for each second of speech, observed by the engine's steps
+        self.waits = RecentValues()  # seconds, of `took`
         self.live: dict[object, Request] = {}  # by key: admitted and not released
         self._commands: deque[tuple[str, Request, object]] = deque()
         self._outgoing: dict[asyncio.AbstractEventLoop, list[tuple[Request, object]]] = {}  # of the thread alone
@@ -239,6 +240,11 @@ class EngineThread:
         """Queues the last event of a request, which no longer counts as live."""
         self.release(request)
         self.emit(request, event)
+
+    def took(self, request: Request, waited: float) -> None:
+        """A step takes up the work of a request, which has waited for it so many seconds."""
+        self.waits.observe(waited)
+        metrics.QUEUE_SECONDS.labels(self.service).observe(waited, request.exemplar)
 
     def flush(self) -> None:
         """Sends queued events to the event loops of their callers, one call a loop, and lets the loops send them on."""

@@ -60,14 +60,25 @@ class AccessSettings(Group):
 class AdmissionSettings(Group):
     seconds: float = Field(10.0, gt=0, description="What happened within this time decides whether others come in")
     late_share: float = Field(
-        0.1, ge=0, le=1, description="Nobody new comes in while more of the audio than this share is late; 1: never so"
+        0.1, gt=0, le=1, description="Nobody new comes in while more answers than this share are late; 1: never so"
     )
-    always: int = Field(2, ge=0, description="Sessions inside up to which late audio keeps nobody out")
-    growth: float = Field(
-        0.25,
+    real_time_factor: float = Field(
+        0.8,
         ge=0,
-        description="Beyond half of the LLM core's slots, sessions may become more by this share within `seconds`; "
-        "0: they may at any rate",
+        description="Nobody new comes in while a service takes longer than this for each second of speech (p95); "
+        "0: however long",
+    )
+    queue_seconds: float = Field(
+        0.5,
+        ge=0,
+        description="Nobody new comes in while work waits longer than this for a service (p95); 0: however long",
+    )
+    always: int = Field(2, ge=0, description="Sessions inside up to which none of these keeps anybody out")
+    growth: float = Field(
+        1.0,
+        ge=0,
+        description="Beyond a quarter of the LLM core's slots, sessions may become more by this share within `seconds` "
+        "where nothing is near its limit, and by less the nearer it is; 0: they may at any rate",
     )
     retry_seconds: float = Field(5.0, gt=0, description="When who was not let in is told to come again")
 
@@ -187,7 +198,9 @@ class UpstreamSettings(Group):
     llm_core: str = Field("", description="the same for the LLM core")
     speech_decoder: str = Field("", description="the same for the speech decoder")
     probe_seconds: float = Field(1.5, gt=0, description="Time that Redis and each service have to answer a probe")
-    describe_seconds: float = Field(5.0, gt=0, description="A service is asked again what it runs after this long")
+    describe_seconds: float = Field(
+        2.0, gt=0, description="A service is asked again what it runs, and how full it is, after this long"
+    )
     stall_seconds: float = Field(
         10.0, gt=0, description="A service that owes an answer and is silent for this long counts as lost"
     )

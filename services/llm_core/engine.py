@@ -212,8 +212,7 @@ class Engine(EngineThread):
             sequence = self._waiting.popleft()
             self._scheduler.place(sequence, slot)
             sequence.request.steps.begin("last_prefill" if sequence.responded else "prefill")
-            waited = time.monotonic() - sequence.arrived
-            metrics.QUEUE_SECONDS.labels(SERVICE).observe(waited, sequence.request.exemplar)
+            self.took(sequence.request, time.monotonic() - sequence.arrived)
             self._load_kept(sequence)
         for sequence in self._scheduler.sequences:
             sequence.reuse()

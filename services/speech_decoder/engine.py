@@ -178,8 +178,7 @@ class Engine(EngineThread):
         """The first clause of an answer has its slot."""
         if not request.chunks:
             request.steps.begin("first_audio")
-            waited = time.perf_counter() - request.clause_ready
-            metrics.QUEUE_SECONDS.labels(SERVICE).observe(waited, request.exemplar)
+            self.took(request, time.perf_counter() - request.clause_ready)
 
     def _generate(self) -> None:
         """One codec token for every slot."""

@@ -10,7 +10,7 @@ _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.75, 1, 
 _COMPUTE = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _DETECTION = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1)
 _BATCH = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-LITTLE_LEAD, LATE_FIRST_AUDIO = 0.1, 2.5  # seconds; buckets of the histograms that show whether answers keep real time
+LITTLE_LEAD, LATE_FIRST_AUDIO = 0.1, 2.5  # seconds; beyond either an answer does not keep real time
 _LEAD = (-1, -0.5, -0.25, 0, LITTLE_LEAD, 0.25, 0.5, 1, 2, 5)
 _RATIO = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1, 1.5, 2, 4)
 
@@ -72,6 +72,12 @@ AUDIO_LEAD_SECONDS = Histogram(
     "parley_audio_lead_seconds",
     "Audio of an answer that a client has not played yet when the gateway gets more of it; below 0: it has run out",
     buckets=_LEAD,
+)
+
+LATE_ANSWERS = Counter(
+    "parley_late_answers_total",
+    f"Answers whose first audio took more than {LATE_FIRST_AUDIO:g} s, or of which a client had less than "
+    f"{LITTLE_LEAD:g} s left to play when more came",
 )
 
 # The gateway.

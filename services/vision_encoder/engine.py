@@ -111,7 +111,7 @@ class Engine(EngineThread):
             request = self._waiting[0]
             if not request.taken:
                 request.steps.begin("encode")
-                metrics.QUEUE_SECONDS.labels(SERVICE).observe(time.monotonic() - request.arrived, request.exemplar)
+                self.took(request, time.monotonic() - request.arrived)
             part = request.pixels[request.taken : request.taken + free]
             request.taken += len(part)
             free -= len(part)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.collector import Collector
+from benchmarks.measuring import ADMISSION
 from services.local import processes
 from services.local.stack import LocalStack
 
@@ -48,7 +49,8 @@ def stack(stack_folder, tiny_checkpoint, collector):
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
         environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
-        environment.setenv("PARLEY_GATEWAY_ADMISSION_LATE_SHARE", "1")  # these machines are busy
+        for name, value in ADMISSION.items():  # these machines are busy
+            environment.setenv(name, value)
         state = stack.start()
     yield stack
     tree = [state.supervisor_pid, *processes.descendants(state.supervisor_pid)]

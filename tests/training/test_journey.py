@@ -154,7 +154,8 @@ async def served(checkpoint: Path, folder: Path) -> AsyncIterator[openai.AsyncOp
         four(checkpoint) as ports,
     ):
         settings = GatewaySettings(
-            server={"port": 0, "http_port": 0, "drain_seconds": 0.2}, admission={"late_share": 1.0},
+            server={"port": 0, "http_port": 0, "drain_seconds": 0.2},
+            admission={"late_share": 1.0, "real_time_factor": 0, "queue_seconds": 0},
             store={"redis_url": f"unix://{socket}"},
             upstream={name: f"127.0.0.1:{port}" for name, port in ports.items()},
         )  # fmt: skip

@@ -11,7 +11,7 @@ class DescribeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("service", "model", "parts", "weights", "device", "dtype", "embedding_width", "context_length", "max_answer_tokens", "slots", "input_sample_rate", "embedding_rate", "max_audio_seconds", "transcribes", "output_sample_rate", "codec_frame_rate", "speakers", "num_speaker_tokens")
+    __slots__ = ("service", "model", "parts", "weights", "device", "dtype", "embedding_width", "context_length", "max_answer_tokens", "slots", "input_sample_rate", "embedding_rate", "max_audio_seconds", "transcribes", "output_sample_rate", "codec_frame_rate", "speakers", "num_speaker_tokens", "load")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class ModelInfo(_message.Message):
     CODEC_FRAME_RATE_FIELD_NUMBER: _ClassVar[int]
     SPEAKERS_FIELD_NUMBER: _ClassVar[int]
     NUM_SPEAKER_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
     service: str
     model: str
     parts: _containers.RepeatedScalarFieldContainer[str]
@@ -48,7 +49,16 @@ class ModelInfo(_message.Message):
     codec_frame_rate: float
     speakers: _containers.RepeatedCompositeFieldContainer[Speaker]
     num_speaker_tokens: int
-    def __init__(self, service: _Optional[str] = ..., model: _Optional[str] = ..., parts: _Optional[_Iterable[str]] = ..., weights: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., embedding_width: _Optional[int] = ..., context_length: _Optional[int] = ..., max_answer_tokens: _Optional[int] = ..., slots: _Optional[int] = ..., input_sample_rate: _Optional[int] = ..., embedding_rate: _Optional[float] = ..., max_audio_seconds: _Optional[float] = ..., transcribes: _Optional[bool] = ..., output_sample_rate: _Optional[int] = ..., codec_frame_rate: _Optional[float] = ..., speakers: _Optional[_Iterable[_Union[Speaker, _Mapping]]] = ..., num_speaker_tokens: _Optional[int] = ...) -> None: ...
+    load: Load
+    def __init__(self, service: _Optional[str] = ..., model: _Optional[str] = ..., parts: _Optional[_Iterable[str]] = ..., weights: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., embedding_width: _Optional[int] = ..., context_length: _Optional[int] = ..., max_answer_tokens: _Optional[int] = ..., slots: _Optional[int] = ..., input_sample_rate: _Optional[int] = ..., embedding_rate: _Optional[float] = ..., max_audio_seconds: _Optional[float] = ..., transcribes: _Optional[bool] = ..., output_sample_rate: _Optional[int] = ..., codec_frame_rate: _Optional[float] = ..., speakers: _Optional[_Iterable[_Union[Speaker, _Mapping]]] = ..., num_speaker_tokens: _Optional[int] = ..., load: _Optional[_Union[Load, _Mapping]] = ...) -> None: ...
+
+class Load(_message.Message):
+    __slots__ = ("real_time_factor", "queue_seconds")
+    REAL_TIME_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    real_time_factor: float
+    queue_seconds: float
+    def __init__(self, real_time_factor: _Optional[float] = ..., queue_seconds: _Optional[float] = ...) -> None: ...
 
 class Speaker(_message.Message):
     __slots__ = ("name", "tokens")

@@ -2,9 +2,11 @@
 
 Notable points:
 - Connections are bounded in any case.
-- Nobody new comes in while too much audio of those inside is late, unless there is hardly anybody inside.
-- So that lateness shows before too many are inside, as many as half of the LLM core's slots may come at once, and from
-  there on a share more every few seconds.
+- Nobody new comes in while the services do not keep up with speech, work waits for them, or too much audio of those
+  inside is late, unless there is hardly anybody inside.
+- The load of who has just come does not show yet. So as many as a quarter of the LLM core's slots may come at once, and
+  from there on a share more every few seconds: the smaller, the nearer the load is to its limit.
+- All of it is measured beside, so that who is refused learns it at once.
 - Who goes on with a session, after a connection or a gateway was lost, is not new.
 """
 
@@ -15,24 +17,33 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from typing import NamedTuple
 
+from protos.parley.v1.model_info_pb2 import ModelInfo
 from services.gateway.access.pace import Pace
+from services.gateway.access.service_load import ServiceLoad
 from services.gateway.settings import AdmissionSettings
 from services.rpc.errors import ServiceError
 from services.telemetry import metrics
 
 NOTE_SECONDS = 1.0
-SLOTS_SECONDS = 1.0  # that the LLM core has to say how many slots it has
-FEW_SLOTS = 16  # while it has never said so
+
+
+class Strain(NamedTuple):
+    """How near something is to its limit; above 1 nobody new comes in."""
+
+    share: float
+    limit: str  # its name in the metrics
+    reason: str  # for who is refused
 
 
 class Admission:
     """One a process. Counts the connections of all wires."""
 
-    def __init__(self, settings: AdmissionSettings, most: int, slots: Callable[[], Awaitable[int]]):
-        """`most`: connections at once. `slots`: of the LLM core."""
-        self._settings, self._most, self._ask_slots = settings, most, slots
-        self._slots = FEW_SLOTS
+    def __init__(self, settings: AdmissionSettings, most: int, describe: Callable[[str], Awaitable[ModelInfo]]):
+        """`most`: connections at once. `describe`: what a service runs, and its load."""
+        self._settings, self._most = settings, most
+        self._load = ServiceLoad(describe)
         self._pace = Pace(settings.seconds)
         self._open = 0
         self._counts: deque[tuple[float, int]] = deque()  # (`time.monotonic()`, connections then)
@@ -40,16 +51,19 @@ class Admission:
         metrics.MAX_CONNECTIONS.set(most)
 
     def start(self) -> None:
-        self.note()
         self._watching = asyncio.create_task(self._watch())
 
-    def note(self) -> None:
+    async def note(self) -> None:
         """To be called about every second."""
         self._pace.note()
         now = time.monotonic()
         self._counts.append((now, self._open))
         while self._counts[0][0] < now - self._settings.seconds:
             self._counts.popleft()
+        if self._open:
+            await self._load.ask()
+        else:  # nobody is served, and the services are left alone
+            self._load.forget()
 
     async def close(self) -> None:
         if self._watching is not None:
@@ -73,33 +87,41 @@ class Admission:
         finally:
             self._count(-1)
 
-    async def admit(self) -> None:
+    def admit(self) -> None:
         """For a new session, within its connection. Raises RESOURCE_EXHAUSTED where those inside come first."""
-        inside = self._open - 1
-        self._check_pace(inside)
-        await self._learn_slots()
+        inside, strain = self._open - 1, self._strain()
+        self._check(inside, strain)
         before = min((count for _, count in self._counts), default=0)
-        room = max(self._slots // 2, round(before * (1 + self._settings.growth)))
+        growth = self._settings.growth * max(0.0, 1.0 - strain.share)
+        room = max(self._load.slots // 4, round(before * (1 + growth)))
         if self._settings.growth and inside >= room:
-            message = f"{inside - before} sessions were opened in the last {self._settings.seconds:g} s"
-            raise self._refuse("growth", message)
+            message = f"{inside} sessions are open, and the load of the last {self._settings.seconds:g} s"
+            raise self._refuse("growth", f"{message} leaves room for no more")
 
-    def check_pace(self) -> None:
+    def check_load(self) -> None:
         """For a request outside of any session. Raises RESOURCE_EXHAUSTED where those inside come first."""
-        self._check_pace(self._open)
+        self._check(self._open, self._strain())
 
-    def _check_pace(self, inside: int) -> None:
-        if inside >= self._settings.always and self._pace.late_share() > self._settings.late_share:
-            raise self._refuse("late_audio", "the answers of running sessions do not keep real time")
+    def _check(self, inside: int, strain: Strain) -> None:
+        if inside >= self._settings.always and strain.share > 1:
+            raise self._refuse(strain.limit, strain.reason)
+
+    def _strain(self) -> Strain:
+        """Of what is nearest to its limit."""
+        settings = self._settings
+        late = self._pace.late_share() / settings.late_share if settings.late_share < 1 else 0.0
+        (slow, factor), (full, wait) = self._load.slowest(), self._load.fullest()
+        slow_reason = f"the {slow} service takes {factor:.2f} s for each second of speech"
+        late_reason = "the answers of running sessions do not keep real time"
+        return max(
+            Strain(late, "late_audio", late_reason),
+            Strain(_share(factor, settings.real_time_factor), "real_time_factor", slow_reason),
+            Strain(_share(wait, settings.queue_seconds), "queue", f"work waits {wait:.2f} s for the {full} service"),
+        )
 
     def _refuse(self, limit: str, reason: str) -> ServiceError:
         metrics.REFUSED.labels("gateway", limit).inc()
         return ServiceError.busy(reason, self._settings.retry_seconds)
-
-    async def _learn_slots(self) -> None:
-        with contextlib.suppress(ServiceError, TimeoutError):
-            async with asyncio.timeout(SLOTS_SECONDS):
-                self._slots = await self._ask_slots() or self._slots
 
     def _count(self, change: int) -> None:
         self._open += change
@@ -107,5 +129,9 @@ class Admission:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(NOTE_SECONDS)
-            self.note()
+            await asyncio.gather(self.note(), asyncio.sleep(NOTE_SECONDS))
+
+
+def _share(value: float, most: float) -> float:
+    """`most` 0: there is no limit."""
+    return value / most if most else 0.0

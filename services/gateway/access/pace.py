@@ -1,4 +1,4 @@
-"""Whether answers keep real time, from the histograms that operators see too."""
+"""Whether answers keep real time, from the counters that operators see too."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
 
-from services.telemetry.metrics import LATE_FIRST_AUDIO, LITTLE_LEAD
+from services.telemetry import metrics
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,7 @@ class _Counts:
 
 
 class Pace:
-    """The share of late audio in the last seconds: pieces that came with hardly anything left to play, and first audio
-    that took too long. `note` must be called about every second."""
+    """The share of answers in the last seconds that were late. `note` must be called about every second."""
 
     def __init__(self, seconds: float):
         self._seconds = seconds
@@ -37,16 +36,17 @@ class Pace:
         if not self._noted:
             return 0.0
         before, now = self._noted[0], _count(time.monotonic())
-        return (now.late - before.late) / (now.all - before.all) if now.all > before.all else 0.0
+        late = now.late - before.late
+        return late / max(now.all - before.all, late) if late else 0.0  # one may be late that began before
 
 
 def _count(now: float) -> _Counts:
-    pieces, behind = _sample("parley_audio_lead_seconds", LITTLE_LEAD)
-    answers, prompt = _sample("parley_first_audio_seconds", LATE_FIRST_AUDIO, service="gateway")
-    return _Counts(now, behind + answers - prompt, pieces + answers)
+    late = _value(metrics.LATE_ANSWERS, "parley_late_answers_total")
+    return _Counts(
+        now, late, _value(metrics.FIRST_AUDIO_SECONDS, "parley_first_audio_seconds_count", service="gateway")
+    )
 
 
-def _sample(name: str, limit: float, **labels: str) -> tuple[float, float]:
-    """(how often a histogram has counted, how often a value up to `limit`, one of its buckets)."""
-    count = REGISTRY.get_sample_value(f"{name}_count", labels) or 0.0
-    return count, REGISTRY.get_sample_value(f"{name}_bucket", {**labels, "le": str(float(limit))}) or 0.0
+def _value(metric: MetricWrapperBase, name: str, **labels: str) -> float:
+    (family,) = metric.collect()
+    return next((each.value for each in family.samples if each.name == name and each.labels == labels), 0.0)

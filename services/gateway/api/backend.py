@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from protos.parley.v1.model_info_pb2 import ModelInfo
 from services.gateway.access.access import Access
 from services.gateway.access.admission import Admission
 from services.gateway.api.openai.names import ModelNames
@@ -29,7 +30,7 @@ class Backend:
             settings.server,
             connect(settings.store.redis_url, settings.store, settings.store.recovery_seconds),
         )
-        self.admission = Admission(settings.admission, settings.server.max_connections, self._slots)
+        self.admission = Admission(settings.admission, settings.server.max_connections, self._describe)
         self.models = ModelNames(settings.api)
         self._detector = Detector()
         self._early = EarlyAnswers(settings.conversation.early_answers)
@@ -53,8 +54,8 @@ class Backend:
             self.store, self.releases, settings.conversation, settings.media, settings.vad, self._detector, self._early
         )
 
-    async def _slots(self) -> int:
-        return (await self.releases.current.describe("llm_core")).slots
+    async def _describe(self, service: str) -> ModelInfo:
+        return await self.releases.current.describe(service)
 
     async def missing(self) -> list[str]:
         """What does not answer now, of the sessions' Redis and the four services; empty when a turn can be served.

@@ -56,7 +56,7 @@ class Attempt:
         self.texts = 0  # of the question, in the prompt
         self._upstream, self._events, self._clock, self._on_state = upstream, events, clock, on_state
         self._state_known = asyncio.Event()
-        self._first_token = self._first_audio = False
+        self._first_token = self._first_audio = self._late = False
         self._decoder_seconds = 0.0
         self._ids: list[int] = []  # of tokens that have not been told
         self._call_reader = CallReader(upstream.context.turn_id, {tool.name for tool in prompt.tools})
@@ -171,7 +171,9 @@ class Attempt:
         if self.released and first:
             self._deliver_audio()
         elif self.released:
-            metrics.AUDIO_LEAD_SECONDS.observe(self._clock.lead(self.answer.audio_seconds))
+            lead = self._clock.lead(self.answer.audio_seconds)
+            metrics.AUDIO_LEAD_SECONDS.observe(lead)
+            self._count_late(lead < metrics.LITTLE_LEAD)
         samples, offset = len(audio) // 2, self.answer.samples
         self.answer.add_audio(samples, sample_rate, text)
         metrics.AUDIO_SECONDS.labels("gateway", "out").inc(samples / max(1, sample_rate))
@@ -184,3 +186,10 @@ class Attempt:
         self._clock.answer(audio=True)
         self._clock.deliver()
         metrics.FIRST_AUDIO_SECONDS.labels("gateway").observe(self._clock.first_audio, tracing.exemplar())
+        self._count_late(self._clock.first_audio > metrics.LATE_FIRST_AUDIO)
+
+    def _count_late(self, late: bool) -> None:
+        """Counts the answer the first time that its audio is late."""
+        if late and not self._late:
+            self._late = True
+            metrics.LATE_ANSWERS.inc()

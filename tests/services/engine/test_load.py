@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from services.engine.load import MAX_FACTORS, WINDOW_SECONDS, BusyTime, Load, RecentFactors
+from services.engine.load import MAX_VALUES, WINDOW_SECONDS, BusyTime, Load, RecentValues
 
 
 @pytest.mark.parametrize("load", [Load(16, 3, 2, 0.4), Load(16, 0, 0, None), Load(16, 0, 0, 0.0)])
@@ -29,7 +29,7 @@ class Clock:
 
 def test_the_p95_is_of_the_last_seconds():
     clock = Clock()
-    factors = RecentFactors(clock)
+    factors = RecentValues(clock)
     assert factors.p95() is None
     factors.observe(9.0)
     clock.now += WINDOW_SECONDS / 2
@@ -37,6 +37,7 @@ def test_the_p95_is_of_the_last_seconds():
     for value in values:
         factors.observe(value)
     assert factors.p95() == sorted([*values, 9.0])[math.ceil(0.95 * 51) - 1]
+    assert factors.p95(WINDOW_SECONDS / 4) == sorted(values)[math.ceil(0.95 * 50) - 1]
     clock.now += WINDOW_SECONDS / 2 + 0.1  # the 9.0 is too old
     assert factors.p95() == sorted(values)[math.ceil(0.95 * 50) - 1]
     clock.now += WINDOW_SECONDS
@@ -44,10 +45,10 @@ def test_the_p95_is_of_the_last_seconds():
 
 
 def test_what_is_kept_is_bounded():
-    factors = RecentFactors()
-    for value in range(MAX_FACTORS + 10):
+    factors = RecentValues()
+    for value in range(MAX_VALUES + 10):
         factors.observe(value)
-    assert len(factors._factors) == MAX_FACTORS
+    assert len(factors._values) == MAX_VALUES
 
 
 def test_the_busy_share_is_of_the_last_seconds():

@@ -63,6 +63,17 @@ async def test_an_idle_service_reports_free_slots(name, tiny_checkpoint):
 
 
 @pytest.mark.parametrize("name", SERVICES)
+async def test_describe_tells_the_load_of_the_last_seconds(name, tiny_checkpoint):
+    servicer = build(name, tiny_checkpoint)
+    await servicer.start()
+    servicer.engine.factors.observe(5.0)  # more than a step of this machine takes
+    servicer.engine.waits.observe(2.0)
+    load = servicer.describe().load
+    assert (load.real_time_factor, load.queue_seconds) == (5.0, 2.0)
+    await servicer.stop()
+
+
+@pytest.mark.parametrize("name", SERVICES)
 async def test_describe_over_grpc(name, tiny_checkpoint):
     servicer = build(name, tiny_checkpoint)
     await servicer.start()

@@ -180,7 +180,7 @@ async def make_gateway(services, redis_url):
     async def make(**settings) -> Gateway:
         groups = {
             "server": {"port": 0, "http_port": 0, "drain_seconds": 0.2},
-            "admission": {"late_share": 1.0},  # these machines are busy
+            "admission": {"late_share": 1.0, "real_time_factor": 0, "queue_seconds": 0, "growth": 0},  # busy machines
             "store": {"redis_url": redis_url},
             "upstream": {name: f"127.0.0.1:{services.ports[name]}" for name in SERVICES},
         }

@@ -68,7 +68,7 @@ class ConversationService:
             async with access.session(caller):
                 opening = await self._first(events)
                 if not opening.session_id:
-                    await self._backend.admission.admit()
+                    self._backend.admission.admit()
                 after = opening.after_sequence if opening.HasField("after_sequence") else None
                 changes = wire.config_changes(opening.config)
                 await conversation.open(opening.session_id, changes, caller.key_id, opening.resumable, after)

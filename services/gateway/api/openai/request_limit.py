@@ -44,4 +44,4 @@ class RequestLimit:
             metrics.REFUSED.labels("gateway", "max_requests").inc()
             raise ServiceError.at_capacity("requests", self._limit, RETRY_SECONDS)
         if path.startswith(COMPUTE):
-            self._backend.admission.check_pace()
+            self._backend.admission.check_load()

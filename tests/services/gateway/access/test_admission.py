@@ -1,4 +1,4 @@
-"""Who is let in: bounded connections, nobody new while audio is late, and not too many at once."""
+"""Who is let in: bounded connections, nobody new while the load is above its limits, and not too many at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import contextlib
 import grpc
 import pytest
 
+from protos.parley.v1.model_info_pb2 import Load, ModelInfo
+from services.gateway.access import service_load
 from services.gateway.access.admission import Admission
 from services.gateway.access.pace import Pace
 from services.gateway.settings import AdmissionSettings
@@ -15,21 +17,30 @@ from services.rpc.errors import ServiceError, status_of
 from services.telemetry import metrics
 
 
+class Described:
+    """What the services say; `away` do not answer."""
+
+    def __init__(self, slots: int = 8, away: tuple[str, ...] = ()):
+        self.slots, self.away, self.asked = slots, away, 0
+        self.loads: dict[str, Load] = {}
+
+    async def __call__(self, service: str) -> ModelInfo:
+        self.asked += 1
+        if service in self.away:
+            raise ServiceError(grpc.StatusCode.UNAVAILABLE, "away")
+        return ModelInfo(slots=self.slots if service == "llm_core" else 0, load=self.loads.get(service, Load()))
+
+
 @pytest.fixture
-def admission():
-    """Makes admissions of a gateway whose LLM core has eight slots, with some connections open."""
+async def admission():
+    """Makes admissions of a gateway whose LLM core has eight slots, with connections that are open for long."""
     with contextlib.ExitStack() as connections:
 
-        def make(inside: int = 0, most: int = 100, slots=8, **settings) -> Admission:
-            async def ask() -> int:
-                if slots is None:
-                    raise ServiceError(grpc.StatusCode.UNAVAILABLE, "away")
-                return slots
-
-            made = Admission(AdmissionSettings(**settings), most, ask)
-            made.note()
+        async def make(inside: int = 0, most: int = 100, described: Described | None = None, **settings) -> Admission:
+            made = Admission(AdmissionSettings(**settings), most, described or Described())
             for _ in range(inside):
                 connections.enter_context(made.connection())
+            await made.note()
             return made
 
         yield make
@@ -39,7 +50,7 @@ async def newcomer(admission: Admission) -> str:
     """What one is told; empty: it is in."""
     try:
         with admission.connection():
-            await admission.admit()
+            admission.admit()
     except ServiceError as error:
         status = status_of(error)
         assert status.code == grpc.StatusCode.RESOURCE_EXHAUSTED and status.retry_after == 5.0
@@ -47,51 +58,51 @@ async def newcomer(admission: Admission) -> str:
     return ""
 
 
-def spoken(*leads: float) -> None:
-    """The gateway has had pieces of audio, each with so many seconds of the answer left to play."""
-    for lead in leads:
-        metrics.AUDIO_LEAD_SECONDS.observe(lead)
+def answered(*late: bool) -> None:
+    """The gateway has given so many answers."""
+    for each in late:
+        metrics.FIRST_AUDIO_SECONDS.labels("gateway").observe(0.4)
+        metrics.LATE_ANSWERS.inc(each)
 
 
 async def test_connections_are_bounded_and_counted(admission):
-    made = admission(inside=2, most=3)
+    made = await admission(inside=2, most=3)
     assert await newcomer(made) == "" and made.connections == 2
     with made.connection():
         assert "3 connections in use" in await newcomer(made)
     assert made.connections == 2 and await newcomer(made) == ""
 
 
-async def test_nobody_new_comes_in_while_audio_is_late(admission):
-    made = admission(inside=3)
-    spoken(*[0.5] * 8, 0.05)
+async def test_nobody_new_comes_in_while_answers_are_late(admission):
+    made = await admission(inside=3)
+    answered(*[False] * 8, True)
     assert "do not keep real time" in await newcomer(made)
-    spoken(*[0.5] * 8)
+    answered(*[False] * 31)  # 1 of 40: a quarter of what is allowed, and of 3 there may be 5
     assert await newcomer(made) == ""
-    spoken(-0.3)
+    answered(*[True] * 4)
     assert "try again in 5 s" in await newcomer(made)
 
 
-async def test_late_first_audio_counts_too(admission):
-    made = admission(inside=3)
-    metrics.FIRST_AUDIO_SECONDS.labels("gateway").observe(0.4)
-    assert await newcomer(made) == ""
-    metrics.FIRST_AUDIO_SECONDS.labels("gateway").observe(4.0)
+async def test_an_answer_may_be_late_that_began_before(admission):
+    made = await admission(inside=3)
+    metrics.LATE_ANSWERS.inc()
+    assert made._pace.late_share() == 1.0
     assert "do not keep real time" in await newcomer(made)
 
 
 async def test_a_slow_machine_still_serves_a_few(admission):
-    made = admission(inside=1)
-    spoken(-1.0, -1.0)
+    made = await admission(inside=1)
+    answered(True, True)
     assert await newcomer(made) == ""
-    off = admission(inside=3, late_share=1.0)
-    spoken(-1.0, -1.0)
+    off = await admission(inside=3, late_share=1.0)
+    answered(True, True)
     assert await newcomer(off) == ""
 
 
 async def test_what_was_late_long_ago_is_forgotten():
     pace = Pace(seconds=0.05)
     pace.note()
-    spoken(-1.0)
+    answered(True)
     assert pace.late_share() == 1.0
     await asyncio.sleep(0.06)
     pace.note()
@@ -100,24 +111,86 @@ async def test_what_was_late_long_ago_is_forgotten():
     assert pace.late_share() == 0.0
 
 
-async def test_half_of_the_slots_may_be_taken_at_once_and_more_later(admission):
-    made = admission(inside=3)
+async def test_nobody_new_comes_in_while_a_service_does_not_keep_up_with_speech(admission):
+    described = Described()
+    made = await admission(inside=3, described=described)
+    described.loads = {"speech_decoder": Load(real_time_factor=0.4), "llm_core": Load(real_time_factor=0.1)}
+    await made.note()
     assert await newcomer(made) == ""
-    full = admission(inside=4)
-    assert "4 sessions were opened in the last 10 s" in await newcomer(full)
-    assert await newcomer(admission(inside=4, growth=0)) == ""
-    assert await newcomer(admission(inside=4, slots=64)) == ""
+    described.loads["speech_decoder"] = Load(real_time_factor=0.9)
+    assert await newcomer(made) == "", "it is asked about every second, and not by who comes"
+    await made.note()
+    assert "the speech_decoder service takes 0.90 s for each second of speech; try again in 5 s" in await newcomer(made)
+    with pytest.raises(ServiceError, match="speech_decoder"):
+        made.check_load()
+    described.loads.clear()
+    await made.note()
+    assert await newcomer(made) == ""
+    made.check_load()
+
+
+async def test_nobody_new_comes_in_while_work_waits(admission):
+    described = Described()
+    described.loads = {"llm_core": Load(queue_seconds=0.6)}
+    made = await admission(inside=3, described=described)
+    refused = metrics.REFUSED.labels("gateway", "queue")._value.get()
+    assert "work waits 0.60 s for the llm_core service" in await newcomer(made)
+    assert metrics.REFUSED.labels("gateway", "queue")._value.get() == refused + 1
+    off = await admission(inside=3, described=described, queue_seconds=0)
+    assert await newcomer(off) == ""
+
+
+async def test_a_quarter_of_the_slots_may_be_taken_at_once_and_more_later(admission):
+    made = await admission(described=Described(slots=16))
+    with contextlib.ExitStack() as connections:
+        for _ in range(4):
+            assert await newcomer(made) == ""
+            connections.enter_context(made.connection())
+        assert "4 sessions are open, and the load of the last 10 s leaves room for no more" in await newcomer(made)
+        off = await admission(inside=4, growth=0)
+        assert await newcomer(off) == ""
 
 
 async def test_a_gateway_grows_by_a_share_of_what_it_had(admission):
-    made = admission(inside=8, seconds=0.05)
-    await asyncio.sleep(0.06)
-    made.note()
+    made = await admission(inside=8)
+    with contextlib.ExitStack() as connections:
+        for _ in range(8):
+            assert await newcomer(made) == ""
+            connections.enter_context(made.connection())
+        assert "16 sessions are open" in await newcomer(made)
+
+
+async def test_it_grows_by_less_the_nearer_the_load_is_to_its_limit(admission):
+    described = Described()
+    described.loads = {"speech_encoder": Load(real_time_factor=0.6)}
+    made = await admission(inside=8, described=described)  # a quarter of 0.8 is left
+    with contextlib.ExitStack() as connections:
+        for _ in range(2):
+            assert await newcomer(made) == ""
+            connections.enter_context(made.connection())
+        assert "10 sessions are open" in await newcomer(made)
+
+
+async def test_services_that_do_not_answer_keep_nobody_out_and_are_not_waited_for(admission, monkeypatch):
+    monkeypatch.setattr(service_load, "ANSWER_SECONDS", 0.05)
+
+    async def never(service: str) -> ModelInfo:
+        await asyncio.sleep(60)
+
+    assert await newcomer(await admission(inside=3, described=never)) == ""
+    described = Described()
+    described.loads = {"llm_core": Load(queue_seconds=9.0)}
+    made = await admission(inside=3, described=described)
+    assert await newcomer(made) != ""
+    described.away = ("llm_core",)
+    await made.note()
+    assert await newcomer(made) == ""
+
+
+async def test_services_are_asked_while_somebody_is_served(admission):
+    described = Described()
+    made = await admission(described=described)
+    assert described.asked == 0
     with made.connection():
-        assert await newcomer(made) == ""
-        with made.connection():
-            assert "2 sessions were opened" in await newcomer(made)
-
-
-async def test_an_llm_core_that_does_not_answer_keeps_nobody_out(admission):
-    assert await newcomer(admission(inside=5, slots=None)) == ""
+        await made.note()
+        assert described.asked == 4

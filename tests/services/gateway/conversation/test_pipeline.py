@@ -292,6 +292,38 @@ async def speak(turn, question: Question) -> None:
     await until(lambda: question.num_embeddings > said)
 
 
+class Speaking(Calls):
+    """A speech decoder whose chunks come with so many seconds of audio, after so many seconds."""
+
+    def __init__(self, *chunks: tuple[float, float]):
+        super().__init__()
+        self.chunks = chunks
+
+    async def speech_decoder(self, sent, requests):
+        await self._read(sent, requests)
+        for seconds, after in self.chunks:
+            await asyncio.sleep(after)
+            audio = bytes(2 * round(24_000 * seconds))
+            yield SynthesizeResponse(chunk=AudioChunk(audio=audio, sample_rate=24_000, text="red and blue"))
+        yield SynthesizeResponse(done=SynthesizeDone(weights=self.weights))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "waited", "late"),
+    [
+        ([(20.0, 0.0), (20.0, 0.05)], 0.0, 0),
+        ([(0.2, 0.0), (0.05, 0.15), (0.05, 0.15)], 0.0, 1),  # counted once
+        ([(20.0, 0.0)], 3.0, 1),
+    ],
+)
+async def test_an_answer_is_late_whose_audio_is(chunks, waited, late):
+    turn, before = pipeline_of(Speaking(*chunks), asked_in_writing()), metrics.LATE_ANSWERS._value.get()
+    turn.pipeline.clock.began -= waited
+    turn.pipeline.clock.ask(waited)
+    await turn.pipeline.run()
+    assert metrics.LATE_ANSWERS._value.get() - before == late
+
+
 async def test_at_a_pause_the_answer_is_computed_and_at_the_end_it_is_told_at_once():
     calls, question = Pausing(complete=0.9), speaking()
     turn = pipeline_of(calls, question)

@@ -47,7 +47,7 @@ async def serve(websocket: WebSocket, backend: Backend) -> None:
         with backend.admission.connection():
             async with backend.access.session(credentials.caller):
                 if not place.session_id:
-                    await backend.admission.admit()
+                    backend.admission.admit()
                 await websocket.accept(subprotocol=credentials.subprotocol)
                 await Connection(websocket, backend, credentials, place).run(value)
     except Exception as error:

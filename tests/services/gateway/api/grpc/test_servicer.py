@@ -18,6 +18,7 @@ from cli.client import Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1 import conversation_pb2_grpc
 from protos.parley.v1.language_model_pb2 import Sampling
+from protos.parley.v1.model_info_pb2 import ModelInfo
 from protos.parley.v1.usage_pb2 import FinishReason
 from services.gateway.access.access import Access
 from services.gateway.access.admission import Admission
@@ -291,7 +292,7 @@ async def test_while_audio_is_late_only_those_with_a_session_are_let_in(make_gat
     gateway = await make_gateway(admission__late_share=0.1, admission__always=0)
     first = await connect(gateway, text_only=True)
     for _ in range(10):
-        metrics.AUDIO_LEAD_SECONDS.observe(-1.0)
+        metrics.LATE_ANSWERS.inc()
     with pytest.raises(grpc.aio.AioRpcError, match="do not keep real time") as caught:
         await connect(gateway)
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -350,7 +351,7 @@ async def endless():
     conversation = EndlessConversation()
     settings = ServerSettings(idle_seconds=0.3)
     access = Access(AccessSettings(keys="off"), settings, Redis())  # which it does not ask
-    admission = Admission(AdmissionSettings(), 8, lambda: asyncio.sleep(0, 16))
+    admission = Admission(AdmissionSettings(), 8, lambda service: asyncio.sleep(0, ModelInfo()))
     backend = SimpleNamespace(conversation=lambda: conversation, access=access, admission=admission, stopping=False)
     service = ConversationService(backend, settings)
     server = grpc.aio.server()

@@ -244,7 +244,7 @@ async def test_while_audio_is_late_a_session_can_be_gone_on_with_and_none_begun(
     async with connect(address(gateway, model="parley", parley_session_id="")) as socket:
         created = json.loads(await socket.recv())
     for _ in range(50):
-        metrics.AUDIO_LEAD_SECONDS.observe(-1.0)
+        metrics.LATE_ANSWERS.inc()
     with pytest.raises(InvalidStatus) as caught:
         await connect(address(gateway, model="parley"))
     assert caught.value.response.status_code == 429 and caught.value.response.headers["retry-after"] == "5"
