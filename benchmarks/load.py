@@ -1,7 +1,6 @@
 """How many users a stack serves at once: talkers in processes of their own, over the Realtime API, in real time.
 
-    python -m benchmarks.load [--checkpoint DIR] [--sessions 1 4 8 16] [--seconds 60] [--overload 0] [--minutes 0]
-                              [--json FILE] [--figure FILE]
+    python -m benchmarks.load [--checkpoint DIR] [--sessions 1 4 8 16] [--seconds 60] [--json FILE] [--figure FILE]
 
 Each talker (see talker.py) says held-out sentences of small talk hands-free: the server notices where they begin and
 end. It waits for the answer to be played, pauses for 0.5 to 2 s, and goes on; one answer in five is interrupted.
@@ -10,21 +9,18 @@ end. It waits for the answer to be played, pauses for 0.5 to 2 s, and goes on; o
 - `real time` is the time from the first audio of an answer to its last, for each second of audio;
 - `noticed` is the time from the first voiced sample of an interruption to the server's word that the user speaks.
 
-With `--overload N` as many come within 20 seconds, more than can be served: who is refused comes again when the server
-says. 0 is twice the most sessions that kept real time. With `--minutes` the level `--long-sessions` lasts so long.
+Everybody is let in. What happens when more come than can be served: overload.py; for half an hour: soak.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,16 +29,15 @@ from benchmarks.load_figure import draw
 from benchmarks.measuring import everybody_let_in, machine, percentile, table, write_json
 from benchmarks.process_use import Use
 from benchmarks.talker import RATE
+from benchmarks.talkers import Talkers
 from benchmarks.workload import small_talk_clips
 from services.local.stack import LocalStack
 
+ADDRESS_HELP = "host:port of the HTTP server of a gateway that runs; none: one is started"
 CLIPS = 48  # that are said over and over, by each talker in another order
 ARRIVAL_SECONDS = 2.0  # within which the talkers of a level come
-OVERLOAD_ARRIVAL_SECONDS = 20.0
-GRACE_SECONDS = 30.0  # that a talker may take longer than it was told to
 LATE_FIRST_AUDIO, MOST_UNDERRUNS = 2.0, 0.02  # beyond either, sessions did not keep real time
 WARM_UP_SECONDS = 15.0
-THIRDS = ("third", "turns", "first_audio_p50", "first_audio_p95", "underruns", "unanswered")
 COLUMNS = (
     *("sessions", "turns", "first_audio_p50", "first_audio_p95", "noticed_p50", "underruns", "real_time_p50"),
     *("real_time_p95", "unanswered", "errors", "refused", "cores", "client_cores", "memory_mb"),
@@ -106,37 +101,39 @@ class Load:
 
     def __init__(self, arguments: argparse.Namespace, http: str, supervisor: int, folder: Path):
         """`http`: host:port; `supervisor`: process of a stack on this machine, 0 where there is none."""
-        self._arguments, self._supervisor, self._folder = arguments, supervisor, folder
-        self._url = f"ws://{http}/v1/realtime?model={arguments.model}"
+        self._arguments, self._folder = arguments, folder
+        self.http, self.supervisor = http, supervisor
         for number, clip in enumerate(islice(small_talk_clips(0, RATE), CLIPS)):
             clip.save(folder / f"{number:03}.npz")
 
-    def run(self, sessions: int, seconds: float, arrival: float = ARRIVAL_SECONDS) -> Level:
+    def run(self, sessions: int, seconds: float) -> Level:
+        """Each talker is a process of its own."""
         before, clients = self._use(), _children_cpu()
         started = time.monotonic()
-        talkers = []
+        running = []
         for number in range(sessions):
-            time.sleep(max(0.0, started + number * arrival / sessions - time.monotonic()))
-            talkers.append(self._start(number, seconds - (time.monotonic() - started)))
-        lines = []
-        for talker in talkers:
-            out, _ = talker.communicate(timeout=seconds + GRACE_SECONDS)
-            lines += out.splitlines()
+            time.sleep(max(0.0, started + number * ARRIVAL_SECONDS / sessions - time.monotonic()))
+            running.append(self.talk([number], seconds - (time.monotonic() - started)))
+        events = merged(running)
         after = self._use()
-        events = sorted((json.loads(line) for line in lines), key=lambda event: event["at"])
         cpu = after.since(before)
         return Level(sessions, time.monotonic() - started, events, cpu, after.memory, _children_cpu() - clients)
 
-    def _start(self, number: int, seconds: float) -> subprocess.Popen:
+    def talk(self, numbers: Sequence[int], seconds: float, **options: object) -> Talkers:
+        """Talkers in one process. `options`: of `benchmarks.talker`."""
         arguments = self._arguments
-        options = {"url": self._url, "key": arguments.key, "clips": self._folder, "talkers": number}
-        options |= {"seconds": seconds, "interrupting": arguments.interrupting}
-        command = [sys.executable, "-m", "benchmarks.talker"]
-        command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        options = {"interrupting": arguments.interrupting, **options}
+        url = f"ws://{self.http}/v1/realtime?model={arguments.model}"
+        report = self._folder / f"{numbers[0]}.jsonl"
+        return Talkers(numbers, seconds, report, url=url, key=arguments.key, clips=self._folder, **options)
 
     def _use(self) -> Use:
-        return Use.of(self._supervisor) if self._supervisor else Use()
+        return Use.of(self.supervisor) if self.supervisor else Use()
+
+
+def merged(running: Sequence[Talkers]) -> list[dict]:
+    """What all have reported, in the order in which it happened; returns when they are done."""
+    return sorted((event for talkers in running for event in talkers.events()), key=lambda event: event["at"])
 
 
 def _children_cpu() -> float:
@@ -145,33 +142,13 @@ def _children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def overload_sessions(asked: int, rows: list[dict]) -> int:
-    """Twice the most sessions that kept real time; as many as were asked for, if any were."""
-    served = [row["sessions"] for row in rows if keeps_real_time(row)]
-    return asked or 2 * max(served, default=1)
-
-
-def thirds(level: Level) -> list[dict[str, object]]:
-    """The first, second and last third of a long level: whether something grows."""
-    turns, rows = level.turns(), []
-    size = -(-len(turns) // 3)
-    for third in range(3):
-        part = turns[third * size : (third + 1) * size]
-        first = [1000 * each["first_audio"] for each in part if each["answered"]]
-        rows.append(
-            {
-                "third": third + 1,
-                "turns": len(part),
-                "first_audio_p50": percentile(first, 0.5),
-                "first_audio_p95": percentile(first, 0.95),
-                "underruns": sum(each.get("underruns", 0) > 0 for each in part) / max(1, len(part)),
-                "unanswered": len(part) - len(first),
-            }
-        )
-    return rows
+def most_served(rows: list[dict]) -> int:
+    """The most sessions that kept real time; at least one."""
+    return max((row["sessions"] for row in rows if keeps_real_time(row)), default=1)
 
 
 def measure_levels(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
+    """The facts for the table, the file and the figure."""
     facts: dict[str, object] = {"levels": [], "processes": []}
     for sessions in arguments.sessions:
         level = load.run(sessions, arguments.seconds)
@@ -179,18 +156,6 @@ def measure_levels(arguments: argparse.Namespace, load: Load) -> dict[str, objec
         facts["processes"].append({"sessions": sessions, "cpu_s": level.cpu, "memory_mb": level.memory})
         print(table([level.row()], COLUMNS), flush=True)
     return facts
-
-
-def measure_overload(arguments: argparse.Namespace, load: Load, sessions: int) -> dict[str, object]:
-    level = load.run(sessions, arguments.overload_seconds, OVERLOAD_ARRIVAL_SECONDS)
-    print(f"{sessions} where fewer can be served", table([level.row()], COLUMNS), sep="\n", flush=True)
-    return {"overload": {"row": level.row(), "events": level.events}}
-
-
-def measure_long(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
-    level = load.run(arguments.long_sessions, 60 * arguments.minutes)
-    print(table([level.row()], COLUMNS), table(thirds(level), THIRDS), sep="\n", flush=True)
-    return {"long": {"row": level.row(), "thirds": thirds(level), "cpu_s": level.cpu, "memory_mb": level.memory}}
 
 
 @contextlib.contextmanager
@@ -207,40 +172,26 @@ def stack(arguments: argparse.Namespace, clips: Path) -> Iterator[Load]:
         yield load
 
 
-def measure(arguments: argparse.Namespace, clips: Path) -> dict[str, object]:
-    """The facts for the table, the file and the figure. Only in the overload and the long run are sessions refused."""
-    facts: dict[str, object] = {"levels": [], "processes": []}
-    if arguments.sessions:
-        with everybody_let_in(), stack(arguments, clips) as load:
-            facts |= measure_levels(arguments, load)
-    if arguments.overload is not None or arguments.minutes:
-        with stack(arguments, clips) as load:
-            if arguments.overload is not None:
-                facts |= measure_overload(arguments, load, overload_sessions(arguments.overload, facts["levels"]))
-            if arguments.minutes:
-                facts |= measure_long(arguments, load)
-    return facts
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Of all benchmarks that make a `Load`."""
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/nano"))
+    parser.add_argument("--key", default="none", help="an API key, where the gateway asks for one")
+    parser.add_argument("--model", default="parley", help="the model's name at the gateway")
+    parser.add_argument("--interrupting", type=float, default=0.2, help="share of answers that are interrupted")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--figure", type=Path, help="draw the curves into this file (PNG)")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/nano"))
-    parser.add_argument("--address", help="host:port of the HTTP server of a gateway that runs; none: one is started")
-    parser.add_argument("--key", default="none", help="an API key, where the gateway asks for one")
-    parser.add_argument("--model", default="parley", help="the model's name at the gateway")
+    add_options(parser)
+    parser.add_argument("--address", help=ADDRESS_HELP)
     parser.add_argument("--sessions", nargs="*", type=int, default=[1, 4, 8, 16], help="talkers at once, in turn")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each number of sessions")
-    parser.add_argument("--interrupting", type=float, default=0.2, help="share of answers that are interrupted")
-    parser.add_argument("--overload", type=int, help="talkers that come where fewer can be served; 0: twice as many")
-    parser.add_argument("--overload-seconds", type=float, default=90.0)
-    parser.add_argument("--minutes", type=float, default=0.0, help="of the long run; 0: none")
-    parser.add_argument("--long-sessions", type=int, default=8, help="talkers of the long run")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
-    parser.add_argument("--figure", type=Path, help="draw the curves into this file (PNG)")
     arguments = parser.parse_args()
     facts: dict[str, object] = {"machine": machine(), "command": " ".join(sys.argv[1:])}
-    with tempfile.TemporaryDirectory() as clips:
-        facts |= measure(arguments, Path(clips))
+    with tempfile.TemporaryDirectory() as clips, everybody_let_in(), stack(arguments, Path(clips)) as load:
+        facts |= measure_levels(arguments, load)
     print(table(facts["levels"], COLUMNS))
     print("milliseconds; cores and memory are of the stack; one process a talker")
     print(", ".join(f"{name} {value}" for name, value in facts["machine"].items()))

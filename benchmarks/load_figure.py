@@ -1,4 +1,4 @@
-"""The picture of the load benchmark: latency, real time and memory by sessions, and what an overload does."""
+"""The picture of the load benchmark: latency, real time and memory by sessions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-BIN_SECONDS = 5.0
 LARGEST = 6  # processes that are drawn by name
 
 
 def draw(facts: dict, path: Path) -> None:
-    figure, axes = plt.subplots(2, 2, figsize=(9, 6.2), layout="constrained")
-    panels: list[Callable[[Axes, dict], None]] = [latency, pace, memory, overload]
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
+    panels: list[Callable[[Axes, dict], None]] = [latency, pace, memory]
     for axis, panel in zip(axes.flat, panels, strict=True):
         panel(axis, facts)
         axis.spines[["top", "right"]].set_visible(False)
@@ -57,35 +56,3 @@ def memory(axis: Axes, facts: dict) -> None:
     axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
     if last:
         axis.legend(frameon=False, fontsize="small")
-
-
-def overload(axis: Axes, facts: dict) -> None:
-    if "overload" not in facts:
-        axis.set_axis_off()
-        return
-    events, asked = facts["overload"]["events"], facts["overload"]["row"]["sessions"]
-    began = events[0]["at"]
-    changes = [(each["at"] - began, {"open": 1, "closed": -1}.get(each["what"], 0)) for each in events]
-    inside, times, counts = 0, [], []
-    for at, change in changes:
-        inside += change
-        times.append(at)
-        counts.append(inside)
-    axis.step(times, counts, where="post", label="sessions inside")
-    refused = binned(events, began, lambda each: each["what"] == "refused")
-    underruns = binned(events, began, lambda each: each.get("underruns", 0) > 0)
-    axis.plot(*refused, color="tab:orange", label=f"refused in {BIN_SECONDS:g} s")
-    axis.plot(*underruns, "x:", color="tab:red", label=f"answers with an underrun in {BIN_SECONDS:g} s")
-    axis.axhline(asked, color="grey", linewidth=0.8)
-    axis.set(title=f"{asked} sessions asked for", xlabel="seconds")
-    axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
-    axis.legend(frameon=False, fontsize="small")
-
-
-def binned(events: list[dict], began: float, of: Callable[[dict], bool]) -> tuple[list[float], list[int]]:
-    """(middle of each span of `BIN_SECONDS`, events in it)."""
-    spans = int((events[-1]["at"] - began) / BIN_SECONDS) + 1
-    counts = [0] * spans
-    for each in events:
-        counts[int((each["at"] - began) / BIN_SECONDS)] += of(each)
-    return [(span + 0.5) * BIN_SECONDS for span in range(spans)], counts

@@ -2,8 +2,9 @@
 
     python -m benchmarks.talker --url ws://127.0.0.1:8080/v1/realtime?model=parley --clips FOLDER --seconds 60
 
-Prints a line of JSON for each thing that happened: `turn`, `refused`, `error`. It uses no client library: a process of
-`openai` takes three times the memory, and this one shows what the wire carries and no more.
+Prints a line of JSON for each thing that happened: `open`, `closed`, `turn`, `refused`, `turned_away` (refused when it
+was inside), `error`. It uses no client library: a process of `openai` takes three times the memory, and this one shows
+what the wire carries and no more.
 """
 
 from __future__ import annotations
@@ -160,16 +161,19 @@ class Talker:
         after = self._rng.uniform(*INTERRUPTED_AFTER)
         return after if self._rng.random() < self._arguments.interrupting else float("inf")
 
-    async def run(self) -> None:
+    async def run(self, delay: float = 0.0) -> None:
+        """`delay`: seconds until it comes."""
         ends = time.monotonic() + self._arguments.seconds
+        await asyncio.sleep(delay)
         while time.monotonic() < ends:
+            began = time.monotonic()
             try:
-                await self._connect(ends)
+                await self._connect(min(ends, began + self._arguments.stay))
             except InvalidStatus as error:
-                wait = float(error.response.headers.get("Retry-After", RETRY_SECONDS))
-                await self._refused(error.response.status_code, wait, ends)
+                wait = error.response.headers.get("Retry-After")
+                await self._refused(error.response.status_code, time.monotonic() - began, wait, ends)
             except ConnectionClosedError as error:
-                await self._closed(error, ends)
+                await self._closed(error)
             except OSError as error:
                 self.report("error", message=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
@@ -186,16 +190,20 @@ class Talker:
             finally:
                 self.report("closed")
 
-    async def _closed(self, error: ConnectionClosedError, ends: float) -> None:
+    async def _closed(self, error: ConnectionClosedError) -> None:
+        """While it was open; it may have been in the middle of a turn."""
         if error.rcvd is not None and error.rcvd.code == TRY_AGAIN_LATER:
-            await self._refused(TRY_AGAIN_LATER, RETRY_SECONDS, ends)
+            self.report("turned_away", message=error.rcvd.reason)
+            await asyncio.sleep(RETRY_SECONDS)
         else:
             self.report("error", message=f"the connection was closed: {error}")
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _refused(self, code: int, seconds: float, ends: float) -> None:
-        self.report("refused", code=code, retry_after=seconds)
-        await asyncio.sleep(min(seconds, MAX_RETRY_SECONDS, max(0.0, ends - time.monotonic())))
+    async def _refused(self, code: int, seconds: float, wait: str | None, ends: float) -> None:
+        """`seconds`: after which that was known. `wait`: seconds until it may come again, as it was told."""
+        self.report("refused", code=code, seconds=seconds, retry_after=wait)
+        again = float(wait or RETRY_SECONDS)
+        await asyncio.sleep(min(again, MAX_RETRY_SECONDS, max(0.0, ends - time.monotonic())))
 
     def report_turn(self, turn: Turn, microphone_late: float) -> None:
         player = turn.player
@@ -220,8 +228,9 @@ class Talker:
 async def talk(arguments: argparse.Namespace) -> None:
     clips = [Clip.load(path) for path in sorted(arguments.clips.glob("*.npz"))]
     async with asyncio.TaskGroup() as group:
-        for number in arguments.talkers:
-            group.create_task(Talker(number, clips, arguments).run())
+        for place, number in enumerate(arguments.talkers):
+            delay = place * arguments.arriving / len(arguments.talkers)
+            group.create_task(Talker(number, clips, arguments).run(delay))
 
 
 def main() -> None:
@@ -233,6 +242,8 @@ def main() -> None:
         "--talkers", nargs="+", type=int, default=[0], help="a number for each, from which follows what it does"
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each talks")
+    parser.add_argument("--arriving", type=float, default=0.0, help="seconds within which they come, one by one")
+    parser.add_argument("--stay", type=float, default=float("inf"), help="seconds that a session is kept open")
     parser.add_argument("--interrupting", type=float, default=0.2, help="share of answers that are interrupted")
     asyncio.run(talk(parser.parse_args()))
 
