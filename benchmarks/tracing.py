@@ -103,7 +103,7 @@ def off_seconds(spans: int) -> float:
     for _ in range(REPEATS):
         for _ in range(spans):
             with tracing.step("work"):
-                tracing.annotate(session_id="s", turn_id="t")
+                tracing.annotate(session="s", turn_id="t")
                 tracing.exemplar()
                 tracing.metadata(tracing.current())
     return (time.thread_time() - began) / REPEATS

@@ -24,6 +24,7 @@ from google.protobuf.empty_pb2 import Empty
 from services.rpc import streams
 from services.rpc.errors import ServiceError, Status, status_of
 from services.telemetry import logs, metrics, tracing
+from services.telemetry.session_hash import session_hash
 
 TOKEN_VARIABLE = "PARLEY_SERVICE_TOKEN"  # set on services and gateway: calls must carry it as a bearer token
 TOKEN_FILE_VARIABLE = "PARLEY_SERVICE_TOKEN_FILE"  # or a file that holds it
@@ -71,7 +72,8 @@ class _Call:
             authenticate(context)
             self.span = tracing.continued(".".join(self.labels), context.invocation_metadata())
             if hasattr(request, "session_id"):  # of a stream, its open message says it
-                tracing.annotate(session_id=request.session_id, turn_id=getattr(request, "turn_id", ""))
+                hashed = session_hash(request.session_id)
+                tracing.annotate(session=hashed, turn_id=getattr(request, "turn_id", ""))
         limit = getattr(getattr(self.servicer, "settings", None), "max_streams", None)
         if limit is not None and self.servicer.open_calls > limit and self.labels[1] not in UNLIMITED:
             metrics.REFUSED.labels(self.servicer.service, "max_streams").inc()

@@ -15,6 +15,7 @@ import grpc
 
 from services.rpc.errors import ServiceError
 from services.telemetry import logs, tracing
+from services.telemetry.session_hash import session_hash
 
 _draining = asyncio.Semaphore(8)  # streams at once: each may hold a message of the largest size
 
@@ -57,7 +58,7 @@ async def read(
         field = getattr(request, kind)
         if kind == "open":
             logs.bind(field.session_id, field.turn_id)
-            tracing.annotate(session_id=field.session_id, turn_id=field.turn_id)
+            tracing.annotate(session=session_hash(field.session_id), turn_id=field.turn_id)
         yield kind, field
         came_last = came_last or kind == last
         if came_last and stop_at_last:

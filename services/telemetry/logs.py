@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, with the ids of its session, its turn and, where traced, its trace.
+"""Structured logs: one JSON object a line, with its session (by hash), its turn and, where traced, its trace.
 
 Each process calls `configure` once. Lines go to stderr, or to `PARLEY_LOG_DIR/<service>.jsonl` where that is set. Logs
 of other libraries, through `logging`, get the same form.
@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from services.telemetry import tracing
+from services.telemetry.session_hash import session_hash
 
 LOG_DIR_VARIABLE = "PARLEY_LOG_DIR"
 LOG_LEVEL_VARIABLE = "PARLEY_LOG_LEVEL"
@@ -77,8 +78,8 @@ def configure(service: str) -> None:
 
 
 def bind(session_id: str = "", turn_id: str = "") -> None:
-    """Adds these ids to all further log lines of this task."""
-    structlog.contextvars.bind_contextvars(session_id=session_id, turn_id=turn_id)
+    """Adds the hash of the session and the id of the turn to all further log lines of this task."""
+    structlog.contextvars.bind_contextvars(session=session_hash(session_id), turn_id=turn_id)
 
 
 def ids() -> dict[str, str]:

@@ -17,6 +17,7 @@ from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
 from services.local import processes
 from services.local.stack import LocalStack
 from services.registry import SERVICES
+from services.telemetry.session_hash import session_hash
 
 
 def get(address: str, page: str) -> str:
@@ -109,7 +110,7 @@ def test_a_turn_is_one_trace_through_all_processes(stack, parley, picture, quest
         turns = [
             span.trace_id
             for span in collector.spans
-            if span.name == "turn" and span.attributes["parley.session_id"] == session
+            if span.name == "turn" and span.attributes["parley.session"] == session_hash(session)
         ]
         traced = {span.service for span in collector.spans if span.trace_id in turns}
     spans = [span for span in collector.spans if span.trace_id in turns]

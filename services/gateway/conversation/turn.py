@@ -49,6 +49,7 @@ from services.gateway.upstream.calls import CallContext, Releases
 from services.rpc import streams
 from services.rpc.errors import ServiceError, first_of, status_of
 from services.telemetry import logs, metrics, tracing
+from services.telemetry.session_hash import session_hash
 
 log = logs.get_logger(__name__)
 
@@ -365,7 +366,7 @@ class Turn:
         """All that this task logs and traces is of the turn."""
         logs.bind(session_id, self.id)
         tracing.attach(self.span)
-        tracing.annotate(session_id=session_id, turn_id=self.id)
+        tracing.annotate(session=session_hash(session_id), turn_id=self.id)
 
     async def _run_pipeline(self, session_id: str) -> None:
         self._bind(session_id)

@@ -49,7 +49,7 @@ class SessionStore:
             prolong(pipe, session_id, milliseconds(self._life_seconds))
             (config, owned), items, last, *_ = await pipe.execute()
         if config is None or owned not in (None, owner.encode()):
-            raise self._not_found(session_id)
+            raise self._not_found()
         return Session(session_id, SessionConfig.model_validate_json(config), items, (last or b"").decode())
 
     @guarded
@@ -60,11 +60,11 @@ class SessionStore:
             prolong(pipe, session_id, milliseconds(self._life_seconds))
             replaced, *_ = await pipe.execute()
         if not replaced:
-            raise self._not_found(session_id)
+            raise self._not_found()
 
-    def _not_found(self, session_id: str) -> ServiceError:
+    def _not_found(self) -> ServiceError:
         message = (
-            f"no session {session_id}: it never was, or it expired {self._life_seconds / 60:g} min after its last "
-            "use; send an empty session_id to begin a new one"
+            "there is no session of this id: it never was, another API key opened it, or it expired "
+            f"{self._life_seconds / 60:g} min after its last use; send an empty session_id to begin a new one"
         )
         return ServiceError(grpc.StatusCode.NOT_FOUND, message)

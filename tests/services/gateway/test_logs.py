@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 
+import grpc
 import openai
 import pytest
+import websockets
 
 from cli.client import Answer, Question
 from services.gateway.access.keys import KeyLimits
+from services.telemetry.session_hash import session_hash
 
-CLIENTS = ("openai", "httpx", "httpcore", "websockets.client")  # they run in this process too
+CLIENTS = ("openai", "httpx", "httpcore", "websockets.client", "asyncio")  # they run in this process too
 SECRETS = ("my bank code is", "call me by the name", "grandmother")
 
 
@@ -67,6 +70,27 @@ async def test_nor_does_a_request_or_a_connection_of_the_openai_api(make_gateway
                 pass
     lines = logged()
     assert "turn over" in lines and said not in lines
+
+
+async def test_a_session_is_in_the_logs_by_its_hash_only(make_gateway, connect, logged):
+    gateway = await make_gateway()
+    client = await connect(gateway, text_only=True)
+    assert (await client.ask(Question(text="hello"))).complete
+    with pytest.raises(grpc.RpcError, match="there is no session of this id"):
+        await connect(gateway, session_id="c2Vzc2lvbiBvZiBvdGhlcnM")
+    realtime = f"ws://127.0.0.1:{gateway.http_port}/v1/realtime?parley_session_id="
+    async with websockets.connect(realtime) as connection:
+        session_id = json.loads(await connection.recv())["session"]["id"]
+    async with websockets.connect(f"{realtime}{session_id}") as connection:
+        assert json.loads(await connection.recv())["session"]["id"] == session_id
+        await connection.send(json.dumps({"type": "response.create", "response": {"max_output_tokens": 4}}))
+        while json.loads(await connection.recv())["type"] != "response.done":
+            pass
+    lines = logged()
+    assert "turn over" in lines and "call failed" in lines
+    for known in (client.session_id, session_id):
+        assert session_hash(known) in lines and known not in lines
+    assert "c2Vzc2lvbiBvZiBvdGhlcnM" not in lines
 
 
 async def test_no_key_is_in_the_logs(make_gateway, redis_url, connect, monkeypatch, logged):

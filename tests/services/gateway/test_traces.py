@@ -16,6 +16,7 @@ from cli.client import Question
 from protos.parley.v1 import conversation_pb2 as wire
 from services.rpc.decorator import TOKEN_VARIABLE
 from services.telemetry import logs, tracing
+from services.telemetry.session_hash import session_hash
 
 # Span → the span that it is part of.
 SPOKEN_TURN = {
@@ -90,14 +91,14 @@ async def test_a_spoken_turn_is_one_trace(collector, make_gateway, connect, spok
     decoder = {name for name, parent in parents(spans) if parent == "speech_decoder.Synthesize"}
     assert decoder == {"first_clause", "queue", "first_audio", "decode"}
     turn = found["turn"].attributes
-    assert turn["parley.session_id"] == client.session_id and turn["parley.turn_id"] == answer.turn_id
+    assert turn["parley.session"] == session_hash(client.session_id) and turn["parley.turn_id"] == answer.turn_id
     assert turn["parley.finish_reason"] == "length" and turn["parley.state"] == "speech"
     assert turn["parley.prompt_tokens"] == answer.usage.prompt_tokens > 0
     assert turn["parley.answer_tokens"] == answer.usage.answer_tokens == 12
     assert turn["parley.audio_input_seconds"] == pytest.approx(len(spoken_question) / 16_000)
     for call in ("vision_encoder.Encode", "speech_encoder.Encode", "llm_core.Generate", "speech_decoder.Synthesize"):
         attributes = found[call].attributes
-        assert attributes["parley.session_id"] == client.session_id
+        assert attributes["parley.session"] == session_hash(client.session_id)
         assert attributes["rpc.grpc.status_code"] in ("OK", "CANCELLED")  # the gateway leaves once it has all
         assert attributes["parley.weights"] == turn["parley.weights"]
     assert found["llm_core.Generate"].attributes["parley.prompt_tokens"] == answer.usage.prompt_tokens

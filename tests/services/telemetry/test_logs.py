@@ -5,6 +5,7 @@ import pytest
 import structlog
 
 from services.telemetry import logs
+from services.telemetry.session_hash import session_hash
 
 
 @pytest.fixture
@@ -24,8 +25,11 @@ def test_a_line_has_the_service_and_the_ids(lines):
     logs.bind_request(object())  # the next call starts without ids
     logs.get_logger("tests").info("again")
     first, second = lines()
-    assert first.items() >= {"service": "a_service", "event": "hello", "session_id": "s1", "turn_id": "t1"}.items()
-    assert first["size"] == 3 and "session_id" not in second
+    assert (
+        first.items()
+        >= {"service": "a_service", "event": "hello", "session": session_hash("s1"), "turn_id": "t1"}.items()
+    )
+    assert first["size"] == 3 and "session" not in second
 
 
 def test_logs_of_libraries_have_the_same_form(lines):

@@ -184,7 +184,7 @@ async def test_text_longer_than_the_context_fails_its_turn_only(make_gateway, co
 @pytest.mark.parametrize(
     ("config", "code", "complaint"),
     [
-        ({"session_id": "unknown"}, grpc.StatusCode.NOT_FOUND, "no session unknown"),
+        ({"session_id": "unknown"}, grpc.StatusCode.NOT_FOUND, "there is no session of this id"),
         ({"session_id": "a b"}, grpc.StatusCode.INVALID_ARGUMENT, "none of ours"),
         ({"input_sample_rate": 44_100}, grpc.StatusCode.INVALID_ARGUMENT, "8000, 16000, 24000, 48000"),
         ({"instructions": "x" * 5000}, grpc.StatusCode.RESOURCE_EXHAUSTED, "above the limit"),
