@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-import grpc
-
 from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.tensor_pb2 import EmbeddingRef, Tensor
 from services.gateway.conversation.prompt_reader import PromptReader
@@ -20,7 +18,6 @@ from services.gateway.media.originals import Originals
 from services.gateway.store.protocols import Lease, Store
 from services.gateway.turn.generate import Prompt
 from services.gateway.upstream.calls import Calls
-from services.rpc.errors import ServiceError
 
 
 class TurnRecord:
@@ -59,10 +56,9 @@ class TurnRecord:
         await self._leases.aclose()
 
     def check_lease(self) -> None:
-        """Raises ABORTED where another gateway has taken the session over."""
+        """Raises ABORTED where another gateway has taken the session over, NOT_FOUND where the store has lost it."""
         if self.lease is not None and self.lease.lost.is_set():
-            message = "another connection took over this session while the turn ran"
-            raise ServiceError(grpc.StatusCode.ABORTED, message)
+            raise self.lease.loss()
 
     async def prompt(self, sampling: Sampling, unwritten: list[Item]) -> Prompt:
         """The history as it was played. `unwritten`: items of a turn that is still running."""

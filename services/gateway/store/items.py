@@ -14,7 +14,7 @@ from services.gateway.events.items import Item
 from services.gateway.settings import StoreSettings
 from services.gateway.store.connection import guarded
 from services.gateway.store.keys import SESSION, key, keys, milliseconds, prolong
-from services.gateway.store.leases import IS_HELD, lease_keys
+from services.gateway.store.leases import IS_HELD, LOST, lease_keys
 from services.gateway.store.protocols import Lease
 from services.rpc.errors import ServiceError
 
@@ -32,10 +32,10 @@ local function remove_oldest()
   end
 end
 """
-# and the keys of the lease; token, (id, JSON)… → id of the item before the first, or 0 where the lease is lost.
+# and the keys of the lease; token, (id, JSON)… → id of the item before the first, or as LOST says.
 # The same call again changes nothing.
-_APPEND = f"""{IS_HELD}{_COMMON}
-if not is_held(KEYS[7], KEYS[8], ARGV[3]) then return 0 end
+_APPEND = f"""{IS_HELD}{LOST}{_COMMON}
+if not is_held(KEYS[7], KEYS[8], ARGV[3]) then return lost(KEYS[7], KEYS[8]) end
 local position = redis.call('LPOS', order, ARGV[4])
 local previous = redis.call('LINDEX', order, (position or 0) - 1)
 if position == 0 then previous = false end
@@ -122,14 +122,14 @@ class ItemStore:
     async def append(self, lease: Lease, items: Iterable[Item]) -> str:
         """Keeps the items of a turn. Returns the id of the item before them, or "".
 
-        Raises ABORTED where the lease has gone to another gateway.
+        Raises ABORTED where the lease has gone to another gateway, NOT_FOUND where the store has lost the session.
         """
         fields = [field for item in items for field in (item.id, item.to_json())]
         script_keys = [*keys(lease.session_id, *SESSION), *lease_keys(lease.session_id)]
         previous = await self._append(script_keys, [self._life_ms, self._max_items, lease.token, *fields])
-        if previous == 0:
-            message = "another connection took over this session while the turn ran; the turn was not kept"
-            raise ServiceError(grpc.StatusCode.ABORTED, message)
+        if previous in (0, -1):
+            lease.forgotten = previous == -1
+            raise lease.loss()
         return previous.decode()
 
     @guarded

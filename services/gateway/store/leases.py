@@ -36,9 +36,16 @@ if not taken and redis.call('GET', KEYS[1]) ~= ARGV[1] then return math.max(0, r
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
 return -1
 """
-# lease time → 1, or 0 where another has the lease, or has had it since
-_RENEW = f"""{IS_HELD}
-if not is_held(KEYS[1], KEYS[2], ARGV[1]) then return 0 end
+# What a script answers whose lease is lost: 0 where another has it, or has had it since; -1 where nobody is known to
+# have had it, so that the store has lost the session.
+LOST = """
+local function lost(turn, last)
+  return redis.call('EXISTS', turn, last) == 0 and -1 or 0
+end
+"""
+# lease time → 1, or as LOST says
+_RENEW = f"""{IS_HELD}{LOST}
+if not is_held(KEYS[1], KEYS[2], ARGV[1]) then return lost(KEYS[1], KEYS[2]) end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
@@ -99,5 +106,7 @@ class LeaseStore:
                 metrics.STORE_ERRORS.labels("LeaseStore.renew").inc()
 
     async def _renew(self, lease: Lease) -> bool:
-        """False where another has the lease, or has had it since."""
-        return bool(await self._extend(keys=lease_keys(lease.session_id), args=[lease.token, self._lease_ms]))
+        """False where another has the lease, or has had it since, or the store has forgotten it."""
+        answer = await self._extend(keys=lease_keys(lease.session_id), args=[lease.token, self._lease_ms])
+        lease.forgotten = answer == -1
+        return answer == 1

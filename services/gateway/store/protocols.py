@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
+import grpc
+
 from services.gateway.events import Event
 from services.gateway.events.items import Item, Ref
 from services.gateway.events.session import Session, SessionConfig
+from services.rpc.errors import ServiceError
 
 MAX_APPEND = 256  # events in one call of `Events.append`
 MAX_UNLOGGED = 1024  # delivered events that may wait for the log; what comes beyond is not logged
@@ -24,7 +27,19 @@ class Lease:
 
     session_id: str
     token: str
-    lost: asyncio.Event  # set once another has it
+    lost: asyncio.Event  # set once another has it, or the store has lost the session
+    forgotten: bool = False  # the latter
+
+    def loss(self) -> ServiceError:
+        """What the turn is told whose lease is lost."""
+        if not self.forgotten:
+            message = "another connection took over this session while the turn ran; the turn was not kept"
+            return ServiceError(grpc.StatusCode.ABORTED, message)
+        message = (
+            "the session store (Redis) has lost this session, as one does that is started again without an "
+            "append-only file; open a new session"
+        )
+        return ServiceError(grpc.StatusCode.NOT_FOUND, message)
 
 
 class Sessions(Protocol):

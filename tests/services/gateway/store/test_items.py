@@ -65,8 +65,9 @@ async def test_items_that_are_appended_again_stand_there_once(store, session_id)
 
 async def test_only_the_holder_of_the_lease_appends(store, session_id):
     stranger = Lease(session_id, "token of another", asyncio.Event())
-    with pytest.raises(ServiceError, match="took over this session while the turn ran") as caught:
-        await store.items.append(stranger, [item("q")])
+    async with store.leases.lease(session_id):
+        with pytest.raises(ServiceError, match="took over this session while the turn ran") as caught:
+            await store.items.append(stranger, [item("q")])
     assert caught.value.code == grpc.StatusCode.ABORTED
     assert await ids(store, session_id) == []
 

@@ -85,6 +85,19 @@ async def test_a_lease_that_expired_is_still_its_own_unless_another_had_it(make_
     assert await ids(store, session_id) == ["late, but nobody came"]
 
 
+async def test_a_store_that_has_lost_the_session_is_told_as_such(make_store, session_id, redis):
+    """It was told as "another connection took over"."""
+    store = make_store(lease_seconds=0.3)
+    async with store.leases.lease(session_id) as lease:
+        await redis.flushall()  # as a Redis does that ends and keeps nothing
+        await asyncio.wait_for(lease.lost.wait(), 5)
+        for attempt in range(2):
+            with pytest.raises(ServiceError, match="has lost this session") as caught:
+                await store.items.append(lease, [Item(id="late")])
+            assert caught.value.code == lease.loss().code == grpc.StatusCode.NOT_FOUND, attempt
+    assert not await redis.exists(key(session_id, "items"))
+
+
 async def test_a_lease_whose_reply_was_lost_is_not_waited_for(make_store, session_id, redis):
     store = make_store(lease_seconds=30)
     async with store.leases.lease(session_id) as lease:
