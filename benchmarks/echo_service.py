@@ -147,13 +147,13 @@ async def serve_bytes() -> None:
 
 
 def serve_under_ray(grpc_port: str, http_port: str, runtime_dir: str) -> None:
-    from services.local.node import run, wait_for_a_signal
+    from services.local.node import run, wait_for_the_end
     from services.ray.applications import application
 
     servicers = [SPEC.add_to_server, "services.rpc.health.register"]
     run({SPEC.name: application(SPEC)}, servicers, int(grpc_port), int(http_port), Path(runtime_dir))
     print("ready", flush=True)
-    wait_for_a_signal()
+    wait_for_the_end({})
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python -m services.local.node --grpc-port 9000 --http-port 8000 --runtime-dir /tmp/…
 
-Prints one line of JSON when every application runs, and stays until SIGTERM. `environment` must have been set before
-this process started: Ray reads it when it is imported.
+Prints one line of JSON when every application runs, and stays until SIGTERM. Where a process that Ray needs has ended
+it ends at once, with status 1, and the supervisor kills the rest. `environment` must have been set before this process
+started: Ray reads it when it is imported.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from services.local import ports, releases
+from services.local import ports, processes, releases
 from services.ray import serve_config
 from services.ray.environment import NODE_ENVIRONMENT
 from services.ray.serve_config import SLOTS, Release
@@ -25,6 +27,8 @@ from services.registry import SERVICES
 
 START_ATTEMPTS = 3
 REMOVE_SECONDS = 60.0
+RAY_PROCESSES = ("gcs_server", "raylet")
+POLL_SECONDS = 0.5  # between two looks whether they run
 NODE_PORTS = 4  # of HAProxy's own pages and of the proxy it falls back on
 
 
@@ -171,8 +175,17 @@ def _start_ray(runtime_dir: Path) -> None:
                 child.kill()
 
 
-def wait_for_a_signal() -> None:
-    """Returns on SIGTERM or SIGINT, in place of what Ray does then. Call it in the main thread.
+def ray_processes() -> dict[str, int]:
+    """Name → pid of the processes of Ray, started by this one, without which it replaces nothing that ends."""
+    import psutil
+
+    return {child.name(): child.pid for child in psutil.Process().children() if child.name() in RAY_PROCESSES}
+
+
+def wait_for_the_end(needed: Mapping[str, int]) -> str:
+    """Returns "" on SIGTERM or SIGINT, in place of what Ray does then, or the name of a process that has ended.
+
+    `needed`: name → pid of the processes that are watched. Call it in the main thread.
 
     Handlers, and not a blocked mask with `sigwait`: children inherit the mask, and with SIGTERM blocked none of Ray's
     processes would end when asked to.
@@ -180,7 +193,10 @@ def wait_for_a_signal() -> None:
     received = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: received.set())
-    received.wait()
+    while not received.wait(POLL_SECONDS):
+        if ended := next((name for name, pid in needed.items() if processes.started_at(pid) is None), ""):
+            return ended
+    return ""
 
 
 def main() -> None:
@@ -196,7 +212,9 @@ def main() -> None:
     run(applications, servicers, arguments.grpc_port, arguments.http_port, arguments.runtime_dir)
     commands = releases.serve(node, arguments.runtime_dir)
     print(json.dumps({"ready": list(applications)}), flush=True)
-    wait_for_a_signal()
+    if ended := wait_for_the_end(ray_processes()):
+        print(f"{ended} of Ray has ended", file=sys.stderr, flush=True)
+        os._exit(1)  # Ray's own end would wait for it
     commands.shutdown()
 
     from ray import serve

@@ -65,6 +65,19 @@ def descendants(pid: int) -> list[int]:
     return [process.pid for process in below if started_at(process.pid) is not None]
 
 
+def descendants_beside(pid: int, kept: Iterable[subprocess.Popen]) -> list[int]:
+    """Every living process below `pid` except these and those below them."""
+    spared = {child.pid for child in kept}
+    return [found for found in descendants(pid) if not spared.intersection(_and_those_above(found))]
+
+
+def _and_those_above(pid: int) -> set[int]:
+    try:
+        return {pid, *(parent.pid for parent in psutil.Process(pid).parents())}
+    except psutil.NoSuchProcess:
+        return set()
+
+
 def marked(stack_id: str) -> list[int]:
     """Every other living process that the stack of this id started, as far as its environment can be read."""
     return [

@@ -46,6 +46,7 @@ def serve(node: Node, runtime_dir: Path) -> socketserver.BaseServer:
             answer = _answer(node, self.rfile.readline(MAX_REQUEST))
             self.wfile.write(json.dumps(answer).encode() + b"\n")
 
+    (runtime_dir / SOCKET).unlink(missing_ok=True)  # of a node that was killed
     server = socketserver.UnixStreamServer(str(runtime_dir / SOCKET), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

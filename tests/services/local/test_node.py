@@ -1,9 +1,15 @@
-"""The environment of a node: that of every node, and ports and files of its own."""
+"""A node: its environment is that of every node, and ports and files of its own; how long it stays."""
 
+import os
+import signal
+import subprocess
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
-from services.local.node import NODE_PORTS, environment, explain
+import pytest
+
+from services.local.node import NODE_PORTS, environment, explain, ray_processes, wait_for_the_end
 from services.ray.environment import NODE_ENVIRONMENT
 
 
@@ -47,3 +53,35 @@ def test_the_last_line_of_a_failed_start_is_the_error():
     assert "File …" in explained
     assert explained.splitlines()[-1] == "llm_core failed to start: ValueError: no tokenizer"
     assert explain({"vision_encoder": application("vision_encoder", "HEALTHY", "")}) == ""
+
+
+@pytest.fixture
+def a_process():
+    process = subprocess.Popen(["sleep", "600"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_node_ends_with_a_process_that_ray_needs(a_process):
+    """It went on for ever, and nothing that ended afterwards was replaced."""
+    threading.Timer(0.2, a_process.kill).start()
+    assert wait_for_the_end({"node": os.getpid(), "raylet": a_process.pid}) == "raylet"
+
+
+def test_a_node_waits_for_a_signal(a_process):
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    assert wait_for_the_end({"raylet": a_process.pid}) == ""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_the_processes_that_ray_needs_are_found_by_their_names(tmp_path):
+    for name in ("raylet", "monitor"):
+        (tmp_path / name).symlink_to("/bin/sleep")
+    started = [subprocess.Popen([str(tmp_path / name), "600"]) for name in ("raylet", "monitor")]
+    assert ray_processes() == {"raylet": started[0].pid}
+    for process in started:
+        process.kill()
+        process.wait()

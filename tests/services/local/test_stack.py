@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,14 @@ def test_one_port_is_not_taken_for_two(options, tmp_path):
     with pytest.raises(ValueError, match=f"port {port} is taken; choose another with --port"):
         stack.start()
     assert os.listdir(tmp_path / "stack") == []
+
+
+def test_the_folder_of_a_stack_is_for_its_user_only(options, tmp_path):
+    """Also one that an earlier version has left open."""
+    (tmp_path / "stack").mkdir(mode=0o755)
+    with socket.create_server((ports.HOST, 0)) as taken, pytest.raises(ValueError, match="is taken"):
+        LocalStack(Path(options.checkpoint), tmp_path / "stack", port=taken.getsockname()[1]).start()
+    assert (tmp_path / "stack").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path):

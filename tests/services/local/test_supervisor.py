@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
 
 from services.gateway.settings import GatewaySettings
-from services.local import processes, supervisor
+from services.local import processes, state, supervisor
 from services.local.supervisor import MAX_RESTARTS, StackError, Supervisor
 
 ROOT = Path(__file__).parents[3]
@@ -78,6 +80,26 @@ def test_valkey_never_evicts_and_has_memory_for_embeddings_and_sessions(stack):
     client.close()
 
 
+def test_what_valkey_holds_survives_its_death(stack):
+    stack.start_valkey()
+    client = redis.Redis.from_url(stack.state.redis_url)
+    wait_until(Path(stack.state.redis_url.removeprefix("unix://")).exists)
+    client.set("session", "said so far", px=600_000)
+    stack.children["valkey"].kill()
+    stack.children["valkey"].wait()
+
+    def is_back() -> bool:
+        stack.check_children()
+        try:
+            return client.get("session") == b"said so far"
+        except redis.ConnectionError:
+            return False
+
+    wait_until(is_back)
+    assert 0 < client.pttl("session") <= 600_000
+    client.close()
+
+
 def test_the_gateway_and_the_services_get_the_same_addresses(stack, options, monkeypatch):
     environment = stack.environment
     monkeypatch.setattr(os, "environ", environment)
@@ -106,10 +128,10 @@ def test_a_gateway_that_ends_again_and_again_is_given_up(stack, monkeypatch, cap
         stack.check_children()
     with pytest.raises(StackError, match="gateway ended with status 3: no memory"):
         stack.check_children()
-    assert capsys.readouterr().out.count("gateway ended with status 3; starting it again") == MAX_RESTARTS
+    assert capsys.readouterr().out.count("gateway ended with status 3: no memory") == MAX_RESTARTS
 
 
-def test_services_that_end_are_not_started_again(stack):
+def test_services_that_have_never_run_are_not_started_again(stack):
     start_failing(stack, "services")
     with pytest.raises(StackError, match=r"services ended with status 3: no memory \(all of it: .*services.log\)"):
         stack.check_children()
@@ -175,6 +197,64 @@ def test_nothing_is_left_when_standard_input_closes(options):
     assert [pid for pid in tree if processes.started_at(pid) is not None] == []
     assert os.listdir(options.directory) == ["logs"]
     process.stdout.close()
+
+
+# A supervisor of a node that starts a replica in a session of its own, which outlives it, and of a Valkey.
+WITH_A_NODE = """
+import sys
+from services.local import supervisor
+node = (
+    "import os, subprocess, time; replica = subprocess.Popen(['sleep', '600'], start_new_session=True);"
+    "print(os.getpid(), replica.pid, os.environ['PARLEY_CHECKPOINT'], flush=True); time.sleep(600)"
+)
+valkey = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+class Two(supervisor.Supervisor):
+    def start_all(self):
+        self.make_folders()
+        self.start_child("valkey", [sys.executable, "-c", valkey])
+        self.start_services()
+        self.state.ready = True
+    def start_services(self):
+        self.start_child("services", [sys.executable, "-c", node])
+supervisor.Supervisor = Two
+supervisor.main()
+"""
+
+
+def test_services_that_ran_start_again_once_nothing_is_left_of_them(options, tmp_path):
+    """They serve what was promoted last; the other processes stay."""
+    directory = Path(options.directory)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WITH_A_NODE], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    process.stdin.write(json.dumps(vars(options)).encode() + b"\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["event"] == "ready"
+
+    def printed(name: str) -> list[list[str]]:
+        return [line.split() for line in (directory / "logs" / f"{name}.log").read_text().splitlines()]
+
+    wait_until(lambda: printed("services") and printed("valkey"))
+    ((node, replica, checkpoint),), ((valkey,),) = printed("services"), printed("valkey")
+    state.write(directory, replace(state.read(directory), checkpoint=str(tmp_path / "promoted")))
+    os.kill(int(node), signal.SIGKILL)
+    assert json.loads(process.stdout.readline())["text"].startswith("services ended with status -9")
+    wait_until(lambda: len(printed("services")) == 2)
+    assert processes.started_at(int(replica)) is None and processes.started_at(int(valkey)) is not None
+    assert (checkpoint, printed("services")[1][2]) == (options.checkpoint, str(tmp_path / "promoted"))
+    process.stdin.close()
+    assert process.wait(60) == 0
+    process.stdout.close()
+
+
+def test_what_the_processes_of_a_stack_write_is_for_its_user_only(options):
+    """Others could read the logs: they named sessions, and who knows a session opens it."""
+    process = subprocess.run(
+        [sys.executable, "-c", WITH_A_NODE], cwd=ROOT, input=json.dumps(vars(options)) + "\n", text=True
+    )
+    assert process.returncode == 0
+    logs = list((Path(options.directory) / "logs").iterdir())
+    assert {log.stat().st_mode & 0o777 for log in logs} == {0o600}
 
 
 def test_others_of_the_machine_can_read_neither_logs_nor_tokens(stack):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import echo
 
-from services.local.node import run, wait_for_a_signal
+from services.local.node import run, wait_for_the_end
 from services.ray.applications import application
 
 specs = (echo.VISION, echo.SPEECH)
@@ -17,4 +17,4 @@ run(
     Path(sys.argv[3]),
 )
 print("ready", flush=True)
-wait_for_a_signal()
+wait_for_the_end({})
