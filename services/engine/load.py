@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 WINDOW_SECONDS = 30.0
-LATELY_SECONDS = 10.0  # what `Describe` tells callers of
+LATELY_SECONDS = 5.0  # what `Describe` tells callers of
 MAX_VALUES = 1024
 
 

@@ -58,7 +58,7 @@ class AccessSettings(Group):
 
 
 class AdmissionSettings(Group):
-    seconds: float = Field(10.0, gt=0, description="What happened within this time decides whether others come in")
+    seconds: float = Field(6.0, gt=0, description="Answers that were late within this time keep others out")
     late_share: float = Field(
         0.1, gt=0, le=1, description="Nobody new comes in while more answers than this share are late; 1: never so"
     )
@@ -77,10 +77,14 @@ class AdmissionSettings(Group):
     growth: float = Field(
         1.0,
         ge=0,
-        description="Beyond a quarter of the LLM core's slots, sessions may become more by this share within `seconds` "
-        "where nothing is near its limit, and by less the nearer it is; 0: they may at any rate",
+        description="Beyond a quarter of the LLM core's slots, sessions may become more by this share within "
+        "`growth_seconds` where nothing is near its limit, and by less the nearer it is; 0: they may at any rate",
     )
-    retry_seconds: float = Field(5.0, gt=0, description="When who was not let in is told to come again")
+    growth_seconds: float = Field(10.0, gt=0, description="The load of a session is taken to show after this long")
+    lesson_seconds: float = Field(
+        60.0, ge=0, description="So many sessions as were too many are not let in again for this long"
+    )
+    retry_seconds: float = Field(4.0, gt=0, description="When who was not let in is told to come again")
 
 
 class ApiSettings(Group):

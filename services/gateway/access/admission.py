@@ -6,6 +6,7 @@ Notable points:
   inside is late, unless there is hardly anybody inside.
 - The load of who has just come does not show yet. So as many as a quarter of the LLM core's slots may come at once, and
   from there on a share more every few seconds: the smaller, the nearer the load is to its limit.
+- So many as were too many are not let in again for a while: else each quiet moment would let one more in.
 - All of it is measured beside, so that who is refused learns it at once.
 - Who goes on with a session, after a connection or a gateway was lost, is not new.
 """
@@ -47,6 +48,7 @@ class Admission:
         self._pace = Pace(settings.seconds)
         self._open = 0
         self._counts: deque[tuple[float, int]] = deque()  # (`time.monotonic()`, connections then)
+        self._too_many, self._until = 0, 0.0  # connections that were, and until when that is remembered
         self._watching: asyncio.Task | None = None
         metrics.MAX_CONNECTIONS.set(most)
 
@@ -58,12 +60,19 @@ class Admission:
         self._pace.note()
         now = time.monotonic()
         self._counts.append((now, self._open))
-        while self._counts[0][0] < now - self._settings.seconds:
+        while self._counts[0][0] < now - self._settings.growth_seconds:
             self._counts.popleft()
+        self._learn(now)
         if self._open:
             await self._load.ask()
         else:  # nobody is served, and the services are left alone
             self._load.forget()
+
+    def _learn(self, now: float) -> None:
+        """Remembers how many were too many. Who is refused just now is not among them."""
+        inside = min(count for _, count in list(self._counts)[-2:])
+        if inside > self._settings.always and self._strain().share > 1:
+            self._too_many, self._until = inside, now + self._settings.lesson_seconds
 
     async def close(self) -> None:
         if self._watching is not None:
@@ -95,8 +104,9 @@ class Admission:
         growth = self._settings.growth * max(0.0, 1.0 - strain.share)
         room = max(self._load.slots // 4, round(before * (1 + growth)))
         if self._settings.growth and inside >= room:
-            message = f"{inside} sessions are open, and the load of the last {self._settings.seconds:g} s"
-            raise self._refuse("growth", f"{message} leaves room for no more")
+            raise self._refuse("growth", f"{inside} sessions are open, and the load leaves room for no more")
+        if inside + 1 >= self._too_many > self._settings.always and time.monotonic() < self._until:
+            raise self._refuse("lesson", f"{inside} sessions are open, and {self._too_many} were too many")
 
     def check_load(self) -> None:
         """For a request outside of any session. Raises RESOURCE_EXHAUSTED where those inside come first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from protos.parley.v1.model_info_pb2 import Load, ModelInfo
@@ -14,26 +15,23 @@ FEW_SLOTS = 16  # of the LLM core, while it has never said how many it has
 
 
 class ServiceLoad:
-    """Of several replicas of a service, that which answered last."""
+    """Of several replicas of a service, that which answered last; of one that does not answer, what it said last."""
 
     def __init__(self, describe: Callable[[str], Awaitable[ModelInfo]]):
         self._describe = describe
-        self._loads: dict[str, Load] = {}  # of the services that have answered last time
+        self._loads: dict[str, Load] = {}
         self.slots = FEW_SLOTS
 
     async def ask(self) -> None:
-        """To be called about every second. Nothing is known of a service that does not answer."""
+        """To be called about every second."""
         await asyncio.gather(*(self._ask(service) for service in SERVICES))
 
     async def _ask(self, service: str) -> None:
-        try:
+        with contextlib.suppress(ServiceError, TimeoutError):
             async with asyncio.timeout(ANSWER_SECONDS):
                 info = await self._describe(service)
-        except (ServiceError, TimeoutError):
-            self._loads.pop(service, None)
-            return
-        self._loads[service] = info.load
-        self.slots = info.slots or self.slots
+            self._loads[service] = info.load
+            self.slots = info.slots or self.slots
 
     def forget(self) -> None:
         self._loads.clear()

@@ -53,7 +53,7 @@ async def newcomer(admission: Admission) -> str:
             admission.admit()
     except ServiceError as error:
         status = status_of(error)
-        assert status.code == grpc.StatusCode.RESOURCE_EXHAUSTED and status.retry_after == 5.0
+        assert status.code == grpc.StatusCode.RESOURCE_EXHAUSTED and status.retry_after == 4.0
         return status.message
     return ""
 
@@ -80,7 +80,7 @@ async def test_nobody_new_comes_in_while_answers_are_late(admission):
     answered(*[False] * 31)  # 1 of 40: a quarter of what is allowed, and of 3 there may be 5
     assert await newcomer(made) == ""
     answered(*[True] * 4)
-    assert "try again in 5 s" in await newcomer(made)
+    assert "try again in 4 s" in await newcomer(made)
 
 
 async def test_an_answer_may_be_late_that_began_before(admission):
@@ -113,14 +113,14 @@ async def test_what_was_late_long_ago_is_forgotten():
 
 async def test_nobody_new_comes_in_while_a_service_does_not_keep_up_with_speech(admission):
     described = Described()
-    made = await admission(inside=3, described=described)
+    made = await admission(inside=3, described=described, lesson_seconds=0)
     described.loads = {"speech_decoder": Load(real_time_factor=0.4), "llm_core": Load(real_time_factor=0.1)}
     await made.note()
     assert await newcomer(made) == ""
     described.loads["speech_decoder"] = Load(real_time_factor=0.9)
     assert await newcomer(made) == "", "it is asked about every second, and not by who comes"
     await made.note()
-    assert "the speech_decoder service takes 0.90 s for each second of speech; try again in 5 s" in await newcomer(made)
+    assert "the speech_decoder service takes 0.90 s for each second of speech; try again in 4 s" in await newcomer(made)
     with pytest.raises(ServiceError, match="speech_decoder"):
         made.check_load()
     described.loads.clear()
@@ -146,7 +146,7 @@ async def test_a_quarter_of_the_slots_may_be_taken_at_once_and_more_later(admiss
         for _ in range(4):
             assert await newcomer(made) == ""
             connections.enter_context(made.connection())
-        assert "4 sessions are open, and the load of the last 10 s leaves room for no more" in await newcomer(made)
+        assert "4 sessions are open, and the load leaves room for no more" in await newcomer(made)
         off = await admission(inside=4, growth=0)
         assert await newcomer(off) == ""
 
@@ -178,13 +178,15 @@ async def test_services_that_do_not_answer_keep_nobody_out_and_are_not_waited_fo
         await asyncio.sleep(60)
 
     assert await newcomer(await admission(inside=3, described=never)) == ""
+
+
+async def test_a_service_that_is_too_busy_to_answer_counts_as_it_was(admission):
     described = Described()
     described.loads = {"llm_core": Load(queue_seconds=9.0)}
     made = await admission(inside=3, described=described)
-    assert await newcomer(made) != ""
     described.away = ("llm_core",)
     await made.note()
-    assert await newcomer(made) == ""
+    assert "work waits 9.00 s for the llm_core service" in await newcomer(made)
 
 
 async def test_services_are_asked_while_somebody_is_served(admission):
@@ -194,3 +196,34 @@ async def test_services_are_asked_while_somebody_is_served(admission):
     with made.connection():
         await made.note()
         assert described.asked == 4
+
+
+async def test_so_many_as_were_too_many_are_not_let_in_again_for_a_while(admission):
+    described = Described()
+    made = await admission(inside=3, described=described, lesson_seconds=0.5)
+    with made.connection(), made.connection():
+        await made.note()
+        described.loads = {"llm_core": Load(real_time_factor=1.5)}
+        await made.note()  # asks
+        await made.note()  # learns that 5 are too many
+        described.loads.clear()
+        await made.note()
+        assert "5 sessions are open, and 5 were too many" in await newcomer(made)
+    with made.connection():
+        assert "4 sessions are open, and 5 were too many" in await newcomer(made)
+    assert await newcomer(made) == "", "4 are as many as may be tried"
+    with made.connection():
+        await asyncio.sleep(0.6)
+        assert await newcomer(made) == ""
+
+
+async def test_who_is_refused_is_not_among_those_who_were_too_many(admission):
+    described = Described()
+    made = await admission(inside=3, described=described)
+    described.loads = {"llm_core": Load(real_time_factor=1.5)}
+    await made.note()
+    with made.connection():  # is being refused
+        await made.note()
+    described.loads.clear()
+    await made.note()
+    assert "3 sessions are open, and 3 were too many" in await newcomer(made)

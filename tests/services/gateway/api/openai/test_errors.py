@@ -172,7 +172,7 @@ async def test_requests_wait_while_conversations_do_not_keep_real_time(make_gate
     monkeypatch.setattr(gateway.backend.admission._pace, "late_share", lambda: 0.5)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.http_port}") as http:
         response = await http.post(CHAT, json=BODY)
-        assert response.status_code == 429 and response.headers["retry-after"] == "5"
+        assert response.status_code == 429 and response.headers["retry-after"] == "4"
         assert error_of(response)["code"] == "rate_limit_exceeded"
         assert (await http.get("/v1/models")).status_code == 200
 

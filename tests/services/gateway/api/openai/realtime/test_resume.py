@@ -247,7 +247,7 @@ async def test_while_audio_is_late_a_session_can_be_gone_on_with_and_none_begun(
         metrics.LATE_ANSWERS.inc()
     with pytest.raises(InvalidStatus) as caught:
         await connect(address(gateway, model="parley"))
-    assert caught.value.response.status_code == 429 and caught.value.response.headers["retry-after"] == "5"
+    assert caught.value.response.status_code == 429 and caught.value.response.headers["retry-after"] == "4"
     resumed = address(gateway, parley_session_id=created["session"]["id"], parley_last_event_id=created["event_id"])
     async with connect(resumed) as socket:
         assert json.loads(await socket.recv())["session"]["id"] == created["session"]["id"]
