@@ -4,7 +4,8 @@
 
 `--served`: the most talkers that keep real time; without it 1, 2, 4, 8 and 16 are tried first (`benchmarks.load`). So
 many talk (talker.py), with the defaults of admission; then more come within 5 s, until there are `--times` as many.
-Who is refused comes again when the gateway says. After `--seconds` those who came leave, and one more comes.
+Who is refused comes again when the gateway says. After `--seconds` those who came leave, and one of those who were
+there, in whose place one more comes.
 - `alone`: the share of answers in real time before the others came; `in_time`: from then until they left, of everybody
   who was inside. An answer is in real time where its first audio came within 2 s of the question's last voiced sample
   and the player, which starts with 100 ms, never ran out;
@@ -135,14 +136,15 @@ def overload(load: Load, served: int, times: int, seconds: float) -> tuple[dict[
     """A row, and all that the talkers reported."""
     came = served * times
     with Sampler(load.supervisor, SAMPLE_SECONDS) as sampler:
-        first = load.talk(range(served), SETTLE_SECONDS + seconds + AFTER_SECONDS)
+        leaving = load.talk([served - 1], SETTLE_SECONDS + seconds)
+        staying = [load.talk(range(served - 1), SETTLE_SECONDS + seconds + AFTER_SECONDS)] if served > 1 else []
         time.sleep(SETTLE_SECONDS)
         began = time.time()
         others = load.talk(range(served, came), seconds, arriving=ARRIVAL_SECONDS)
         time.sleep(seconds)
         moments = Times(began, time.time())
         newcomer = load.talk([came], AFTER_SECONDS)
-        events = mark(merged([first, others, newcomer]))
+        events = mark(merged([leaving, *staying, others, newcomer]))
     before = [sample.total for sample in sampler.samples if sample.at < moments.came]
     memory = max(before), max(sample.total for sample in sampler.samples)
     return row(served, came, events, moments, memory), events

@@ -75,7 +75,7 @@ class AdmissionSettings(Group):
     )
     always: int = Field(2, ge=0, description="Sessions inside up to which none of these keeps anybody out")
     growth: float = Field(
-        1.0,
+        0.5,
         ge=0,
         description="Beyond a quarter of the LLM core's slots, sessions may become more by this share within "
         "`growth_seconds` where nothing is near its limit, and by less the nearer it is; 0: they may at any rate",

@@ -69,8 +69,12 @@ class Admission:
             self._load.forget()
 
     def _learn(self, now: float) -> None:
-        """Remembers how many were too many. Who is refused just now is not among them."""
-        inside = min(count for _, count in list(self._counts)[-2:])
+        """Remembers how many were too many: the most that were inside when it was measured.
+
+        Who is being refused counts as open for a moment, and not in two notes in a row.
+        """
+        recent = [count for at, count in self._counts if at >= now - self._settings.seconds]
+        inside = max(map(min, recent, recent[1:]), default=0)
         if inside > self._settings.always and self._strain().share > 1:
             self._too_many, self._until = inside, now + self._settings.lesson_seconds
 
@@ -100,13 +104,13 @@ class Admission:
         """For a new session, within its connection. Raises RESOURCE_EXHAUSTED where those inside come first."""
         inside, strain = self._open - 1, self._strain()
         self._check(inside, strain)
+        if inside + 1 >= self._too_many > self._settings.always and time.monotonic() < self._until:
+            raise self._refuse("lesson", f"{inside} sessions are open, and {self._too_many} were too many")
         before = min((count for _, count in self._counts), default=0)
         growth = self._settings.growth * max(0.0, 1.0 - strain.share)
         room = max(self._load.slots // 4, round(before * (1 + growth)))
         if self._settings.growth and inside >= room:
             raise self._refuse("growth", f"{inside} sessions are open, and the load leaves room for no more")
-        if inside + 1 >= self._too_many > self._settings.always and time.monotonic() < self._until:
-            raise self._refuse("lesson", f"{inside} sessions are open, and {self._too_many} were too many")
 
     def check_load(self) -> None:
         """For a request outside of any session. Raises RESOURCE_EXHAUSTED where those inside come first."""

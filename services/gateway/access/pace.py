@@ -10,6 +10,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from services.telemetry import metrics
 
+FEW_ANSWERS = 10
+
 
 @dataclass(frozen=True)
 class _Counts:
@@ -32,12 +34,12 @@ class Pace:
         self._noted.append(_count(now))
 
     def late_share(self) -> float:
-        """0 … 1; 0 where there was no audio."""
+        """0 … 1. Of fewer than `FEW_ANSWERS` as if the rest had been in time: one late answer says little."""
         if not self._noted:
             return 0.0
         before, now = self._noted[0], _count(time.monotonic())
         late = now.late - before.late
-        return late / max(now.all - before.all, late) if late else 0.0  # one may be late that began before
+        return late / max(now.all - before.all, late, FEW_ANSWERS)  # one may be late that began before
 
 
 def _count(now: float) -> _Counts:

@@ -75,17 +75,26 @@ async def test_connections_are_bounded_and_counted(admission):
 
 async def test_nobody_new_comes_in_while_answers_are_late(admission):
     made = await admission(inside=3)
-    answered(*[False] * 8, True)
+    answered(True, True)
     assert "do not keep real time" in await newcomer(made)
-    answered(*[False] * 31)  # 1 of 40: a quarter of what is allowed, and of 3 there may be 5
+    answered(*[False] * 78)  # 2 of 80: a quarter of what is allowed, and of 3 there may be 4
     assert await newcomer(made) == ""
-    answered(*[True] * 4)
+    answered(*[True] * 9)
     assert "try again in 4 s" in await newcomer(made)
 
 
-async def test_an_answer_may_be_late_that_began_before(admission):
+async def test_one_late_answer_of_a_few_says_little(admission):
+    made = await admission(inside=1)
+    answered(*[False] * 3, True)
+    assert made._pace.late_share() == 0.1
+    with made.connection(), made.connection():
+        assert "room for no more" in await newcomer(made)
+    assert await newcomer(made) == ""
+
+
+async def test_answers_may_be_late_that_began_before(admission):
     made = await admission(inside=3)
-    metrics.LATE_ANSWERS.inc()
+    metrics.LATE_ANSWERS.inc(12)
     assert made._pace.late_share() == 1.0
     assert "do not keep real time" in await newcomer(made)
 
@@ -102,7 +111,7 @@ async def test_a_slow_machine_still_serves_a_few(admission):
 async def test_what_was_late_long_ago_is_forgotten():
     pace = Pace(seconds=0.05)
     pace.note()
-    answered(True)
+    answered(*[True] * 10)
     assert pace.late_share() == 1.0
     await asyncio.sleep(0.06)
     pace.note()
@@ -152,7 +161,7 @@ async def test_a_quarter_of_the_slots_may_be_taken_at_once_and_more_later(admiss
 
 
 async def test_a_gateway_grows_by_a_share_of_what_it_had(admission):
-    made = await admission(inside=8)
+    made = await admission(inside=8, growth=1.0)
     with contextlib.ExitStack() as connections:
         for _ in range(8):
             assert await newcomer(made) == ""
@@ -163,7 +172,7 @@ async def test_a_gateway_grows_by_a_share_of_what_it_had(admission):
 async def test_it_grows_by_less_the_nearer_the_load_is_to_its_limit(admission):
     described = Described()
     described.loads = {"speech_encoder": Load(real_time_factor=0.6)}
-    made = await admission(inside=8, described=described)  # a quarter of 0.8 is left
+    made = await admission(inside=8, described=described, growth=1.0)  # a quarter of 0.8 is left
     with contextlib.ExitStack() as connections:
         for _ in range(2):
             assert await newcomer(made) == ""
@@ -200,7 +209,7 @@ async def test_services_are_asked_while_somebody_is_served(admission):
 
 async def test_so_many_as_were_too_many_are_not_let_in_again_for_a_while(admission):
     described = Described()
-    made = await admission(inside=3, described=described, lesson_seconds=0.5)
+    made = await admission(inside=3, described=described, lesson_seconds=0.5, growth=0)
     with made.connection(), made.connection():
         await made.note()
         described.loads = {"llm_core": Load(real_time_factor=1.5)}
