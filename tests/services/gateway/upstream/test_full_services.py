@@ -8,6 +8,8 @@ import time
 import grpc
 import pytest
 
+from cli.client import Question
+from protos.parley.v1.language_model_pb2 import Sampling
 from services.gateway.upstream.calls import ConnectionLostError
 from services.gateway.upstream.retries import until_done
 from services.rpc.errors import ServiceError
@@ -58,3 +60,15 @@ async def test_a_service_that_was_lost_may_come_back_full():
 
     lost, full = asyncio.Event(), Full(1)
     assert await until_done("llm_core", attempt, 5.0) == "answer"
+
+
+async def test_a_turn_waits_for_a_service_that_is_full(make_gateway, connect, services, answering_checkpoint):
+    await asyncio.to_thread(services.start, "speech_decoder", "small", checkpoint=answering_checkpoint, max_answers=1)
+    gateway = await make_gateway(upstream__speech_decoder=f"127.0.0.1:{services.ports['small']}")
+    clients = [await connect(gateway, sampling=Sampling(max_tokens=12)) for _ in range(2)]
+    refused = metrics.REFUSED.labels("speech_decoder", "answers")._value
+    before = refused.get()
+    answers = await asyncio.gather(*(client.ask(Question(text="hello")) for client in clients))
+    assert all(answer.complete and answer.audio for answer in answers)
+    assert refused.get() > before, "they were not answered at the same time"
+    await asyncio.to_thread(services.kill, "small")
