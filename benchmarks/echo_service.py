@@ -100,7 +100,10 @@ class EchoService(SpeechEncoderServicer):
         request, sequence = self.open(), 0
         async with request.fed_by(feed, request, messages):
             while True:
-                data = await request.next()
+                data = await request.next_within(streams.HEARTBEAT_SECONDS)
+                if data is None:
+                    yield EncodeSpeechResponse()
+                    continue
                 yield EncodeSpeechResponse(sequence=sequence, chunk=SpeechChunk(transcript=str(len(data))))
                 sequence += 1
 

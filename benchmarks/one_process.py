@@ -71,8 +71,10 @@ class DirectStream:
                 raise request
             yield request
 
-    def __aiter__(self) -> AsyncIterator:
-        return self._answers
+    async def __aiter__(self) -> AsyncIterator:
+        async for answer in self._answers:
+            if answer.WhichOneof("message") is not None:  # else a heartbeat
+                yield answer
 
     async def close(self) -> None:
         self._feeding.cancel()

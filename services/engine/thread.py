@@ -78,6 +78,16 @@ class Request(Generic[Event]):
             raise event
         return event
 
+    async def next_within(self, seconds: float | None) -> Event | None:
+        """As `next`; None where nothing comes in time."""
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await self.next()
+        except TimeoutError:
+            if not limit.expired():  # the request failed with it
+                raise
+            return None
+
     def deliver(self, event: Event | Exception) -> None:
         """Makes `next` return the event, or raise it where it is an error."""
         self._events.put_nowait(event)

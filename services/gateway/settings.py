@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.registry import SERVICES
+from services.rpc.streams import HEARTBEAT_SECONDS
 
 
 class Group(BaseModel):
@@ -205,8 +206,13 @@ class UpstreamSettings(Group):
     describe_seconds: float = Field(
         2.0, gt=0, description="A service is asked again what it runs, and how full it is, after this long"
     )
+    silence_seconds: float = Field(
+        3.0,
+        gt=HEARTBEAT_SECONDS,
+        description="A service from whose stream not even a heartbeat has come for this long counts as lost",
+    )
     stall_seconds: float = Field(
-        10.0, gt=0, description="A service that owes an answer and is silent for this long counts as lost"
+        10.0, gt=0, description="A service that owes an answer and gives none for this long counts as lost"
     )
     recovery_seconds: float = Field(30.0, gt=0, description="A lost call is tried again for this long")
     channels: int = Field(2, ge=1, description="Connections to each address; a proxy takes 100 streams on one")

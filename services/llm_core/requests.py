@@ -101,9 +101,13 @@ class GenerationRequest(Request[Event]):
         self._responded = True
         self.post("respond", (pieces, time.monotonic() if at is None else at, only_state))
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self, heartbeat: float | None = None) -> AsyncIterator[Event | None]:
+        """`heartbeat`: seconds without an event after which None comes."""
         while True:
-            event = await self.next()
+            event = await self.next_within(heartbeat)
+            if event is None:
+                yield None
+                continue
             if not isinstance(event, Missing):  # which is not the engine's
                 self.read += 1
                 self._engine.has_read(self)

@@ -67,7 +67,10 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
         prompt = PromptStream(request, self._reader, self._encoder_cache)
         sequence = 0
         async with request.fed_by(self._feed, prompt, history, messages):
-            async for event in request.events():
+            async for event in request.events(streams.HEARTBEAT_SECONDS):
+                if event is None:
+                    yield pb.GenerateResponse()
+                    continue
                 if isinstance(event, Done):
                     self._annotate(event)
                 yield on_wire(event, sequence, dropped, self.checkpoint.fingerprint)

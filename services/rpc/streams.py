@@ -17,6 +17,8 @@ from services.rpc.errors import ServiceError
 from services.telemetry import logs, tracing
 from services.telemetry.session_hash import session_hash
 
+HEARTBEAT_SECONDS = 1.0  # a service that has had nothing to say for this long sends a message without a field
+
 _draining = asyncio.Semaphore(8)  # streams at once: each may hold a message of the largest size
 
 

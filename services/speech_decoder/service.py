@@ -70,7 +70,10 @@ class SpeechDecoderService(EngineService[Engine], rpcs.SpeechDecoderServicer):
         async with request.fed_by(reader.run, messages):
             while True:
                 async with streams.within(opening.deadline_ms):
-                    chunk = await request.next()
+                    chunk = await request.next_within(streams.HEARTBEAT_SECONDS)
+                if chunk is None:
+                    yield pb.SynthesizeResponse()
+                    continue
                 if chunk.done:
                     break
                 yield answer.chunk(chunk)

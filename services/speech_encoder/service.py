@@ -77,7 +77,10 @@ class SpeechEncoderService(EngineService[Engine], rpcs.SpeechEncoderServicer):
         async with utterance.fed_by(reader.run, messages):
             while True:
                 async with streams.within(opening.deadline_ms):
-                    encoded = await utterance.next()
+                    encoded = await utterance.next_within(streams.HEARTBEAT_SECONDS)
+                if encoded is None:
+                    yield pb.EncodeSpeechResponse()
+                    continue
                 if encoded.output.tail:
                     yield answer.tail(encoded)
                 elif answer.add(encoded):

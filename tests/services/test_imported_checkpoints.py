@@ -110,7 +110,7 @@ async def encode_speech(stub, waveform: np.ndarray, sample_rate: int) -> tuple[t
     opening = speech_encoder_pb2.EncodeSpeechOpen(session_id="s", turn_id="t", sample_rate=sample_rate)
     requests = [request(open=opening), *(request(audio=piece.tobytes()) for piece in pieces)]
     requests.append(request(end=speech_encoder_pb2.EncodeSpeechEnd()))
-    *chunks, last = [answer async for answer in stub.Encode(numbered(requests))]
+    *chunks, last = [answer async for answer in stub.Encode(numbered(requests)) if answer.ByteSize()]
     return torch.cat([tensors.to_torch(answer.chunk.embeddings) for answer in chunks]), last.done.transcript
 
 
@@ -121,7 +121,7 @@ async def generate(stub, parts: list, embeddings: tensor_pb2.Embeddings) -> tupl
     opening = language_model_pb2.GenerateOpen(session_id="s", turn_id="t", sampling=sampling)
     requests = [request(open=opening), request(embeddings=embeddings), *(request(part=part) for part in parts)]
     requests.append(request(respond=language_model_pb2.GenerateRespond()))
-    state, *tokens, done = [answer async for answer in stub.Generate(iter(numbered(requests)))]
+    state, *tokens, done = [answer async for answer in stub.Generate(iter(numbered(requests))) if answer.ByteSize()]
     return state.state, [answer.token for answer in tokens], done.done
 
 
@@ -131,7 +131,7 @@ async def synthesize(stub, tokens: list[tuple[int, str]]) -> tuple[bytes, int, s
     requests = [request(open=speech_decoder_pb2.SynthesizeOpen(session_id="s", turn_id="t"))]
     requests += [request(token=speech_decoder_pb2.SynthesizeToken(id=number, text=text)) for number, text in tokens]
     requests.append(request(end=speech_decoder_pb2.SynthesizeEnd()))
-    *chunks, last = [answer async for answer in stub.Synthesize(numbered(requests))]
+    *chunks, last = [answer async for answer in stub.Synthesize(numbered(requests)) if answer.ByteSize()]
     return b"".join(answer.chunk.audio for answer in chunks), chunks[0].chunk.sample_rate, last.done
 
 

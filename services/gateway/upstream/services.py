@@ -85,7 +85,7 @@ class Services:
         method = getattr(self._connections.stub(service), SERVICES[service].method)
         timeout = max(0.0, context.deadline_ms / 1000 - time.time()) if context.deadline_ms else None
         call = method(timeout=timeout, metadata=metadata_for(service, context, self._slot))
-        stream = GrpcStream(service, call, requests, keep_open, self._settings.stall_seconds)
+        stream = GrpcStream(service, call, requests, keep_open, self._settings)
         try:
             yield stream
         finally:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import grpc
 
+from services.gateway.settings import UpstreamSettings
 from services.gateway.upstream.calls import ConnectionLostError
 from services.gateway.upstream.errors import failure
 
@@ -15,17 +16,18 @@ from services.gateway.upstream.errors import failure
 class GrpcStream:
     """Implements `upstream.calls.Stream`.
 
-    A service that has been sent everything and says nothing for `stall_seconds` counts as lost: a link that is cut
-    tells nobody.
+    A link that is cut and a process that hangs tell nobody. So a service counts as lost where not even its heartbeat
+    has come for `silence_seconds`, and where it has been sent everything and answers nothing for `stall_seconds`.
     """
 
-    def __init__(self, service: str, call, requests: AsyncGenerator, keep_open: bool, stall_seconds: float):
-        self._service, self._call, self._stall_seconds = service, call, stall_seconds
+    def __init__(self, service: str, call, requests: AsyncGenerator, keep_open: bool, settings: UpstreamSettings):
+        self._service, self._call, self._settings = service, call, settings
         self._sequence = 0
         self._writing = asyncio.Lock()  # a number and its write belong together
-        self._waiting: asyncio.Timeout | None = None  # of the reader, while it waits for an answer
+        self._waiting: asyncio.Timeout | None = None  # of the reader, while it waits for a message
+        self._owed_since: float | None = None  # on the loop's clock: the service has everything and owes an answer
         self._sending = asyncio.create_task(self._send_all(requests, keep_open))
-        self._sending.add_done_callback(self._limit_waiting)
+        self._sending.add_done_callback(self._sent)
 
     async def send(self, request) -> None:
         """That the call has ended is for the reader to find."""
@@ -45,37 +47,53 @@ class GrpcStream:
             with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
                 await self._call.done_writing()
 
+    def _sent(self, sending: asyncio.Task) -> None:
+        """Where sending has failed, the reader is told at once."""
+        self._owed_since = asyncio.get_running_loop().time()
+        if self._waiting is not None:
+            self._waiting.reschedule(min(self._waiting.when(), self._latest()))
+
+    def _latest(self) -> float:
+        """When the next message has to be here, on the loop's clock."""
+        now = asyncio.get_running_loop().time()
+        if self._sending.done() and (self._sending.cancelled() or self._sending.exception() is not None):
+            return now
+        silent = now + self._settings.silence_seconds
+        return silent if self._owed_since is None else min(silent, self._owed_since + self._settings.stall_seconds)
+
     async def __aiter__(self) -> AsyncIterator:
         answers = aiter(self._call)
         expected = 0
         while (answer := await self._next(answers)) is not None:
-            if answer.WhichOneof("message") is None:
-                continue  # it only carries the status of a call that has failed (`services.rpc.decorator`)
             if answer.sequence != expected:
                 raise ConnectionLostError(f"{self._service}: answer {answer.sequence} came where {expected} was due")
             expected += 1
             yield answer
 
     async def _next(self, answers: AsyncIterator):
-        """The next answer; None at the end."""
+        """The next answer; None at the end. A message without a field is a heartbeat, or carries the status of a call
+        that has failed (`services.rpc.decorator`)."""
+        if self._owed_since is not None:
+            self._owed_since = asyncio.get_running_loop().time()
+        while (message := await self._receive(answers)) is not None and message.WhichOneof("message") is None:
+            pass
+        return message
+
+    async def _receive(self, answers: AsyncIterator):
+        """The next message; None at the end."""
+        began = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(None) as self._waiting:
-                if self._sending.done():
-                    self._limit_waiting(self._sending)
+            async with asyncio.timeout_at(self._latest()) as self._waiting:
                 return await anext(answers, None)
         except TimeoutError:
-            self._sending.result()  # an error of this side's own
-            raise ConnectionLostError(f"{self._service}: silent for {self._stall_seconds:g} s") from None
+            if self._sending.done():
+                self._sending.result()  # an error of this side's own
+            silent = asyncio.get_running_loop().time() - (self._owed_since or began)
+            raise ConnectionLostError(f"{self._service}: silent for {silent:.1f} s") from None
         except grpc.RpcError as error:
             raise failure(self._service, error) from error
         finally:
             self._waiting = None
-
-    def _limit_waiting(self, sending: asyncio.Task) -> None:
-        """The service has everything and owes an answer; where sending has failed, the reader is told at once."""
-        if self._waiting is not None:
-            failed = sending.cancelled() or sending.exception() is not None
-            self._waiting.reschedule(asyncio.get_running_loop().time() + (0 if failed else self._stall_seconds))
 
     async def close(self) -> None:
         """Cancels the call."""

@@ -108,6 +108,16 @@ async def test_each_request_gets_its_own_events(make_engine):
     assert await asyncio.gather(count(one, 1, 2, 3), count(two, 10, 20)) == [6, 30]
 
 
+async def test_nothing_in_time_is_no_error_of_the_request(make_engine):
+    request = make_engine().open()
+    assert await request.next_within(0.01) is None
+    request.deliver(TimeoutError("the request's own"))
+    with pytest.raises(TimeoutError, match="own"):
+        await request.next_within(10)
+    request.deliver(3)
+    assert await request.next_within(None) == 3
+
+
 async def test_events_are_taken_before_the_next_step(make_engine, monkeypatch):
     monkeypatch.setattr(engine_thread, "SEND_SECONDS", 10)
     engine, taken, at_steps = make_engine(), [], []

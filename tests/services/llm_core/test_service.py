@@ -139,10 +139,10 @@ class Call:
         self._call.cancel()
 
     async def read(self) -> pb.GenerateResponse:
-        """The next answer that is not `missing`."""
+        """The next answer that is neither `missing` nor a heartbeat."""
         while True:
             answer = await anext(self._answers)
-            if not answer.HasField("missing"):
+            if answer.WhichOneof("message") not in ("missing", None):
                 return answer
             self.asked += answer.missing.refs
             for ref in answer.missing.refs if self._store is not None else ():
@@ -539,6 +539,7 @@ async def test_a_stream_that_breaks_the_rules_ends_and_frees_its_slot(serve):
 
     call = stub.Generate()
     await call.write(request(0, open=opening()))
+    assert await call.read() == pb.GenerateResponse()  # a heartbeat
     error = await refusal(call.read())  # says nothing more
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     call = stub.Generate()
@@ -547,6 +548,13 @@ async def test_a_stream_that_breaks_the_rules_ends_and_frees_its_slot(serve):
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await ask(stub, opening())
     assert not servicer.engine.live
+
+
+async def test_a_question_that_is_still_asked_has_a_heartbeat(serve, monkeypatch):
+    monkeypatch.setattr("services.rpc.streams.HEARTBEAT_SECONDS", 0.05)
+    call = (await serve())[0].Generate()
+    await call.write(request(0, open=opening()))
+    assert [await call.read() for _ in range(2)] == 2 * [pb.GenerateResponse()]
 
 
 async def test_a_client_that_vanishes_frees_its_slot(serve):

@@ -54,7 +54,7 @@ class Client:
         self.service, self.stub = service, stub
 
     async def synthesize(self, messages) -> tuple[list[pb.AudioChunk], pb.SynthesizeDone]:
-        responses = [response async for response in self.stub.Synthesize(messages)]
+        responses = [each async for each in self.stub.Synthesize(messages) if each.WhichOneof("message")]
         assert [response.sequence for response in responses] == list(range(len(responses)))
         return [response.chunk for response in responses[:-1]], responses[-1].done
 
@@ -134,6 +134,13 @@ async def test_text_grows_to_the_whole_answer(start):
     assert texts[-1] == "".join(WORDS)
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     assert len(set(texts)) > 2
+
+
+async def test_a_stream_without_text_has_a_heartbeat(start, monkeypatch):
+    monkeypatch.setattr("services.rpc.streams.HEARTBEAT_SECONDS", 0.05)
+    call = (await start()).stub.Synthesize()
+    await call.write(answer(end=False)[0])
+    assert [await call.read() for _ in range(2)] == 2 * [pb.SynthesizeResponse()]
 
 
 async def test_the_first_chunk_is_short_and_comes_before_the_end(start):

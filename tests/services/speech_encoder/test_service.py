@@ -69,7 +69,7 @@ class Client:
         self.health = HealthStub(channel)
 
     async def listen(self, messages) -> list[pb.EncodeSpeechResponse]:
-        return [response async for response in self.stub.Encode(messages)]
+        return [response async for response in self.stub.Encode(messages) if response.WhichOneof("message")]
 
     async def refused(self, messages) -> grpc.aio.AioRpcError:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -158,6 +158,13 @@ async def test_embeddings_come_before_the_utterance_ends(start):
     while response.WhichOneof("message") == "chunk":
         response = await call.read()
     assert response.done.length > 0
+
+
+async def test_a_stream_without_audio_has_a_heartbeat(start, monkeypatch):
+    monkeypatch.setattr("services.rpc.streams.HEARTBEAT_SECONDS", 0.05)
+    call = (await start()).stub.Encode()
+    await call.write(*numbered(opening()))
+    assert [await call.read() for _ in range(2)] == 2 * [pb.EncodeSpeechResponse()]
 
 
 async def test_a_pause_is_answered_with_what_the_end_would_give(start, tiny_checkpoint):
@@ -371,6 +378,9 @@ async def test_an_engine_that_dies_fails_waiting_streams_and_health(start, monke
             await asyncio.sleep(0.01)
     monkeypatch.setattr(client.service.engine.stream, "ready", lambda: 1 / 0)
     await call.write(pb.EncodeSpeechRequest(sequence=1, audio=speech(0.1)))
+    with pytest.raises(grpc.aio.AioRpcError):
+        async for _ in call:  # a heartbeat may come before
+            pass
     assert await call.code() == grpc.StatusCode.INTERNAL
     assert "division" not in await call.details()
     assert (await client.health.Check(HealthCheckRequest())).status == HealthCheckResponse.NOT_SERVING

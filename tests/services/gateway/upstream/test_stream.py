@@ -9,18 +9,21 @@ import grpc
 import pytest
 
 from protos.parley.v1.language_model_pb2 import GenerateDone, GenerateRequest, GenerateResponse, Part, Token
+from services.gateway.settings import UpstreamSettings
 from services.gateway.upstream.calls import ConnectionLostError
 from services.gateway.upstream.stream import GrpcStream
 from services.rpc.errors import ServiceError
 
 END = grpc.aio.EOF
+BEAT = 0.02  # seconds between two heartbeats
 
 
 class Call:
-    """As `grpc.aio.StreamStreamCall`: keeps what is written; gives the answers, then stays silent."""
+    """As `grpc.aio.StreamStreamCall`: keeps what is written; gives the answers, then `beats` heartbeats, then stays
+    silent."""
 
-    def __init__(self, *answers):
-        self.answers, self.written = list(answers), []
+    def __init__(self, *answers, beats: int = 0):
+        self.answers, self.beats, self.written = list(answers), beats, []
         self.half_closed = self.cancelled = False
 
     async def write(self, request) -> None:
@@ -44,6 +47,9 @@ class Call:
             if isinstance(answer, Exception):
                 raise answer
             yield answer
+        for _ in range(self.beats):
+            await asyncio.sleep(BEAT)
+            yield GenerateResponse()
         await asyncio.Event().wait()
 
 
@@ -61,8 +67,10 @@ def token(sequence: int) -> GenerateResponse:
 
 
 @contextlib.asynccontextmanager
-async def opened(call: Call, requests, keep_open: bool = False, stall_seconds: float = 60):
-    stream = GrpcStream("llm_core", call, requests, keep_open, stall_seconds)
+async def opened(call: Call, requests, keep_open: bool = False, silence: float = 60, stall: float = 60):
+    """`silence`, `stall`: seconds."""
+    settings = UpstreamSettings.model_construct(silence_seconds=silence, stall_seconds=stall)
+    stream = GrpcStream("llm_core", call, requests, keep_open, settings)
     try:
         yield stream
     finally:
@@ -108,23 +116,32 @@ async def test_an_answer_out_of_order_is_a_lost_connection(second):
             await anext(answers)
 
 
-async def test_silence_after_everything_was_sent_is_a_lost_connection():
-    async with opened(Call(token(0)), parts("a"), stall_seconds=0.02) as stream:
+async def test_a_service_that_owes_an_answer_and_gives_none_is_a_lost_connection():
+    async with opened(Call(token(0), beats=1000), parts("a"), stall=0.1) as stream:
         answers = aiter(stream)
         await anext(answers)
-        with pytest.raises(ConnectionLostError, match=r"silent for 0\.02 s"):
+        with pytest.raises(ConnectionLostError, match=r"silent for 0\.1 s"):
             await anext(answers)
 
 
-async def test_silence_while_more_is_to_be_sent_is_none():
+async def test_a_service_owes_nothing_while_more_is_to_be_sent():
     more = asyncio.Event()
-    async with opened(Call(), parts("a", then=more), stall_seconds=0.01) as stream:
+    async with opened(Call(beats=1000), parts("a", then=more), stall=0.01) as stream:
         reading = asyncio.ensure_future(anext(aiter(stream)))
         await asyncio.sleep(0.1)
         assert not reading.done()
         more.set()
         with pytest.raises(ConnectionLostError):
             await reading
+
+
+async def test_a_service_without_a_heartbeat_is_a_lost_connection_at_any_time():
+    loop, beats = asyncio.get_running_loop(), 20
+    began = loop.time()
+    async with opened(Call(beats=beats), parts("a", then=asyncio.Event()), silence=0.3) as stream:
+        with pytest.raises(ConnectionLostError, match=r"silent for 0\.\d s"):
+            await anext(aiter(stream))
+    assert loop.time() - began >= beats * BEAT + 0.3
 
 
 async def test_the_reader_is_told_what_the_requests_or_the_service_raised():
@@ -147,7 +164,7 @@ async def test_a_cancel_while_the_stream_closes_is_not_swallowed():
             await stubborn.wait()
         yield
 
-    stream = GrpcStream("llm_core", Call(), requests(), False, 60)
+    stream = GrpcStream("llm_core", Call(), requests(), False, UpstreamSettings())
     await asyncio.sleep(0)
     closing = asyncio.create_task(stream.close())
     await asyncio.sleep(0)
