@@ -18,6 +18,8 @@ HAPROXY_MODE = {
     # A node that is gone answers no connect: another replica is tried after 1 s, and no further call goes there.
     "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "1",
     "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
+    # A replica that hangs answers no check: after two of them no further call goes there.
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
     # Whenever replicas come or go, a new HAProxy starts and the old one keeps its streams: for longer than any turn.
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "210",
 }
