@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.local import ports, processes, state, valkey
+from services.local.hung import Watched
 from services.local.node import NODE_PORTS
 from services.local.node import environment as node_environment
 from services.local.parent import report, request_stop, stop_requested
@@ -191,8 +192,12 @@ class Supervisor:
     # Running.
 
     def run(self) -> None:
+        gateway = Watched(f"{self.state.url}healthz", self.state.tls_authority)
         while not stop_requested(0.5):
             self.check_children()
+            if gateway.is_hung():
+                report("the gateway runs and answers nothing; killing it")
+                self.children["gateway"].kill()
 
     def check_children(self) -> None:
         """Starts what has ended again; raises `StackError` where that is of no use."""

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 import redis
 
 from services.gateway.settings import GatewaySettings
-from services.local import processes, state, supervisor
+from services.local import hung, processes, state, supervisor
 from services.local.supervisor import MAX_RESTARTS, StackError, Supervisor
 
 ROOT = Path(__file__).parents[3]
@@ -129,6 +130,25 @@ def test_a_gateway_that_ends_again_and_again_is_given_up(stack, monkeypatch, cap
     with pytest.raises(StackError, match="gateway ended with status 3: no memory"):
         stack.check_children()
     assert capsys.readouterr().out.count("gateway ended with status 3: no memory") == MAX_RESTARTS
+
+
+def test_a_gateway_that_hangs_is_killed_and_started_again(stack, monkeypatch, capsys):
+    started = []
+
+    def start_gateway() -> None:
+        stack.start_child("gateway", ["sleep", "60"])
+        started.append(stack.children["gateway"].pid)
+
+    monkeypatch.setattr(stack, "start_gateway", start_gateway)
+    monkeypatch.setattr(supervisor, "stop_requested", lambda seconds: len(started) == 2)
+    monkeypatch.setattr(hung, "PERIOD", 0.0)
+    monkeypatch.setattr(hung, "ANSWER_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stack.state.http = f"127.0.0.1:{silent.getsockname()[1]}"
+        stack.start_gateway()
+        stack.run()
+    assert processes.started_at(started[0]) is None and processes.started_at(started[1]) is not None
+    assert "the gateway runs and answers nothing; killing it" in capsys.readouterr().out
 
 
 def test_services_that_have_never_run_are_not_started_again(stack):
