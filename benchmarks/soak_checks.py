@@ -39,7 +39,7 @@ async def ask_and_cut(address: str, question: Question, config: wire.SessionConf
     answer = Answer()
 
     def until_audio(event: wire.ServerEvent) -> None:
-        Client.take(answer, event, 0.0)
+        answer.take(event, 0.0)
         if event.WhichOneof("event") == "audio":
             raise CutError
 
@@ -50,7 +50,7 @@ async def ask_and_cut(address: str, question: Question, config: wire.SessionConf
     async with Client(address) as again:
         await again.open(wire.SessionConfig(), client.session_id, resumable=True, after=client.last_sequence)
         async for event in again.events():
-            if Client.take(answer, event, 0.0):
+            if answer.take(event, 0.0):
                 break
     return answer
 

@@ -126,7 +126,7 @@ async def converse(
     """
     async with Client(address, certificate=certificate) as client:
         try:
-            await client.open(config, session_id)
+            await client.open(config, session_id, resumable=True)
             for number, question in enumerate(questions, 1):
                 answer = await client.ask(question, show_progress)
                 print_answer(answer)

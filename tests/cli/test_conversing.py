@@ -69,9 +69,13 @@ def gateway():
     process.wait()
 
 
+# A lost connection is tried for a second only.
+MAIN = "from cli import client, main; client.RESUME_SECONDS = 1.0; main.main()"
+
+
 def ask(gateway: str, folder: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "cli.main", "ask", "--address", gateway, *arguments],
+        [sys.executable, "-c", MAIN, "ask", "--address", gateway, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         input=typed,

@@ -175,7 +175,7 @@ async def spoken_turn(client: Client, speech: np.ndarray, on: str = "", then=lam
             for part in parts[4:]:
                 await client.send(audio=part.tobytes())
             await client.send(end_of_audio=wire.EndOfAudio())
-        if client.take(answer, event, 0.0):
+        if answer.take(event, 0.0):
             return answer
     raise AssertionError("the stream ended")
 

@@ -16,7 +16,7 @@ import grpc
 import pytest
 from redis.asyncio import Redis
 
-from cli.client import Answer, Client
+from cli.client import Answer, Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
 from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.usage_pb2 import FinishReason
@@ -71,7 +71,7 @@ class Heard:
     def answer(self) -> Answer:
         answer = Answer()
         for event in self.events:
-            Client.take(answer, event, 0.0)
+            answer.take(event, 0.0)
         return answer
 
     def check(self) -> None:
@@ -219,6 +219,25 @@ async def test_a_gateway_is_killed_and_the_client_goes_on_by_itself(services, re
     assert (heard.answer.text, heard.answer.audio) == (whole.text, whole.audio)
     assert next_answer.answer.complete
     assert [role for role, _ in await items_of(there, session_id)] == ["user", "assistant"] * 2
+
+
+@pytest.mark.parametrize("spoken", [True, False])
+async def test_a_question_that_was_lost_with_its_gateway_is_sent_again(make_gateway, spoken_question, spoken):
+    here, there = await make_gateway(), await make_gateway()
+    whole = (await undisturbed(there, **({"audio": spoken_question.tobytes()} if spoken else {"text": "hello"}))).answer
+    question = Question(audio=spoken_question.tobytes()) if spoken else Question(text="hello")
+    async with Client(f"127.0.0.1:{here.port}", f"127.0.0.1:{there.port}") as client:
+        await client.open(config(), resumable=True)
+        if spoken:
+            asking = asyncio.create_task(client.ask(question))
+            await asyncio.sleep(1.0)  # of its 2.5 s
+            await here._server.stop(None)
+        else:
+            await here._server.stop(None)
+            asking = asyncio.create_task(client.ask(question))
+        answer = await asking
+    assert (answer.transcript, answer.text, answer.audio) == (whole.transcript, whole.text, whole.audio)
+    assert [role for role, _ in await items_of(there, client.session_id)] == ["user", "assistant"]
 
 
 async def test_what_was_missed_comes_in_order_also_when_all_is_over(make_gateway):

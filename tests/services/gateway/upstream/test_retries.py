@@ -44,7 +44,7 @@ async def turn(client: Client, samples: np.ndarray, on: str = "", then=None) -> 
         elif kind == on:
             await then()
             on = ""
-        if Client.take(answer, event, 0.0):
+        if answer.take(event, 0.0):
             return answer
     raise AssertionError("the stream ended")
 
