@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 from pathlib import Path
 
@@ -148,13 +149,38 @@ async def test_a_lost_connection_is_resumed_from_the_last_event(scripted, silenc
     await page.wait_for_selector(".assistant[data-status=done]")
 
 
-async def test_a_question_that_was_cut_off_is_given_up(scripted, silence):
-    gateway, page = await scripted(microphone=silence)
+def sounds(gateway) -> list[bytes]:
+    return [base64.b64decode(event["audio"]) for event in gateway.sent("input_audio_buffer.append")]
+
+
+async def is_cut_off(gateway, page) -> None:
+    """The connection, in the middle of a question."""
     await start_talking(page)
+    await until(lambda: len(sounds(gateway)) > 20)
     item = {"item_id": "item_q", "audio_start_ms": 0}
     await gateway.say(gateway.sockets[0], "input_audio_buffer.speech_started", **item)
     await page.wait_for_selector("body[data-activity=hearing]")
     await gateway.sockets[0].close(1012)
+
+
+async def test_a_question_that_was_cut_off_is_sent_again(scripted, write_wav, spoken_question):
+    gateway, page = await scripted(microphone=write_wav([spoken_question] * 6))
+    await is_cut_off(gateway, page)
+    before = sounds(gateway)
+    await until(lambda: len(gateway.sockets) == 2)
+    await page.wait_for_selector("text=Connected again")
+    await until(lambda: len(sounds(gateway)) > 2 * len(before))
+    after = sounds(gateway)[len(before) :]
+    assert after[0] in before and after[0] != before[-1]
+    again = before[before.index(after[0]) :]  # of it the server has all, in order, and then what was said meanwhile
+    assert after[: len(again)] == again and after[len(again)] not in before
+    assert await page.locator(".utterance").count() == 0 and await page.locator(".problem").count() == 0
+
+
+async def test_a_question_that_was_cut_off_with_its_session_is_given_up(scripted, silence):
+    gateway, page = await scripted(microphone=silence)
+    gateway.forgets_sessions = True
+    await is_cut_off(gateway, page)
     await page.wait_for_selector(".problem >> text=say it again")
     await page.wait_for_selector("body[data-activity=listening]")
     assert await page.locator(".utterance").count() == 0

@@ -16,9 +16,10 @@ export class Conversation extends EventTarget {
     Object.assign(this, { connection, talk, player, speech, sight });
     this.voice = "";
     this.begun = false; // whether there was a session before
+    this.connected = false;
     this.hearing = false;
     this.thinking = false;
-    this.lostSpeech = false; // the connection was lost while the user spoke: what the server had of it is gone
+    this.lostSpeech = null; // Int16Arrays: what was sent of a question before the connection was lost in its middle
     this.response = null; // id of the answer that the server is generating
     this.#listenToServer();
     this.#listenToPlayer();
@@ -107,11 +108,16 @@ export class Conversation extends EventTarget {
         this.#changed();
       });
     }
-    this.connection.addEventListener("state", ({ detail }) => {
-      if (detail.state === "waiting") this.player.resume(); // what might have interrupted is lost too
-      if (detail.state === "waiting") this.lostSpeech ||= this.hearing || this.speech.held !== null;
+    this.connection.addEventListener("state", ({ detail: { state } }) => {
+      if (state === "waiting" && this.connected) this.#lose();
+      this.connected = state === "open";
       this.#changed();
     });
+  }
+
+  #lose() {
+    this.player.resume(); // what might have interrupted is lost too
+    if (this.hearing || this.speech.held !== null) this.lostSpeech ??= this.speech.question;
   }
 
   #listenToPlayer() {
@@ -156,15 +162,24 @@ export class Conversation extends EventTarget {
     if (before.length) this.#emit("note", { message: "A new session began; it was told what was said" });
   }
 
+  /** What the server had of a question that was being spoken is gone: it is sent again, before what waited. */
   #resume(waiting) {
-    this.#withoutLostSpeech(waiting).forEach((event) => this.connection.send(event));
+    const lost = this.lostSpeech;
+    if (lost) {
+      this.talk.dropUnfinished();
+      this.speech.startsAgain = this.speech.handsFree;
+      this.hearing = false;
+      this.lostSpeech = null;
+    }
+    [...(lost ?? []).map(events.append), ...waiting].forEach((event) => this.connection.send(event));
     this.#emit("note", { message: "Connected again" });
   }
 
-  /** The rest of a question whose beginning is lost is no question. */
+  /** Of a new session: the rest of a question whose beginning is lost is no question. */
   #withoutLostSpeech(waiting) {
     if (!this.lostSpeech) return waiting;
-    this.hearing = this.lostSpeech = false;
+    this.hearing = false;
+    this.lostSpeech = null;
     this.speech.drop();
     this.talk.dropUnfinished();
     this.#emit("problem", { message: "The connection was lost while you spoke; say it again" });

@@ -17,6 +17,7 @@ export class UserSpeech extends EventTarget {
     this.handsFree = true;
     this.held = null; // when the button was pressed, ms
     this.begin = this.end = null; // of the last question, ms
+    this.startsAgain = false; // what was sent of it is sent again: it began before the server hears it begin
     this.level = new VoiceLevel();
     this.recent = new RecentAudio();
     microphone.addEventListener("piece", ({ detail }) => this.#take(detail));
@@ -25,6 +26,7 @@ export class UserSpeech extends EventTarget {
   press(at = performance.now()) {
     this.held = at;
     this.begin = at - PREROLL;
+    this.end = null;
     for (const samples of this.recent.between(this.begin, at)) this.#send(samples);
   }
 
@@ -45,11 +47,13 @@ export class UserSpeech extends EventTarget {
   /** Gives up a question that is being held. */
   drop() {
     this.held = this.begin = this.end = null;
+    this.startsAgain = false;
   }
 
   /** The server heard speech begin, or end. */
   started(at) {
-    this.begin = at - BEFORE_NOTICED;
+    if (!this.startsAgain) this.begin = at - BEFORE_NOTICED;
+    this.startsAgain = false;
     this.end = null;
   }
 
