@@ -29,6 +29,7 @@ from pathlib import Path
 import grpc
 
 from benchmarks.compose_stack import ComposeError, ComposeStack
+from benchmarks.fault_results import Results
 from benchmarks.measuring import machine, table
 from cli.client import Client, Question
 from parley.media.audio import read_audio, to_pcm16
@@ -43,6 +44,7 @@ RECOVERY = 150.0  # seconds that a stack has to be healthy again
 ANSWER = 60.0  # seconds after which an answer counts as failed
 TURNS = ("text", "picture", "speech")
 RESULTS = Path(".parley/compose-faults.json")
+KEY = ("killed", "replicas")  # of a row
 COLUMNS = (
     *("killed", "replicas", "away", "asked", "failed", "before", "worst"),
     *("healthy", "session", "load", "aim", "met"),
@@ -206,25 +208,6 @@ def chosen(only: list[str], replicas: list[int]) -> list[Fault]:
     return [fault for fault in FAULTS if (not only or fault.service in only) and fault.replicas in replicas]
 
 
-class Results:
-    """Rows and facts, kept in a file so that the steps can be run one by one."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.facts: dict = json.loads(path.read_text()) if path.exists() else {"rows": []}
-
-    def add(self, **facts) -> None:
-        self.facts.update(facts)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.facts, indent=1) + "\n")
-
-    def add_row(self, new: dict) -> None:
-        def same(old: dict) -> bool:
-            return (old["killed"], old["replicas"]) == (new["killed"], new["replicas"])
-
-        self.add(rows=[*(old for old in self.facts["rows"] if not same(old)), new])
-
-
 def up(stack: ComposeStack, results: Results) -> None:
     results.add(rows=[], machine=machine(), build_seconds=stack.build(), start_seconds=stack.up())
     print(stack.ask(), flush=True)
@@ -268,7 +251,7 @@ def main() -> int:
     parser.add_argument("--replicas", nargs="+", type=int, choices=[1, 2], default=[1, 2], help="of a killed service")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file that is kept between the steps")
     arguments = parser.parse_args()
-    stack, results = ComposeStack(), Results(arguments.results)
+    stack, results = ComposeStack(), Results(arguments.results, KEY)
     faults = chosen(arguments.only, arguments.replicas)
     try:
         if arguments.step in ("all", "up"):

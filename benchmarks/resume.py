@@ -65,6 +65,11 @@ class Run:
     killed: float = 0.0
 
     @property
+    def connections(self) -> int:
+        """That its client opened."""
+        return 1 + sum(event.HasField("session") for _, event in self.came[1:])
+
+    @property
     def last_audio(self) -> float:
         """Seconds from the end of the question."""
         return max(at for at, event in self.came if event.HasField("audio")) - self.asked
@@ -151,14 +156,15 @@ async def second_gateway(stack: state.StackState) -> AsyncIterator[tuple[asyncio
         await process.wait()
 
 
-async def ask(question: Spoken, *addresses: str, on_audio: Callable[[], None] = lambda: None) -> Run:
-    """In a session of its own. `on_audio` is called when audio comes."""
+async def ask(
+    question: Spoken, *addresses: str, on_event: Callable[[wire.ServerEvent], None] = lambda event: None
+) -> Run:
+    """In a session of its own. `on_event` is called with what comes of the question. Raises `TimeoutError`."""
     sent = Question(audio=question.audio, images=[question.picture], sample_rate=SAMPLE_RATE)
     began = time.monotonic()
     async with WatchedClient(*addresses) as client:
         await client.open(CONFIG, resumable=True)
-        asking = client.ask(sent, lambda event: on_audio() if event.HasField("audio") else None)
-        answer = await asyncio.wait_for(asking, ANSWER_SECONDS)
+        answer = await asyncio.wait_for(client.ask(sent, on_event), ANSWER_SECONDS)
         stopped = [at for at, event in client.came if event.HasField("speech_stopped")]
         return Run(answer, client.came, stopped[0] if stopped else began)
 
@@ -171,12 +177,12 @@ async def measure(stack: state.StackState, answers: int, seed: int) -> Measured:
             whole = await ask(question, address)
             killed: list[float] = []
 
-            def kill(process=process, killed=killed) -> None:
-                if not killed:
+            def kill(event: wire.ServerEvent, process=process, killed=killed) -> None:
+                if event.HasField("audio") and not killed:
                     killed.append(time.monotonic())
                     process.kill()
 
-            cut = await ask(question, address, stack.gateway, on_audio=kill)
+            cut = await ask(question, address, stack.gateway, on_event=kill)
             cut.killed = killed[0]
             measured.add(whole, cut)
         print(f"{number}/{answers}", end="\r", file=sys.stderr, flush=True)

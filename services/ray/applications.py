@@ -154,7 +154,7 @@ def application(service: Service, checkpoint: str = ""):
         max_ongoing_requests=2 * settings.max_streams,  # `@rpc` refuses above max_streams; Serve would let calls wait
         max_queued_requests=-1,
         health_check_period_s=2,  # three failures replace a replica
-        health_check_timeout_s=3,  # of one that hangs
+        health_check_timeout_s=2,  # of one that hangs
         graceful_shutdown_timeout_s=DRAIN_SECONDS,
         ray_actor_options=dict(ACTOR_OPTIONS),
     )

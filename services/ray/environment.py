@@ -13,7 +13,7 @@ NODE_ENVIRONMENT = {
     **GRPC_ENVIRONMENT,  # Serve imports gRPC before anything of ours
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # it logs a line for each request; services count for themselves
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "3",  # a proxy that hangs is replaced after three of these
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",  # a proxy that hangs is replaced after three of these
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",  # one that hangs would be waited for until its streams end
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # at Serve's 0.1 the controller takes 5 % of a core

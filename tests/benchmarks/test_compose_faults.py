@@ -1,7 +1,6 @@
 """The fault test of the compose stack, without an engine: which faults there are, how answers are counted."""
 
 import asyncio
-import json
 import math
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 import yaml
 
 from benchmarks import compose_faults, compose_stack
-from benchmarks.compose_faults import FAULTS, Asked, Callers, Fault, Results, chosen, row
+from benchmarks.compose_faults import FAULTS, Asked, Callers, Fault, chosen, row
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -64,14 +63,6 @@ async def test_a_caller_waits_for_its_answer_before_it_asks_again(monkeypatch):
     await running
     assert most == compose_faults.CALLERS and [one.failure for one in callers.asked].count("late") == 1
     assert all(one.seconds >= 0.05 for one in callers.asked)
-
-
-def test_results_are_kept_between_the_steps(tmp_path):
-    path = tmp_path / "results" / "faults.json"
-    Results(path).add(rows=[])
-    Results(path).add_row({"killed": "head", "replicas": 1, "worst": 9.0})
-    Results(path).add_row({"killed": "head", "replicas": 1, "worst": 1.0})
-    assert json.loads(path.read_text())["rows"] == [{"killed": "head", "replicas": 1, "worst": 1.0}]
 
 
 def test_a_command_that_fails_says_why():
