@@ -25,8 +25,8 @@ class Watched:
         """Asks where it is time to. True once, for each time that it has been silent for long."""
         if time.monotonic() - self._asked < PERIOD:
             return False
-        self._silent = 0 if _answers(self._url, self._authority) else self._silent + 1
         self._asked = time.monotonic()
+        self._silent = 0 if _answers(self._url, self._authority) else self._silent + 1
         if self._silent < QUESTIONS:
             return False
         self._silent = 0

@@ -46,6 +46,12 @@ def test_silence_is_told_once_after_a_few_questions(silent):
     assert [watched.is_hung() for _ in range(2 * QUESTIONS)] == 2 * [*(QUESTIONS - 1) * [False], True]
 
 
+def test_one_that_was_silent_for_a_period_is_asked_again_at_once(silent, monkeypatch):
+    monkeypatch.setattr(hung, "PERIOD", 0.1)
+    watched = Watched(f"http://127.0.0.1:{silent}/healthz")
+    assert any(watched.is_hung() for _ in range(QUESTIONS))
+
+
 def test_a_server_that_fails_or_is_not_there_does_not_hang(failing):
     with socket.create_server(("127.0.0.1", 0)) as server:
         nobody = server.getsockname()[1]
