@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.local import ports, processes, releases
+from services.local import loopback, ports, processes, releases
 from services.ray import serve_config
 from services.ray.environment import NODE_ENVIRONMENT
 from services.ray.serve_config import SLOTS, Release
@@ -67,7 +67,9 @@ def run(applications: dict[str, object], servicers: list[str], grpc_port: int, h
     Raises `RuntimeError` for one that does not start; its last line says why.
     """
     from ray import serve
+    from ray.serve._private.haproxy import get_haproxy_binary
 
+    os.environ[loopback.HAPROXY_VARIABLE] = str(loopback.haproxy_launcher(runtime_dir, get_haproxy_binary()))
     _start_ray(runtime_dir)
     serve.start(
         proxy_location=serve_config.PROXY_LOCATION,
@@ -165,6 +167,7 @@ def _start_ray(runtime_dir: Path) -> None:
                 logging_level="ERROR",
                 _node_ip_address=ports.HOST,
                 _temp_dir=str(runtime_dir / "ray"),
+                runtime_env=loopback.runtime_env(),
             )
             return
         except Exception:

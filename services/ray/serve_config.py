@@ -86,8 +86,11 @@ def http_options(host: str, port: int) -> dict:
 
 
 def grpc_options(port: int, servicers: Collection[str] = GRPC_SERVICER_FUNCTIONS) -> dict:
-    """`servicers`: import paths of the functions that register the contracts on the proxy's server."""
-    return {"port": port, "grpc_servicer_functions": list(servicers)}
+    """`servicers`: import paths of the functions that register the contracts on the proxy's server.
+
+    Nobody asks for reflection, which answers without a token.
+    """
+    return {"port": port, "grpc_servicer_functions": list(servicers), "enable_reflection": False}
 
 
 def application_name(service: str, slot: str = SLOTS[0]) -> str:
