@@ -13,6 +13,7 @@ undisturbed. Seconds:
 - `later`: how much later the answer was whole than undisturbed;
 - `dry`: how much longer playback that begins with the first audio stood still;
 - `noticed`: from the loss until `/readyz` of the gateway said that something is missing;
+- `begun`: from the loss until the process that replaces it was started; the rest of its recovery is the time to load;
 - `recovery`: from the loss until the process was replaced and `/readyz` said that nothing is missing.
 `hit`: tries in which the turn, or its client, lost a connection; the others only show that the loss did no harm.
 `lost`: turns that failed, had no end, or whose text or audio was not that of the undisturbed answer, to the sample.
@@ -47,7 +48,7 @@ from services.registry import SERVICES
 RESULTS = Path(".parley/kill-matrix.json")
 COLUMNS = (
     *("row", "tries", "hit", "lost", "later p50", "later worst", "dry worst", "noticed worst"),
-    *("recovery p50", "recovery worst", "load", "aim", "met"),
+    *("begun worst", "recovery p50", "recovery worst", "load", "aim", "met"),
 )
 HUNG = signal.SIGSTOP
 
@@ -124,6 +125,7 @@ def summary(row: Row, tries: list[Try]) -> dict[str, object]:
         "later worst": worst("later"),
         "dry worst": worst("dry"),
         "noticed worst": worst("noticed"),
+        "begun worst": worst("begun"),
         "recovery p50": percentile(values("recovery"), 0.5),
         "recovery worst": worst("recovery"),
         "load": round(os.getloadavg()[0]),

@@ -52,7 +52,8 @@ class Try:
     later: float = float("nan")  # the end of the answer, than undisturbed
     dry: float = float("nan")  # in which playback had nothing to play
     noticed: float = float("nan")  # until `/readyz` says that something is missing
-    recovery: float = float("nan")
+    begun: float = float("nan")  # until the process that replaces it was started
+    recovery: float = float("nan")  # until the stack is whole again
 
 
 class Victim:
@@ -62,13 +63,13 @@ class Victim:
         self._before = {each: _cpu(each) for each in candidates}
         self._number = number
         self.process: psutil.Process | None = None
-        self.lost_at = 0.0  # `time.monotonic()`
+        self.lost_at = self.lost_clock = 0.0  # `time.monotonic()`, `time.time()`
 
     def strike(self) -> None:
         """Once."""
         if self.process is None:
             self.process = max(self._before, key=lambda each: _cpu(each) - self._before[each])
-            self.lost_at = time.monotonic()
+            self.lost_at, self.lost_clock = time.monotonic(), time.time()
             self.process.send_signal(self._number)
 
     @property
@@ -128,25 +129,25 @@ async def lose(
     watching, before = asyncio.create_task(watch(stack, row, victim)), await asyncio.to_thread(reconnects, stack)
     run, failure = await disturbed(phase, question, victim, addresses)
     victim.strike()  # where the turn was over before
-    noticed, recovery = await watching
-    if run is None or math.isnan(recovery):
-        return Try(phase, failure or "the stack stays broken", noticed=noticed, recovery=recovery)
+    found_out = await watching
+    if run is None or math.isnan(found_out["recovery"]):
+        return Try(phase, failure or "the stack stays broken", **found_out)
     hit = run.connections > 1 or await asyncio.to_thread(reconnects, stack) > before
-    return compared(phase, run, await ask(question, *addresses[-1:]), hit, noticed, recovery)
+    return compared(Try(phase, hit=hit, **found_out), run, await ask(question, *addresses[-1:]))
 
 
-def compared(phase: str, run: Run, whole: Run, hit: bool, noticed: float, recovery: float) -> Try:
+def compared(one: Try, run: Run, whole: Run) -> Try:
     """An answer that is not that of the undisturbed turn, to the sample, is lost."""
-    later, failure = run.answer.total - whole.answer.total, ""
+    one.later, one.dry = run.answer.total - whole.answer.total, run.dry - whole.dry
     if run.answer.error is not None:
-        failure = f"{run.answer.error.code}: {run.answer.error.message}"
+        one.failure = f"{run.answer.error.code}: {run.answer.error.message}"
     elif run.answer.finish_reason != whole.answer.finish_reason:
-        failure = f"ended: {run.answer.finish_reason}, undisturbed: {whole.answer.finish_reason}"
+        one.failure = f"ended: {run.answer.finish_reason}, undisturbed: {whole.answer.finish_reason}"
     elif run.answer.text != whole.answer.text:
-        failure = f"another text: {run.answer.text!r}, undisturbed: {whole.answer.text!r}"
+        one.failure = f"another text: {run.answer.text!r}, undisturbed: {whole.answer.text!r}"
     elif run.answer.audio != whole.answer.audio:
-        failure = f"{len(run.answer.audio)} bytes of audio, undisturbed: {len(whole.answer.audio)} others"
-    return Try(phase, failure, hit, later, run.dry - whole.dry, noticed, recovery)
+        one.failure = f"{len(run.answer.audio)} bytes of audio, undisturbed: {len(whole.answer.audio)} others"
+    return one
 
 
 async def disturbed(phase: str, question: Spoken, victim: Victim, addresses: Sequence[str]) -> tuple[Run | None, str]:
@@ -167,17 +168,18 @@ async def disturbed(phase: str, question: Spoken, victim: Victim, addresses: Seq
         return None, str(error)
 
 
-async def watch(stack: state.StackState, row: Row, victim: Victim) -> tuple[float, float]:
-    """Seconds from the loss until it was noticed and until the stack was whole again; nan where they never came."""
-    noticed = float("nan")
+async def watch(stack: state.StackState, row: Row, victim: Victim) -> dict[str, float]:
+    """`noticed`, `begun` and `recovery` of a try; without those that never came."""
+    seen: dict[str, float] = {}
     while victim.process is None:
         await asyncio.sleep(POLL_SECONDS)
-    while time.monotonic() - victim.lost_at < RECOVERY_SECONDS:
+    while (now := time.monotonic() - victim.lost_at) < RECOVERY_SECONDS:
         ready = await asyncio.to_thread(is_ready, stack)
-        if ready is False and math.isnan(noticed):
-            noticed = time.monotonic() - victim.lost_at
+        if ready is False:
+            seen.setdefault("noticed", now)
         others = [each for each in found(stack.supervisor_pid, row) if each != victim.process]
         if ready and len(others) >= row.replicas and victim.gone:
-            return noticed, time.monotonic() - victim.lost_at
+            begun = max(each.create_time() for each in others) - victim.lost_clock
+            return {**seen, "begun": begun if begun > 0 else math.nan, "recovery": now}
         await asyncio.sleep(POLL_SECONDS)
-    return noticed, float("nan")
+    return {**seen, "recovery": math.nan}

@@ -13,7 +13,6 @@ from cli.answer import Answer
 from protos.parley.v1 import conversation_pb2 as wire
 from services.registry import SERVICES
 
-NAN = float("nan")
 LATER = Row("gateway", "services.gateway", later=5.0)
 
 
@@ -40,7 +39,7 @@ def answered(**fields) -> Run:
     ],
 )
 def test_an_answer_that_is_not_the_undisturbed_one_is_lost(fields, failure):
-    found = compared("speaking", answered(total=2.5, **fields), answered(), True, noticed=NAN, recovery=1.0)
+    found = compared(Try("speaking", recovery=1.0), answered(total=2.5, **fields), answered())
     assert found.failure.startswith(failure) and bool(found.failure) == bool(failure)
     assert (found.later, found.dry, found.recovery) == (0.5, 0.0, 1.0)
 
