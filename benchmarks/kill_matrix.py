@@ -1,6 +1,6 @@
 """What a user notices when one process of the stack of `parley up` is killed, or hangs, in the middle of a turn.
 
-    python -m benchmarks.kill_matrix                                    all rows: two hours on two cores
+    python -m benchmarks.kill_matrix                                    all rows: three hours on two cores
     python -m benchmarks.kill_matrix --only gateway llm_core/2-hung --tries 2
     python -m benchmarks.kill_matrix --table                            what was measured so far
 
@@ -8,8 +8,9 @@ A row is a process: `llm_core` a service's only replica, `llm_core/2` one of two
 one, `-hung` where it is stopped (SIGSTOP) and not killed (SIGKILL). Each row has a stack of its own. In each try a
 client (cli/client.py) asks aloud about a picture, and the process is lost while it is listened to (the first words are
 understood), while the answer is thought of (the question has just ended) or while it is spoken (the first audio is
-here), in turn; of two replicas the one that the turn has kept busier. Once the stack is whole again the same is asked
-undisturbed. Seconds:
+here), in turn; of two replicas the one that the turn has kept busier. The vision encoder, which is needed first, is
+lost before the question and not while it is listened to. Once the stack is whole again the same is asked undisturbed.
+Seconds:
 - `later`: how much later the answer was whole than undisturbed;
 - `dry`: how much longer playback that begins with the first audio stood still;
 - `noticed`: from the loss until `/readyz` of the gateway said that something is missing;
@@ -31,6 +32,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -55,11 +57,12 @@ HUNG = signal.SIGSTOP
 
 def _service(name: str) -> list[Row]:
     """A service's only replica, and one of two."""
+    of = partial(Row, process=name, listens=True, first=name == "vision_encoder")
     return [
-        Row(name, name, listens=True, later=6.0),
-        Row(f"{name}/2", name, listens=True, replicas=2, later=0.7),
-        Row(f"{name}-hung", name, HUNG, listens=True, recovery=20.0),
-        Row(f"{name}/2-hung", name, HUNG, listens=True, replicas=2, later=3.0, recovery=20.0),
+        of(name, later=6.0),
+        of(f"{name}/2", replicas=2, later=0.7),
+        of(f"{name}-hung", signal=HUNG, recovery=20.0),
+        of(f"{name}/2-hung", signal=HUNG, replicas=2, later=3.0, recovery=20.0),
     ]
 
 

@@ -37,6 +37,7 @@ class Row:
     replicas: int = 1
     gateways: int = 1
     listens: bool = False  # the one that replaces it has begun once it listens
+    first: bool = False  # its part of a turn is over before a word is understood: it is lost before the question
     later: float = float("inf")
     noticed: float = float("inf")
     recovery: float = float("inf")
@@ -127,6 +128,8 @@ async def lose(
     `addresses`: of gateways; the last one is the stack's own.
     """
     watching, before = asyncio.create_task(watch(stack, row, victim)), await asyncio.to_thread(reconnects, stack)
+    if row.first and phase == "listening":
+        victim.strike()
     run, failure = await disturbed(phase, question, victim, addresses)
     victim.strike()  # where the turn was over before
     found_out = await watching
