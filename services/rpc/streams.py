@@ -18,6 +18,7 @@ from services.telemetry import logs, tracing
 from services.telemetry.session_hash import session_hash
 
 HEARTBEAT_SECONDS = 1.0  # a service that has had nothing to say for this long sends a message without a field
+LONGEST_SECONDS = 86_400.0  # of any call; no clock can wait for the largest number that a message holds
 
 _draining = asyncio.Semaphore(8)  # streams at once: each may hold a message of the largest size
 
@@ -68,13 +69,16 @@ async def read(
 
 
 def seconds_left(deadline_ms: int) -> float | None:
-    """Seconds until a deadline in Unix milliseconds; None for 0, which is no deadline. Raises DEADLINE_EXCEEDED."""
+    """Seconds until a deadline in Unix milliseconds, at most `LONGEST_SECONDS`; None for 0, which is no deadline.
+
+    Raises DEADLINE_EXCEEDED where it has passed.
+    """
     if deadline_ms == 0:
         return None
     left = deadline_ms / 1000 - time.time()
     if left <= 0:
         raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, f"the deadline passed {-left:.3f} s ago")
-    return left
+    return min(left, LONGEST_SECONDS)
 
 
 def deadline_in(seconds: float) -> int:

@@ -375,6 +375,15 @@ async def test_embeddings_may_come_unasked_before_and_after_what_needs_them(serv
     assert (await call.rest()).asked == [missing]
 
 
+async def test_a_deadline_that_is_very_far_away_harms_nobody(serve):
+    stub, servicer = await serve()
+    call = Call(stub, opening(turn="far", deadline_ms=(1 << 63) - 1))  # the engine waits for its prompt, or its deadline
+    await settled(lambda: servicer.engine.live and not servicer.engine._notified)
+    assert (await ask(stub, opening())).tokens
+    call.send(respond=pb.GenerateRespond())
+    assert (await call.rest()).tokens and servicer.alive
+
+
 @pytest.mark.parametrize("deadline", [True, False])
 async def test_a_client_that_never_answers_ends_its_request(serve, deadline):
     stub, servicer = await serve(idle_seconds=1.0)

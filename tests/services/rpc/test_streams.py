@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import grpc
 import pytest
@@ -67,6 +68,21 @@ async def test_only_so_many_streams_are_drained_at_once():
     await asyncio.gather(*busy)
     await streams.drain(endless(), 0.01)
     assert len(taken) == 9
+
+
+@pytest.mark.parametrize("deadline_ms", [1 << 62, (1 << 63) - 1])
+async def test_a_deadline_that_is_too_far_away_is_one_that_can_be_waited_for(deadline_ms):
+    left = streams.seconds_left(deadline_ms)
+    assert 0 < left < threading.TIMEOUT_MAX
+    async with streams.within(deadline_ms):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("deadline_ms", [1, -1, -(1 << 63)])
+async def test_a_deadline_that_has_passed_is_named(deadline_ms):
+    with pytest.raises(ServiceError, match="the deadline passed") as caught:
+        streams.seconds_left(deadline_ms)
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_a_gap_in_the_sequence_is_refused():
