@@ -26,12 +26,21 @@ class Service:
     @property
     def stub(self) -> Any:
         """The client's class."""
-        return getattr(importlib.import_module(self.stubs), f"{self.contract.rpartition('.')[2]}Stub")
+        return getattr(importlib.import_module(self.stubs), f"{self.contract_name}Stub")
+
+    @property
+    def contract_name(self) -> str:
+        return self.contract.rpartition(".")[2]
 
     @property
     def add_to_server(self) -> str:
-        """Import path of the function that registers a servicer."""
-        return f"{self.stubs}.add_{self.contract.rpartition('.')[2]}Servicer_to_server"
+        """Import path of the function that registers a servicer behind the check of the token."""
+        return f"services.rpc.token_guard.{self.contract_name}"
+
+    @property
+    def generated_add_to_server(self) -> str:
+        """Import path of what `protoc` made, which checks nothing."""
+        return f"{self.stubs}.add_{self.contract_name}Servicer_to_server"
 
     def load_servicer(self) -> type:
         return import_path(self.servicer)

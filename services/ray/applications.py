@@ -140,7 +140,7 @@ def application(service: Service, checkpoint: str = ""):
     """
     from ray import serve
 
-    import_path(service.add_to_server)  # registers the contract
+    import_path(service.generated_add_to_server)  # registers the contract
     settings = service.load_settings()
     forwards = {
         name: _forward_stream(name) if streams else _forward_unary(name)

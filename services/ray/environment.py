@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from services import GRPC_ENVIRONMENT
 from services.ray.haproxy import HAPROXY_MODE
+from services.rpc.sizes import MAX_MESSAGE_BYTES
 
 NODE_ENVIRONMENT = {
     **HAPROXY_MODE,
     **GRPC_ENVIRONMENT,  # Serve imports gRPC before anything of ours
+    "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(MAX_MESSAGE_BYTES),  # of proxies and replicas; Serve's own is 2 GiB
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # it logs a line for each request; services count for themselves
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",  # a proxy that hangs is replaced after three of these

@@ -15,7 +15,7 @@ import hmac
 import inspect
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import grpc
@@ -45,12 +45,12 @@ def _read_token(path: str) -> str:
     return Path(path).read_text().strip()
 
 
-def authenticate(context) -> None:
-    """Raises UNAUTHENTICATED where a token is required and the call does not carry it."""
+def authenticate(metadata: Iterable[tuple[str, str | bytes]] | None) -> None:
+    """Raises UNAUTHENTICATED where a token is required and the metadata of a call does not carry it."""
     token = service_token()
     if not token:
         return
-    given = {key: value for key, value in context.invocation_metadata() or ()}.get("authorization", "")
+    given = {key: value for key, value in metadata or ()}.get("authorization", "")
     if not hmac.compare_digest(str(given).encode(), f"Bearer {token}".encode()):
         raise ServiceError(grpc.StatusCode.UNAUTHENTICATED, "the call carries no valid bearer token")
 
@@ -69,7 +69,7 @@ class _Call:
     def admit(self, request, context) -> None:
         """Raises UNAUTHENTICATED, or RESOURCE_EXHAUSTED where the servicer has too many calls."""
         if getattr(self.servicer, "internal", True):
-            authenticate(context)
+            authenticate(context.invocation_metadata())
             self.span = tracing.continued(".".join(self.labels), context.invocation_metadata())
             if hasattr(request, "session_id"):  # of a stream, its open message says it
                 hashed = session_hash(request.session_id)

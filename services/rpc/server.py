@@ -6,11 +6,11 @@ import gc
 
 import grpc
 
-from services.registry import Service, import_path
+from services.registry import Service
 from services.rpc import health
+from services.rpc.sizes import MAX_MESSAGE_BYTES
+from services.rpc.token_guard import add_to_server
 
-# Servers take up to 2 GiB under Serve; clients and plain servers must raise gRPC's own 4 MiB themselves.
-MAX_MESSAGE_BYTES = 64 << 20
 MESSAGE_LIMITS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -27,10 +27,6 @@ async def start_server(service: Service, servicer, address: str = "127.0.0.1:0")
     await server.start()
     own.ready = True
     return server, port
-
-
-def add_to_server(service: Service, servicer, server) -> None:
-    import_path(service.add_to_server)(servicer, server)
 
 
 def freeze_loaded_objects() -> None:

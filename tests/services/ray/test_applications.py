@@ -51,6 +51,6 @@ def test_there_is_no_application_without_a_service():
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_method_of_a_contract_is_forwarded(name):
     service = SERVICES[name]
-    import_path(service.add_to_server)
+    import_path(service.generated_add_to_server)
     streams = applications.methods_of(service.contract)
     assert streams == {service.method: name != "vision_encoder", "Describe": False}

@@ -15,6 +15,7 @@ import pytest_asyncio
 from services.local import ports, processes
 from services.local.node import NODE_PORTS, environment
 from services.rpc import health
+from services.rpc.decorator import TOKEN_VARIABLE
 from services.rpc.server import MESSAGE_LIMITS, add_to_server
 
 HERE = Path(__file__).parent
@@ -24,6 +25,8 @@ sys.path.insert(0, str(HERE))
 @pytest.fixture(scope="module")
 def ray_serve():
     """A real Ray Serve with both echo servicers: host:port of its HAProxy, and of the proxy that it falls back on."""
+    import echo
+
     runtime = Path(tempfile.mkdtemp(prefix="parley-", dir="/tmp"))
     reservation, block = ports.reserve()
     grpc_port, http_port, *rest = block[: 2 + NODE_PORTS]
@@ -32,6 +35,7 @@ def ray_serve():
         **os.environ,
         **environment(runtime, rest, block[2 + NODE_PORTS :], secrets.token_hex(16)),
         processes.MARKER: stack_id,
+        TOKEN_VARIABLE: echo.TOKEN,
         "PYTHONPATH": f"{HERE}:{HERE.parents[2]}",
     }
     node = processes.start(
@@ -59,14 +63,15 @@ def ray_serve():
 
 
 @pytest_asyncio.fixture(params=["grpc.aio", "Ray Serve"])
-async def channel(request):
-    """A channel to both echo servicers."""
+async def channel(request, monkeypatch):
+    """A channel to both echo servicers, which ask for `echo.TOKEN`."""
     if request.param == "Ray Serve":
         async with grpc.aio.insecure_channel(request.getfixturevalue("ray_serve")[0]) as channel:
             yield channel
         return
     import echo
 
+    monkeypatch.setenv(TOKEN_VARIABLE, echo.TOKEN)
     server = grpc.aio.server(options=MESSAGE_LIMITS)
     add_to_server(echo.VISION, echo.EchoVision(None), server)
     add_to_server(echo.SPEECH, echo.EchoSpeech(None), server)

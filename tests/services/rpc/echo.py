@@ -13,6 +13,8 @@ from services.rpc.decorator import rpc
 from services.rpc.errors import ServiceError
 from services.rpc.streams import read, within
 
+TOKEN = "echo"  # that the services ask for, where one is set
+
 
 class EchoSettings(ServiceSettings):
     pass

@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+import echo
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -14,12 +15,14 @@ from protos.parley.v1.speech_encoder_pb2_grpc import SpeechEncoderStub
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
 from services.local import processes
 from services.rpc.errors import retry_after
+from services.rpc.sizes import MAX_MESSAGE_BYTES
 from services.rpc.streams import deadline_in
 
 pytestmark = pytest.mark.xdist_group("ray")  # one Ray at a time
 
-TO_VISION = (("application", "vision_encoder"),)
-TO_SPEECH = (("application", "speech_encoder"),)
+TOKEN = ("authorization", f"Bearer {echo.TOKEN}")
+TO_VISION = (("application", "vision_encoder"), TOKEN)
+TO_SPEECH = (("application", "speech_encoder"), TOKEN)
 
 
 async def encode(channel, image: bytes, **fields):
@@ -49,6 +52,18 @@ def message(sequence: int, **field):
 
 async def test_a_call_is_answered(channel):
     assert (await encode(channel, b"12345")).pictures == 5
+
+
+@pytest.mark.parametrize("given", [(), (("authorization", "Bearer wrong"),)], ids=["none", "wrong"])
+async def test_without_the_token_no_message_is_read(channel, given):
+    encode = channel.unary_unary("/parley.v1.VisionEncoder/Encode")
+    error = await refused(encode(b"no protobuf", metadata=(*TO_VISION[:1], *given), timeout=20))
+    assert error.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_message_that_is_too_large_is_refused(channel):
+    error = await refused(encode(channel, bytes(MAX_MESSAGE_BYTES)))
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_a_megabyte_is_answered(channel):
