@@ -27,6 +27,7 @@ from tokenizers import AddedToken, Tokenizer
 from parley.config import STATES, ChatFormat, LanguageConfig
 from parley.text.tools import TAGS, Tag, answer_pieces, output_pieces, system_pieces
 
+LONG_TEXT = 2000  # characters, that take some milliseconds to tokenize
 MEDIA = {"image": "image", "video": "video", "audio": "speech"}  # a part's type → its segment's kind
 
 
@@ -80,7 +81,9 @@ class PromptWriter:
 
     def text(self, text: str) -> list[int]:
         """Text → ids, none of them special whatever the text is."""
-        return self._plain.encode(text, add_special_tokens=False).ids
+        if len(text) < LONG_TEXT:
+            return self._plain.encode(text, add_special_tokens=False).ids
+        return self._plain.encode_batch_fast([text], add_special_tokens=False)[0].ids  # other threads run meanwhile
 
     @functools.cached_property
     def writes_calls(self) -> bool:

@@ -22,6 +22,7 @@ from services.llm_core.encoder_cache import EncoderCache, check_length
 from services.llm_core.pieces import EmbeddingRef, Piece, Placeholder
 from services.llm_core.prompts import PromptReader, read_ref
 from services.llm_core.requests import GenerationRequest, Missing
+from services.llm_core.text_limit import TextLimit
 
 LARGE_BYTES = 1 << 17  # about 0.3 ms of work; less is not worth a change of threads
 TEXT_COST = 200  # tokenizing a byte of text takes as long as converting this many bytes of embeddings
@@ -37,10 +38,11 @@ async def in_thread_if_large(size: int, function: Callable[..., T], *arguments: 
 class PromptStream:
     """Gives `request` its prompt. Every method raises `ValueError` or `ServiceError` for what is wrong with it."""
 
-    def __init__(self, request: GenerationRequest, reader: PromptReader, cache: EncoderCache):
+    def __init__(self, request: GenerationRequest, reader: PromptReader, cache: EncoderCache, limit: TextLimit):
         self._request = request
         self._reader = reader
         self._cache = cache
+        self._limit = limit
         self._items: deque[Piece | Placeholder] = deque()  # not yet given to the request; the first is missing
         self._asked: set[EmbeddingRef] = set()  # and not answered
         self._absent: set[EmbeddingRef] = set()  # the client has no embeddings of these
@@ -98,8 +100,11 @@ class PromptStream:
     async def _receive_part(self, part: pb.Part) -> None:
         kind = part.WhichOneof("part")
         is_speech = kind == "speech"
-        size = part.ByteSize() * (1 if is_speech else TEXT_COST)  # text, or a reference with a text as fallback
-        items = await in_thread_if_large(size, self._reader.part, part, self._after)
+        size = part.ByteSize()  # of embeddings, of text, or of a reference with a text as fallback
+        if not is_speech:
+            self._limit.add(size)
+        cost = size if is_speech else TEXT_COST * size
+        items = await in_thread_if_large(cost, self._reader.part, part, self._after)
         if is_speech:
             self._speech += items[-1:]
         if items:

@@ -18,13 +18,14 @@ from protos.parley.v1.model_info_pb2 import ModelInfo
 from services.engine.service import EngineService
 from services.llm_core.encoder_cache import EncoderCache
 from services.llm_core.engine import Engine
-from services.llm_core.pieces import Piece
+from services.llm_core.pieces import Piece, Placeholder
 from services.llm_core.prompt_stream import TEXT_COST, PromptStream, in_thread_if_large
 from services.llm_core.prompts import PromptReader
 from services.llm_core.requests import Done, Event, GenerationRequest, Missing, Token
 from services.llm_core.sampler import Sampling
 from services.llm_core.settings import SERVICE, LlmCoreSettings
 from services.llm_core.state import Decision
+from services.llm_core.text_limit import TextLimit, newest_within
 from services.llm_core.tools import CallRules, read_tools
 from services.rpc import streams
 from services.rpc.decorator import rpc
@@ -59,12 +60,10 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
     async def Generate(self, request_iterator, context) -> AsyncIterator[pb.GenerateResponse]:
         messages = streams.read(request_iterator, last="respond", idle=self.settings.idle_seconds, stop_at_last=False)
         _, opening = await anext(messages)
-        tools, calls = read_tools(opening, self._reader.writer)
-        history, dropped = await in_thread_if_large(
-            TEXT_COST * opening.ByteSize(), self._reader.history, opening.messages, opening.max_history_tokens, tools
-        )
+        limit = TextLimit(self.engine.max_length)
+        history, dropped, calls = await self._read_opening(opening, limit)
         request = self._new_request(opening, calls)
-        prompt = PromptStream(request, self._reader, self._encoder_cache)
+        prompt = PromptStream(request, self._reader, self._encoder_cache, limit)
         sequence = 0
         async with request.fed_by(self._feed, prompt, history, messages):
             async for event in request.events(streams.HEARTBEAT_SECONDS):
@@ -75,6 +74,19 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
                     self._annotate(event)
                 yield on_wire(event, sequence, dropped, self.checkpoint.fingerprint)
                 sequence += 1
+
+    async def _read_opening(
+        self, opening: pb.GenerateOpen, limit: TextLimit
+    ) -> tuple[list[Piece | Placeholder], int, CallRules | None]:
+        """(the beginning of the prompt, number of messages left out, how functions may be called)."""
+        kept = newest_within(opening.messages, opening.max_history_tokens)
+        size = sum(each.ByteSize() for each in (*kept, *opening.tools))
+        limit.add(size)
+        tools, calls = read_tools(opening, self._reader.writer)
+        history, dropped = await in_thread_if_large(
+            TEXT_COST * size, self._reader.history, kept, opening.max_history_tokens, tools
+        )
+        return history, dropped + len(opening.messages) - len(kept), calls
 
     def _annotate(self, done: Done) -> None:
         """Describes the call in its trace."""

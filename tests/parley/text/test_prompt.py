@@ -9,7 +9,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 
 from parley.config import ChatFormat, ParleyConfig
-from parley.text.prompt import MediaSegment, PromptWriter, TextSegment, common_prefix, join
+from parley.text.prompt import LONG_TEXT, MediaSegment, PromptWriter, TextSegment, common_prefix, join
 
 CONVERSATION = [
     {"role": "system", "content": "be brief."},
@@ -78,6 +78,12 @@ def test_words_never_become_special_tokens(writer: PromptWriter, tiny_tokenizer,
 def test_words_survive_the_round_trip(writer: PromptWriter) -> None:
     for text in ("hello", "naïve ☞ 漢字 🎈", "  two  spaces\n", "<|end|>"):
         assert writer.decode(writer.text(text)) == text
+
+
+def test_long_text_has_the_same_ids(writer: PromptWriter) -> None:
+    for text in ("hello, naïve 日本語 🙂 <|im_end|> " * 500, "x" * LONG_TEXT, " " * LONG_TEXT):
+        assert len(text) >= LONG_TEXT
+        assert writer.text(text) == writer._plain.encode(text, add_special_tokens=False).ids
 
 
 def test_a_special_token_that_words_could_write_is_refused(tiny_config: ParleyConfig, chatml_tokenizer) -> None:

@@ -14,6 +14,7 @@ from services.llm_core.prompt_stream import LARGE_BYTES, TEXT_COST, PromptStream
 from services.llm_core.prompts import PromptReader
 from services.llm_core.requests import GenerationRequest
 from services.llm_core.sampler import Sampling
+from services.llm_core.text_limit import TextLimit
 from services.rpc import tensors
 from services.rpc.errors import ServiceError
 
@@ -41,7 +42,7 @@ async def stream(reader):
     """(the stream, its request, the engine)"""
     engine = FakeEngine()
     request = GenerationRequest(engine, "s", "t", None, Sampling())
-    return PromptStream(request, reader, EncoderCache(1 << 20)), request, engine
+    return PromptStream(request, reader, EncoderCache(1 << 20), TextLimit(100_000)), request, engine
 
 
 def ref(name: str, length: int = 3) -> EmbeddingRef:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import grpc
@@ -377,7 +378,9 @@ async def test_embeddings_may_come_unasked_before_and_after_what_needs_them(serv
 
 async def test_a_deadline_that_is_very_far_away_harms_nobody(serve):
     stub, servicer = await serve()
-    call = Call(stub, opening(turn="far", deadline_ms=(1 << 63) - 1))  # the engine waits for its prompt, or its deadline
+    call = Call(
+        stub, opening(turn="far", deadline_ms=(1 << 63) - 1)
+    )  # the engine waits for its prompt, or its deadline
     await settled(lambda: servicer.engine.live and not servicer.engine._notified)
     assert (await ask(stub, opening())).tokens
     call.send(respond=pb.GenerateRespond())
@@ -530,6 +533,29 @@ async def test_more_than_the_context_holds_is_refused(serve, messages):
     assert not servicer.engine.live
 
 
+@pytest.mark.parametrize("where", ["question", "system", "tools"])
+async def test_text_above_the_context_is_refused_before_it_is_tokenized(serve, monkeypatch, where):
+    stub, servicer = await serve()
+    read, text = [], "more " * 4_000_000
+    monkeypatch.setattr(servicer._reader.writer, "text", lambda text: read.append(len(text)) or [5])
+    messages = [message("system", text)] if where == "system" else []
+    asked = opening(messages=messages, max_history_tokens=50)
+    if where == "tools":
+        asked.tools.add(name="look", description=text)
+    error = await refusal(ask(stub, asked, [text] if where == "question" else ["hello"]))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "bytes of text" in error.details()
+    assert max(read, default=0) < 1000
+
+
+async def test_old_messages_above_the_context_are_left_out_before_they_are_tokenized(serve, monkeypatch):
+    stub, servicer = await serve()
+    read, text = [], servicer._reader.writer.text
+    monkeypatch.setattr(servicer._reader.writer, "text", lambda said: read.append(len(said)) or text(said))
+    talk = [message("user", "more " * 1_000_000), message("assistant", "yes"), message("user", "and?")]
+    answer = await ask(stub, opening(messages=[*talk, message("assistant", "no")], max_history_tokens=50))
+    assert answer.done.dropped_messages == 2 and max(read) < 1000
+
+
 async def test_a_stream_that_breaks_the_rules_ends_and_frees_its_slot(serve):
     stub, servicer = await serve(idle_seconds=1.5)
     for requests, code in (
@@ -578,16 +604,23 @@ async def test_a_client_that_vanishes_frees_its_slot(serve):
     await ask(stub, opening("next"))
 
 
-async def test_a_full_service_says_when_to_try_again_and_a_turn_replaces_its_own_request(serve):
+async def everything(call) -> list:
+    return [answer async for answer in call]
+
+
+async def test_a_full_service_says_when_to_try_again_and_a_turn_replaces_its_own_request(serve, monkeypatch):
     stub, servicer = await serve(num_slots=1, max_queued=0)
+    forward = servicer.engine._forward
+    monkeypatch.setattr(servicer.engine, "_forward", lambda *work: time.sleep(0.02) or forward(*work))
     held = stub.Generate()
-    await held.write(request(0, open=opening("a", "old")))
+    await held.write(request(0, open=opening("a", "old", max_tokens=200)))
+    await held.write(request(1, respond=pb.GenerateRespond()))
     await settled(lambda: servicer.engine.live)
     error = await refusal(ask(stub, opening("b")))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert int(dict(error.trailing_metadata())[RETRY_AFTER_KEY]) > 0
     await ask(stub, opening("a", "old"))
-    error = await refusal(held.read())
+    error = await refusal(everything(held))
     assert error.code() is grpc.StatusCode.ABORTED
     assert "another request of turn 'old'" in error.details()
 
