@@ -153,6 +153,10 @@ class EngineThread:
         """Called from any thread: it only reads sizes."""
         raise NotImplementedError
 
+    def num_busy(self) -> int:
+        """Called from event loops, under the lock: the live requests that count where there may be only so many."""
+        return len(self.live)
+
     def reachable(self) -> bool:
         """Called from any thread: whether what computes the steps can be reached, where that is not this process."""
         return True
@@ -205,13 +209,13 @@ class EngineThread:
     def admit(self, request: Request, limit: int, what: str, retry_after: float = 1.0) -> Request | None:
         """Counts a request as live. Returns the live request of the same key that it replaces, if there is one.
 
-        Raises `ServiceError`: RESOURCE_EXHAUSTED when `limit` are live, UNAVAILABLE when the engine stops or is dead.
+        Raises `ServiceError`: RESOURCE_EXHAUSTED when `limit` are busy, UNAVAILABLE when the engine stops or is dead.
         """
         with self._lock:
             if not self.accepting:
                 raise self._unavailable()
             old = self.live.get(request.key)
-            if old is None and len(self.live) >= limit:
+            if old is None and self.num_busy() >= limit:
                 metrics.REFUSED.labels(self.service, what).inc()
                 raise ServiceError.at_capacity(what, limit, retry_after)
             self.live[request.key] = request

@@ -4,18 +4,16 @@ Notable points:
 - The thread owns the model and the KV cache. Callers post to it and read events on their own loop, see `requests.py`.
 - Each step is one forward pass: a token for every decoding sequence, and as much of prompts as the budget allows.
 - Sequences join and leave between steps, so a request that is cancelled is gone within one.
+- A slot of the KV cache belongs to whoever has something to compute, see `slots.py`.
 - A prompt is computed as its pieces arrive, long before the question ends. The last piece and the end of the question
   come close together; that they make one step and not two, a piece waits for what follows for a moment.
 - An answer that must begin with a function call is given its beginning as if it were more of the prompt.
-- When a request ends, its session's KV is kept; the next request starts where its prompt first differs. One that comes
-  while the session is still answered starts with a copy.
 - A client that does not read pauses its own sequence and no other.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping
 
 import grpc
@@ -38,6 +36,7 @@ from services.llm_core.sampler import Sampling
 from services.llm_core.scheduler import Scheduler
 from services.llm_core.sequences import Sequence
 from services.llm_core.settings import SERVICE, LlmCoreSettings
+from services.llm_core.slots import Slots
 from services.llm_core.state import StateTokenDecoder
 from services.llm_core.tools import CallRules
 from services.rpc.errors import ServiceError
@@ -90,11 +89,13 @@ class Engine(EngineThread):
             language.config, self.limits.num_slots, self.limits.max_length, self._device, self._dtype
         )
         self._scheduler = Scheduler(self.limits.num_slots, self.limits.prefill_tokens)
+        self._slots = Slots(
+            self._cache, self._scheduler, self._prefixes, self._token_bytes, self.took, self._fail_not_finite
+        )
         metrics.SLOTS.labels(SERVICE).set(self.limits.num_slots)
 
         # of the engine's thread
         self._sequences: dict[GenerationRequest, Sequence] = {}
-        self._waiting: deque[Sequence] = deque()  # for a slot
         self._due: float | None = None  # when a step must be that nothing else calls for
         self._request_seconds = 1.0  # of a usual request, for the hint when to try again
 
@@ -132,22 +133,29 @@ class Engine(EngineThread):
         request.append(prompt)
         return request
 
+    def num_busy(self) -> int:
+        """Requests that have something to compute; the others need no slot."""
+        return sum(map(self._is_busy, self.live.values()))
+
+    def _is_busy(self, request: GenerationRequest) -> bool:
+        sequence = self._sequences.get(request)
+        return sequence is None or sequence.has_work or request.posted != request.applied
+
     def has_read(self, request: GenerationRequest) -> None:
         """The caller took an event; the request's sequence may go on."""
         if request.sent - request.read == self.settings.max_unread // 2:
             self.wake()
 
     def current_load(self) -> Load:
-        return Load(self.limits.num_slots, len(self._scheduler.sequences), len(self._waiting), self.factors.p95())
+        return Load(self.limits.num_slots, len(self._scheduler.sequences), len(self._slots.waiting), self.factors.p95())
 
     # Everything below runs in the engine's thread.
 
     def apply(self, kind: str, request: GenerationRequest, content: object) -> None:
         if kind == "open":
             state_tokens = StateTokenDecoder(self._state_ids) if self._state_ids is not None else None
-            sequence = self._sequences[request] = Sequence(request, state_tokens)
+            self._sequences[request] = Sequence(request, state_tokens)
             request.steps.begin("queue")
-            self._waiting.append(sequence)
             return
         sequence = self._sequences.get(request)
         if sequence is None:  # it has ended; later commands have no effect
@@ -161,6 +169,8 @@ class Engine(EngineThread):
         else:
             message = f"another request of turn {request.turn_id!r} has begun"
             self._end(sequence, ServiceError(grpc.StatusCode.ABORTED, message))
+            return
+        self._slots.queue(sequence)
 
     def free(self, request: GenerationRequest) -> None:
         sequence = self._sequences.get(request)
@@ -172,8 +182,6 @@ class Engine(EngineThread):
         self._due = None
         self._end_expired()
         self._assign_slots()
-        for a, b, length in self._scheduler.arrange():
-            self._cache.swap(a, b, length)
         decoding, prompts = self._scheduler.decoding(), self._scheduler.prefill()
         if not decoding and (not prompts or self._wait_for_more(prompts)):
             return False
@@ -205,36 +213,11 @@ class Engine(EngineThread):
                 self._end(sequence, ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message))
             elif sequence.paused and request.sent - request.read <= self.settings.max_unread // 2:
                 sequence.paused = False
+                self._slots.queue(sequence)
 
     def _assign_slots(self) -> None:
-        """Gives free slots to waiting requests, with what their sessions kept."""
-        while self._waiting and (slot := self._scheduler.free_slot()) is not None:
-            sequence = self._waiting.popleft()
-            self._scheduler.place(sequence, slot)
-            sequence.request.steps.begin("last_prefill" if sequence.responded else "prefill")
-            self.took(sequence.request, time.monotonic() - sequence.arrived)
-            self._load_kept(sequence)
-        for sequence in self._scheduler.sequences:
-            sequence.reuse()
-        metrics.QUEUE.labels(SERVICE).set(len(self._waiting))
-        metrics.SLOTS_USED.labels(SERVICE).set(len(self._scheduler.sequences))
-
-    def _load_kept(self, sequence: Sequence) -> None:
-        """Fills the slot of a sequence with what its session kept, or has in the slot of a request that still runs."""
-        kept = self._prefixes.take(sequence.request.session_id)
-        if kept is not None:
-            keys, saved = kept
-            self._cache.load(sequence.slot, saved)
-            sequence.keep(keys)
-        elif (other := self._longest_of_session(sequence)) and self._cache.finite(other.slot, other.held):
-            self._cache.copy(other.slot, sequence.slot, other.held)
-            sequence.keep(list(other.held_keys()))
-
-    def _longest_of_session(self, sequence: Sequence) -> Sequence | None:
-        """Of the session's other sequences, the one that holds most: while it is answered, the next turn begins."""
-        session = sequence.request.session_id
-        others = (s for s in self._scheduler.sequences if s is not sequence and s.request.session_id == session)
-        return max(others, key=lambda other: other.held, default=None) if session else None
+        self._slots.assign()
+        self._slots.arrange()
 
     def _wait_for_more(self, prompts: list[tuple[Sequence, int]]) -> bool:
         """Whether all there is to compute are pieces of unfinished prompts that have just come."""
@@ -285,11 +268,14 @@ class Engine(EngineThread):
         if hidden.isfinite().all():
             return sequences, hidden
         finite = hidden.isfinite().all(-1).tolist()
-        message = "the prompt's embeddings exceed the model's number format; they were made by another model"
         for sequence, fine in zip(sequences, finite, strict=True):
             if not fine:
-                self._end(sequence, ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message))
+                self._fail_not_finite(sequence)
         return [sequence for sequence, fine in zip(sequences, finite, strict=True) if fine], hidden[finite]
+
+    def _fail_not_finite(self, sequence: Sequence) -> None:
+        message = "the prompt's embeddings exceed the model's number format; they were made by another model"
+        self._end(sequence, ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message))
 
     def _pause_if_unread(self, sequence: Sequence) -> None:
         """A sequence whose client reads too slowly pauses."""
@@ -325,19 +311,9 @@ class Engine(EngineThread):
 
     def _remove(self, sequence: Sequence, keep: bool = True) -> None:
         """Frees what the sequence holds; its session keeps its KV."""
-        request = sequence.request
-        del self._sequences[request]
-        request.steps.end()
-        if sequence.slot is None:
-            self._waiting.remove(sequence)
-            return
-        slot, held = sequence.slot, sequence.held
-        self._scheduler.remove(sequence)
-        if not self._cache.finite(slot, held):
-            self._cache.clear(slot)  # the next sequence must not multiply by it
-        elif keep and held and request.session_id and self._prefixes.fits(held * self._token_bytes):
-            self._prefixes.put(request.session_id, sequence.held_keys(), self._cache.save(slot, held))
-        metrics.CACHE_BYTES.labels(SERVICE).set(self._cache.store.nbytes + self._prefixes.bytes)
+        del self._sequences[sequence.request]
+        sequence.request.steps.end()
+        self._slots.remove(sequence, keep)
 
     def abandon_step(self) -> list[GenerationRequest]:
         """Requests that wait for a slot are not affected."""

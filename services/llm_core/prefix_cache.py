@@ -1,4 +1,7 @@
-"""KV cache of idle sessions, within a limit of memory: the oldest is dropped first."""
+"""KV cache of idle sessions, within a limit of memory: the oldest is dropped first.
+
+Requests that are parked share the memory and come first: they have more to compute, and cannot be dropped.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,24 @@ class PrefixCache:
 
     def __init__(self, max_bytes: int):
         self.max_bytes = max_bytes
-        self.bytes = 0
+        self.bytes = 0  # of idle sessions
+        self.reserved = 0  # bytes of parked requests
         self._kept: OrderedDict[str, tuple[list[int], torch.Tensor]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def fits(self, size: int) -> bool:
-        return size <= self.max_bytes
+        return size <= self.max_bytes - self.reserved
+
+    def reserve(self, size: int) -> None:
+        """Bytes of a request that is parked; the oldest sessions are dropped for it. `release` gives them back."""
+        assert self.fits(size)
+        self.reserved += size
+        self._drop_oldest()
+
+    def release(self, size: int) -> None:
+        self.reserved -= size
 
     def put(self, session_id: str, keys: list[int], saved: torch.Tensor) -> None:
         """saved: the KV of `keys`, as `SlotCache.save` returns it. The oldest sessions are dropped for it."""
@@ -27,9 +40,7 @@ class PrefixCache:
         self.take(session_id)
         self._kept[session_id] = (keys, saved)
         self.bytes += saved.nbytes
-        while self.bytes > self.max_bytes:
-            _, (_, dropped) = self._kept.popitem(last=False)
-            self.bytes -= dropped.nbytes
+        self._drop_oldest()
 
     def take(self, session_id: str) -> tuple[list[int], torch.Tensor] | None:
         """Removes what a session keeps and returns it."""
@@ -37,3 +48,8 @@ class PrefixCache:
         if kept is not None:
             self.bytes -= kept[1].nbytes
         return kept
+
+    def _drop_oldest(self) -> None:
+        while self.bytes > self.max_bytes - self.reserved:
+            _, (_, dropped) = self._kept.popitem(last=False)
+            self.bytes -= dropped.nbytes

@@ -30,6 +30,10 @@ class Scheduler:
                 return slot
         return None
 
+    def idle(self) -> list[Sequence]:
+        """Those that have nothing to compute now, the one for which that is longest so first."""
+        return sorted((each for each in self.sequences if not each.has_work), key=lambda each: each.pending_since)
+
     def place(self, sequence: Sequence, slot: int) -> None:
         assert self.slots[slot] is None
         self.slots[slot] = sequence

@@ -33,8 +33,9 @@ class Sequence:
         self.only_state = False  # nothing is generated
         self.answer: list[str] = []  # texts of the tokens sent, without those of calls
         self.answer_tokens = 0
-        self.slot: int | None = None  # of the KV cache; None while the request waits for one
-        self.arrived = time.monotonic()
+        self.slot: int | None = None  # of the KV cache; None while the request waits for one, or has no work
+        self.parked: torch.Tensor | None = None  # what its slot held, until it has one again
+        self.arrived = self.queued_at = time.monotonic()
         self.pending_since = self.arrived  # the oldest piece that is not computed
         self.keys: list[int] = []
         self.computed = 0
@@ -53,6 +54,18 @@ class Sequence:
     @property
     def pending(self) -> int:
         return len(self.keys) - self.computed
+
+    @property
+    def has_work(self) -> bool:
+        """A slot is of use to it. A question that is still asked has none while all that came of it is computed."""
+        return not self.paused and (self.responded or self.pending > 0)
+
+    @property
+    def step(self) -> str:
+        """What it computes next, as traces name it."""
+        if self.decoding:
+            return "decode"
+        return "last_prefill" if self.responded else "prefill"
 
     @property
     def held(self) -> int:

@@ -17,7 +17,8 @@ class Steps:
         self._marks: list[tuple[str, float]] = []  # (the step that begins, monotonic); empty: none does
 
     def begin(self, name: str) -> None:
-        if len(self._marks) < MAX_MARKS:
+        """The same again goes on with it."""
+        if len(self._marks) < MAX_MARKS and (not self._marks or self._marks[-1][0] != name):
             self._marks.append((name, time.monotonic()))
 
     def end(self) -> None:
