@@ -23,6 +23,7 @@ from services.gateway.events import Event
 from services.gateway.events.items import Item, Ref
 from services.gateway.events.session import Session, SessionConfig
 from services.gateway.media.detector import Detector
+from services.gateway.media.memory_budget import MemoryBudget
 from services.gateway.settings import GatewaySettings
 from services.gateway.store.protocols import NO_TURNS, Lease
 from services.gateway.upstream.calls import CallContext
@@ -246,6 +247,7 @@ class OneProcess:
         self._settings = GatewaySettings()
         self._calls, self._store, self._detector = DirectCalls(checkpoint), MemoryStore(), Detector()
         self._early = EarlyAnswers(self._settings.conversation.early_answers)
+        self._memory = MemoryBudget(self._settings.server)
 
     async def start(self) -> None:
         await self._calls.start()
@@ -265,6 +267,7 @@ class OneProcess:
                 settings.vad,
                 self._detector,
                 self._early,
+                self._memory,
             )
         )
 

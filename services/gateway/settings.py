@@ -24,6 +24,10 @@ class ServerSettings(Group):
     port: int = Field(50051, ge=0, description="gRPC port; 0: a free one")
     http_port: int = Field(8080, ge=0, description="Port of the OpenAI API, the page and the metrics; 0: a free one")
     max_connections: int = Field(128, ge=1, description="Client streams at once; more get RESOURCE_EXHAUSTED")
+    max_held_mb: int = Field(
+        1024, ge=1, description="MiB of pictures, audio and request bodies that are held for all clients"
+    )
+    max_held_mb_each: int = Field(64, ge=1, description="The same for one connection or request")
     open_seconds: float = Field(10.0, gt=0, description="Time that a new stream has to send `open`")
     idle_seconds: float = Field(300.0, gt=0, description="A stream on which nothing happens for this long is ended")
     connection_seconds: float = Field(4 * 3600, gt=0, description="A stream is ended after this long in any case")
@@ -116,6 +120,12 @@ class StoreSettings(Group):
         10.0, ge=0, description="A call is tried again for this long while the Redis of the sessions cannot be reached"
     )
     session_seconds: float = Field(3600, gt=0, description="A session is deleted this long after its last use")
+    max_config_bytes: int = Field(
+        256 << 10, ge=1, description="Largest configuration of a session, as JSON, with what a client adds to it"
+    )
+    max_redis_mb: int = Field(
+        1024, ge=1, description="MiB in the sessions' Redis, or 0.9 of its `maxmemory`, that keep new sessions out"
+    )
     max_items: int = Field(64, ge=0, description="Newest items of a session that are kept")
     lease_seconds: float = Field(5.0, gt=0, description="Life of a turn's lease; another gateway takes over after it")
     resume_seconds: float = Field(30.0, gt=0, description="Events sent to a client are kept for this long")
@@ -158,6 +168,10 @@ class MediaSettings(Group):
     max_audio_seconds: float = Field(60.0, gt=0, description="Longest spoken question")
     min_audio_seconds: float = Field(0.1, ge=0, description="Shortest spoken question")
     max_chunk_seconds: float = Field(1.0, gt=0, description="Longest audio event")
+    max_audio_rate: float = Field(
+        1.5, gt=1, description="Seconds of audio that are taken of a client in a second; what comes faster waits"
+    )
+    audio_burst_seconds: float = Field(30.0, ge=1, description="Audio that a client may send at once")
     max_image_bytes: int = Field(10 << 20, ge=1, description="Largest picture file")
     max_image_pixels: int = Field(40_000_000, ge=1, description="Largest picture, width × height, by its header")
     max_video_bytes: int = Field(32 << 20, ge=1, description="Largest video file")

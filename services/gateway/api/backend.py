@@ -12,6 +12,7 @@ from services.gateway.api.release_watch import ReleaseWatch
 from services.gateway.conversation.conversation import Conversation
 from services.gateway.conversation.early_answers import EarlyAnswers
 from services.gateway.media.detector import Detector
+from services.gateway.media.memory_budget import MemoryBudget
 from services.gateway.settings import GatewaySettings
 from services.gateway.store.connection import connect
 from services.gateway.store.store import RedisStore
@@ -34,6 +35,7 @@ class Backend:
         self.models = ModelNames(settings.api)
         self._detector = Detector()
         self._early = EarlyAnswers(settings.conversation.early_answers)
+        self.memory = MemoryBudget(settings.server)
         self.stopping = False  # nobody new is served
         self.requests = 0  # of HTTP, that are being answered
         self._watch = ReleaseWatch(self.store.releases, self.releases)
@@ -51,7 +53,14 @@ class Backend:
     def conversation(self) -> Conversation:
         settings = self.settings
         return Conversation(
-            self.store, self.releases, settings.conversation, settings.media, settings.vad, self._detector, self._early
+            self.store,
+            self.releases,
+            settings.conversation,
+            settings.media,
+            settings.vad,
+            self._detector,
+            self._early,
+            self.memory,
         )
 
     async def _describe(self, service: str) -> ModelInfo:

@@ -33,7 +33,7 @@ def build(backend: Backend, missing: Callable[[], Awaitable[list[str]]]) -> Fast
         title="Parley", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json", responses=errors.RESPONSES
     )
     errors.install(app)
-    app.add_middleware(BodyLimit, max_bytes=backend.settings.api.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=backend.settings.api.max_body_bytes, memory=backend.memory)
     app.add_middleware(RequestLimit, backend=backend)
     guards.install(app, backend)  # around it: what a guard refuses takes no place
     app.add_middleware(ResponseHeaders)

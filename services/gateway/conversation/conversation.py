@@ -34,9 +34,11 @@ from services.gateway.conversation.turns import Turns
 from services.gateway.events import Body, TurnDone
 from services.gateway.events.items import Item, ItemPart
 from services.gateway.events.session import SessionConfig
+from services.gateway.media.audio_pace import AudioPace
 from services.gateway.media.detector import Detector
 from services.gateway.media.embedding_writer import EmbeddingWriter
 from services.gateway.media.images import Images, Kind
+from services.gateway.media.memory_budget import MemoryBudget
 from services.gateway.media.originals import Originals
 from services.gateway.media.recordings import Recordings
 from services.gateway.settings import ConversationSettings, MediaSettings, VadSettings
@@ -65,6 +67,7 @@ class Conversation:
         vad: VadSettings,
         detector: Detector,
         early: EarlyAnswers,
+        memory: MemoryBudget,
     ):
         self.outbox = Outbox(settings.max_unread_events)
         self.delivery = Delivery(self.outbox, store.events)
@@ -88,9 +91,11 @@ class Conversation:
         )
         policy = InterruptionPolicy(settings.interruption, self.outbox, settings.hold_seconds)
         self._turns = Turns(policy, self._turn_ended)
-        self._questions = Questions(self._turns, self._tools)
+        self._memory = memory.holder(self._held_bytes)
+        self._questions = Questions(self._turns, self._tools, self._memory)
         self._requested = RequestedAnswers(self._turns, self._questions, self._tools)
         self._speech: SpeechInput | None = None  # until the session is open
+        self._pace = AudioPace(media)
         self._inputs = 0  # since the last turn ended
 
     async def open(
@@ -219,10 +224,12 @@ class Conversation:
         self.outbox.close()
         await self.delivery.close()
         await self._embeddings.wait()
+        self._memory.close()
 
     # Inputs: the question.
 
     async def add_audio(self, chunk: bytes) -> None:
+        await self._pace.wait(len(chunk) / 2 / self.input_rate)
         await self._speech.add(chunk)
         if self._speech.idle:
             self._inputs -= 1  # a silent microphone may stay open, and so may one whose question has failed
@@ -301,6 +308,7 @@ class Conversation:
 
     async def encode_part(self, kind: Literal["image", "speech"], data: bytes) -> ItemPart:
         """A picture's file, or 16-bit mono at the speech encoder's rate, as a part of an item to be created."""
+        self._memory.check(len(data))
         with self._releases.bind() as calls:
             if kind == "image":
                 return await self._parts.encode_image(data, self.session_id, calls)
@@ -322,6 +330,10 @@ class Conversation:
 
     async def delete_item(self, item_id: str) -> None:
         self.emit(await self._items.delete(item_id))
+
+    def _held_bytes(self) -> int:
+        """What this connection makes the process hold."""
+        return self._questions.held_bytes + self._turns.held_bytes + self._parts.held.bytes
 
     def _turn_ended(self) -> None:
         self._inputs = 0

@@ -34,6 +34,11 @@ class Draft:
     def characters(self) -> int:
         return sum(map(len, self.texts))
 
+    @property
+    def oldest_frame_bytes(self) -> int:
+        """Of the frame that makes room for the next one; 0 while there is room."""
+        return len(self.frames[0]) if len(self.frames) == self.max_frames else 0
+
     def refuse(self, question_id: str, error: Exception) -> None:
         """The first reason counts."""
         if self.refusal is None or self.refusal.question_id != question_id:

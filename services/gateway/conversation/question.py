@@ -59,6 +59,11 @@ class Question:
         return self.seconds + len(audio) / BYTES_PER_SAMPLE / self.sample_rate
 
     @property
+    def held_bytes(self) -> int:
+        """Of audio and its embeddings."""
+        return sum(map(len, self.audio.items)) + sum(len(tensor.data) for tensor in self.embeddings.items)
+
+    @property
     def idle_seconds(self) -> float:
         """Since the last audio, while more is due."""
         return time.monotonic() - self._last_audio if self.spoken and not self.ended.is_set() else 0.0

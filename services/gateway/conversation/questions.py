@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -18,6 +19,7 @@ from services.gateway.conversation.turns import Turns
 from services.gateway.events import Body, Event, SpeechStarted, SpeechStopped
 from services.gateway.events.session import Interruption
 from services.gateway.media.images import EncodedImage, Kind
+from services.gateway.media.memory_budget import Holder
 from services.gateway.settings import MediaSettings
 from services.gateway.upstream.calls import Calls
 from services.rpc.errors import ServiceError
@@ -28,11 +30,13 @@ from services.telemetry import tracing
 class Questions:
     """`open` before the first input."""
 
-    def __init__(self, turns: Turns, tools: TurnTools):
+    def __init__(self, turns: Turns, tools: TurnTools, memory: Holder):
         self.id = ""  # the client's name for the question that the input at hand belongs to
         self.unanswered = False  # the client has created an item that `respond` may answer
         self._turns, self._tools, self._images, self._settings = turns, tools, tools.images, tools.settings
         self._draft = Draft(tools.settings.max_frames)
+        self._memory = memory
+        self._file_bytes: weakref.WeakKeyDictionary[asyncio.Task, int] = weakref.WeakKeyDictionary()  # by picture
 
     def open(self, opened: OpenSession, model_rate: int, media: MediaSettings) -> None:
         """`model_rate`: Hz, of the audio of questions."""
@@ -56,14 +60,16 @@ class Questions:
         if len(held) >= self._settings.max_pictures:
             message = f"a question may have {self._settings.max_pictures} pictures; this one is too many"
             raise too_much("gateway", "max_pictures", message)
+        self._memory.check(len(data))
         if self._turns.listening:
             turn.add_image(self._encode(kind, [data], turn.calls, turn.span))
         else:
             encoding = self._encode_for_draft(kind, data)
-            self._draft.images.append(self._start(encoding, self._draft.open_span()))
+            self._draft.images.append(self._start(encoding, self._draft.open_span(), len(data)))
 
     def add_frame(self, data: bytes) -> None:
         self._images.check("frame", data)
+        self._memory.check(len(data) - self._draft.oldest_frame_bytes)
         self._draft.frames.append(data)
 
     def refuse_part(self, question_id: str, error: Exception) -> None:
@@ -78,6 +84,11 @@ class Questions:
     def discard(self) -> None:
         """The client has taken back what it sent for the next question."""
         self._draft.discard()
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the pictures' files, also those of turns that run."""
+        return sum(self._file_bytes.values()) + sum(map(len, self._draft.frames))
 
     @property
     def refused(self) -> bool:
@@ -123,7 +134,7 @@ class Questions:
             self._draft.images.append(self._encode("frames", frames, turn.calls, turn.span))
         for image in self._draft.images:
             again = self._images.encode_again(image, self._opened.session.id, turn.calls)
-            turn.add_image(self._start(again, turn.span))
+            turn.add_image(self._start(again, turn.span, self._file_bytes.pop(image, 0)))
         turn.question.texts.extend(self._draft.texts)
         if self.refused:
             turn.fail(self._draft.refusal.error)
@@ -144,16 +155,20 @@ class Questions:
 
     def _encode(self, kind: Kind, files: list[bytes], calls: Calls, turn: tracing.Span) -> asyncio.Task[EncodedImage]:
         """`turn`: the span of the turn that it belongs to."""
-        return self._start(self._images.encode(kind, files, self._opened.session.id, calls), turn)
+        encoding = self._images.encode(kind, files, self._opened.session.id, calls)
+        return self._start(encoding, turn, sum(map(len, files)))
 
     async def _encode_for_draft(self, kind: Kind, data: bytes) -> EncodedImage:
         """For a question that has not begun: by the release that is current now, and stays until it is done."""
         with self._tools.releases.bind() as calls:
             return await self._images.encode(kind, [data], self._opened.session.id, calls)
 
-    def _start(self, encoding: Coroutine[Any, Any, EncodedImage], turn: tracing.Span) -> asyncio.Task[EncodedImage]:
+    def _start(
+        self, encoding: Coroutine[Any, Any, EncodedImage], turn: tracing.Span, file_bytes: int
+    ) -> asyncio.Task[EncodedImage]:
         """`turn`: the span of the turn that it belongs to."""
         image = asyncio.create_task(encoding, context=tracing.within(turn))
+        self._file_bytes[image] = file_bytes  # as long as somebody has the picture
         image.add_done_callback(functools.partial(self._image_done, self.id))
         return image
 

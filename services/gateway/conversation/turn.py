@@ -191,6 +191,11 @@ class Turn:
         return self._told_answer or self.pipeline.answer
 
     @property
+    def held_bytes(self) -> int:
+        """Of audio and what was made of it."""
+        return self.question.held_bytes + sum(map(len, self._spoken))
+
+    @property
     def complete(self) -> float | None:
         """Probability that the question is, at the pause at hand; None: not known, or the model does not tell."""
         return self.pipeline.complete_probability

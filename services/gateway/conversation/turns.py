@@ -55,6 +55,11 @@ class Turns:
         """The running turns whose answers are not part of the session."""
         return [turn for turn in self._running.values() if not turn.request.kept]
 
+    @property
+    def held_bytes(self) -> int:
+        """Of the audio of turns that run."""
+        return sum(turn.held_bytes for turn in self._running.values())
+
     def find(self, turn_id: str) -> Turn | None:
         """A running turn, the newest one, or the one that it waits for."""
         newest = (self.newest, self.newest.previous) if self.newest is not None else ()

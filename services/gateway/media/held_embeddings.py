@@ -14,17 +14,17 @@ class HeldEmbeddings:
     """Of one connection or request. The oldest go first; the newest is always held."""
 
     def __init__(self, max_bytes: int = MAX_BYTES):
-        self._max_bytes, self._bytes = max_bytes, 0
+        self._max_bytes, self.bytes = max_bytes, 0
         self._tensors: OrderedDict[Ref, Tensor] = OrderedDict()
 
     def put(self, ref: Ref, tensor: Tensor) -> None:
         """`tensor`: [length, language width]."""
-        self._bytes -= len(self._tensors.pop(ref, Tensor()).data)
+        self.bytes -= len(self._tensors.pop(ref, Tensor()).data)
         self._tensors[ref] = tensor
-        self._bytes += len(tensor.data)
-        while self._bytes > self._max_bytes and len(self._tensors) > 1:
+        self.bytes += len(tensor.data)
+        while self.bytes > self._max_bytes and len(self._tensors) > 1:
             _, oldest = self._tensors.popitem(last=False)
-            self._bytes -= len(oldest.data)
+            self.bytes -= len(oldest.data)
 
     def get(self, ref: Ref) -> Tensor | None:
         return self._tensors.get(ref)

@@ -22,6 +22,8 @@ log = logs.get_logger(__name__)
 INVALID = "invalid_request_error"
 SERVER = "server_error"
 
+HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 429: "rate_limit_exceeded"}
+
 # gRPC status → HTTP status, type, code.
 _KINDS = {
     grpc.StatusCode.INVALID_ARGUMENT: (400, INVALID, "invalid_value"),
@@ -167,7 +169,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     async def http(request: Request, error: StarletteHTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "invalid_request")
+        code = HTTP_CODES.get(error.status_code, "invalid_request")
         message = f"{request.method} {request.url.path}: {error.detail}"
         response = response_of(ApiError(message, code, status=error.status_code))
         response.headers.update(error.headers or {})

@@ -11,7 +11,8 @@ from services.gateway.conversation.conversation import MAX_BACKLOG, Conversation
 from services.gateway.conversation.early_answers import EarlyAnswers
 from services.gateway.events import Event, Failed, SpeechStarted, TurnDone
 from services.gateway.media.detector import Detector
-from services.gateway.settings import ConversationSettings, MediaSettings, VadSettings
+from services.gateway.media.memory_budget import MemoryBudget
+from services.gateway.settings import ConversationSettings, MediaSettings, ServerSettings, VadSettings
 from services.rpc.errors import ServiceError
 
 
@@ -20,7 +21,8 @@ def conversation() -> Conversation:
     """Not opened: it has neither a store nor services."""
     settings = ConversationSettings(max_unread_events=2, max_turn_events=20)
     store = SimpleNamespace(events=None, embeddings=None)
-    return Conversation(store, None, settings, MediaSettings(), VadSettings(), Detector(), EarlyAnswers(8))
+    memory = MemoryBudget(ServerSettings())
+    return Conversation(store, None, settings, MediaSettings(), VadSettings(), Detector(), EarlyAnswers(8), memory)
 
 
 async def test_a_client_that_sends_and_does_not_read_is_ended(conversation):

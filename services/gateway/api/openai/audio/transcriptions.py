@@ -34,7 +34,6 @@ from services.gateway.api.openai.streaming import server_sent, while_connected
 from services.gateway.conversation.transcribe import Heard, transcribe
 from services.gateway.media.audio_files import read_audio
 from services.gateway.media.pauses import split
-from services.gateway.upstream.calls import Calls
 from services.rpc.errors import ServiceError
 
 LONGEST_PIECE = 30.0  # seconds
@@ -98,6 +97,7 @@ class Recording:
         self._backend, self._body, self._caller = backend, body, caller
         self._heard: list[Heard] = []
         self._seconds, self._rate = 0.0, 0
+        self._bytes = 0  # of samples
 
     @property
     def text(self) -> str:
@@ -138,13 +138,16 @@ class Recording:
 
     async def _pieces(self) -> AsyncGenerator[Heard, None]:
         """By the release that is current now. What is wrong with the file is said of the field `file`."""
-        with self._backend.releases.bind() as calls:
+        holder = self._backend.memory.holder(lambda: self._bytes)
+        with contextlib.closing(holder), self._backend.releases.bind() as calls:
             encoder = await calls.describe("speech_encoder")
             if not encoder.transcribes:
                 raise ApiError("the speech encoder of this model writes no transcripts", "unsupported_value", "model")
             self._rate = encoder.input_sample_rate
             try:
-                samples = await self._samples(calls)
+                samples = await self._samples()
+                holder.check(samples.nbytes)
+                self._bytes = samples.nbytes
                 longest = min(LONGEST_PIECE, encoder.max_audio_seconds)
                 spans = await asyncio.to_thread(split, samples, self._rate, longest)
                 async with contextlib.aclosing(transcribe(samples, spans, self._rate, calls, PIECE_SECONDS)) as pieces:
@@ -153,7 +156,7 @@ class Recording:
             except ServiceError as error:
                 raise _of_file(error) from error
 
-    async def _samples(self, calls: Calls) -> np.ndarray:
+    async def _samples(self) -> np.ndarray:
         """int16, at the encoder's rate."""
         await self._backend.access.audio_left(self._caller)
         data = await self._body.file.read()
