@@ -36,7 +36,7 @@ class Slots:
         took: Callable[[GenerationRequest, float], None],
         end_not_finite: Callable[[Sequence], None],
     ):
-        """`token_bytes`: of one position. `took`: called with a request that has a slot, and the seconds that it waited.
+        """`token_bytes`: of one position. `took`: called with a request that gets a slot, and how long it waited (s).
 
         `end_not_finite`: called with a sequence whose slot holds what is not.
         """
