@@ -88,7 +88,8 @@ class Questions:
     @property
     def held_bytes(self) -> int:
         """Of the pictures' files, also those of turns that run."""
-        return sum(self._file_bytes.values()) + sum(map(len, self._draft.frames))
+        pictures = (*self._draft.images, *self._turns.pictures)
+        return sum(self._file_bytes.get(each, 0) for each in pictures) + sum(map(len, self._draft.frames))
 
     @property
     def refused(self) -> bool:
@@ -168,7 +169,7 @@ class Questions:
     ) -> asyncio.Task[EncodedImage]:
         """`turn`: the span of the turn that it belongs to."""
         image = asyncio.create_task(encoding, context=tracing.within(turn))
-        self._file_bytes[image] = file_bytes  # as long as somebody has the picture
+        self._file_bytes[image] = file_bytes
         image.add_done_callback(functools.partial(self._image_done, self.id))
         return image
 

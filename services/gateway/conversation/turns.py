@@ -56,6 +56,11 @@ class Turns:
         return [turn for turn in self._running.values() if not turn.request.kept]
 
     @property
+    def pictures(self) -> list[asyncio.Task]:
+        """Of turns that run."""
+        return [image for turn in self._running.values() for image in turn.question.images]
+
+    @property
     def held_bytes(self) -> int:
         """Of the audio of turns that run."""
         return sum(turn.held_bytes for turn in self._running.values())
