@@ -72,11 +72,12 @@ async def test_nobody_waits_for_the_redis_of_the_embeddings(redis_url, tmp_path)
 
 async def test_a_redis_without_memory_is_told_as_such(make_store, redis):
     store = make_store()
+    session = await store.sessions.create(SessionConfig())
     limit = (await redis.config_get("maxmemory"))["maxmemory"]
     await redis.config_set("maxmemory", 1)
     try:
         with pytest.raises(ServiceError, match="out of memory") as caught:
-            await store.sessions.create(SessionConfig())
+            await store.sessions.update(session.id, SessionConfig())
     finally:
         await redis.config_set("maxmemory", limit)
     assert caught.value.code == grpc.StatusCode.UNAVAILABLE
