@@ -14,6 +14,7 @@ from services.rpc.errors import ServiceError
 from services.rpc.limits import too_much
 
 ROOT = "root"  # in place of the id of the item before: in front of all
+MAX_PARTS = 64  # of an item
 MAX_NAME = 128  # characters of an item's id, a call's id and a function's name
 
 
@@ -56,6 +57,10 @@ class ItemEditor:
             raise _refuse("a function call item has a call_id, a name, and arguments that are a JSON object")
         if item.type == "function_call_output" and not item.call_id:
             raise _refuse("a function call output item has the call_id of its call")
+        if len(item.parts) > MAX_PARTS:
+            raise too_much(
+                "gateway", "max_parts", f"an item of {len(item.parts)} parts is above the limit of {MAX_PARTS}"
+            )
         length = len(item.text) + len(item.arguments) + len(item.output)
         if length > self._max_text_chars:
             message = f"an item of {length} characters is above the limit of {self._max_text_chars}"

@@ -68,12 +68,16 @@ async def test_created_items_are_part_of_the_history_and_deleted_ones_are_not(ma
     assert missing.error.code == "NOT_FOUND"
 
 
+MANY_PARTS = wire.Item(type=1, role="ROLE_USER", content=[wire.ItemContent(text="a")] * 65)
+
+
 @pytest.mark.parametrize(
     ("event", "code"),
     [
         ({"create_item": wire.CreateItem(item=wire.Item())}, "INVALID_ARGUMENT"),
         ({"create_item": wire.CreateItem(item=text_item(""))}, "INVALID_ARGUMENT"),
         ({"create_item": wire.CreateItem(item=text_item("x" * 5000))}, "RESOURCE_EXHAUSTED"),
+        ({"create_item": wire.CreateItem(item=MANY_PARTS)}, "RESOURCE_EXHAUSTED"),
         ({"create_item": wire.CreateItem(item=text_item("hi"), previous_item_id="none")}, "NOT_FOUND"),
         (
             {"create_item": wire.CreateItem(item=wire.Item(type=2, call_id="c", name="f", arguments="no"))},
