@@ -17,6 +17,7 @@ from services.rpc.decorator import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from services.rpc.errors import retry_after
 from services.rpc.server import start_server
 from services.telemetry import logs
+from services.telemetry.session_hash import session_hash
 
 
 @pytest_asyncio.fixture
@@ -54,7 +55,7 @@ async def test_the_log_has_the_cause_with_incident_and_ids(stub, tmp_path, monke
     incident = raised.value.details().split("incident ")[1].split(":")[0]
     lines = [json.loads(line) for line in (tmp_path / "echo_vision.jsonl").read_text().splitlines()]
     line = next(line for line in lines if incident in line.get("message", ""))
-    assert (line["service"], line["session_id"], line["turn_id"]) == ("echo_vision", "s1", "t1")
+    assert (line["service"], line["session"], line["turn_id"]) == ("echo_vision", session_hash("s1"), "t1")
     assert "/a/secret/path" in line["exception"]
 
 
