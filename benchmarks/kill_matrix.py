@@ -45,6 +45,7 @@ from benchmarks.resume import ask, second_gateway
 from benchmarks.workload import Spoken, questions
 from services.local import state
 from services.local.stack import LocalStack
+from services.local.supervisor import StackError
 from services.registry import SERVICES
 
 RESULTS = Path(".parley/kill-matrix.json")
@@ -176,7 +177,10 @@ def main() -> int:
         results.add(machine=machine())
         for row in ROWS:
             if row.name in arguments.only:
-                results.add_row(measure(row, arguments.checkpoint, arguments.tries, arguments.seed))
+                try:
+                    results.add_row(measure(row, arguments.checkpoint, arguments.tries, arguments.seed))
+                except StackError as error:  # the rows after it are measured all the same
+                    print(f"{row.name}: {error}", file=sys.stderr, flush=True)
     return print_table(results)
 
 
