@@ -23,7 +23,7 @@ from services.gateway.api.backend import Backend
 from services.gateway.api.grpc.servicer import ConversationService
 from services.gateway.api.http import MAX_UNSENT_BYTES, WebServer, build
 from services.gateway.settings import GatewaySettings
-from services.rpc import health
+from services.rpc import contracts, health
 from services.rpc.server import freeze_loaded_objects
 from services.telemetry import event_loop, logs, tracing
 
@@ -52,7 +52,7 @@ class Gateway:
                 ("grpc.http2.min_ping_interval_without_data_ms", 500),  # a client may notice that this process hangs
             ]
         )
-        conversation_pb2_grpc.add_ConversationServicer_to_server(self.service, self._server)
+        contracts.add_to_server(conversation_pb2_grpc.add_ConversationServicer_to_server, self.service, self._server)
         health.add_to_server(self._server)
         self._web = WebServer(build(self.backend, self.missing), settings.server)
         self.port = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -17,6 +18,8 @@ from pathlib import Path
 import psutil
 
 MARKER = "PARLEY_STACK_ID"  # in the environment of every process of a stack
+
+MAX_OUTPUT_BYTES = 32 << 20  # of a child's output: what libraries print by themselves, such as of a broken MP3
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -40,6 +43,13 @@ def start(arguments: list[str], environment: dict[str, str], log: Path, **option
     with log.open("ab") as output:
         options = {"stdout": output, "stderr": output, "stdin": subprocess.DEVNULL} | options
         return subprocess.Popen(arguments, env=environment, preexec_fn=bind_to_parent, **options)
+
+
+def cut_output(log: Path, max_bytes: int = MAX_OUTPUT_BYTES) -> None:
+    """Moves the output of a running child to LOG.1 where it has grown too long; the child writes on in `log`."""
+    if log.stat().st_size > max_bytes:
+        shutil.copyfile(log, f"{log}.1")
+        os.truncate(log, 0)
 
 
 def started_at(pid: int) -> float | None:

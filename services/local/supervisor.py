@@ -200,9 +200,10 @@ class Supervisor:
                 self.children["gateway"].kill()
 
     def check_children(self) -> None:
-        """Starts what has ended again; raises `StackError` where that is of no use."""
+        """Starts what has ended again; raises `StackError` where that is of no use. Keeps what they print short."""
         processes.reap_adopted(self.children.values())
         for name, child in list(self.children.items()):
+            processes.cut_output(self.log(name))
             if child.poll() is not None:
                 self.restart(name)
 

@@ -22,6 +22,7 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 
 from services.rpc import streams
+from services.rpc.contracts import readable
 from services.rpc.errors import ServiceError, Status, status_of
 from services.telemetry import logs, metrics, tracing
 from services.telemetry.session_hash import session_hash
@@ -124,7 +125,7 @@ def rpc(method: Callable) -> Callable:
         async def streamed(self, request, context):
             logs.bind_request(request)
             call = _Call(self, name)
-            answers = method(self, request, context)
+            answers = method(self, readable(request), context)
             try:
                 call.admit(request, context)
                 async for answer in answers:
@@ -153,7 +154,7 @@ def rpc(method: Callable) -> Callable:
         call = _Call(self, name)
         try:
             call.admit(request, context)
-            answer = await method(self, request, context)
+            answer = await method(self, readable(request), context)
         except asyncio.CancelledError:
             call.end("CANCELLED")
             raise

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.rpc import contracts
 
 SERVICE_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -31,15 +34,24 @@ class Health(health_pb2_grpc.HealthServicer):
         return answer(status=answer.SERVING if self.serving else answer.NOT_SERVING)
 
     async def Check(self, request, context):
+        await _refuse_undecodable(request, context)
         return self._answer()
 
     async def Watch(self, request, context):
+        await _refuse_undecodable(request, context)
         sent = None
         while True:
             if self.serving != sent:
                 sent = self.serving
                 yield self._answer()
             await asyncio.sleep(0.5)
+
+
+async def _refuse_undecodable(request, context) -> None:
+    try:
+        contracts.readable(request)
+    except ValueError as error:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 
 process_health = Health()  # of this process
@@ -49,7 +61,7 @@ def add_to_server(server, health: Health = process_health) -> None:
     """Registers a health, by default this process's, with a `grpc.aio` server or a replica's Ray Serve server."""
     if hasattr(server, "add_passthrough_service"):  # Ray Serve: answer here, do not route to the deployment
         server.add_passthrough_service(SERVICE_NAME)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    contracts.add_to_server(health_pb2_grpc.add_HealthServicer_to_server, health, server)
 
 
 def register(_servicer, server) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import grpc
 
 from services.registry import SERVICES, Service, import_path
+from services.rpc.contracts import lenient
 from services.rpc.decorator import authenticate
 from services.rpc.errors import ServiceError
 from services.telemetry import logs, metrics
@@ -57,7 +58,7 @@ def _find(service: Service, find: Find, details: grpc.HandlerCallDetails) -> grp
         metrics.REFUSED.labels(service.name, "token").inc()
         log.warning("call refused", method=details.method, code=error.code.name, message=error.message)
         return _refusal(error)
-    return handler
+    return lenient(handler)
 
 
 def _refusal(error: ServiceError) -> grpc.RpcMethodHandler:

@@ -1,7 +1,7 @@
 """Structured logs: one JSON object a line, with its session (by hash), its turn and, where traced, its trace.
 
-Each process calls `configure` once. Lines go to stderr, or to `PARLEY_LOG_DIR/<service>.jsonl` where that is set. Logs
-of other libraries, through `logging`, get the same form.
+Each process calls `configure` once. Lines go to stderr, or to `PARLEY_LOG_DIR/<service>.jsonl` where that is set
+(`log_file`). Logs of other libraries, through `logging`, get the same form. Warnings are limited (`repeat_limit`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 import structlog
 
 from services.telemetry import tracing
+from services.telemetry.log_file import LogFile
+from services.telemetry.repeat_limit import RepeatLimit
 from services.telemetry.session_hash import session_hash
 
 LOG_DIR_VARIABLE = "PARLEY_LOG_DIR"
@@ -25,6 +27,12 @@ get_logger = structlog.get_logger
 def _add_trace(_, __, event: dict) -> dict:
     if trace_id := tracing.trace_id():
         event.setdefault("trace_id", trace_id)
+    return event
+
+
+def _add_left_out(_, __, event: dict) -> dict:
+    if left_out := getattr(event["_record"], "left_out", 0):
+        event["left_out"] = left_out
     return event
 
 
@@ -47,14 +55,16 @@ def configure(service: str) -> None:
     directory = os.environ.get(LOG_DIR_VARIABLE)
     if directory:
         Path(directory).mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = logging.FileHandler(Path(directory) / f"{service}.jsonl")
+        handler: logging.Handler = LogFile(Path(directory) / f"{service}.jsonl")
     else:
         handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(RepeatLimit())
     shared = [*_SHARED, name_service]
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[
+                _add_left_out,
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
             ],

@@ -133,3 +133,15 @@ print(zombies() == [own.pid], own.wait())
 def test_adopted_orphans_are_reaped_and_own_children_are_left_to_their_popen():
     done = subprocess.run([sys.executable, "-c", ADOPTER], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == ["2", "True", "0"], done.stderr
+
+
+def test_what_a_child_prints_is_cut_and_the_child_writes_on(tmp_path):
+    log = tmp_path / "child.log"
+    program = ["sh", "-c", "echo before; read line; echo after"]
+    child = processes.start(program, {**os.environ}, log, stdin=subprocess.PIPE)
+    wait_until(lambda: log.read_text() == "before\n")
+    processes.cut_output(log, max_bytes=10)  # it is not that long yet
+    assert log.read_text() == "before\n"
+    processes.cut_output(log, max_bytes=5)
+    child.communicate(b"\n", timeout=30)
+    assert log.read_text() == "after\n" and (tmp_path / "child.log.1").read_text() == "before\n"

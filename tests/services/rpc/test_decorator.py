@@ -138,6 +138,39 @@ async def test_broken_rules_of_a_stream_are_named(channel, messages, code, says)
     assert error.code() == code and says in error.details()
 
 
+GARBAGE = b"\xff\xff\xff no message at all"
+UNDECODABLE = f"a message of {len(GARBAGE)} bytes cannot be decoded"
+
+
+def raw(channel, kind: str, contract: str, method: str = "Encode"):
+    """A call that sends bytes as they are."""
+    return getattr(channel, kind)(f"/{contract}/{method}", request_serializer=None, response_deserializer=None)
+
+
+async def test_a_message_that_cannot_be_decoded_is_refused_in_words(channel):
+    call = raw(channel, "unary_unary", "parley.v1.VisionEncoder")
+    error = await refused(call(GARBAGE, metadata=TO_VISION, timeout=20))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and error.details().startswith(UNDECODABLE)
+    assert (await encode(channel, b"12345")).pictures == 5
+
+
+@pytest.mark.parametrize("before", [[], [message(0, open={})]], ids=["the first", "a later one"])
+async def test_a_message_of_a_stream_that_cannot_be_decoded_is_refused_in_words(channel, before):
+    call = raw(channel, "stream_stream", "parley.v1.SpeechEncoder")(metadata=TO_SPEECH, timeout=20)
+    for data in (*(each.SerializeToString() for each in before), GARBAGE):
+        await call.write(data)
+    error = await refused(call.read())
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and error.details().startswith(UNDECODABLE)
+    assert (await converse(channel, message(0, open={}), message(1, end={})))[-1].done.length == 0
+
+
+@pytest.mark.parametrize(("kind", "method"), [("unary_unary", "Check"), ("unary_stream", "Watch")])
+async def test_a_health_check_that_cannot_be_decoded_is_refused_in_words(channel, kind, method):
+    call = raw(channel, kind, "grpc.health.v1.Health", method)(GARBAGE, metadata=TO_VISION, timeout=20)
+    error = await refused(call if method == "Check" else call.read())
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and error.details().startswith(UNDECODABLE)
+
+
 async def test_a_silent_stream_is_ended(channel):
     error = await refused(converse(channel, message(0, open={}), close=False))
     assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and "nothing arrived for 1 s" in error.details()

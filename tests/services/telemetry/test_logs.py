@@ -1,10 +1,12 @@
 import json
 import logging
+import time
 
 import pytest
 import structlog
 
 from services.telemetry import logs
+from services.telemetry.repeat_limit import MOST, SECONDS
 from services.telemetry.session_hash import session_hash
 
 
@@ -30,6 +32,17 @@ def test_a_line_has_the_service_and_the_ids(lines):
         >= {"service": "a_service", "event": "hello", "session": session_hash("s1"), "turn_id": "t1"}.items()
     )
     assert first["size"] == 3 and "session" not in second
+
+
+def test_the_line_after_a_flood_says_how_many_were_left_out(lines, monkeypatch):
+    log = logs.get_logger("tests")
+    for number in range(MOST + 5):
+        log.warning("refused", number=number)
+    assert [line["number"] for line in lines()] == list(range(MOST))
+    later = time.monotonic() + SECONDS
+    monkeypatch.setattr(logging.getLogger().handlers[0].filters[0], "_clock", lambda: later)
+    log.warning("refused")
+    assert lines()[-1]["left_out"] == 5 and "left_out" not in lines()[0]
 
 
 def test_logs_of_libraries_have_the_same_form(lines):

@@ -241,6 +241,21 @@ async def stream_end(client: Client) -> grpc.aio.AioRpcError:
     return caught.value
 
 
+@pytest.mark.parametrize("opened", [False, True], ids=["the first", "a later one"])
+async def test_a_message_that_cannot_be_decoded_ends_its_stream_in_words(make_gateway, connect, opened):
+    gateway = await make_gateway()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
+        call = channel.stream_stream("/parley.v1.Conversation/Converse")()
+        if opened:
+            await call.write(wire.ClientEvent(open=wire.OpenSession()).SerializeToString())
+            await call.read()
+        await call.write(b"\xff\xff\xff no event at all")
+        with pytest.raises(grpc.aio.AioRpcError, match="a message of 19 bytes cannot be decoded") as caught:
+            await call.read()
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert (await (await connect(gateway, text_only=True)).ask(HELLO)).complete
+
+
 async def test_streams_that_never_get_anywhere_are_ended(make_gateway, connect, spoken_question):
     gateway = await make_gateway(server__open_seconds=0.2, server__idle_seconds=0.4)
     async with Client(f"127.0.0.1:{gateway.port}") as client:
