@@ -21,7 +21,7 @@ def read_audio(data: bytes | str | PathLike, sample_rate: int, *, max_seconds: f
     """The sound in a file (WAV, FLAC, Ogg, MP3), as float32 [samples] at `sample_rate` Hz.
 
     Other rates are resampled and channels averaged. Raises `ValueError` for what is not there, is not sound, is empty,
-    or is longer than `max_seconds`.
+    has samples that are no numbers, or is longer than `max_seconds`.
     """
     named = "the audio" if isinstance(data, bytes) else str(data)
     if not isinstance(data, bytes) and not Path(data).exists():
@@ -44,7 +44,9 @@ def read_audio(data: bytes | str | PathLike, sample_rate: int, *, max_seconds: f
     if len(samples) == 0:
         raise ValueError(f"{named} is empty: its header promises sound, but none follows")
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
-    return np.clip(resample(mono, rate, sample_rate), -1.0, 1.0)
+    if not np.isfinite(mono).all():
+        raise ValueError(f"{named} has samples that are no numbers (NaN or infinite)")
+    return np.clip(resample(np.clip(mono, -1.0, 1.0), rate, sample_rate), -1.0, 1.0)
 
 
 def resample(waveform: np.ndarray, from_rate: float, to_rate: float) -> np.ndarray:

@@ -31,7 +31,7 @@ from services.gateway.conversation.speech_input import SpeechInput
 from services.gateway.conversation.takeover import Takeover
 from services.gateway.conversation.turn import TurnTools, failed
 from services.gateway.conversation.turns import Turns
-from services.gateway.events import Body, TurnDone
+from services.gateway.events import Body
 from services.gateway.events.items import Item, ItemPart
 from services.gateway.events.session import SessionConfig
 from services.gateway.media.audio_pace import AudioPace
@@ -166,24 +166,23 @@ class Conversation:
     def input(self, question_id: str, part: bool = False, end: bool = False):
         """Around the handling of one input: what it raises is told to the client. Raises for a flood only.
 
+        `question_id`: at most `MAX_QUESTION_ID` characters.
         `part`: the input is part of a question, which is refused with it. `end`: it ends a question.
         """
         self.count_input()
-        self._questions.id = question_id[:MAX_QUESTION_ID]
+        self._questions.id = question_id
         turn = self._turns.newest
         if turn is not None and self._questions.id not in ("", turn.question_id):
             self._turns.end_failed_question()  # this is of another question
         try:
-            if len(question_id) > MAX_QUESTION_ID:
-                raise _refuse(f"question_id is longer than {MAX_QUESTION_ID} characters")
             yield
         except (ServiceError, ValueError) as error:
             if part:
                 self._questions.refuse_part(self._questions.id, error)
+            elif end:
+                self._questions.refuse_end(error)
             else:
                 self.emit(failed(error), self._questions.id)
-            if end and self._questions.id:
-                self.emit(TurnDone("failed"), self._questions.id)
 
     def count_input(self) -> None:
         """One more input has come. Raises `ServiceError` for a flood."""
@@ -260,7 +259,7 @@ class Conversation:
 
     async def respond(self) -> None:
         """Answer what has been sent."""
-        if self._turns.listening:
+        if self._questions.begun is not None:
             await self.end_audio()
             return
         failed_before = self._turns.end_failed_question()

@@ -16,7 +16,7 @@ from services.gateway.conversation.question import Question
 from services.gateway.conversation.request import TurnRequest
 from services.gateway.conversation.turn import Turn, TurnTools, failed
 from services.gateway.conversation.turns import Turns
-from services.gateway.events import Body, Event, SpeechStarted, SpeechStopped
+from services.gateway.events import Body, Event, SpeechStarted, SpeechStopped, TurnDone
 from services.gateway.events.session import Interruption
 from services.gateway.media.images import EncodedImage, Kind
 from services.gateway.media.memory_budget import Holder
@@ -47,7 +47,7 @@ class Questions:
     def add_text(self, text: str) -> None:
         if not text.strip():
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, "text is empty")
-        target = self._turns.newest.question if self._turns.listening else self._draft
+        target = self.begun.question if self.begun is not None else self._draft
         length, limit = target.characters + len(text), self._settings.max_text_chars
         if length > limit:
             raise too_much("gateway", "max_text_chars", f"text of {length} characters is above the limit of {limit}")
@@ -55,13 +55,13 @@ class Questions:
 
     def add_image(self, kind: Kind, data: bytes) -> None:
         self._images.check(kind, data)
-        turn = self._turns.newest
-        held = turn.question.images if self._turns.listening else self._draft.images
+        turn = self.begun
+        held = turn.question.images if turn is not None else self._draft.images
         if len(held) >= self._settings.max_pictures:
             message = f"a question may have {self._settings.max_pictures} pictures; this one is too many"
             raise too_much("gateway", "max_pictures", message)
         self._memory.check(len(data))
-        if self._turns.listening:
+        if turn is not None:
             turn.add_image(self._encode(kind, [data], turn.calls, turn.span))
         else:
             encoding = self._encode_for_draft(kind, data)
@@ -74,12 +74,23 @@ class Questions:
 
     def refuse_part(self, question_id: str, error: Exception) -> None:
         """A part that belongs to no named question is left out; otherwise the question is refused with it."""
-        if question_id and self._turns.listening and self._turns.newest.question_id in ("", question_id):
-            self._turns.newest.fail(error)
+        if question_id and (turn := self._begun(question_id)) is not None:
+            turn.fail(error)
             return
         self.emit(failed(error), question_id)
         if question_id:
             self._draft.refuse(question_id, error)
+
+    def refuse_end(self, error: Exception) -> None:
+        """A named question is over with it; one without a name may be ended again."""
+        if self.id and self.begun is not None:
+            self.begun.fail(error)
+            self._turns.end_failed_question()
+            return
+        self.emit(failed(error), self.id)
+        if self.id and not self._turns.named(self.id):  # else its turn will tell how it ended
+            self.emit(TurnDone("failed"), self.id)
+            self._draft.discard()
 
     def discard(self) -> None:
         """The client has taken back what it sent for the next question."""
@@ -90,6 +101,16 @@ class Questions:
         """Of the pictures' files, also those of turns that run."""
         pictures = (*self._draft.images, *self._turns.pictures)
         return sum(self._file_bytes.get(each, 0) for each in pictures) + sum(map(len, self._draft.frames))
+
+    @property
+    def begun(self) -> Turn | None:
+        """The question that is being said, where the input at hand is part of it."""
+        return self._begun(self.id)
+
+    def _begun(self, question_id: str) -> Turn | None:
+        turn = self._turns.newest
+        mine = self._turns.listening and (not question_id or turn.question_id in ("", question_id))
+        return turn if mine else None
 
     @property
     def refused(self) -> bool:
@@ -116,9 +137,13 @@ class Questions:
     ) -> Turn:
         """A new question, with what the draft holds. `detected`: the server noticed by itself that it is spoken.
 
+        One that is still being said is given up.
         `interruption`: None: as the session and the gateway's settings say.
         """
         self.unanswered = False
+        if self._turns.listening:
+            self._turns.newest.cancel_self()
+            self._turns.end_failed_question()
         config = self._opened.session.config
         turns = config.turn_taking
         question = Question(spoken, self._model_rate, self._media)

@@ -109,22 +109,24 @@ class SpeechInput:
 
     async def end(self) -> None:
         """The client says that the spoken question is complete."""
-        if self._turn is None or self._turn.asked:
-            mine = self._turns.busy and self._questions.id in ("", self._turn.question_id)
-            detected = self._buffer.detects and mine
-            self._buffer.flush()
-            if detected:
-                return  # the server detected the end by itself a moment earlier
-            if not self._questions.refused:
-                message = "end_of_audio came, but no speech since the last question"
-                raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
-            self._begin()
-            self._questions.ask()
-        elif not self._turn.over:
+        if self._turns.listening and not self._of_another:
             self._turn.add_audio(self._buffer.finish())
             self._questions.ask()
-        else:  # it failed while it was spoken, and the client has been told
-            self._turns.end_failed_question()
+        elif not self._turns.end_failed_question():  # else it failed while it was spoken, and the client has been told
+            self._end_unspoken()
+
+    def _end_unspoken(self) -> None:
+        """The client ends a question of which nothing was said. Raises `ServiceError`, unless its end was detected."""
+        mine = self._turns.busy and self._questions.id in ("", self._turn.question_id)
+        if not self._turns.listening:
+            self._buffer.flush()
+        if self._buffer.detects and mine:
+            return  # the server detected the end by itself a moment earlier
+        if not self._questions.refused:
+            message = "end_of_audio came, but no speech since the last question"
+            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
+        self._begin()
+        self._questions.ask()
 
     async def commit(self) -> bool:
         """The spoken question is complete and becomes an item. False: the server has ended it by itself just now.
@@ -178,9 +180,14 @@ class SpeechInput:
     def _turn(self) -> Turn | None:
         return self._turns.newest
 
+    @property
+    def _of_another(self) -> bool:
+        """What comes is of another question than the one that is being said; detected speech is of that one."""
+        return self._turns.listening and not self._buffer.detects and self._questions.begun is None
+
     def _add_speech(self, audio: bytes, at_ms: int = -1) -> None:
         """Audio of a question, which begins with it unless one is being asked."""
-        if self._turn is None or self._turn.asked:
+        if self._turn is None or self._turn.asked or self._of_another:
             self._begin(at_ms)
         if not self._turn.over:  # the rest of a question that failed is dropped until its end
             self._turn.add_audio(audio)

@@ -111,6 +111,10 @@ class Turns:
         turn.task.add_done_callback(self._ended)
         return turn
 
+    def named(self, question_id: str) -> bool:
+        """Whether a turn of this question runs."""
+        return any(turn.question_id == question_id for turn in self._running.values())
+
     def history_changed(self) -> None:
         """A question that is being asked is read anew with what comes before it."""
         if self.listening:

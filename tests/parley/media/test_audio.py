@@ -45,6 +45,19 @@ def test_what_is_no_sound_is_refused(tmp_path):
         read_audio(tmp_path / "none.wav", 16_000)
 
 
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_are_refused(broken):
+    samples = tone(0.1, 16_000)
+    samples[100] = broken
+    with pytest.raises(ValueError, match="no numbers"):
+        read_audio(wav_bytes(samples, 16_000, "FLOAT"), 24_000)
+
+
+def test_samples_that_are_far_too_loud_are_clipped():
+    samples = np.full(1600, 3e38, np.float32)
+    assert read_audio(wav_bytes(samples, 16_000, "FLOAT"), 24_000)[100:-100] == pytest.approx(1.0, abs=1e-3)
+
+
 def test_pcm_round_trip_and_half_a_sample():
     samples = tone(0.1, 16_000)
     assert np.abs(from_pcm16(to_pcm16(samples).tobytes()) - samples).max() < 1e-4

@@ -159,7 +159,7 @@ async def test_a_message_of_a_stream_that_cannot_be_decoded_is_refused_in_words(
     call = raw(channel, "stream_stream", "parley.v1.SpeechEncoder")(metadata=TO_SPEECH, timeout=20)
     for data in (*(each.SerializeToString() for each in before), GARBAGE):
         await call.write(data)
-    error = await refused(call.read())
+    error = await refused(anext(each async for each in call if each))
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and error.details().startswith(UNDECODABLE)
     assert (await converse(channel, message(0, open={}), message(1, end={})))[-1].done.length == 0
 

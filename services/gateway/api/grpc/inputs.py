@@ -7,7 +7,7 @@ from typing import Any
 
 from protos.parley.v1 import conversation_pb2 as pb
 from services.gateway.api.grpc import wire
-from services.gateway.conversation.conversation import Conversation
+from services.gateway.conversation.conversation import MAX_QUESTION_ID, Conversation
 
 PARTS = ("audio", "image", "video", "frame", "text")  # of a question
 ENDS = ("end_of_audio", "respond")  # of a question
@@ -40,7 +40,9 @@ async def handle(
     `count_request` is called where a question ends, and raises where the client has made too many.
     """
     kind = event.WhichOneof("event")
-    with conversation.input(event.question_id, part=kind in PARTS, end=kind in ENDS):
+    with conversation.input(event.question_id[:MAX_QUESTION_ID], part=kind in PARTS, end=kind in ENDS):
+        if len(event.question_id) > MAX_QUESTION_ID:
+            raise ValueError(f"question_id is longer than {MAX_QUESTION_ID} characters")
         if kind is None:
             raise ValueError("the event is empty")
         if kind == "open":

@@ -144,6 +144,7 @@ async def test_what_comes_late_of_a_question_is_not_taken_for_the_next(make_gate
     assert (await client.ask(HELLO)).complete
     await client.send(text="x", question_id="x" * 65)
     assert "64 characters" in (await refusal(client)).message
+    assert (await client.ask(HELLO)).complete
 
 
 async def test_too_many_pictures_are_refused(make_gateway, connect, picture):
