@@ -173,7 +173,7 @@ STAGES = (
             taught_by={"end_of_turn_head": ("spoken_questions", "cut_questions")},
         ),
         nano=Schedule(
-            lr=3e-4, muon=1e-3, steps=2200, batch=64, sequence_length=512, save_every=100, validate_every=400,
+            lr=3e-4, muon=1e-3, steps=1600, batch=64, sequence_length=512, save_every=100, validate_every=400,
             lr_of={
                 "vision_encoder": 1e-4, "vision_adapter": 3e-4, "speech_encoder": 3e-4, "speech_adapter": 2e-3,
                 "speech_prompt": 2e-3, "state_head": 1e-3, "end_of_turn_head": 1e-3,
