@@ -34,6 +34,7 @@ SECONDS = 30.0  # that a call may take
 # What a caller's own mistakes may be answered with. A stream that is cut off ends with CANCELLED.
 REFUSALS = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION")
 REFUSALS += ("DEADLINE_EXCEEDED", "OUT_OF_RANGE", "ABORTED", "CANCELLED")
+LOST = "Internal error from Core"  # the client's own gRPC, whose message met a stream that the server had just ended
 SETTINGS = wire.SessionConfig(
     turn_detection=wire.TURN_DETECTION_MANUAL, sampling=Sampling(max_tokens=4), text_only=True
 )
@@ -163,7 +164,8 @@ async def _end(call, requests: list[bytes] | None = None, told: list[tuple[str, 
         else:
             await _read(call, told)
     except grpc.aio.AioRpcError as error:
-        return error.code().name, error.details() or ""
+        lost = error.details() == LOST
+        return ("CANCELLED" if lost else error.code().name), error.details() or ""
     finally:
         if sending is not None:
             sending.cancel()
