@@ -17,7 +17,7 @@ OTHER = {  # of each field of a schedule
     "lr": 1e-3, "batch": 4, "steps": 50, "epochs": 2, "mixture": {"videos": 100}, "shares": {"text": 1.0},
     "as_many": {"text": ("captions",)}, "lr_of": {"language": 1e-4}, "muon": 1e-2, "warmup": 0.1, "floor": 0.5,
     "betas": (0.9, 0.999), "weight_decay": 0.0, "clip": 2.0, "sequence_length": 100, "tokens": 64, "save_every": 1,
-    "validate_every": 1, "taught_by": {"language": ("text",)},
+    "validate_every": 1, "taught_by": {"language": ("text",)}, "anew": ("language",),
 }  # fmt: skip
 
 
