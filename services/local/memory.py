@@ -32,12 +32,14 @@ def name_of(command: list[str]) -> str:
     """`ray::ServeReplica:llm_core:llm_core` → `llm_core`, `python -m services.gateway` → `services.gateway`, or the
     name of the program.
 
-    A process may have replaced its command line by a title of one string.
+    A process may have replaced its command line by a title of one string. Ray adds the method that an actor runs.
     """
     if not command:
         return "?"
     if "ServeReplica:" in command[0]:
         return command[0].split(":")[3]
+    if command[0].startswith("ray::"):
+        return command[0].partition(".")[0]
     if "-m" in command:
         return command[command.index("-m") + 1]
     scripts = [part for part in command if part.endswith(".py")]

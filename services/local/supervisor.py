@@ -241,11 +241,15 @@ class Supervisor:
         for name, seconds in (("gateway", 6.0), ("services", 10.0), ("valkey", 3.0)):
             if name in self.children:
                 processes.end(self.children[name], seconds)
-        processes.kill_all(lambda: processes.descendants(os.getpid()))
+        processes.kill_all(self.what_is_left)
         processes.reap_adopted(())
         self.reservation.close()
         shutil.rmtree(self.runtime, ignore_errors=True)
         state.path(self.directory).unlink(missing_ok=True)
+
+    def what_is_left(self) -> list[int]:
+        """All living processes of the stack. One whose parent is just ending may be missing among the descendants."""
+        return [*processes.descendants(os.getpid()), *processes.marked(self.state.stack_id)]
 
 
 def forget_release(redis_url: str) -> None:

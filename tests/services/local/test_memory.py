@@ -13,6 +13,7 @@ from services.local import memory
     [
         (["ray::ServeReplica:llm_core:llm_core"], "llm_core"),
         (["ray::ServeController"], "ray::ServeController"),
+        (["ray::ServeController.listen_for_change"], "ray::ServeController"),
         (["/venv/bin/python", "-m", "services.gateway"], "services.gateway"),
         (["/venv/bin/python", "-u", "/ray/dashboard/dashboard.py", "--host=127.0.0.1"], "dashboard.py"),
         (["/venv/bin/valkey-server unixsocket:/tmp/parley-1/valkey.sock"], "valkey-server"),

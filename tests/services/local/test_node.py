@@ -63,18 +63,24 @@ def a_process():
     process.wait()
 
 
-def test_a_node_ends_with_a_process_that_ray_needs(a_process):
+@pytest.fixture
+def handlers():
+    """Puts the handlers of signals back: a process that a later test forks would ignore SIGTERM."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_node_ends_with_a_process_that_ray_needs(a_process, handlers):
     """It went on for ever, and nothing that ended afterwards was replaced."""
     threading.Timer(0.2, a_process.kill).start()
     assert wait_for_the_end({"node": os.getpid(), "raylet": a_process.pid}) == "raylet"
 
 
-def test_a_node_waits_for_a_signal(a_process):
+def test_a_node_waits_for_a_signal(a_process, handlers):
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     assert wait_for_the_end({"raylet": a_process.pid}) == ""
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 def test_the_processes_that_ray_needs_are_found_by_their_names(tmp_path):

@@ -219,6 +219,17 @@ def test_nothing_is_left_when_standard_input_closes(options):
     process.stdout.close()
 
 
+def test_what_is_left_has_what_the_descendants_lack(stack, monkeypatch):
+    """Two processes of a stack outlived it: the list of descendants was read while their parent ended."""
+    monkeypatch.setattr(processes, "descendants", lambda pid: [])
+    process = subprocess.Popen(["sleep", "600"], env=stack.environment)
+    try:
+        assert stack.what_is_left() == [process.pid]
+    finally:
+        process.kill()
+        process.wait()
+
+
 # A supervisor of a node that starts a replica in a session of its own, which outlives it, and of a Valkey.
 WITH_A_NODE = """
 import sys

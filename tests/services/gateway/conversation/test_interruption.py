@@ -165,7 +165,7 @@ async def held(gateway, session_id: str) -> bool:
 
 
 async def test_two_connections_do_not_answer_in_one_session_at_once(make_gateway, connect):
-    gateway = await make_gateway(store__lease_seconds=0.9)
+    gateway = await make_gateway(store__lease_seconds=3)
     one = await connect(gateway, sampling=Sampling(max_tokens=200))
     two = await connect(gateway, session_id=one.session_id, text_only=True)
     await one.send(audio=bytes(3200))  # a question that is still being asked

@@ -2,7 +2,6 @@
 
 import io
 import json
-import multiprocessing
 from pathlib import Path
 
 import datasets
@@ -135,22 +134,6 @@ def test_lists_of_media_and_messages(folder):
     columns = {"from": ["human", "gpt"], "value": ["hi", "hello."]}  # a list of structs of older `datasets`
     source = open_dialogues(write(folder / "c.parquet", [{"conversations": columns}]))
     assert source[0].messages == to_sample({"conversations": turns("hi", "hello.")}).messages
-
-
-def test_forked_processes_read_the_same(folder):
-    rows = [{"conversations": turns("hi", f"answer {i}.")} for i in range(30)]
-    source = open_dialogues(write(folder / "a.parquet", rows))
-    with multiprocessing.get_context("fork").Pool(2, keep, (source,)) as pool:
-        assert pool.map(read, range(30), chunksize=1) == [f"answer {i}." for i in range(30)]
-
-
-def keep(source) -> None:
-    global kept
-    kept = source
-
-
-def read(index: int) -> str:
-    return kept[index].messages[1]["content"]
 
 
 def test_what_cannot_be_opened_is_said(folder):

@@ -2,7 +2,6 @@
 
 import io
 import json
-import multiprocessing
 import re
 import tarfile
 from pathlib import Path
@@ -158,19 +157,3 @@ def test_tars_without_samples_are_refused(tmp_path):
     pack(tmp_path / "a.tar", {"README": "no dot", ".hidden.jpg": "x"})
     with pytest.raises(ValueError, match=r"a\.tar has no samples"):
         open_dialogues(tmp_path / "a.tar")
-
-
-def test_forked_processes_read_the_same(tmp_path):
-    pack(tmp_path / "a.tar", {f"{i}.json": llava("hi", f"answer {i}.") for i in range(30)})
-    source = open_dialogues(tmp_path / "a.tar")
-    with multiprocessing.get_context("fork").Pool(2, keep, (source,)) as pool:
-        assert pool.map(read, range(30), chunksize=1) == [f"answer {i}." for i in range(30)]
-
-
-def keep(source) -> None:
-    global kept
-    kept = source
-
-
-def read(index: int) -> str:
-    return kept[index].messages[1]["content"]
