@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from parley.config import ParleyConfig, preset
 from parley.models.parley import Parley
@@ -32,6 +34,7 @@ from training.data.sample import Sample
 from training.distributed import precision
 from training.distributed.precision import Precision, use_eager_attention
 from training.distributed.process_group import process_group, rank
+from training.distributed.sharding import whole
 from training.ending import StageInterruptionError
 from training.launch.stage_process import end
 from training.lora import inject
@@ -42,6 +45,7 @@ from training.objectives.ctc import CtcObjective
 from training.objectives.next_token import NextTokenObjective
 from training.objectives.objective import Objective
 from training.objectives.speech_decoder import SpeechDecoderObjective
+from training.optimizers import build_optimizers
 from training.options import Options
 from training.recipe import Schedule, Stage, find_stage
 from training.trainer import Trainer
@@ -235,6 +239,39 @@ def train_in_bf16(folder: Path) -> None:
     found = {name: losses(trainer(name, folder / name)) for name in IN_BF16}
     if rank() == 0:
         (folder / "found.json").write_text(json.dumps(found))
+
+
+def matrices(folder: Path) -> None:
+    """Muon's steps on sharded matrices."""
+    module = attention()
+    for layer in module.values():
+        fully_shard(layer)
+    stepped = muon_steps(module)
+    if rank() == 0:
+        torch.save(stepped, folder / "matrices.pt")
+
+
+def attention() -> torch.nn.ModuleDict:
+    """Matrices whose rows the processes cannot share equally; one has fewer rows than there are processes."""
+    torch.manual_seed(0)
+    sizes = ((4, 5), (6, 4), (4, 1), (3, 7))
+    return torch.nn.ModuleDict(
+        {f"attention{number}": torch.nn.Linear(*size, bias=False) for number, size in enumerate(sizes)}
+    )
+
+
+def muon_steps(module: torch.nn.ModuleDict) -> list[torch.Tensor]:
+    """The whole matrices after some steps of Muon with gradients that are the same everywhere."""
+    [muon] = build_optimizers({"part": module}, Schedule(lr=1e-2, batch=1, muon=2e-2))
+    for _ in range(4):
+        for parameter in module.parameters():
+            gradient = torch.randn(parameter.shape)
+            sharded = isinstance(parameter, DTensor)
+            parameter.grad = (
+                distribute_tensor(gradient, parameter.device_mesh, parameter.placements) if sharded else gradient
+            )
+        muon.step()
+    return [whole(parameter).detach() for parameter in module.parameters()]
 
 
 def stop_early(folder: Path) -> None:
