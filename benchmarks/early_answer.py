@@ -22,11 +22,11 @@ import torch
 from benchmarks.engine_llm import always_speech
 from benchmarks.measuring import machine, percentile, table, write_json
 from parley.checkpoints import load_model
-from services.llm_core.engine import Engine as LlmCore
 from services.llm_core.pieces import Piece
 from services.llm_core.position_keys import position_keys
 from services.llm_core.sampler import Sampling
 from services.llm_core.settings import LlmCoreSettings
+from services.llm_core.torch_engine import TorchEngine as LlmCore
 from services.speech_encoder.backends.local import local_backend
 from services.speech_encoder.engine import Engine as SpeechEncoder
 from services.speech_encoder.engine import warm_up

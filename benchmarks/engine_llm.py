@@ -20,11 +20,12 @@ from benchmarks.measuring import percentile
 from parley.checkpoints import load_model
 from parley.models.language import StateHead
 from parley.models.parley import Parley
-from services.llm_core.engine import Engine
+from services.llm_core.answer_text import AnswerFormat
 from services.llm_core.pieces import Piece
 from services.llm_core.requests import Token
 from services.llm_core.sampler import Sampling
 from services.llm_core.settings import LlmCoreSettings
+from services.llm_core.torch_engine import TorchEngine
 
 PROMPT, ANSWER = 64, 64  # tokens
 ROUNDS = 3  # timed; the median counts
@@ -59,7 +60,9 @@ async def _ours(model: Parley, prompts: list[list[int]], sizes: list[int]):
         num_slots=max(sizes), max_queued=0, max_tokens=ANSWER, max_unread=2 * ANSWER, device="cpu", threads=1
     )
     head = always_speech(config.hidden_size)
-    engine = Engine(copy.deepcopy(model.language), head, config, model.tokenizer, frozenset(), None, settings)
+    engine = TorchEngine(
+        copy.deepcopy(model.language), head, config, AnswerFormat(model.tokenizer, frozenset()), None, settings
+    )
     engine.start()
 
     async def ask(ids: list[int]) -> tuple[list[int], list[float]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 
-from services.llm_core.requests import Event, GenerationRequest, Token
+from services.llm_core.answer_text import AnswerFormat, AnswerText
+from services.llm_core.requests import Event, GenerationRequest
 from services.llm_core.sampler import sample
 from services.llm_core.sequences import Sequence
 from services.llm_core.settings import SERVICE
@@ -24,8 +24,6 @@ class Answers:
         lm_head: hidden states [n, width] → logits [n, vocabulary].
         state_head: None for a model that states its state with tokens.
         end_of_turn_head: None where the model has none.
-        stop_ids: tokens that end an answer.
-        tags: the tokens that are a tag of function calls, with its text.
         emit: sends a request an event.
         max_tokens, max_length: of an answer; of a prompt and its answer.
     """
@@ -35,9 +33,7 @@ class Answers:
         lm_head: nn.Module,
         state_head: nn.Module | None,
         end_of_turn_head: nn.Module | None,
-        tokenizer: Tokenizer,
-        stop_ids: frozenset[int],
-        tags: Mapping[int, str],
+        answer_format: AnswerFormat,
         emit: Callable[[GenerationRequest, Event], None],
         *,
         max_tokens: int,
@@ -45,9 +41,12 @@ class Answers:
     ):
         self._lm_head = lm_head
         self.state_head, self._end_of_turn_head = state_head, end_of_turn_head
-        self._tokenizer, self.stop_ids, self._tags = tokenizer, stop_ids, tags
-        self._emit = emit
+        self._format, self._emit = answer_format, emit
         self._max_tokens, self._max_length = max_tokens, max_length
+
+    def begin(self, request: GenerationRequest) -> AnswerText:
+        """Of a new request."""
+        return AnswerText(request, self._format, self._max_tokens)
 
     def go_on(self, sequences: list[Sequence], hidden: torch.Tensor) -> None:
         """hidden: [sequences, width], the outputs that each sequence's next token follows from."""
@@ -73,20 +72,19 @@ class Answers:
 
     def _forbid_empty(self, sequences: list[Sequence], logits: torch.Tensor) -> None:
         """An answer that has no token yet cannot end: whoever is answered is told something."""
-        first = [index for index, sequence in enumerate(sequences) if not sequence.answer_tokens]
-        for stop in self.stop_ids:
+        first = [index for index, sequence in enumerate(sequences) if not sequence.answer.tokens]
+        for stop in self._format.stop_ids:
             logits[first, stop] = -torch.inf
 
     def flush(self, sequence: Sequence) -> None:
         """Sends the tokens of a complete answer that were withheld as a possible tag or stop string."""
-        if not self._send_tokens(sequence, sequence.calls.flush()):
-            self._send_text(sequence, sequence.stop.flush())
+        self._send(sequence, *sequence.answer.flush())
 
     def _decide(self, sequence: Sequence, hidden: torch.Tensor, logits: torch.Tensor) -> bool:
         """Reads the state. Returns whether the sequence's first token may be sampled from `logits` now."""
         with_tokens = sequence.state_tokens is not None
         if with_tokens:
-            token, decision = sequence.state_tokens.step(logits)
+            token, decision = sequence.state_tokens.step(logits[sequence.state_tokens.ids])
             sequence.keys.append(token)
         else:
             head = self._end_of_turn_head
@@ -117,38 +115,14 @@ class Answers:
         if not sequence.first_token_seconds:
             sequence.first_token_seconds = time.monotonic() - sequence.responded_at
             metrics.FIRST_TOKEN_SECONDS.labels(SERVICE).observe(sequence.first_token_seconds, sequence.request.exemplar)
-        if token in self.stop_ids:
-            sequence.finish_reason = "stop"
-            return
-        sequence.keys.append(token)
-        sequence.answer_tokens += 1
-        text = sequence.text.step(self._tokenizer, token) or ""
-        stopped = self._send_tokens(sequence, sequence.calls.push(token, self._tags.get(token, text)))
-        limit = min(sequence.request.sampling.max_tokens or self._max_tokens, self._max_tokens)
-        if stopped or sequence.calls.enough:
-            sequence.calls.drop()
-            sequence.finish_reason = "stop"
-        elif sequence.answer_tokens >= limit or len(sequence.keys) >= self._max_length:
+        if token not in self._format.stop_ids:
+            sequence.keys.append(token)
+        self._send(sequence, *sequence.answer.add(token))
+        sequence.finish_reason = sequence.answer.finish_reason
+        if sequence.finish_reason is None and len(sequence.keys) >= self._max_length:
             sequence.finish_reason = "length"
 
-    def _send_tokens(self, sequence: Sequence, tokens: Iterable[Token]) -> bool:
-        """Returns whether a stop string is complete. They are looked for in the text, not in calls."""
-        for token in tokens:
-            if token.call:
-                self._send_text(sequence, sequence.stop.flush())
-                self._send(sequence, token)
-                continue
-            text, stopped = sequence.stop.push(token.id, token.text)
-            self._send_text(sequence, text)
-            if stopped:
-                return True
-        return False
-
-    def _send_text(self, sequence: Sequence, tokens: Iterable[tuple[int, str]]) -> None:
-        for token, text in tokens:
-            sequence.answer.append(text)
-            self._send(sequence, Token(token, text))
-
-    def _send(self, sequence: Sequence, event: Event) -> None:
-        sequence.request.sent += 1
-        self._emit(sequence.request, event)
+    def _send(self, sequence: Sequence, *events: Event) -> None:
+        for event in events:
+            sequence.request.sent += 1
+            self._emit(sequence.request, event)

@@ -5,34 +5,28 @@ from __future__ import annotations
 import time
 
 import torch
-from tokenizers.decoders import DecodeStream
 
-from services.llm_core.call_matcher import CallMatcher
+from services.llm_core.answer_text import AnswerText
 from services.llm_core.pieces import Piece
 from services.llm_core.requests import FinishReason, GenerationRequest
 from services.llm_core.sampler import SamplerState
 from services.llm_core.state import StateTokenDecoder
-from services.llm_core.stop_strings import StopStringMatcher
 
 
 class Sequence:
     """Used by the engine's thread only. Positions [0, computed) are in the KV cache, the rest is still to compute."""
 
-    def __init__(self, request: GenerationRequest, state_tokens: StateTokenDecoder | None):
+    def __init__(self, request: GenerationRequest, answer: AnswerText, state_tokens: StateTokenDecoder | None):
         """`state_tokens`: for a model that states its state with tokens."""
         self.request = request
+        self.answer = answer
         self.sampler = SamplerState(request.sampling)
-        self.text = DecodeStream(skip_special_tokens=True)
-        self.calls = CallMatcher(request.calls)
-        self.stop = StopStringMatcher(request.sampling.stop)
         calls = request.calls.beginning if request.calls is not None else ()
         self.forced = request.beginning or calls  # ids that are not sampled
         self.sampler.skip(len(request.beginning))
         self.state_tokens = state_tokens
         self.decided = False  # the state
         self.only_state = False  # nothing is generated
-        self.answer: list[str] = []  # texts of the tokens sent, without those of calls
-        self.answer_tokens = 0
         self.slot: int | None = None  # of the KV cache; None while the request waits for one, or has no work
         self.parked: torch.Tensor | None = None  # what its slot held, until it has one again
         self.arrived = self.queued_at = time.monotonic()
@@ -88,6 +82,7 @@ class Sequence:
         self.extend(pieces)
         self.responded_at, self.only_state = at, only_state
         self.prompt_length = len(self.keys)
+        self.computed = min(self.computed, max(len(self.keys) - 1, 0))  # the last position's output is needed
 
     def keep(self, keys: list[int]) -> None:
         """The slot was filled with the KV of `keys`, of the session's last request."""

@@ -10,14 +10,16 @@ import torch
 
 from parley.checkpoints import load_model
 from parley.config import STATES
-from parley.models.parley import parts_of
+from parley.models.parley import Parley, parts_of
 from protos.parley.v1 import language_model_pb2 as pb
 from protos.parley.v1 import language_model_pb2_grpc as rpcs
 from protos.parley.v1 import tensor_pb2, usage_pb2
 from protos.parley.v1.model_info_pb2 import ModelInfo
 from services.engine.service import EngineService
+from services.llm_core.answer_text import AnswerFormat
+from services.llm_core.backends import choose_backend
 from services.llm_core.encoder_cache import EncoderCache
-from services.llm_core.engine import Engine
+from services.llm_core.engine import LanguageEngine
 from services.llm_core.pieces import Piece, Placeholder
 from services.llm_core.prompt_stream import TEXT_COST, PromptStream, in_thread_if_large
 from services.llm_core.prompts import PromptReader
@@ -27,6 +29,7 @@ from services.llm_core.settings import SERVICE, LlmCoreSettings
 from services.llm_core.state import Decision
 from services.llm_core.text_limit import TextLimit, newest_within
 from services.llm_core.tools import CallRules, read_tools
+from services.llm_core.torch_engine import TorchEngine
 from services.rpc import streams
 from services.rpc.decorator import rpc
 from services.telemetry import logs, tracing
@@ -44,7 +47,7 @@ WARM_UP_TOKENS = 4
 log = logs.get_logger(__name__)
 
 
-class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
+class LlmCoreService(EngineService[LanguageEngine], rpcs.LanguageModelServicer):
     service = SERVICE
     settings: LlmCoreSettings
 
@@ -135,28 +138,39 @@ class LlmCoreService(EngineService[Engine], rpcs.LanguageModelServicer):
         optional = (part for part in OPTIONAL_PARTS if part in self.checkpoint.parts)
         return tuple(part for part in (*PARTS, *optional) if part in possible)
 
-    def load(self) -> Engine:
-        settings, config = self.settings, self.checkpoint.config
+    def load(self) -> LanguageEngine:
+        settings = self.settings
+        by_vllm = choose_backend(settings) == "vllm"
+        parts = [part for part in self.parts if not (by_vllm and part == "language")]
         dtype = getattr(torch, settings.dtype)
-        model = load_model(self.checkpoint, self.parts, settings.device, dtype)
+        model = load_model(self.checkpoint, parts, "cpu" if by_vllm else settings.device, dtype)
         if model.tokenizer is None:
             raise ValueError(f"{settings.checkpoint} has no tokenizer; the LLM core reads and writes text")
-        self._reader = PromptReader(config.language, model.tokenizer, model.speech_prompt.vectors, dtype)
-        writer = self._reader.writer
-        engine = Engine(
-            model.language,
-            model.state_head,
-            config.language,
-            model.tokenizer,
-            writer.stop_ids,
-            writer.state_ids,
-            settings,
-            {number: tag for tag, number in writer.tag_ids.items()},
-            model.end_of_turn_head,
-        )
-        log.info("limits", **asdict(engine.limits))
+        config = self.checkpoint.config.language
+        self._reader = PromptReader(config, model.tokenizer, model.speech_prompt.vectors, dtype)
+        engine = self._vllm_engine(model) if by_vllm else self._torch_engine(model)
+        log.info("limits", backend="vllm" if by_vllm else "torch", **asdict(engine.limits))
         self._encoder_cache = EncoderCache(engine.limits.encoder_cache_bytes)
         return engine
+
+    def _torch_engine(self, model: Parley) -> LanguageEngine:
+        config, state_ids = self.checkpoint.config.language, self._reader.writer.state_ids
+        answers = self._answer_format(model)
+        return TorchEngine(
+            model.language, model.state_head, config, answers, state_ids, self.settings, model.end_of_turn_head
+        )
+
+    def _vllm_engine(self, model: Parley) -> LanguageEngine:
+        from services.llm_core.vllm_backend.engine import VllmEngine  # installed where it is used
+
+        heads = [head for head in (model.state_head, model.end_of_turn_head) if head is not None]
+        answers = self._answer_format(model)
+        return VllmEngine(self.checkpoint, heads, answers, self._reader.writer.state_ids, self.settings)
+
+    def _answer_format(self, model: Parley) -> AnswerFormat:
+        writer = self._reader.writer
+        tags = {number: tag for tag, number in writer.tag_ids.items()}
+        return AnswerFormat(model.tokenizer, writer.stop_ids, tags)
 
     def describe(self) -> ModelInfo:
         info = super().describe()

@@ -47,12 +47,15 @@ class StateTokenDecoder:
         self._position = 0
         self.probabilities = [1.0] * len(tokens)
 
+    @property
+    def ids(self) -> list[int]:
+        """The ids that may come next."""
+        return list(self._by_id())
+
     def step(self, logits: torch.Tensor) -> tuple[int, Decision | None]:
-        """logits: [vocabulary]. Returns (the next id, the decision once a state token is complete)."""
-        by_id: dict[int, list[int]] = {}
-        for state in self._possible:
-            by_id.setdefault(self._tokens[state][self._position], []).append(state)
-        shares = logits[list(by_id)].float().softmax(0).tolist()
+        """logits: [ids], of `ids`. Returns (the next id, the decision once a state token is complete)."""
+        by_id = self._by_id()
+        shares = logits.float().softmax(0).tolist()
         for states, share in zip(by_id.values(), shares, strict=True):
             for state in states:
                 self.probabilities[state] *= share
@@ -62,3 +65,10 @@ class StateTokenDecoder:
             if len(self._tokens[state]) == self._position:
                 return chosen, Decision(state, tuple(self.probabilities))
         return chosen, None
+
+    def _by_id(self) -> dict[int, list[int]]:
+        """The states that are possible with each id that may come next."""
+        by_id: dict[int, list[int]] = {}
+        for state in self._possible:
+            by_id.setdefault(self._tokens[state][self._position], []).append(state)
+        return by_id

@@ -1,4 +1,7 @@
-"""The engine's answers equal those of the plain model, one request at a time, whatever else runs beside them."""
+"""Both engines answer alike: as the plain model, token for token, whatever else they compute.
+
+vLLM is tried where it is installed: `make vllm-test`.
+"""
 
 from __future__ import annotations
 
@@ -6,115 +9,134 @@ import asyncio
 import copy
 import random
 import time
-from dataclasses import asdict
 
 import grpc
 import pytest
 import torch
 
-from parley.models.language import StateHead
+from parley.checkpoints import Checkpoint, save_stage
+from parley.models.language import EndOfTurnHead, StateHead, build_language
 from parley.text.prompt import PromptWriter
-from services.engine.load import Load
-from services.llm_core.engine import Engine
-from services.llm_core.limits import kv_bytes_per_token
+from services.llm_core.answer_text import AnswerFormat
 from services.llm_core.pieces import Piece
-from services.llm_core.position_keys import position_keys
-from services.llm_core.requests import Done, Token
 from services.llm_core.sampler import Sampling
 from services.llm_core.settings import LlmCoreSettings
-from services.llm_core.state import Decision
 from services.llm_core.tools import CallRules
+from services.llm_core.torch_engine import TorchEngine
 from services.rpc.errors import ServiceError
+from tests.services.llm_core.asking import answer, ask, embed, reference, settled
+from tests.services.llm_core.asking import random_prompt as random_prompt_of
 
-SPEAKING = torch.tensor([4.0, 0.0, 0.0])  # logits of a state head that always says "speech"
+WIDTH, MAX_LENGTH = 64, 256
+SPEECH, NOTHING = [5.0, 0.0, 0.0], [0.0, 0.0, 5.0]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("llm_engines")]
+
+
+def random_prompt(seed: int, length: int) -> list[Piece]:
+    return random_prompt_of(seed, length, WIDTH)
 
 
 @pytest.fixture(scope="module")
-def head(tiny_config):
-    head = StateHead(tiny_config.language.hidden_size)
-    torch.nn.init.zeros_(head.weight)
-    head.bias.data.copy_(SPEAKING)
-    return head
+def language_config(tiny_config):
+    """Heads of a size that vLLM has kernels for."""
+    return tiny_config.language.model_copy(update={"hidden_size": WIDTH, "num_heads": 2, "num_kv_heads": 1})
 
 
-@pytest.fixture
-def make_engine(tiny_config, tiny_tokenizer, plain, head):
-    """`make_engine(setting=…)` → a running engine over its own copy of the model; stopped after the test."""
+@pytest.fixture(scope="module")
+def plain(language_config):
+    torch.manual_seed(3)
+    language = build_language(language_config).eval()
+    for weights in language.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights, std=0.15)
+    language.set_attn_implementation("eager")
+    return language
+
+
+@pytest.fixture(scope="module")
+def heads():
+    torch.manual_seed(4)
+    state, end_of_turn = StateHead(WIDTH), EndOfTurnHead(WIDTH)
+    for head in (state, end_of_turn):
+        torch.nn.init.normal_(head.weight, std=0.1)
+    state.bias.data.copy_(torch.tensor(SPEECH))
+    end_of_turn.bias.data.fill_(0.5)
+    return state, end_of_turn
+
+
+@pytest.fixture(scope="module")
+def stop_id(plain):
+    """A token that ends the answer to prompt 9."""
+    want = reference(plain, random_prompt(9, 12), 30)
+    return next(want[index] for index in range(3, 30) if want[index] not in want[:index])
+
+
+def make_engine(backend, state, language_config, tiny_config, plain, heads, stop_id, tokenizer, folder):
+    language_config = language_config.model_copy(update={"state": state})
+    config = tiny_config.model_copy(update={"language": language_config})
+    writer = PromptWriter.of(language_config, tokenizer)
+    answers = AnswerFormat(tokenizer, frozenset({stop_id}))
+    state_head, end_of_turn_head = heads if state == "head" else (None, None)
+    settings = LlmCoreSettings(
+        device="cpu", dtype="float32", threads=1, num_slots=4, max_queued=20, max_length=MAX_LENGTH, prefill_tokens=64,
+        kv_memory_mb=32, stop_seconds=0, vllm_arguments={"enforce_eager": True, "block_size": 32},
+    )  # fmt: skip
+    if backend == "torch":
+        return TorchEngine(
+            copy.deepcopy(plain), state_head, language_config, answers, writer.state_ids, settings, end_of_turn_head
+        )
+    from services.llm_core.vllm_backend.engine import VllmEngine
+
+    save_stage(folder / "tiny", stage="random", config=config, parts={"language": plain.state_dict()})
+    own = [head for head in (state_head, end_of_turn_head) if head is not None]
+    return VllmEngine(Checkpoint.open(folder / "tiny"), own, answers, writer.state_ids, settings)
+
+
+@pytest.fixture(scope="module", params=["torch", "vllm"])
+def backend(request) -> str:
+    if request.param == "vllm":
+        pytest.importorskip("vllm")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def make(backend, language_config, tiny_config, plain, heads, stop_id, tiny_tokenizer, tmp_path_factory):
+    """A function: a running engine of a model that states its state by a head or by tokens."""
     engines = []
 
-    def make(language_config=tiny_config.language, tokenizer=tiny_tokenizer, stop_ids=frozenset(), **settings):
-        has_head = language_config.state == "head"
-        writer = PromptWriter.of(language_config, tokenizer)
-        engine = Engine(
-            copy.deepcopy(plain), head if has_head else None, language_config, tokenizer, stop_ids,
-            None if has_head else writer.state_ids, LlmCoreSettings(threads=1, **settings),
-        )  # fmt: skip
+    def make(state: str):
+        folder = tmp_path_factory.mktemp(state)
+        engine = make_engine(
+            backend, state, language_config, tiny_config, plain, heads, stop_id, tiny_tokenizer, folder
+        )
         engine.start()
         engines.append(engine)
         return engine
 
     yield make
     for engine in engines:
-        engine.settings.stop_seconds = 0
         engine.stop()
 
 
-def random_prompt(seed: int, length: int, width: int = 48, embeddings: bool = True) -> list[Piece]:
-    """Tokens, a few embeddings, tokens."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(2, 300, (length,), generator=generator).tolist()
-    if not embeddings:
-        return [Piece(ids)]
-    seen = torch.randn(5, width, generator=generator) * 0.3
-    return [Piece(ids[: length // 2]), Piece(position_keys(seen), seen), Piece(ids[length // 2 :])]
+@pytest.fixture(scope="module")
+def engine(make):
+    return make("head")
 
 
-def embed(language, prompt: list[Piece]) -> torch.Tensor:
-    """[length, width]"""
-    table = language.get_input_embeddings().weight
-    return torch.cat([table[piece.keys] if piece.embeddings is None else piece.embeddings for piece in prompt])
+@pytest.fixture
+def expected(plain, stop_id):
+    """A function: the greedy answer, which is not empty and ends before the stop token."""
+
+    def answer_to(prompt: list[Piece], count: int, given: tuple[int, ...] = ()) -> list[int]:
+        ids = reference(plain, [*prompt, Piece(list(given))] if given else prompt, count)
+        return ids[: ids.index(stop_id)] if stop_id in ids else ids
+
+    return answer_to
 
 
-@torch.inference_mode()
-def reference(language, prompt: list[Piece], count: int) -> list[int]:
-    """The greedy answer, the whole sequence computed anew for every token."""
-    sequence, answer = embed(language, prompt), []
-    for _ in range(count):
-        logits = language(inputs_embeds=sequence[None], use_cache=False).logits[0, -1]
-        answer.append(int(logits.argmax()))
-        sequence = torch.cat([sequence, language.get_input_embeddings().weight[answer[-1:]]])
-    return answer
-
-
-async def answer(request) -> tuple[list[int], Done]:
-    """Token ids and the last event. Checks that the state came first."""
-    events = [event async for event in request.events()]
-    assert isinstance(events[0], Decision)
-    assert all(isinstance(event, Token) for event in events[1:-1])
-    assert events[-1].text == "".join(event.text for event in events[1:-1])
-    return [event.id for event in events[1:-1]], events[-1]
-
-
-async def ask(engine, prompt, session="", **sampling) -> tuple[list[int], Done]:
-    sampling.setdefault("max_tokens", 8)
-    request = engine.open(session, "turn", prompt[:1], Sampling(**sampling))
-    request.append(prompt[1:])
-    request.respond([])
-    return await answer(request)
-
-
-async def settled(condition) -> None:
-    """Waits until a condition of the engine's thread holds."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-@pytest.mark.parametrize("prefill_tokens", [1, 3, 16, 500])
-async def test_requests_that_join_and_leave_get_the_answers_of_the_plain_model(make_engine, plain, prefill_tokens):
-    engine = make_engine(num_slots=3, max_queued=20, prefill_tokens=prefill_tokens)
-    prompts = [random_prompt(seed, 6 + 7 * seed) for seed in range(7)]
-    counts = [9, 3, 14, 1, 6, 11, 5]
+async def test_requests_that_join_and_leave_get_the_answers_of_the_plain_model(engine, expected):
+    prompts = [random_prompt(seed, 6 + 17 * seed) for seed in range(9)]
+    counts = [9, 3, 14, 1, 6, 11, 5, 20, 2]
 
     async def one(index: int):
         await asyncio.sleep(0.01 * (index % 4))
@@ -122,559 +144,181 @@ async def test_requests_that_join_and_leave_get_the_answers_of_the_plain_model(m
 
     answers = await asyncio.gather(*(one(index) for index in range(len(prompts))))
     for prompt, count, (ids, done) in zip(prompts, counts, answers, strict=True):
-        assert ids == reference(plain, prompt, count)
-        assert done.finish_reason == "length"
-        assert done.prompt_tokens == sum(len(piece.keys) for piece in prompt)
-        assert done.answer_tokens == count
+        assert ids == expected(prompt, count)
+        assert done.finish_reason == ("length" if len(ids) == count else "stop")
+        assert (done.prompt_tokens, done.answer_tokens) == (sum(map(len, prompt)), len(ids))
     assert len({tuple(ids[:3]) for ids, _ in answers}) > 3, "answers that do not vary prove nothing"
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_many_sessions_with_cancelled_requests_get_the_answers_of_the_plain_model(make_engine, plain, seed):
-    """Sessions of several requests: pieces at random times, some cancelled at any point, some replaced; few slots."""
-    choose = random.Random(seed)
-    engine = make_engine(num_slots=3, max_queued=20, prefill_tokens=choose.choice([2, 7, 40]), max_unread=4)
-    engine._prefixes.max_bytes = 150 * engine._token_bytes  # some sessions are dropped
-    finished = []
+async def test_a_prompt_that_comes_in_pieces_is_computed_as_it_comes(engine, expected):
+    pieces = random_prompt(21, 60) + random_prompt(22, 40) + random_prompt(23, 30)
+    request = engine.open("pieces", "t", [], Sampling(max_tokens=10))
+    for piece in pieces:
+        request.append([piece])
+        await asyncio.sleep(0.03)
+    request.respond([])
+    ids, done = await answer(request)
+    assert ids == expected(pieces, 10) and done.prompt_tokens == sum(map(len, pieces))
 
-    async def session(name: str) -> None:
-        history: list[Piece] = []
-        turn = 0
-        for _ in range(3):
-            question = random_prompt(choose.randrange(1000), choose.randrange(4, 30))
-            count = choose.randrange(1, 12)
-            request = engine.open(name, str(turn), history, Sampling(max_tokens=count))
-            for piece in question:
-                await asyncio.sleep(choose.random() * 0.01)
-                request.append([piece])
-            if choose.random() < 0.2:
-                if choose.random() < 0.5:
-                    request.close()  # else the turn's next request replaces it
-                    turn += 1
-                continue
-            turn += 1
-            request.respond([Piece([3])])
-            asked = [*history, *question, Piece([3])]
-            if choose.random() < 0.25:
-                stream = request.events()
-                for _ in range(choose.randrange(3)):
-                    await anext(stream, None)
-                request.close()
-                continue
-            ids, done = await answer(request)
-            assert done.cached_tokens < done.prompt_tokens
-            finished.append((asked, ids))
-            history = [*asked, Piece(ids), Piece([4])]
+
+async def test_the_state_is_that_of_the_heads(engine, plain, heads):
+    for seed in range(4):
+        prompt = random_prompt(seed, 20)
+        with torch.inference_mode():
+            hidden = plain.model(inputs_embeds=embed(plain, prompt)[None], use_cache=False).last_hidden_state[0, -1]
+            state, complete = heads[0](hidden).softmax(0), heads[1](hidden).sigmoid()
+        request = engine.open("s", "state", prompt, Sampling())
+        request.respond([], only_state=True)
+        decision, done = [event async for event in request.events()]
+        assert decision.probabilities == pytest.approx(state.tolist(), abs=1e-4)
+        assert decision.complete == pytest.approx(float(complete), abs=1e-4)
+        assert (done.finish_reason, done.text, done.answer_tokens) == ("stop", "", 0)
+
+
+async def test_the_next_turn_of_a_session_finds_what_was_computed(engine, expected):
+    prompt = random_prompt(31, 80)
+    first, _ = await ask(engine, prompt, "again", max_tokens=6)
+    longer = [*prompt, Piece(first), *random_prompt(32, 20)]
+    ids, done = await ask(engine, longer, "again", max_tokens=6)
+    assert ids == expected(longer, 6)
+    assert 64 <= done.cached_tokens < done.prompt_tokens
+
+
+async def test_cancelled_requests_leave_nothing_behind(engine, expected):
+    choose = random.Random(0)
+
+    async def cancelled(number: int) -> None:
+        request = engine.open(f"cancelled {number}", "t", random_prompt(number, 40), Sampling(max_tokens=100))
+        await asyncio.sleep(choose.random() * 0.1)
+        request.respond([])
+        await asyncio.sleep(choose.random() * 0.3)
         request.close()
 
-    await asyncio.gather(*(session(f"s{number}") for number in range(6)))
-    assert len(finished) >= 6
-    for asked, ids in finished:
-        assert ids == reference(plain, asked, len(ids))
-    await settled(lambda: not engine.live and not engine._sequences and not engine._scheduler.sequences)
-    assert engine.alive and engine._failures == 0
+    async def answered(number: int) -> None:
+        prompt = random_prompt(100 + number, 30)
+        assert (await ask(engine, prompt, max_tokens=15))[0] == expected(prompt, 15)
+
+    await asyncio.gather(*map(cancelled, range(8)), *map(answered, range(5)))
+    await settled(lambda: not engine.live and engine.num_busy() == 0 and engine.current_load().used == 0)
 
 
-async def test_the_prompt_is_computed_while_it_arrives(make_engine, plain):
-    engine = make_engine()
-    prompt = random_prompt(5, 40)
-    request = engine.open("s", "t", prompt[:1], Sampling(max_tokens=5))
-    sequence = None
-
-    def computed():
-        nonlocal sequence
-        sequence = engine._sequences.get(request)
-        return sequence is not None and sequence.computed == len(prompt[0].keys)
-
-    await settled(computed)
-    request.append(prompt[1:])
-    await settled(lambda: sequence.pending == 0)
-    assert not sequence.decoding
-    request.respond([Piece([7])])
-    ids, done = await answer(request)
-    assert ids == reference(plain, [*prompt, Piece([7])], 5)
-    assert 0 < done.first_token_seconds < 5
-    assert done.prefill_seconds > 0 and done.decode_seconds > 0
-
-
-async def test_the_last_piece_and_the_end_of_the_question_are_one_step(make_engine, plain, monkeypatch):
-    engine = make_engine(prefill_wait_ms=60_000)
-    steps = []
-    forward = engine._forward
-    monkeypatch.setattr(
-        engine, "_forward", lambda decoding, prompts: steps.append(prompts) or forward(decoding, prompts)
-    )
-    prompt = random_prompt(5, 40)
-    request = engine.open("s", "t", prompt[:1], Sampling(max_tokens=5))
-    await settled(lambda: request in engine._sequences)
-    request.append(prompt[1:])
-    await settled(lambda: request.applied == request.posted)
-    assert not steps
-    request.respond([Piece([7])])
-    assert (await answer(request))[0] == reference(plain, [*prompt, Piece([7])], 5)
-    assert sum(bool(prompts) for prompts in steps) == 1
-
-
-async def test_a_session_computes_only_what_its_prompt_adds(make_engine, plain):
-    engine = make_engine()
-    prompt = random_prompt(8, 30)
-    first, _ = await ask(engine, prompt, "anna", max_tokens=6)
-    longer = [*prompt, Piece(first), Piece([9, 10, 11])]
-    second, done = await ask(engine, longer, "anna", max_tokens=6)
-    assert done.cached_tokens == 35 + 5  # the last token of the first answer was never fed back
-    assert second == reference(plain, longer, 6)
-
-    changed = [prompt[0], Piece(position_keys(prompt[1].embeddings + 0.1), prompt[1].embeddings + 0.1), *longer[2:]]
-    third, done = await ask(engine, changed, "anna", max_tokens=6)
-    assert done.cached_tokens == len(prompt[0].keys)
-    assert third == reference(plain, changed, 6)
-
-    again, done = await ask(engine, changed, "anna", max_tokens=6)
-    assert again == third
-    assert done.cached_tokens == done.prompt_tokens - 1  # the last position's output is needed
-    _, done = await ask(engine, changed, "bert", max_tokens=6)
-    assert done.cached_tokens == 0
-
-
-async def test_a_request_that_is_repeated_finds_what_was_computed_of_its_prompt(make_engine, plain):
-    engine = make_engine()
-    prompt = random_prompt(12, 24)
-    request = engine.open("s", "one", prompt, Sampling(max_tokens=4))
-    await settled(lambda: engine._sequences and next(iter(engine._sequences.values())).computed == 29)
-    request.close()
-    await settled(lambda: not engine._sequences)
-    request = engine.open("s", "two", prompt[:1], Sampling(max_tokens=4))
-    request.append(prompt[1:])
-    request.respond([Piece([5])])
-    ids, done = await answer(request)
-    assert done.cached_tokens == 29
-    assert ids == reference(plain, [*prompt, Piece([5])], 4)
-
-
-async def test_idle_sessions_are_dropped_oldest_first(make_engine, plain, tiny_config):
-    token = kv_bytes_per_token(tiny_config.language, 4)
-    live = 2 * 64 * token
-    engine = make_engine(num_slots=2, max_length=64, kv_memory_mb=1)
-    engine._prefixes.max_bytes = 70 * token
-    assert live < 1 << 20
-    prompt = random_prompt(4, 30, embeddings=False)
-    for session in ("a", "b", "c"):
-        await ask(engine, prompt, session, max_tokens=2)
-    await settled(lambda: not engine._sequences)
-    assert len(engine._prefixes) == 2 and engine._prefixes.bytes <= 70 * token
-    assert (await ask(engine, prompt, "c", max_tokens=2))[1].cached_tokens == 29
-    assert (await ask(engine, prompt, "a", max_tokens=2))[1].cached_tokens == 0
-
-
-async def test_cancelling_frees_the_slot_and_leaves_others_alone(make_engine, plain):
-    engine = make_engine(num_slots=2)
-    prompts = [random_prompt(seed, 10) for seed in range(3)]
-    keeps = asyncio.create_task(ask(engine, prompts[0], max_tokens=60))
-    cancelled = engine.open("gone", "t", prompts[1], Sampling(max_tokens=200))
-    cancelled.respond([])
-    waiting = asyncio.create_task(ask(engine, prompts[2], max_tokens=5))
-    stream = cancelled.events()
-    for _ in range(4):
-        await anext(stream)
-    cancelled.close()
-    with pytest.raises(ServiceError) as caught:
-        async for _ in stream:
-            pass
-    assert caught.value.code is grpc.StatusCode.CANCELLED
-    assert (await waiting)[0] == reference(plain, prompts[2], 5)
-    assert (await keeps)[0] == reference(plain, prompts[0], 60)
-    await settled(lambda: not engine._sequences and not engine.live and not engine._scheduler.sequences)
-
-
-async def test_a_turn_goes_on_while_another_of_its_session_is_prefilled(make_engine, plain):
-    engine = make_engine(num_slots=2, max_queued=0)
-    prompt = random_prompt(1, 10)
-    answered = engine.open("s", "one", prompt, Sampling(max_tokens=30))
-    answered.respond([Piece([3])])
-    spoken = engine.open("s", "two", random_prompt(2, 12), Sampling(max_tokens=5))  # its question goes on
-    tokens = [event.id async for event in answered.events() if isinstance(event, Token)]
-    assert tokens == reference(plain, [*prompt, Piece([3])], 30)
-    spoken.respond([Piece([3])])
-    assert [event.id async for event in spoken.events() if isinstance(event, Token)]
-
-
-async def test_a_new_request_of_a_turn_ends_the_one_before_it(make_engine, plain):
-    engine = make_engine(num_slots=1, max_queued=0)
-    prompt = random_prompt(1, 10)
-    old = engine.open("s", "turn", prompt, Sampling(max_tokens=200))
+async def test_another_request_of_a_turn_ends_the_one_before(engine, expected):
+    old = engine.open("s", "same", random_prompt(1, 20), Sampling(max_tokens=100))
     old.respond([])
-    stream = old.events()
-    await anext(stream)
-    ids, done = await ask(engine, prompt, "s", max_tokens=5)
-    assert ids == reference(plain, prompt, 5)
-    assert done.cached_tokens == 14
-    with pytest.raises(ServiceError, match="another request of turn 'turn' has begun") as caught:
-        async for _ in stream:
-            pass
-    assert caught.value.code is grpc.StatusCode.ABORTED
-
-
-@pytest.mark.parametrize("computed", [0, 3, 20])
-async def test_an_answer_that_was_begun_too_early_leaves_the_question_to_the_next(make_engine, plain, computed):
-    """The next request opens while the one before it decodes: it finds all that both prompts begin with."""
-    engine = make_engine(num_slots=1, max_queued=0)
-    said, *rest = random_prompt(3, 30)
-    tail, going_on = (torch.randn(length, 48, generator=torch.Generator().manual_seed(length)) for length in (2, 6))
-    early = engine.open("s", "turn", [said, *rest], Sampling(max_tokens=200))
-    early.respond([Piece(position_keys(tail), tail), Piece([3])])
-    stream = early.events()
-    for _ in range(computed):
-        await anext(stream)
-    question = [said, *rest, Piece(position_keys(going_on), going_on), Piece([3])]
-    ids, done = await ask(engine, question, "s", max_tokens=5)  # it opens at once: the other is aborted by it
-    assert ids == reference(plain, question, 5)
-    # Without an event read, the early request may have been anywhere, in the queue too.
-    assert done.cached_tokens == 35 or not computed
-    with pytest.raises(ServiceError, match="another request of turn 'turn' has begun"):
-        async for _ in stream:
-            pass
-
-
-async def test_only_the_state_is_told_where_no_more_is_asked_for(make_engine, plain, head):
-    engine = make_engine()
     prompt = random_prompt(2, 20)
-    for bias, nothing in ((SPEAKING, False), (SPEAKING.flip(0), True)):
-        engine.answers.state_head = copy.deepcopy(head)
-        engine.answers.state_head.bias.data.copy_(bias)
-        request = engine.open("s", "check", prompt, Sampling(max_tokens=200))
-        request.respond([Piece([3])], only_state=True)
-        decision, done = [event async for event in request.events()]
-        assert decision.nothing is nothing and decision.complete is None
-        assert (done.finish_reason, done.text, done.answer_tokens, done.decode_seconds) == ("stop", "", 0, 0)
-    longer = [*prompt, Piece([8, 9, 3])]
-    engine.answers.state_head = head
-    ids, done = await ask(engine, longer, "s", max_tokens=5)
-    assert ids == reference(plain, longer, 5) and done.cached_tokens == 25
+    new = engine.open("s", "same", prompt, Sampling(max_tokens=5))
+    new.respond([])
+    with pytest.raises(ServiceError, match="another request of turn 'same' has begun"):
+        await answer(old)
+    assert (await answer(new))[0] == expected(prompt, 5)
 
 
-async def test_only_the_state_of_a_model_that_states_it_with_a_token(make_engine, tiny_config):
-    engine = make_engine(tiny_config.language.model_copy(update={"state": "tokens"}))
-    request = engine.open("s", "check", random_prompt(2, 20), Sampling(max_tokens=200), calls=CallRules((20, 21)))
-    request.respond([Piece([3])], only_state=True)
-    decision, done = [event async for event in request.events()]
-    assert decision.complete is None
-    assert (done.finish_reason, done.text, done.answer_tokens) == ("stop", "", 0)
-
-
-async def test_a_turn_finds_the_history_while_the_answer_before_it_goes_on(make_engine, plain):
-    engine = make_engine(num_slots=2, max_queued=0)
-    prompt = random_prompt(1, 40)
-    answered = engine.open("s", "one", prompt, Sampling(max_tokens=200))
-    answered.respond([Piece([3])])
-    stream = answered.events()
-    tokens = [event.id for event in [await anext(stream) for _ in range(6)] if isinstance(event, Token)]
-    question = [*prompt, Piece([3]), Piece(tokens[:3]), *random_prompt(2, 12)]
-    check = engine.open("s", "two", question, Sampling())
-    check.respond([Piece([3])], only_state=True)
-    _, done = [event async for event in check.events()]
-    assert done.cached_tokens == 46 + 3
-    ids, done = await ask(engine, question, "s", max_tokens=5)  # `turn`, a third one
-    assert ids == reference(plain, question, 5) and done.cached_tokens == done.prompt_tokens - 1
-    tokens += [event.id async for event in stream if isinstance(event, Token)]
-    assert tokens == reference(plain, [*prompt, Piece([3])], 200)
-
-
-async def test_a_request_ends_at_its_deadline(make_engine):
-    engine = make_engine()
-    request = engine.open("s", "t", random_prompt(1, 10), Sampling(), time.monotonic() + 0.05)
+async def test_a_request_ends_at_its_deadline(engine):
+    request = engine.open("s", "late", random_prompt(1, 10), Sampling(), time.monotonic() + 0.05)
     with pytest.raises(ServiceError) as caught:
         await answer(request)
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
     await settled(lambda: not engine.live)
 
 
-async def test_a_full_engine_says_when_to_try_again(make_engine):
-    engine = make_engine(num_slots=1, max_queued=1)
-    for session in ("a", "b"):
-        engine.open(session, "t", random_prompt(1, 10), Sampling(max_tokens=200)).respond([Piece([3])])
-    with pytest.raises(ServiceError, match="2 requests in use") as caught:
-        engine.open("c", "t", random_prompt(1, 10), Sampling())
-    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert caught.value.retry_after > 0
+async def test_a_full_engine_says_when_to_try_again(engine):
+    requests = [engine.open(f"full {number}", "t", [Piece([5])], Sampling(max_tokens=200)) for number in range(24)]
+    for request in requests:
+        request.respond([Piece([3])])
+    with pytest.raises(ServiceError, match="24 requests in use") as caught:
+        engine.open("more", "t", [Piece([5])], Sampling())
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED and caught.value.retry_after > 0
+    for request in requests:
+        request.close()
+    await settled(lambda: not engine.live)
 
 
-async def test_a_prompt_longer_than_the_context_names_both(make_engine, plain):
-    engine = make_engine(max_length=40)
-    with pytest.raises(ServiceError, match="61 tokens long and the context 40") as caught:
-        engine.open("s", "t", [Piece([5] * 61)], Sampling())
-    assert (caught.value.code, caught.value.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 0)
-    request = engine.open("s", "t", [Piece([5] * 30)], Sampling())
-    with pytest.raises(ServiceError, match="40 tokens long and the context 40"):
-        request.append([Piece([5] * 10)])
-    request.close()
-    prompt = random_prompt(2, 30)
+async def test_a_prompt_and_its_answer_fill_the_context_and_no_more(engine, expected):
+    with pytest.raises(ServiceError, match=f"{MAX_LENGTH} tokens long and the context {MAX_LENGTH}"):
+        engine.open("s", "t", [Piece([5] * MAX_LENGTH)], Sampling())
+    prompt = random_prompt(2, MAX_LENGTH - 9)  # and five embeddings
     ids, done = await ask(engine, prompt, max_tokens=100)
-    assert done.finish_reason == "length" and len(ids) == 5
-    assert ids == reference(plain, prompt, 5)
+    assert ids == expected(prompt, 4) and done.finish_reason == "length"
 
 
-async def test_a_slow_reader_pauses_only_its_own_sequence(make_engine, plain):
-    engine = make_engine(max_unread=8)
-    prompts = [random_prompt(seed, 10) for seed in range(2)]
-    slow = engine.open("slow", "t", prompts[0], Sampling(max_tokens=50))
-    slow.respond([])
-    fast, _ = await ask(engine, prompts[1], max_tokens=60)
-    assert fast == reference(plain, prompts[1], 60)
-    assert slow.sent <= 9
-    ids, _ = await answer(slow)
-    assert ids == reference(plain, prompts[0], 50)
+async def test_stop_tokens_and_stop_strings_end_the_answer(engine, expected):
+    prompt = random_prompt(9, 12)
+    ids, done = await ask(engine, prompt, max_tokens=30)
+    assert 0 < len(ids) < 30 and ids == expected(prompt, 30) and done.finish_reason == "stop"
+    prompt = random_prompt(10, 12)
+    _, whole = await ask(engine, prompt, max_tokens=30)
+    stop = whole.text[4:7]
+    _, done = await ask(engine, prompt, max_tokens=30, stop=(stop,))
+    assert done.finish_reason == "stop" and done.text == whole.text[: whole.text.index(stop)]
 
 
-async def test_the_same_seed_gives_the_same_answer_in_any_batch(make_engine):
-    engine = make_engine(num_slots=8)
+async def test_the_same_seed_gives_the_same_answer_in_any_batch(engine):
     prompt = random_prompt(6, 12)
     drawn = {"temperature": 1.3, "top_k": 40, "top_p": 0.95, "max_tokens": 20}
     alone, _ = await ask(engine, prompt, seed=11, **drawn)
     others = [ask(engine, random_prompt(seed, 15), seed=seed, **drawn) for seed in range(5)]
     (batched, _), *_ = await asyncio.gather(ask(engine, prompt, seed=11, **drawn), *others)
     assert batched == alone
-    other, _ = await ask(engine, prompt, seed=12, **drawn)
-    assert other != alone
+    assert (await ask(engine, prompt, seed=12, **drawn))[0] != alone
 
 
-async def test_an_answer_that_was_cut_off_goes_on_as_it_would_have(make_engine, monkeypatch):
-    engine, steps = make_engine(num_slots=2), []
-    forward = engine._forward
-    monkeypatch.setattr(engine, "_forward", lambda *work: steps.append(work) or forward(*work))
-    prompt = random_prompt(6, 12)
-    drawn = Sampling(temperature=1.3, top_k=40, top_p=0.95, max_tokens=20, seed=11)
-    whole, whole_done = await ask(engine, prompt, **asdict(drawn))
-    for count in (0, 1, 13, 19, 20):
-        request, before = engine.open("s", "t", prompt, drawn, beginning=tuple(whole[:count])), len(steps)
+async def test_only_tokens_of_the_vocabulary_are_drawn(engine, language_config):
+    """The heads are rows of vLLM's output head."""
+    answers = [await ask(engine, random_prompt(1, 9), seed=seed, temperature=2, max_tokens=40) for seed in range(4)]
+    assert max(max(ids) for ids, _ in answers) < language_config.vocab_size
+
+
+async def test_an_answer_that_was_cut_off_goes_on_as_it_would_have(engine, expected):
+    prompt = random_prompt(10, 12)
+    whole = expected(prompt, 15)
+    for count in (1, 7, len(whole)):
+        request = engine.open("s", "t", prompt, Sampling(max_tokens=15), beginning=tuple(whole[:count]))
         request.respond([])
-        _, *tokens, done = [event async for event in request.events()]
-        assert [token.id for token in tokens] == whole and done.text == whole_done.text
-        assert (done.answer_tokens, done.finish_reason) == (20, "length")
-        sampled = sum(bool(decoding) for decoding, _ in steps[before:])
-        assert sampled == max(0, 19 - count)  # what was given takes one step
-
-
-async def test_stop_tokens_and_stop_strings_end_the_answer(make_engine, plain, tiny_tokenizer):
-    prompt = random_prompt(9, 12)
-    want = reference(plain, prompt, 30)
-    at = next(index for index in range(3, 30) if want[index] not in want[:index])
-    engine = make_engine(stop_ids=frozenset({want[at]}))
-    ids, done = await ask(engine, prompt, max_tokens=30)
-    assert ids == want[:at] and done.finish_reason == "stop"
-
-    engine = make_engine()
-    _, whole = await ask(engine, prompt, max_tokens=30)
-    stop = whole.text[4:7]
-    _, done = await ask(engine, prompt, max_tokens=30, stop=(stop,))
-    assert done.finish_reason == "stop"
-    assert done.text == whole.text[: whole.text.index(stop)]
-
-
-async def test_no_answer_is_empty(make_engine, plain):
-    prompt = random_prompt(9, 12)
-    with torch.inference_mode():
-        likely = plain(inputs_embeds=embed(plain, prompt)[None], use_cache=False).logits[0, -1].topk(3).indices.tolist()
-    engine = make_engine(stop_ids=frozenset(likely[:2]))
-    ids, _ = await ask(engine, prompt, max_tokens=3)
-    assert ids[0] == likely[2]
-    for seed in range(5):
-        ids, _ = await ask(engine, prompt, max_tokens=3, temperature=0.01, seed=seed)
-        assert ids and not {*ids} & {*likely[:2]}
-
-
-async def test_nothing_to_answer_ends_the_request(make_engine, plain, head):
-    engine = make_engine()
-    silent = copy.deepcopy(head)
-    silent.bias.data.copy_(SPEAKING.flip(0))
-    engine.answers.state_head = silent
-    request = engine.open("s", "t", random_prompt(1, 10), Sampling())
-    request.respond([])
-    decision, done = [event async for event in request.events()]
-    assert decision.nothing and decision.probabilities == pytest.approx(SPEAKING.flip(0).softmax(0).tolist())
-    assert done.finish_reason == "nothing" and done.text == "" and done.answer_tokens == 0
-    assert done.prefill_seconds > 0 and done.decode_seconds == 0
-
-
-async def test_the_step_that_ends_an_answer_counts(make_engine):
-    engine = make_engine()
-    _, one = await ask(engine, random_prompt(1, 10), max_tokens=1)
-    assert one.prefill_seconds > 0 and one.decode_seconds == 0
-    _, two = await ask(engine, random_prompt(1, 10), max_tokens=2)
-    assert two.prefill_seconds > 0 and two.decode_seconds > 0
-
-
-async def test_a_model_may_state_its_state_with_its_first_token(make_engine, plain, tiny_config, tiny_tokenizer):
-    config = tiny_config.language.model_copy(update={"state": "tokens"})
-    engine = make_engine(config)
-    ids_of_state = PromptWriter.of(config, tiny_tokenizer).state_ids
-    for seed in range(6):
-        prompt = random_prompt(seed, 10)
-        request = engine.open("", "t", prompt, Sampling(max_tokens=4))
-        request.respond([])
-        events = [event async for event in request.events()]
-        decision = events[0]
-        assert sum(decision.probabilities) == pytest.approx(1)
-        if decision.nothing:
-            assert len(events) == 2
-            continue
-        with_state = [*prompt, Piece(list(ids_of_state[decision.state]))]
-        assert [event.id for event in events[1:-1]] == reference(plain, with_state, 4)
-
-
-@pytest.mark.parametrize("state", ["head", "tokens"])
-async def test_an_answer_goes_on_after_the_beginning_that_it_must_have(
-    make_engine, plain, tiny_config, tiny_tokenizer, state
-):
-    config = tiny_config.language.model_copy(update={"state": state})
-    engine = make_engine(config, num_slots=2, prefill_tokens=5)  # fewer than the beginning has
-    state_ids = PromptWriter.of(config, tiny_tokenizer).state_ids
-    beginning = list(range(20, 33))
-
-    async def one(seed: int) -> None:
-        prompt = random_prompt(seed, 10)
-        request = engine.open(f"s{seed}", "t", prompt, Sampling(max_tokens=17), calls=CallRules(tuple(beginning)))
-        request.respond([])
-        decision, *tokens, done = [event async for event in request.events()]
-        if not decision.nothing:
-            before = [*prompt, Piece([*(state_ids[decision.state] if state_ids else ()), *beginning])]
-            assert [token.id for token in tokens] == [*beginning, *reference(plain, before, 4)]
-            assert done.answer_tokens == 17 and done.finish_reason == "length"
-
-    others = [ask(engine, random_prompt(20 + seed, 10), max_tokens=20) for seed in range(3)]
-    await asyncio.gather(*(one(seed) for seed in range(6)), *others)
-
-
-async def test_embeddings_that_are_not_finite_affect_no_other_request(make_engine, plain):
-    engine = make_engine(num_slots=2)
-    wild = torch.full((4, 48), float("nan"))  # as an overflow inside the model would leave it
-    prompt = random_prompt(3, 12)
-    for _ in range(3):  # in every slot
-        bad = asyncio.create_task(ask(engine, [Piece([5, 6]), Piece(position_keys(wild), wild), Piece([7])], "bad"))
-        good, _ = await ask(engine, prompt, "good", max_tokens=12)
-        assert good == reference(plain, prompt, 12)
-        with pytest.raises(ServiceError, match="made by another model") as caught:
-            await bad
-        assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert engine._cache.store.isfinite().all()
-
-
-async def test_a_step_that_fails_fails_its_requests_and_the_engine_goes_on(make_engine, plain, monkeypatch):
-    engine = make_engine()
-    monkeypatch.setattr(engine._cache, "begin", lambda batch: 1 / 0)
-    with pytest.raises(RuntimeError, match="step failed"):
-        await ask(engine, random_prompt(1, 10))
-    monkeypatch.undo()
-    assert (await ask(engine, random_prompt(1, 10)))[0] == reference(plain, random_prompt(1, 10), 8)
-    assert engine.alive
-
-
-@pytest.mark.parametrize("broken", ["_end_expired", "_assign_slots"])
-async def test_an_engine_that_fails_outside_a_step_ends_all_requests(make_engine, monkeypatch, broken):
-    engine = make_engine()
-    request = engine.open("s", "t", random_prompt(1, 10), Sampling())
-    await settled(lambda: request in engine._sequences)
-    monkeypatch.setattr(engine, broken, lambda: 1 / 0)
-    # Whoever asks is told, also who comes when it has died already.
-    with pytest.raises((RuntimeError, ServiceError), match=r"the engine died|step failed|has failed"):
-        await ask(engine, random_prompt(2, 10))
-    with pytest.raises(RuntimeError, match=r"the engine died|step failed"):
-        await answer(request)
-    await settled(lambda: not engine.alive)
-
-
-async def test_stopping_lets_running_requests_end(make_engine, plain):
-    engine = make_engine()
-    prompt = random_prompt(1, 10)
-    running = asyncio.create_task(ask(engine, prompt, max_tokens=30))
-    await settled(lambda: engine._sequences)
-    await asyncio.to_thread(engine.stop)
-    assert (await running)[0] == reference(plain, prompt, 30)
-    with pytest.raises(ServiceError, match="stopping"):
-        engine.open("s", "t", prompt, Sampling())
-    assert not engine.alive
-
-
-async def test_the_load_counts_slots_and_those_who_wait(make_engine):
-    engine = make_engine(num_slots=2, max_queued=5, max_unread=400)
-    assert engine.current_load() == Load(2, 0, 0, None)
-    requests = [engine.open(f"s{i}", "turn", random_prompt(i, 8), Sampling(max_tokens=200)) for i in range(5)]
-    await settled(lambda: engine.current_load() == Load(2, 2, 0, None))  # prompts alone are no speech
-    for request in requests:
-        request.respond([Piece([7])])
-    await settled(lambda: engine.current_load().used == 2 and engine.current_load().queued == 3)
-    await asyncio.gather(*(answer(request) for request in requests))
-    await settled(lambda: engine.current_load().used == 0)
-    assert engine.current_load().real_time_factor > 0
-
-
-async def asked_slowly(engine, count: int) -> list:
-    """(prompt, its request) of questions of which all that has come is computed."""
-    slow = []
-    for number in range(count):
-        prompt = random_prompt(number, 12)
-        request = engine.open(f"s{number}", "t", prompt[:2], Sampling())
-        await settled(lambda asked=request: asked in engine._sequences and engine._sequences[asked].computed == 11)
-        slow.append((prompt, request))
-    return slow
-
-
-async def test_questions_that_are_still_asked_hold_no_slot_that_others_need(make_engine, plain, monkeypatch):
-    engine, computed = make_engine(num_slots=2, max_queued=0, max_tokens=6), []
-    forward = engine._forward
-    monkeypatch.setattr(engine, "_forward", lambda *work: computed.append(work[1]) or forward(*work))
-    slow = await asked_slowly(engine, 7)  # more than may wait
-    prompt = random_prompt(20, 15)
-    assert (await asyncio.wait_for(ask(engine, prompt, max_tokens=6), 10))[0] == reference(plain, prompt, 6)
-    for prompt, request in slow:
-        request.append(prompt[2:])
-        request.respond([Piece([7])])
         ids, done = await answer(request)
-        assert ids == reference(plain, [*prompt, Piece([7])], 6) and done.cached_tokens == 0
-    assert sum(count for step in computed for _, count in step) == 7 * 18 + 20  # nothing twice
-    await settled(lambda: not engine._sequences and not engine._prefixes.reserved)
+        assert ids == whole and done.answer_tokens == len(whole)
 
 
-async def test_without_memory_for_what_they_hold_they_keep_their_slots(make_engine, plain):
-    engine = make_engine(num_slots=2, max_queued=1)
-    slow = await asked_slowly(engine, 2)
-    engine._prefixes.max_bytes = 0
-    prompt = random_prompt(20, 15)
-    waiting = asyncio.create_task(ask(engine, prompt, max_tokens=6))
-    await settled(lambda: engine.current_load().queued == 1)
-    slow[0][1].close()
-    assert (await waiting)[0] == reference(plain, prompt, 6)
+async def test_an_answer_begins_with_the_call_that_it_must_make(engine, expected):
+    prompt = random_prompt(11, 14)
+    request = engine.open("s", "call", prompt, Sampling(max_tokens=6), calls=CallRules((20, 21)))
+    request.respond([])
+    ids, _ = await answer(request)
+    assert ids == [20, 21, *expected(prompt, 4, given=(20, 21))]
 
 
-async def test_answers_that_nobody_reads_hold_no_slot_that_others_need(make_engine, plain):
-    engine = make_engine(num_slots=2, max_queued=0, max_unread=4)
-    prompts = [random_prompt(seed, 10) for seed in range(3)]
-    slow = [engine.open(f"s{n}", "t", prompts[n], Sampling(max_tokens=40)) for n in range(2)]
-    for request in slow:
-        request.respond([Piece([7])])
-    await settled(lambda: all(r in engine._sequences and engine._sequences[r].paused for r in slow))
-    assert (await asyncio.wait_for(ask(engine, prompts[2], max_tokens=6), 10))[0] == reference(plain, prompts[2], 6)
-    for prompt, (ids, _) in zip(prompts[:2], await asyncio.gather(*map(answer, slow)), strict=True):
-        assert ids == reference(plain, [*prompt, Piece([7])], 40)
+async def test_nothing_to_answer_ends_the_request(engine, heads):
+    bias = engine.answers.state_head.bias.data if isinstance(engine, TorchEngine) else engine._biases[:3]
+    bias.copy_(torch.tensor(NOTHING))
+    try:
+        request = engine.open("s", "noise", random_prompt(1, 10), Sampling())
+        request.respond([])
+        decision, done = [event async for event in request.events()]
+    finally:
+        bias.copy_(torch.tensor(SPEECH))
+    assert decision.nothing and (done.finish_reason, done.text, done.answer_tokens) == ("nothing", "", 0)
 
 
-async def test_a_parked_question_that_is_given_up_leaves_its_session_what_was_computed(make_engine):
-    engine = make_engine(num_slots=1, max_queued=0)
-    slow = await asked_slowly(engine, 3)
-    assert engine._prefixes.reserved == 2 * 11 * engine._token_bytes
-    for _, request in slow:
-        request.close()
-    await settled(lambda: not engine._sequences)
-    assert engine._prefixes.reserved == 0 and len(engine._prefixes) == 3
-    for number, (prompt, _) in enumerate(slow):
-        assert (await ask(engine, prompt, f"s{number}"))[1].cached_tokens == 11
+async def test_embeddings_that_overflow_are_the_caller_s_mistake(engine, expected):
+    request = engine.open("s", "huge", [Piece([-1], torch.full((1, WIDTH), float("inf")))], Sampling())
+    request.respond([Piece([3])])
+    with pytest.raises(ServiceError, match="exceed the model's number format") as caught:
+        await answer(request)
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    prompt = random_prompt(2, 20)
+    assert (await ask(engine, prompt, max_tokens=5))[0] == expected(prompt, 5)
 
 
-async def test_what_is_parked_and_not_finite_ends_its_request(make_engine, plain):
-    engine = make_engine(num_slots=1, max_queued=0)
-    wild = torch.full((4, 48), float("nan"))
-    bad = engine.open("bad", "t", [Piece([5, 6]), Piece(position_keys(wild), wild)], Sampling())
-    await settled(lambda: bad in engine._sequences and engine._sequences[bad].computed == 6)
-    prompt = random_prompt(3, 12)
-    assert (await ask(engine, prompt, "good"))[0] == reference(plain, prompt, 8)
-    with pytest.raises(ServiceError, match="made by another model"):
-        await answer(bad)
+async def test_a_model_that_states_its_state_with_tokens(make, expected, plain):
+    engine = make("tokens")
+    tokens = engine._state_ids
+    prompt = random_prompt(12, 25)
+    with torch.inference_mode():
+        logits = plain(inputs_embeds=embed(plain, prompt)[None], use_cache=False).logits[0, -1]
+    request = engine.open("s", "t", prompt, Sampling(max_tokens=5))
+    request.respond([])
+    decision, *_ = events = [event async for event in request.events()]
+    first = {ids[0] for ids in tokens}
+    assert tokens[decision.state][0] == max(first, key=lambda number: logits[number])
+    assert sum(decision.probabilities) == pytest.approx(1, abs=1e-4)
+    ids = [event.id for event in events[1:-1]]
+    assert ids == ([] if decision.nothing else expected(prompt, 5, given=tuple(tokens[decision.state])))

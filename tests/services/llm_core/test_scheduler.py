@@ -12,7 +12,7 @@ from services.llm_core.sequences import Sequence
 
 def make_sequence(pending: int, decoding: bool = False, responded: bool = False) -> Sequence:
     request = GenerationRequest(SimpleNamespace(), "s", "t", None, Sampling())
-    sequence = Sequence(request, None)
+    sequence = Sequence(request, None, None)
     sequence.keys = [1] * pending
     sequence.decoding = decoding
     sequence.responded_at = 0.0 if responded else None

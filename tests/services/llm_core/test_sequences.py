@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from types import SimpleNamespace
 
-import pytest
 import torch
 
 from services.llm_core.pieces import Piece
@@ -16,7 +14,8 @@ from services.llm_core.sequences import Sequence
 
 
 def make_sequence() -> Sequence:
-    return Sequence(GenerationRequest(SimpleNamespace(), "s", "t", None, Sampling()), None)
+    request = GenerationRequest(SimpleNamespace(), "s", "t", None, Sampling())
+    return Sequence(request, None, None)
 
 
 async def test_a_sequence_reuses_as_far_as_its_prompt_is_the_same():
@@ -43,25 +42,3 @@ async def test_embeddings_fill_their_own_positions_in_any_chunk():
         sequence.fill(0, cut, left)
         sequence.fill(cut, 6, right)
         assert torch.cat([left, right])[:, 0].tolist() == [-1, -1, 0, 2, 4, -1]
-
-
-def texts(tokenizer, ids: list[int]) -> list[str]:
-    """What each token adds."""
-    sequence = make_sequence()
-    return [sequence.text.step(tokenizer, token) or "" for token in ids]
-
-
-@pytest.mark.parametrize("text", ["hello, how are you?", "naïve façade 日本語 🙂🙃 é", "  two  spaces ", "☞☜"])
-async def test_text_comes_in_whole_characters(tiny_tokenizer, text):
-    pieces = texts(tiny_tokenizer, tiny_tokenizer.encode(text).ids)
-    assert "".join(pieces) == text
-    assert not any("\ufffd" in piece for piece in pieces)
-
-
-async def test_bytes_that_are_no_text_are_decoded_as_in_the_whole(tiny_tokenizer):
-    broken = tiny_tokenizer.encode("日").ids[:2]
-    choose = random.Random(0)
-    answers = [[choose.randrange(tiny_tokenizer.get_vocab_size()) for _ in range(20)] for _ in range(200)]
-    for ids in ([*broken, *broken], *answers):
-        ids = [*ids, *tiny_tokenizer.encode(" hello").ids]  # what is incomplete is sent with what follows
-        assert "".join(texts(tiny_tokenizer, ids)) == tiny_tokenizer.decode(ids)

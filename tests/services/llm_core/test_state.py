@@ -23,10 +23,10 @@ def test_state_tokens_of_several_ids_are_decoded_to_their_end():
     decoder = StateTokenDecoder([(5, 7), (5, 8), (6,)])
     logits = torch.zeros(10)
     logits[5], logits[9] = 1.0, 50.0  # 9 begins no state: it is not considered
-    token, decision = decoder.step(logits)
+    token, decision = decoder.step(logits[decoder.ids])
     assert token == 5 and decision is None
     logits[8] = 2.0
-    token, decision = decoder.step(logits)
+    token, decision = decoder.step(logits[decoder.ids])
     assert token == 8 and decision.state == 1
     first, second = torch.tensor([1.0, 0.0]).softmax(0), torch.tensor([0.0, 2.0]).softmax(0)
     assert decision.probabilities == pytest.approx([float(first[0] * share) for share in second] + [float(first[1])])

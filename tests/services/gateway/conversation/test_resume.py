@@ -22,7 +22,7 @@ from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.usage_pb2 import FinishReason
 from services.gateway.__main__ import Gateway
 from services.gateway.conversation import interruption
-from services.llm_core.engine import Engine
+from services.llm_core.torch_engine import TorchEngine
 from services.registry import SERVICES
 
 ROOT = Path(__file__).parents[4]
@@ -33,25 +33,25 @@ SAMPLED = Sampling(max_tokens=TOKENS, temperature=0.8, seed=7)
 @pytest.fixture
 def slow_answers(monkeypatch):
     """An answer takes a second or more, so that a connection can be lost within it."""
-    step = Engine.step
+    step = TorchEngine.step
 
     def slow_step(self) -> bool:
         time.sleep(0.02)
         return step(self)
 
-    monkeypatch.setattr(Engine, "step", slow_step)
+    monkeypatch.setattr(TorchEngine, "step", slow_step)
 
 
 @pytest.fixture
 def beginnings(monkeypatch) -> list[tuple[int, ...]]:
     """Tokens that the LLM core was given to go on behind, of all requests."""
-    seen, open_request = [], Engine.open
+    seen, open_request = [], TorchEngine.open
 
     def watched(self, *arguments):
         seen.append(arguments[-1])
         return open_request(self, *arguments)
 
-    monkeypatch.setattr(Engine, "open", watched)
+    monkeypatch.setattr(TorchEngine, "open", watched)
     return seen
 
 

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from cli.client import Client
 from protos.parley.v1.conversation_pb2 import SessionConfig
 from services.gateway.__main__ import Gateway
-from services.llm_core.engine import Engine
+from services.llm_core.torch_engine import TorchEngine
 from services.telemetry import metrics
 
 NOT_OF_THE_STREAM = ("session.created", "input_audio_buffer.cleared")  # of the connection that goes on
@@ -35,13 +35,13 @@ Events = list[dict]
 @pytest.fixture
 def slow_answers(monkeypatch):
     """So that a connection can be lost within one."""
-    step = Engine.step
+    step = TorchEngine.step
 
     def slow_step(self) -> bool:
         time.sleep(0.02)
         return step(self)
 
-    monkeypatch.setattr(Engine, "step", slow_step)
+    monkeypatch.setattr(TorchEngine, "step", slow_step)
 
 
 @pytest.fixture
