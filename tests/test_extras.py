@@ -29,6 +29,7 @@ SPEECH = "training.data.world.speech"
 VOICES = ["training.data.world.judges", *(f"{SPEECH}.{name}" for name in ("hibari", "kokoro", "piper", "packages"))]
 OPTIONAL = {"serve,triton": TRITON, "train,voices": VOICES}
 ELSEWHERE = [
+    *(f"services.llm_core.vllm_backend.{name}" for name in ("engine", "parameters", "sequence", "vocabulary")),  # .venv-vllm
     "parley.export.triton_model",  # a Triton server runs it
     "services.gateway.media.silero.convert",  # who changes the network runs it
 ]

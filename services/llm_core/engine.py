@@ -71,7 +71,7 @@ class LanguageEngine(EngineThread):
         """
         if sampling.temperature > self.max_temperature:
             raise ValueError(
-                f"temperature is {sampling.temperature:g}; here it may be {self.max_temperature:g} at most"
+                f"temperature is {sampling.temperature:g}; it may be {self.max_temperature:g} at most"
             )
         request = GenerationRequest(self, session_id, turn_id, deadline, sampling, calls, beginning)
         request.check(sum(map(len, prompt)))
