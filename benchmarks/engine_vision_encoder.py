@@ -37,16 +37,17 @@ def measure(checkpoint: Path, sizes: list[int]) -> list[Result]:
     return [*results, *measure_networks([graph], sizes)]
 
 
-def measure_batch(engine: Engine, size: int, side: int) -> Result:
-    """`size` clients at once."""
+def measure_batch(engine: Engine, size: int, side: int, tiles: int = 1) -> Result:
+    """`size` clients at once. `tiles`: of a picture."""
     latencies: list[float] = []
 
     async def send_pictures() -> None:
         for _ in range(PICTURES):
             started = time.perf_counter()
-            await engine.encode(torch.zeros(1, 3, side, side))
+            await engine.encode(torch.zeros(tiles, 3, side, side))
             latencies.append(time.perf_counter() - started)
 
     seconds, _ = asyncio.run(run_together(send_pictures, size))
     timed, rate = latencies[size * PICTURES :], size * PICTURES / seconds  # without the round that warms up
-    return result("vision encoder", size, rate, "pictures/s", timed, "a picture", engine.settings.runtime)
+    of = "a picture" if tiles == 1 else f"a picture of {tiles} tiles"
+    return result("vision encoder", size, rate, "pictures/s", timed, of, engine.settings.runtime)

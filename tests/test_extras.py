@@ -28,8 +28,9 @@ TRITON = [
 SPEECH = "training.data.world.speech"
 VOICES = ["training.data.world.judges", *(f"{SPEECH}.{name}" for name in ("hibari", "kokoro", "piper", "packages"))]
 OPTIONAL = {"serve,triton": TRITON, "train,voices": VOICES}
+VLLM = ("engine", "model_folder", "parameters", "sequence", "vocabulary")
 ELSEWHERE = [
-    *(f"services.llm_core.vllm_backend.{name}" for name in ("engine", "parameters", "sequence", "vocabulary")),  # .venv-vllm
+    *(f"services.llm_core.vllm_backend.{name}" for name in VLLM),  # in an environment of its own: `make vllm`
     "parley.export.triton_model",  # a Triton server runs it
     "services.gateway.media.silero.convert",  # who changes the network runs it
 ]

@@ -70,9 +70,7 @@ class LanguageEngine(EngineThread):
         context, and `ValueError` for a temperature that the engine does not take.
         """
         if sampling.temperature > self.max_temperature:
-            raise ValueError(
-                f"temperature is {sampling.temperature:g}; it may be {self.max_temperature:g} at most"
-            )
+            raise ValueError(f"temperature is {sampling.temperature:g}; it may be {self.max_temperature:g} at most")
         request = GenerationRequest(self, session_id, turn_id, deadline, sampling, calls, beginning)
         request.check(sum(map(len, prompt)))
         slots, queued = self.limits.num_slots, self.settings.max_queued

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
@@ -161,11 +163,17 @@ class LlmCoreService(EngineService[LanguageEngine], rpcs.LanguageModelServicer):
         )
 
     def _vllm_engine(self, model: Parley) -> LanguageEngine:
-        from services.llm_core.vllm_backend.engine import VllmEngine  # installed where it is used
+        # Installed where it is used.
+        from services.llm_core.vllm_backend.engine import VllmEngine
+        from services.llm_core.vllm_backend.model_folder import write_config, write_weights
 
+        config, state_ids = self.checkpoint.config.language, self._reader.writer.state_ids
         heads = [head for head in (model.state_head, model.end_of_turn_head) if head is not None]
-        answers = self._answer_format(model)
-        return VllmEngine(self.checkpoint, heads, answers, self._reader.writer.state_ids, self.settings)
+        rows = torch.cat([head.weight.detach() for head in heads]) if heads else None
+        with tempfile.TemporaryDirectory(prefix="parley-vllm-") as folder:
+            write_config(config, 0 if rows is None else len(rows), Path(folder))
+            write_weights(self.checkpoint, rows, Path(folder))
+            return VllmEngine(Path(folder), heads, config, self._answer_format(model), state_ids, self.settings)
 
     def _answer_format(self, model: Parley) -> AnswerFormat:
         writer = self._reader.writer

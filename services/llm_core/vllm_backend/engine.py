@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -29,7 +28,7 @@ from vllm import AsyncEngineArgs, RequestOutput, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from parley.checkpoints import Checkpoint
+from parley.config import LanguageConfig
 from services.engine.load import Load
 from services.engine.settings import AUTO
 from services.engine.thread import Request
@@ -39,7 +38,6 @@ from services.llm_core.limits import MIN_ENCODER_CACHE, Limits
 from services.llm_core.requests import Event, GenerationRequest
 from services.llm_core.settings import SERVICE, LlmCoreSettings
 from services.llm_core.state import Decision, StateTokenDecoder, decide
-from services.llm_core.vllm_backend.model_folder import write_model_folder
 from services.llm_core.vllm_backend.parameters import answering, engine_arguments, reading
 from services.llm_core.vllm_backend.sequence import Sequence
 from services.rpc.errors import ServiceError
@@ -49,12 +47,15 @@ ENCODER_CACHE_MB = 1024
 
 
 class VllmEngine(LanguageEngine):
+    """`llm`: vLLM's own engine."""
+
     max_temperature = 2.0
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        folder: Path,
         heads: list[nn.Linear],
+        config: LanguageConfig,
         answer_format: AnswerFormat,
         state_ids: tuple[list[int], ...] | None,
         settings: LlmCoreSettings,
@@ -62,30 +63,26 @@ class VllmEngine(LanguageEngine):
         """Starts vLLM, which takes a minute.
 
         Args:
-            heads: the state head and the end-of-turn head, as far as the model has them.
+            folder: what `model_folder` has written; needed for the start only.
+            heads: the state head and the end-of-turn head, as far as the model has them; rows of the output head.
             state_ids: of a model that has no state head.
 
         Raises `ValueError` where the settings do not fit the model or the memory.
         """
         assert bool(heads) != (state_ids is not None)
-        size = checkpoint.config.language.vocab_size
+        size = config.vocab_size
         self._biases = torch.cat([head.bias.detach().float().cpu() for head in heads]) if heads else None
         self._head_ids = list(range(size, size + len(self._biases))) if heads else []
-        self._folder = tempfile.TemporaryDirectory(prefix="parley-vllm-")
-        rows = torch.cat([head.weight.detach().cpu() for head in heads]) if heads else None
-        write_model_folder(checkpoint, rows, Path(self._folder.name))
         try:
-            self._llm = AsyncLLM.from_engine_args(
-                AsyncEngineArgs(**engine_arguments(Path(self._folder.name), settings))
-            )
+            self.llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(folder, settings)))
         except (RuntimeError, TypeError) as error:  # of its process; of arguments that it does not know
             raise ValueError(f"vLLM does not start: {error}") from None
         super().__init__(settings, self._limits(settings))
         self._format, self._state_ids = answer_format, state_ids
-        self._block = self._llm.vllm_config.cache_config.block_size
+        self._block = self.llm.vllm_config.cache_config.block_size
 
         # of the engine's thread
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._awake = asyncio.Event()
         self._sequences: dict[GenerationRequest, Sequence] = {}
         self._number = 0  # of vLLM's requests
@@ -93,7 +90,7 @@ class VllmEngine(LanguageEngine):
         self._death: EngineDeadError | None = None
 
     def _limits(self, settings: LlmCoreSettings) -> Limits:
-        config = self._llm.vllm_config
+        config = self.llm.vllm_config
         cache = ENCODER_CACHE_MB if settings.encoder_cache_mb == AUTO else settings.encoder_cache_mb
         return Limits(
             num_slots=config.scheduler_config.max_num_seqs,
@@ -116,16 +113,15 @@ class VllmEngine(LanguageEngine):
         return Load(slots, min(used, slots), max(used - slots, 0), self.factors.p95())
 
     def reachable(self) -> bool:
-        return not self._llm.errored
+        return not self.llm.errored
 
     def shut_down(self) -> None:
-        self._llm.shutdown()
-        self._folder.cleanup()
+        self.llm.shutdown()
 
     def _notify(self) -> None:
         super()._notify()
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._awake.set)
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self._awake.set)
 
     # Everything below runs in the engine's thread.
 
@@ -133,7 +129,7 @@ class VllmEngine(LanguageEngine):
         asyncio.run(self._apply_commands())
 
     async def _apply_commands(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         try:
             while True:
                 self._awake.clear()
@@ -152,7 +148,7 @@ class VllmEngine(LanguageEngine):
                 else:
                     await asyncio.sleep(0)
         finally:
-            self._loop = None
+            self.loop = None
             for sequence in self._sequences.values():
                 sequence.cancel()
 
@@ -162,7 +158,7 @@ class VllmEngine(LanguageEngine):
             answer = AnswerText(request, self._format, self.settings.max_tokens)
             self._sequences[request] = sequence = Sequence(request, answer, state_tokens)
             if request.deadline is not None:
-                sequence.timer = self._loop.call_at(request.deadline, self._expire, sequence)
+                sequence.timer = self.loop.call_at(request.deadline, self._expire, sequence)
             return
         sequence = self._sequences.get(request)
         if sequence is None:  # it has ended; later commands have no effect
@@ -201,7 +197,7 @@ class VllmEngine(LanguageEngine):
                 if sequence.task is task:
                     sequence.task = None
 
-        sequence.task = task = self._loop.create_task(running())
+        sequence.task = task = self.loop.create_task(running())
 
     def _expire(self, sequence: Sequence) -> None:
         message = "the request's deadline has passed"
@@ -284,7 +280,7 @@ class VllmEngine(LanguageEngine):
     async def _generate(self, sequence: Sequence, parameters: SamplingParams) -> AsyncIterator[RequestOutput]:
         """What vLLM generates behind the prompt so far. A caller that leaves early, or is cancelled, ends it there."""
         self._number += 1
-        outputs = self._llm.generate(sequence.prompt(), parameters, str(self._number))
+        outputs = self.llm.generate(sequence.prompt(), parameters, str(self._number))
         async with contextlib.aclosing(outputs):
             async for output in outputs:
                 if sequence.cached is None:
@@ -321,7 +317,7 @@ class VllmEngine(LanguageEngine):
         """Once for all that vLLM has told in this round of the loop."""
         if not self._flushing:
             self._flushing = True
-            self._loop.call_soon(self._flush_now)
+            self.loop.call_soon(self._flush_now)
 
     def _flush_now(self) -> None:
         self._flushing = False

@@ -14,26 +14,26 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from parley.checkpoints import Checkpoint
+from parley.config import LanguageConfig
 from parley.models.language import build_language
 from services.llm_core.vllm_backend.vocabulary import SIZE
 
 EMBEDDINGS, OUTPUT_HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
-def write_model_folder(checkpoint: Checkpoint, rows: Tensor | None, folder: Path) -> None:
-    """Files that need no change are linked to.
-
-    Args:
-        rows: [rows, width], further rows of the output head, behind those of the vocabulary.
-        folder: an empty folder.
-    """
-    config = checkpoint.config.language
+def write_config(config: LanguageConfig, num_rows: int, folder: Path) -> None:
+    """`num_rows`: of the output head, behind those of the vocabulary."""
     with torch.device("meta"):
         described = build_language(config).config
     described.architectures = ["Qwen2ForCausalLM"]
     setattr(described, SIZE, config.vocab_size)
-    described.vocab_size = config.vocab_size + (0 if rows is None else len(rows))
+    described.vocab_size = config.vocab_size + num_rows
     described.save_pretrained(folder)
+
+
+def write_weights(checkpoint: Checkpoint, rows: Tensor | None, folder: Path) -> None:
+    """Files that need no change are linked to. `rows`: [rows, width], further rows of the output head."""
+    config = checkpoint.config.language
     for number, ref in enumerate(checkpoint.manifest.parts["language"].files):
         source, target = (checkpoint.path / ref.file).resolve(), folder / f"model-{number:05}.safetensors"
         with safe_open(source, "pt") as file:

@@ -86,10 +86,15 @@ def make_engine(backend, state, language_config, tiny_config, plain, heads, stop
             copy.deepcopy(plain), state_head, language_config, answers, writer.state_ids, settings, end_of_turn_head
         )
     from services.llm_core.vllm_backend.engine import VllmEngine
+    from services.llm_core.vllm_backend.model_folder import write_config, write_weights
 
     save_stage(folder / "tiny", stage="random", config=config, parts={"language": plain.state_dict()})
     own = [head for head in (state_head, end_of_turn_head) if head is not None]
-    return VllmEngine(Checkpoint.open(folder / "tiny"), own, answers, writer.state_ids, settings)
+    rows = torch.cat([head.weight.detach() for head in own]) if own else None
+    (folder / "vllm").mkdir()
+    write_config(language_config, 0 if rows is None else len(rows), folder / "vllm")
+    write_weights(Checkpoint.open(folder / "tiny"), rows, folder / "vllm")
+    return VllmEngine(folder / "vllm", own, language_config, answers, writer.state_ids, settings)
 
 
 @pytest.fixture(scope="module", params=["torch", "vllm"])
