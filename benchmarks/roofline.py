@@ -14,9 +14,11 @@ On one H100 all parts at `vita-7b` are meant to fit eight minutes. `--model nano
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import structlog
 import torch
 
 from benchmarks.measuring import machine, table, write_json
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     parser.add_argument("--figure", type=Path, help="also draw the shares of the limits into this file")
     arguments = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     device = torch.device(choose_device(arguments.device, torch.cuda.device_count()))
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     facts = machine()
