@@ -16,6 +16,7 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -74,7 +75,9 @@ class VllmEngine(LanguageEngine):
         self._biases = torch.cat([head.bias.detach().float().cpu() for head in heads]) if heads else None
         self._head_ids = list(range(size, size + len(self._biases))) if heads else []
         try:
-            self.llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(folder, settings)))
+            arguments = AsyncEngineArgs(**engine_arguments(folder, settings))
+            with ThreadPoolExecutor(1) as thread:  # it would bind itself to an event loop that runs here
+                self.llm = thread.submit(AsyncLLM.from_engine_args, arguments).result()
         except (RuntimeError, TypeError) as error:  # of its process; of arguments that it does not know
             raise ValueError(f"vLLM does not start: {error}") from None
         super().__init__(settings, self._limits(settings))
