@@ -12,6 +12,8 @@ from services.llm_core.requests import Done, Token
 from services.llm_core.sampler import Sampling
 from services.llm_core.state import Decision
 
+SPEAKING = torch.tensor([4.0, 0.0, 0.0])  # logits of a state head that always says "speech"
+
 
 def random_prompt(seed: int, length: int, width: int = 48, embeddings: bool = True) -> list[Piece]:
     """Tokens, a few embeddings, tokens."""

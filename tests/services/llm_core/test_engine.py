@@ -239,8 +239,14 @@ async def test_a_full_engine_says_when_to_try_again(engine):
 
 
 async def test_a_prompt_and_its_answer_fill_the_context_and_no_more(engine, expected):
-    with pytest.raises(ServiceError, match=f"{MAX_LENGTH} tokens long and the context {MAX_LENGTH}"):
+    too_long = f"{MAX_LENGTH} tokens long and the context {MAX_LENGTH}"
+    with pytest.raises(ServiceError, match=too_long) as caught:
         engine.open("s", "t", [Piece([5] * MAX_LENGTH)], Sampling())
+    assert (caught.value.code, caught.value.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 0)
+    request = engine.open("s", "t", [Piece([5] * (MAX_LENGTH - 9))], Sampling())
+    with pytest.raises(ServiceError, match=too_long):
+        request.append([Piece([5] * 9)])
+    request.close()
     prompt = random_prompt(2, MAX_LENGTH - 9)  # and five embeddings
     ids, done = await ask(engine, prompt, max_tokens=100)
     assert ids == expected(prompt, 4) and done.finish_reason == "length"

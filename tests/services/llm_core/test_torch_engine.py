@@ -5,60 +5,22 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
-import time
 from dataclasses import asdict
 
 import grpc
 import pytest
 import torch
 
-from parley.models.language import StateHead
 from parley.text.prompt import PromptWriter
 from services.engine.load import Load
-from services.llm_core.answer_text import AnswerFormat
 from services.llm_core.limits import kv_bytes_per_token
 from services.llm_core.pieces import Piece
 from services.llm_core.position_keys import position_keys
 from services.llm_core.requests import Token
 from services.llm_core.sampler import Sampling
-from services.llm_core.settings import LlmCoreSettings
 from services.llm_core.tools import CallRules
-from services.llm_core.torch_engine import TorchEngine
 from services.rpc.errors import ServiceError
-from tests.services.llm_core.asking import answer, ask, embed, random_prompt, reference, settled
-
-SPEAKING = torch.tensor([4.0, 0.0, 0.0])  # logits of a state head that always says "speech"
-
-
-@pytest.fixture(scope="module")
-def head(tiny_config):
-    head = StateHead(tiny_config.language.hidden_size)
-    torch.nn.init.zeros_(head.weight)
-    head.bias.data.copy_(SPEAKING)
-    return head
-
-
-@pytest.fixture
-def make_engine(tiny_config, tiny_tokenizer, plain, head):
-    """`make_engine(setting=…)` → a running engine over its own copy of the model; stopped after the test."""
-    engines = []
-
-    def make(language_config=tiny_config.language, tokenizer=tiny_tokenizer, stop_ids=frozenset(), **settings):
-        has_head = language_config.state == "head"
-        writer = PromptWriter.of(language_config, tokenizer)
-        engine = TorchEngine(
-            copy.deepcopy(plain), head if has_head else None, language_config,
-            AnswerFormat(tokenizer, stop_ids), None if has_head else writer.state_ids,
-            LlmCoreSettings(threads=1, **settings),
-        )  # fmt: skip
-        engine.start()
-        engines.append(engine)
-        return engine
-
-    yield make
-    for engine in engines:
-        engine.settings.stop_seconds = 0
-        engine.stop()
+from tests.services.llm_core.asking import SPEAKING, answer, ask, embed, random_prompt, reference, settled
 
 
 @pytest.mark.parametrize("prefill_tokens", [1, 3, 16, 500])
@@ -330,40 +292,6 @@ async def test_a_turn_finds_the_history_while_the_answer_before_it_goes_on(make_
     assert tokens == reference(plain, [*prompt, Piece([3])], 200)
 
 
-async def test_a_request_ends_at_its_deadline(make_engine):
-    engine = make_engine()
-    request = engine.open("s", "t", random_prompt(1, 10), Sampling(), time.monotonic() + 0.05)
-    with pytest.raises(ServiceError) as caught:
-        await answer(request)
-    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    await settled(lambda: not engine.live)
-
-
-async def test_a_full_engine_says_when_to_try_again(make_engine):
-    engine = make_engine(num_slots=1, max_queued=1)
-    for session in ("a", "b"):
-        engine.open(session, "t", random_prompt(1, 10), Sampling(max_tokens=200)).respond([Piece([3])])
-    with pytest.raises(ServiceError, match="2 requests in use") as caught:
-        engine.open("c", "t", random_prompt(1, 10), Sampling())
-    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert caught.value.retry_after > 0
-
-
-async def test_a_prompt_longer_than_the_context_names_both(make_engine, plain):
-    engine = make_engine(max_length=40)
-    with pytest.raises(ServiceError, match="61 tokens long and the context 40") as caught:
-        engine.open("s", "t", [Piece([5] * 61)], Sampling())
-    assert (caught.value.code, caught.value.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 0)
-    request = engine.open("s", "t", [Piece([5] * 30)], Sampling())
-    with pytest.raises(ServiceError, match="40 tokens long and the context 40"):
-        request.append([Piece([5] * 10)])
-    request.close()
-    prompt = random_prompt(2, 30)
-    ids, done = await ask(engine, prompt, max_tokens=100)
-    assert done.finish_reason == "length" and len(ids) == 5
-    assert ids == reference(plain, prompt, 5)
-
-
 async def test_a_slow_reader_pauses_only_its_own_sequence(make_engine, plain):
     engine = make_engine(max_unread=8)
     prompts = [random_prompt(seed, 10) for seed in range(2)]
@@ -374,18 +302,6 @@ async def test_a_slow_reader_pauses_only_its_own_sequence(make_engine, plain):
     assert slow.sent <= 9
     ids, _ = await answer(slow)
     assert ids == reference(plain, prompts[0], 50)
-
-
-async def test_the_same_seed_gives_the_same_answer_in_any_batch(make_engine):
-    engine = make_engine(num_slots=8)
-    prompt = random_prompt(6, 12)
-    drawn = {"temperature": 1.3, "top_k": 40, "top_p": 0.95, "max_tokens": 20}
-    alone, _ = await ask(engine, prompt, seed=11, **drawn)
-    others = [ask(engine, random_prompt(seed, 15), seed=seed, **drawn) for seed in range(5)]
-    (batched, _), *_ = await asyncio.gather(ask(engine, prompt, seed=11, **drawn), *others)
-    assert batched == alone
-    other, _ = await ask(engine, prompt, seed=12, **drawn)
-    assert other != alone
 
 
 async def test_an_answer_that_was_cut_off_goes_on_as_it_would_have(make_engine, monkeypatch):
@@ -403,22 +319,6 @@ async def test_an_answer_that_was_cut_off_goes_on_as_it_would_have(make_engine, 
         assert (done.answer_tokens, done.finish_reason) == (20, "length")
         sampled = sum(bool(decoding) for decoding, _ in steps[before:])
         assert sampled == max(0, 19 - count)  # what was given takes one step
-
-
-async def test_stop_tokens_and_stop_strings_end_the_answer(make_engine, plain, tiny_tokenizer):
-    prompt = random_prompt(9, 12)
-    want = reference(plain, prompt, 30)
-    at = next(index for index in range(3, 30) if want[index] not in want[:index])
-    engine = make_engine(stop_ids=frozenset({want[at]}))
-    ids, done = await ask(engine, prompt, max_tokens=30)
-    assert ids == want[:at] and done.finish_reason == "stop"
-
-    engine = make_engine()
-    _, whole = await ask(engine, prompt, max_tokens=30)
-    stop = whole.text[4:7]
-    _, done = await ask(engine, prompt, max_tokens=30, stop=(stop,))
-    assert done.finish_reason == "stop"
-    assert done.text == whole.text[: whole.text.index(stop)]
 
 
 async def test_no_answer_is_empty(make_engine, plain):
@@ -556,76 +456,3 @@ async def test_the_load_counts_slots_and_those_who_wait(make_engine):
     await asyncio.gather(*(answer(request) for request in requests))
     await settled(lambda: engine.current_load().used == 0)
     assert engine.current_load().real_time_factor > 0
-
-
-async def asked_slowly(engine, count: int) -> list:
-    """(prompt, its request) of questions of which all that has come is computed."""
-    slow = []
-    for number in range(count):
-        prompt = random_prompt(number, 12)
-        request = engine.open(f"s{number}", "t", prompt[:2], Sampling())
-        await settled(lambda asked=request: asked in engine._sequences and engine._sequences[asked].computed == 11)
-        slow.append((prompt, request))
-    return slow
-
-
-async def test_questions_that_are_still_asked_hold_no_slot_that_others_need(make_engine, plain, monkeypatch):
-    engine, computed = make_engine(num_slots=2, max_queued=0, max_tokens=6), []
-    forward = engine._forward
-    monkeypatch.setattr(engine, "_forward", lambda *work: computed.append(work[1]) or forward(*work))
-    slow = await asked_slowly(engine, 7)  # more than may wait
-    prompt = random_prompt(20, 15)
-    assert (await asyncio.wait_for(ask(engine, prompt, max_tokens=6), 10))[0] == reference(plain, prompt, 6)
-    for prompt, request in slow:
-        request.append(prompt[2:])
-        request.respond([Piece([7])])
-        ids, done = await answer(request)
-        assert ids == reference(plain, [*prompt, Piece([7])], 6) and done.cached_tokens == 0
-    assert sum(count for step in computed for _, count in step) == 7 * 18 + 20  # nothing twice
-    await settled(lambda: not engine._sequences and not engine._prefixes.reserved)
-
-
-async def test_without_memory_for_what_they_hold_they_keep_their_slots(make_engine, plain):
-    engine = make_engine(num_slots=2, max_queued=1)
-    slow = await asked_slowly(engine, 2)
-    engine._prefixes.max_bytes = 0
-    prompt = random_prompt(20, 15)
-    waiting = asyncio.create_task(ask(engine, prompt, max_tokens=6))
-    await settled(lambda: engine.current_load().queued == 1)
-    slow[0][1].close()
-    assert (await waiting)[0] == reference(plain, prompt, 6)
-
-
-async def test_answers_that_nobody_reads_hold_no_slot_that_others_need(make_engine, plain):
-    engine = make_engine(num_slots=2, max_queued=0, max_unread=4)
-    prompts = [random_prompt(seed, 10) for seed in range(3)]
-    slow = [engine.open(f"s{n}", "t", prompts[n], Sampling(max_tokens=40)) for n in range(2)]
-    for request in slow:
-        request.respond([Piece([7])])
-    await settled(lambda: all(r in engine._sequences and engine._sequences[r].paused for r in slow))
-    assert (await asyncio.wait_for(ask(engine, prompts[2], max_tokens=6), 10))[0] == reference(plain, prompts[2], 6)
-    for prompt, (ids, _) in zip(prompts[:2], await asyncio.gather(*map(answer, slow)), strict=True):
-        assert ids == reference(plain, [*prompt, Piece([7])], 40)
-
-
-async def test_a_parked_question_that_is_given_up_leaves_its_session_what_was_computed(make_engine):
-    engine = make_engine(num_slots=1, max_queued=0)
-    slow = await asked_slowly(engine, 3)
-    assert engine._prefixes.reserved == 2 * 11 * engine._token_bytes
-    for _, request in slow:
-        request.close()
-    await settled(lambda: not engine._sequences)
-    assert engine._prefixes.reserved == 0 and len(engine._prefixes) == 3
-    for number, (prompt, _) in enumerate(slow):
-        assert (await ask(engine, prompt, f"s{number}"))[1].cached_tokens == 11
-
-
-async def test_what_is_parked_and_not_finite_ends_its_request(make_engine, plain):
-    engine = make_engine(num_slots=1, max_queued=0)
-    wild = torch.full((4, 48), float("nan"))
-    bad = engine.open("bad", "t", [Piece([5, 6]), Piece(position_keys(wild), wild)], Sampling())
-    await settled(lambda: bad in engine._sequences and engine._sequences[bad].computed == 6)
-    prompt = random_prompt(3, 12)
-    assert (await ask(engine, prompt, "good"))[0] == reference(plain, prompt, 8)
-    with pytest.raises(ServiceError, match="made by another model"):
-        await answer(bad)
