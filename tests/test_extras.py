@@ -31,6 +31,7 @@ OPTIONAL = {"serve,triton": TRITON, "train,voices": VOICES}
 VLLM = ("engine", "model_folder", "parameters", "sequence", "vocabulary")
 ELSEWHERE = [
     *(f"services.llm_core.vllm_backend.{name}" for name in VLLM),  # in an environment of its own: `make vllm`
+    "benchmarks.roofline_vllm",
     "parley.export.triton_model",  # a Triton server runs it
     "services.gateway.media.silero.convert",  # who changes the network runs it
 ]
