@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import time
@@ -12,13 +13,8 @@ import torch
 
 from benchmarks.measuring import percentile
 from benchmarks.roofline import Row, Setting
-from benchmarks.roofline_models import (
-    ANSWER,
-    PROMPT,
-    num_parameters,
-    random_model,
-    torch_engine,
-)
+from benchmarks.roofline_models import ANSWER, PROMPT, num_parameters, random_model, torch_engine
+from parley.models.language import build_language
 from services.llm_core.engine import LanguageEngine
 from services.llm_core.pieces import Piece
 from services.llm_core.requests import Token
@@ -33,6 +29,7 @@ def measure(setting: Setting) -> list[Row]:
     rows = measure_engine(setting, engine, "torch backend")
     rows += [measure_continuous(setting, model.language, count) for count in setting.rows]
     del engine, model
+    gc.collect()
     if setting.device.type == "cuda":
         torch.cuda.empty_cache()
     if find_spec("vllm") is None:
@@ -45,8 +42,6 @@ def measure(setting: Setting) -> list[Row]:
 def decode_limit(setting: Setting, rows: int) -> float:
     """Tokens a second: a step reads all weights but the table of input embeddings, of which it reads `rows` rows."""
     with torch.device("meta"):
-        from parley.models.language import build_language
-
         language = build_language(setting.config.language)
     count = num_parameters(language)
     if not setting.config.language.tie_word_embeddings:
