@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -169,13 +169,13 @@ class VllmEngine(LanguageEngine):
         if kind == "append":
             sequence.extend(content)
             if sequence.task is None and len(sequence.keys) - sequence.filled >= self._block:
-                self._compute(sequence, self._fill(sequence))
+                self._compute(sequence, self._fill)
         elif kind == "respond":
             sequence.respond(*content)
             if sequence.task is not None:
                 sequence.task.cancel()
             request.steps.begin("last_prefill")
-            self._compute(sequence, self._answer(sequence))
+            self._compute(sequence, self._answer)
         else:
             message = f"another request of turn {request.turn_id!r} has begun"
             self._end(sequence, ServiceError(grpc.StatusCode.ABORTED, message))
@@ -185,12 +185,12 @@ class VllmEngine(LanguageEngine):
             request.steps.end()
             sequence.cancel()
 
-    def _compute(self, sequence: Sequence, work) -> None:
+    def _compute(self, sequence: Sequence, work: Callable[[Sequence], Awaitable[None]]) -> None:
         """Computes for a sequence; what goes wrong ends it."""
 
         async def running() -> None:
             try:
-                await work
+                await work(sequence)
             except EngineDeadError as error:
                 self._death = error
                 self._awake.set()
