@@ -87,7 +87,7 @@ $(VLLM)/.installed: $(VLLM_PINS)/requirements.txt $(VLLM_PINS)/overrides.txt $(V
 	@touch $@
 
 vllm-test: $(VLLM)/.installed
-	$(VLLM)/bin/python -m pytest -q tests/services/llm_core/test_engine.py
+	$(VLLM)/bin/python -m pytest -q tests/services/llm_core/test_engine.py tests/services/llm_core/vllm_backend
 
 triton: $(TRITON)/.installed
 

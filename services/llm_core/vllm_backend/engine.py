@@ -36,7 +36,7 @@ from services.engine.thread import Request
 from services.llm_core.answer_text import AnswerFormat, AnswerText
 from services.llm_core.engine import SPOKEN_TOKENS, LanguageEngine
 from services.llm_core.limits import MIN_ENCODER_CACHE, Limits
-from services.llm_core.requests import Event, GenerationRequest
+from services.llm_core.requests import Event, FinishReason, GenerationRequest
 from services.llm_core.settings import SERVICE, LlmCoreSettings
 from services.llm_core.state import Decision, StateTokenDecoder, decide
 from services.llm_core.vllm_backend.parameters import answering, engine_arguments, reading
@@ -298,7 +298,7 @@ class VllmEngine(LanguageEngine):
             self.emit(sequence.request, event)
         self._flush_soon()
 
-    def _finish(self, sequence: Sequence, reason) -> None:
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         self.count_tokens(sequence.prompt_length, sequence.cached or 0, sequence.answer.tokens)
         self.request_seconds += 0.1 * (time.monotonic() - sequence.arrived - self.request_seconds)
         self._end(sequence, sequence.done(reason))
@@ -308,8 +308,7 @@ class VllmEngine(LanguageEngine):
         if self._sequences.pop(sequence.request, None) is None:
             return
         sequence.request.steps.end()
-        current = asyncio.current_task()
-        if sequence.task is not current:
+        if sequence.task is not asyncio.current_task():
             sequence.cancel()
         elif sequence.timer is not None:
             sequence.timer.cancel()
