@@ -28,7 +28,7 @@ TRITON = [
 SPEECH = "training.data.world.speech"
 VOICES = ["training.data.world.judges", *(f"{SPEECH}.{name}" for name in ("hibari", "kokoro", "piper", "packages"))]
 OPTIONAL = {"serve,triton": TRITON, "train,voices": VOICES}
-VLLM = ("engine", "model_folder", "parameters", "sequence", "vocabulary")
+VLLM = ("engine", "parameters", "sequence", "vocabulary")
 ELSEWHERE = [
     *(f"services.llm_core.vllm_backend.{name}" for name in VLLM),  # in an environment of its own: `make vllm`
     "benchmarks.roofline_vllm",

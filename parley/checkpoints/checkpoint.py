@@ -87,6 +87,15 @@ class Checkpoint:
         except SafetensorError as error:
             raise CheckpointError(f"{part}: cannot read {key}: {error}") from None
 
+    def files(self, part: str) -> Iterator[Path]:
+        """A part's safetensors files, each after its size and hash were checked, for a reader of another library.
+
+        Raises `CheckpointError`.
+        """
+        for ref in self._part(part).files:
+            with self._checked(ref, part) as file:
+                yield Path(file.name)
+
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer, None if it has none. Raises `CheckpointError` if the file is damaged."""
         ref = self.manifest.tokenizer

@@ -84,6 +84,11 @@ class GenerationRequest(Request[Event]):
         """A turn has one request at a time; another turn of its session may be prefilled while it is answered."""
         return (self.session_id, self.turn_id) if self.session_id else self
 
+    @property
+    def forced(self) -> tuple[int, ...]:
+        """Ids that the answer begins with; they are not sampled."""
+        return self.beginning or (self.calls.beginning if self.calls is not None else ())
+
     def append(self, pieces: list[Piece]) -> None:
         """More of the prompt. Raises RESOURCE_EXHAUSTED once it is longer than the context."""
         assert not self._responded

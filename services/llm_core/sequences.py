@@ -21,8 +21,7 @@ class Sequence:
         self.request = request
         self.answer = answer
         self.sampler = SamplerState(request.sampling)
-        calls = request.calls.beginning if request.calls is not None else ()
-        self.forced = request.beginning or calls  # ids that are not sampled
+        self.forced = request.forced  # until they are in the answer
         self.sampler.skip(len(request.beginning))
         self.state_tokens = state_tokens
         self.decided = False  # the state

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 
-import grpc
 import torch
 from torch import nn
 from transformers import Qwen2ForCausalLM
@@ -25,9 +24,10 @@ from services.engine.load import Load
 from services.llm_core.answer_text import AnswerFormat
 from services.llm_core.answers import Answers
 from services.llm_core.batch import Chunk, build_batch
-from services.llm_core.engine import SPOKEN_TOKENS, LanguageEngine
+from services.llm_core.engine import SPOKEN_TOKENS, LanguageEngine, not_finite
 from services.llm_core.kv_cache import ATTENTION, SlotCache
 from services.llm_core.limits import choose_limits, kv_bytes_per_token, measure
+from services.llm_core.pieces import Piece
 from services.llm_core.prefix_cache import PrefixCache
 from services.llm_core.requests import Done, GenerationRequest
 from services.llm_core.scheduler import Scheduler
@@ -35,11 +35,10 @@ from services.llm_core.sequences import Sequence
 from services.llm_core.settings import SERVICE, LlmCoreSettings
 from services.llm_core.slots import Slots
 from services.llm_core.state import StateTokenDecoder
-from services.rpc.errors import ServiceError
 from services.telemetry import metrics
 
 
-class TorchEngine(LanguageEngine):
+class TorchEngine(LanguageEngine[Sequence]):
     def __init__(
         self,
         language: Qwen2ForCausalLM,
@@ -79,14 +78,9 @@ class TorchEngine(LanguageEngine):
         )
 
         # of the engine's thread
-        self._sequences: dict[GenerationRequest, Sequence] = {}
         self._due: float | None = None  # when a step must be that nothing else calls for
 
     # Called from event loops.
-
-    def is_busy(self, request: GenerationRequest) -> bool:
-        sequence = self._sequences.get(request)
-        return sequence is None or sequence.has_work or request.posted != request.applied
 
     def has_read(self, request: GenerationRequest) -> None:
         """The request's sequence may go on."""
@@ -98,25 +92,19 @@ class TorchEngine(LanguageEngine):
 
     # Everything below runs in the engine's thread.
 
-    def apply(self, kind: str, request: GenerationRequest, content: object) -> None:
-        if kind == "open":
-            state_tokens = StateTokenDecoder(self._state_ids) if self._state_ids is not None else None
-            self._sequences[request] = Sequence(request, self.answers.begin(request), state_tokens)
-            request.steps.begin("queue")
-            return
-        sequence = self._sequences.get(request)
-        if sequence is None:  # it has ended; later commands have no effect
-            return
-        if kind == "append":
-            sequence.extend(content)
-        elif kind == "respond":
-            sequence.respond(*content)
-            if sequence.slot is not None:
-                request.steps.begin("last_prefill")
-        else:
-            message = f"another request of turn {request.turn_id!r} has begun"
-            self._end(sequence, ServiceError(grpc.StatusCode.ABORTED, message))
-            return
+    def begin(self, request: GenerationRequest) -> None:
+        state_tokens = StateTokenDecoder(self._state_ids) if self._state_ids is not None else None
+        self._sequences[request] = Sequence(request, self.answers.begin(request), state_tokens)
+        request.steps.begin("queue")
+
+    def extend(self, sequence: Sequence, pieces: list[Piece]) -> None:
+        sequence.extend(pieces)
+        self._slots.queue(sequence)
+
+    def respond(self, sequence: Sequence, pieces: list[Piece], at: float, only_state: bool) -> None:
+        sequence.respond(pieces, at, only_state)
+        if sequence.slot is not None:
+            sequence.request.steps.begin("last_prefill")
         self._slots.queue(sequence)
 
     def free(self, request: GenerationRequest) -> None:
@@ -156,8 +144,7 @@ class TorchEngine(LanguageEngine):
         now = time.monotonic()
         for request, sequence in list(self._sequences.items()):
             if request.deadline is not None and request.deadline <= now:
-                message = "the request's deadline has passed"
-                self._end(sequence, ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message))
+                self.expire(sequence)
             elif sequence.paused and request.sent - request.read <= self.settings.max_unread // 2:
                 sequence.paused = False
                 self._slots.queue(sequence)
@@ -221,8 +208,7 @@ class TorchEngine(LanguageEngine):
         return [sequence for sequence, fine in zip(sequences, finite, strict=True) if fine], hidden[finite]
 
     def _fail_not_finite(self, sequence: Sequence) -> None:
-        message = "the prompt's embeddings exceed the model's number format; they were made by another model"
-        self._end(sequence, ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message))
+        self.end(sequence, not_finite())
 
     def _pause_if_unread(self, sequence: Sequence) -> None:
         """A sequence whose client reads too slowly pauses."""
@@ -232,8 +218,8 @@ class TorchEngine(LanguageEngine):
     def _finish(self, sequence: Sequence) -> None:
         """The answer is complete."""
         self.answers.flush(sequence)
-        self.count_tokens(sequence.prompt_length, sequence.cached, sequence.answer.tokens)
-        self.request_seconds += 0.1 * (time.monotonic() - sequence.arrived - self.request_seconds)
+        seconds = time.monotonic() - sequence.arrived
+        self.count(sequence.prompt_length, sequence.cached, sequence.answer.tokens, seconds)
         done = Done(
             finish_reason=sequence.finish_reason,
             text=sequence.answer.sent,
@@ -244,10 +230,9 @@ class TorchEngine(LanguageEngine):
             decode_seconds=sequence.decode_seconds,
             first_token_seconds=sequence.first_token_seconds,
         )
-        self._end(sequence, done)
+        self.end(sequence, done)
 
-    def _end(self, sequence: Sequence, event: Done | Exception) -> None:
-        """Removes the sequence; its caller gets `event`."""
+    def end(self, sequence: Sequence, event: Done | Exception) -> None:
         self._remove(sequence)
         self.emit_last(sequence.request, event)
 

@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 import torch
 from torch import nn
 
@@ -34,20 +33,20 @@ from services.engine.load import Load
 from services.engine.settings import AUTO
 from services.engine.thread import Request
 from services.llm_core.answer_text import AnswerFormat, AnswerText
-from services.llm_core.engine import SPOKEN_TOKENS, LanguageEngine
+from services.llm_core.engine import SPOKEN_TOKENS, LanguageEngine, not_finite
 from services.llm_core.limits import MIN_ENCODER_CACHE, Limits
+from services.llm_core.pieces import Piece
 from services.llm_core.requests import Event, FinishReason, GenerationRequest
 from services.llm_core.settings import SERVICE, LlmCoreSettings
 from services.llm_core.state import Decision, StateTokenDecoder, decide
 from services.llm_core.vllm_backend.parameters import answering, engine_arguments, reading
 from services.llm_core.vllm_backend.sequence import Sequence
-from services.rpc.errors import ServiceError
 from services.telemetry import metrics
 
 ENCODER_CACHE_MB = 1024
 
 
-class VllmEngine(LanguageEngine):
+class VllmEngine(LanguageEngine[Sequence]):
     """`llm`: vLLM's own engine."""
 
     max_temperature = 2.0
@@ -87,7 +86,6 @@ class VllmEngine(LanguageEngine):
         # of the engine's thread
         self.loop: asyncio.AbstractEventLoop | None = None
         self._awake = asyncio.Event()
-        self._sequences: dict[GenerationRequest, Sequence] = {}
         self._number = 0  # of vLLM's requests
         self._flushing = False  # soon
         self._death: EngineDeadError | None = None
@@ -106,12 +104,8 @@ class VllmEngine(LanguageEngine):
 
     # Called from event loops, or any thread.
 
-    def is_busy(self, request: GenerationRequest) -> bool:
-        sequence = self._sequences.get(request)
-        return sequence is None or sequence.task is not None or request.posted != request.applied
-
     def current_load(self) -> Load:
-        used = sum(sequence.task is not None for sequence in list(self._sequences.values()))
+        used = sum(sequence.has_work for sequence in list(self._sequences.values()))
         slots = self.limits.num_slots
         return Load(slots, min(used, slots), max(used - slots, 0), self.factors.p95())
 
@@ -155,30 +149,24 @@ class VllmEngine(LanguageEngine):
             for sequence in self._sequences.values():
                 sequence.cancel()
 
-    def apply(self, kind: str, request: GenerationRequest, content: object) -> None:
-        if kind == "open":
-            state_tokens = None if self._state_ids is None else StateTokenDecoder(self._state_ids)
-            answer = AnswerText(request, self._format, self.settings.max_tokens)
-            self._sequences[request] = sequence = Sequence(request, answer, state_tokens)
-            if request.deadline is not None:
-                sequence.timer = self.loop.call_at(request.deadline, self._expire, sequence)
-            return
-        sequence = self._sequences.get(request)
-        if sequence is None:  # it has ended; later commands have no effect
-            return
-        if kind == "append":
-            sequence.extend(content)
-            if sequence.task is None and len(sequence.keys) - sequence.filled >= self._block:
-                self._compute(sequence, self._fill)
-        elif kind == "respond":
-            sequence.respond(*content)
-            if sequence.task is not None:
-                sequence.task.cancel()
-            request.steps.begin("last_prefill")
-            self._compute(sequence, self._answer)
-        else:
-            message = f"another request of turn {request.turn_id!r} has begun"
-            self._end(sequence, ServiceError(grpc.StatusCode.ABORTED, message))
+    def begin(self, request: GenerationRequest) -> None:
+        state_tokens = None if self._state_ids is None else StateTokenDecoder(self._state_ids)
+        answer = AnswerText(request, self._format, self.settings.max_tokens)
+        self._sequences[request] = sequence = Sequence(request, answer, state_tokens)
+        if request.deadline is not None:
+            sequence.timer = self.loop.call_at(request.deadline, self.expire, sequence)
+
+    def extend(self, sequence: Sequence, pieces: list[Piece]) -> None:
+        sequence.extend(pieces)
+        if not sequence.has_work and len(sequence.keys) - sequence.filled >= self._block:
+            self._compute(sequence, self._fill)
+
+    def respond(self, sequence: Sequence, pieces: list[Piece], at: float, only_state: bool) -> None:
+        sequence.respond(pieces, at, only_state)
+        if sequence.task is not None:
+            sequence.task.cancel()
+        sequence.request.steps.begin("last_prefill")
+        self._compute(sequence, self._answer)
 
     def free(self, request: Request) -> None:
         if (sequence := self._sequences.pop(request, None)) is not None:
@@ -195,16 +183,12 @@ class VllmEngine(LanguageEngine):
                 self._death = error
                 self._awake.set()
             except Exception as error:
-                self._end(sequence, error)
+                self.end(sequence, error)
             finally:
                 if sequence.task is task:
                     sequence.task = None
 
         sequence.task = task = self.loop.create_task(running())
-
-    def _expire(self, sequence: Sequence) -> None:
-        message = "the request's deadline has passed"
-        self._end(sequence, ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, message))
 
     async def _fill(self, sequence: Sequence) -> None:
         """Has the prompt so far computed into the prefix cache, as long as it grows by blocks."""
@@ -222,10 +206,9 @@ class VllmEngine(LanguageEngine):
             return self._finish(sequence, "stop" if sequence.only_state else "nothing")
         sequence.request.steps.begin("decode")
         sequence.answer.limit = min(sequence.answer.limit, self.max_length - len(sequence.keys))
-        beginning = sequence.request.beginning or (sequence.request.calls.beginning if sequence.request.calls else ())
         if sequence.answer.limit <= 0:
             sequence.answer.finish_reason = "length"
-        for token in beginning:
+        for token in sequence.request.forced:
             if sequence.answer.finish_reason is None:
                 self._add(sequence, token)
         if sequence.answer.finish_reason is None:
@@ -251,8 +234,7 @@ class VllmEngine(LanguageEngine):
             found = output.outputs[0].logprobs[0]
         logits = torch.tensor([found[number].logprob for number in ids])
         if not logits.isfinite().all():
-            message = "the prompt's embeddings exceed the model's number format; they were made by another model"
-            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, message)
+            raise not_finite()
         return logits
 
     async def _sample(self, sequence: Sequence) -> None:
@@ -299,12 +281,11 @@ class VllmEngine(LanguageEngine):
         self._flush_soon()
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
-        self.count_tokens(sequence.prompt_length, sequence.cached or 0, sequence.answer.tokens)
-        self.request_seconds += 0.1 * (time.monotonic() - sequence.arrived - self.request_seconds)
-        self._end(sequence, sequence.done(reason))
+        seconds = time.monotonic() - sequence.arrived
+        self.count(sequence.prompt_length, sequence.cached or 0, sequence.answer.tokens, seconds)
+        self.end(sequence, sequence.done(reason))
 
-    def _end(self, sequence: Sequence, event: Event | Exception) -> None:
-        """Removes the sequence; its caller gets `event`."""
+    def end(self, sequence: Sequence, event: Event | Exception) -> None:
         if self._sequences.pop(sequence.request, None) is None:
             return
         sequence.request.steps.end()

@@ -16,8 +16,8 @@ from torch import Tensor
 from parley.checkpoints import Checkpoint
 from parley.config import LanguageConfig
 from parley.models.language import build_language
-from services.llm_core.vllm_backend.vocabulary import SIZE
 
+SIZE = "parley_vocab_size"  # in the config: rows of the output head that are tokens
 EMBEDDINGS, OUTPUT_HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
@@ -32,10 +32,13 @@ def write_config(config: LanguageConfig, num_rows: int, folder: Path) -> None:
 
 
 def write_weights(checkpoint: Checkpoint, rows: Tensor | None, folder: Path) -> None:
-    """Files that need no change are linked to. `rows`: [rows, width], further rows of the output head."""
+    """Files that need no change are linked to. `rows`: [rows, width], further rows of the output head.
+
+    Raises `CheckpointError` for a file that is damaged.
+    """
     config = checkpoint.config.language
-    for number, ref in enumerate(checkpoint.manifest.parts["language"].files):
-        source, target = (checkpoint.path / ref.file).resolve(), folder / f"model-{number:05}.safetensors"
+    for number, source in enumerate(checkpoint.files("language")):
+        target = folder / f"model-{number:05}.safetensors"
         with safe_open(source, "pt") as file:
             tables = {EMBEDDINGS, OUTPUT_HEAD} & set(file.keys())
             if rows is None or not tables:

@@ -33,6 +33,10 @@ class Sequence:
         self.first_token_seconds = 0.0
         self._embeddings: list[tuple[int, torch.Tensor]] = []  # (first position, [length, width])
 
+    @property
+    def has_work(self) -> bool:
+        return self.task is not None
+
     def extend(self, pieces: list[Piece]) -> None:
         for piece in pieces:
             if piece.embeddings is not None:

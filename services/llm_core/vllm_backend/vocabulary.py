@@ -9,7 +9,7 @@ import torch
 from vllm.config import VllmConfig
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
 
-SIZE = "parley_vocab_size"  # in the model's config: rows of the output head that are tokens
+from services.llm_core.vllm_backend.model_folder import SIZE
 
 
 class VocabularyOnly(LogitsProcessor):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import torch
+from transformers import Qwen2ForCausalLM
 
+from parley.config import LanguageConfig
+from parley.models.language import build_language
 from services.llm_core.pieces import Piece
 from services.llm_core.position_keys import position_keys
 from services.llm_core.requests import Done, Token
@@ -13,6 +16,17 @@ from services.llm_core.sampler import Sampling
 from services.llm_core.state import Decision
 
 SPEAKING = torch.tensor([4.0, 0.0, 0.0])  # logits of a state head that always says "speech"
+
+
+def plain_language(config: LanguageConfig) -> Qwen2ForCausalLM:
+    """A model as transformers runs it. Weights large enough that greedy answers vary with the prompt."""
+    torch.manual_seed(3)
+    language = build_language(config).eval()
+    for weights in language.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights, std=0.15)
+    language.set_attn_implementation("eager")
+    return language
 
 
 def random_prompt(seed: int, length: int, width: int = 48, embeddings: bool = True) -> list[Piece]:

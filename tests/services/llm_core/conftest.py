@@ -7,24 +7,17 @@ import copy
 import pytest
 import torch
 
-from parley.models.language import StateHead, build_language
+from parley.models.language import StateHead
 from parley.text.prompt import PromptWriter
 from services.llm_core.answer_text import AnswerFormat
 from services.llm_core.settings import LlmCoreSettings
 from services.llm_core.torch_engine import TorchEngine
-from tests.services.llm_core.asking import SPEAKING
+from tests.services.llm_core.asking import SPEAKING, plain_language
 
 
 @pytest.fixture(scope="module")
 def plain(tiny_config):
-    """The model as transformers runs it. Weights large enough that greedy answers vary with the prompt."""
-    torch.manual_seed(3)
-    language = build_language(tiny_config.language).eval()
-    for weights in language.parameters():
-        if weights.dim() > 1:
-            torch.nn.init.normal_(weights, std=0.15)
-    language.set_attn_implementation("eager")
-    return language
+    return plain_language(tiny_config.language)
 
 
 @pytest.fixture(scope="module")

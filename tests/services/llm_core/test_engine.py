@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from parley.checkpoints import Checkpoint, save_stage
-from parley.models.language import EndOfTurnHead, StateHead, build_language
+from parley.models.language import EndOfTurnHead, StateHead
 from parley.text.prompt import PromptWriter
 from services.llm_core.answer_text import AnswerFormat
 from services.llm_core.pieces import Piece
@@ -24,7 +24,7 @@ from services.llm_core.settings import LlmCoreSettings
 from services.llm_core.tools import CallRules
 from services.llm_core.torch_engine import TorchEngine
 from services.rpc.errors import ServiceError
-from tests.services.llm_core.asking import answer, ask, embed, reference, settled
+from tests.services.llm_core.asking import answer, ask, embed, plain_language, reference, settled
 from tests.services.llm_core.asking import random_prompt as random_prompt_of
 
 WIDTH, MAX_LENGTH = 64, 256
@@ -44,13 +44,7 @@ def language_config(tiny_config):
 
 @pytest.fixture(scope="module")
 def plain(language_config):
-    torch.manual_seed(3)
-    language = build_language(language_config).eval()
-    for weights in language.parameters():
-        if weights.dim() > 1:
-            torch.nn.init.normal_(weights, std=0.15)
-    language.set_attn_implementation("eager")
-    return language
+    return plain_language(language_config)
 
 
 @pytest.fixture(scope="module")
