@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from training.distributed.muon import ShardedMuon
+from training.distributed.muon import Muon
 from training.recipe import Schedule
 
 MULTIPLY = (
@@ -42,10 +42,8 @@ def build_optimizers(modules: dict[str, nn.Module], schedule: Schedule) -> list[
     if groups:
         optimizers.append(torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas, fused=True))
     if muon_groups:
-        sharded = isinstance(muon_groups[0]["params"][0], DTensor)
-        kind = ShardedMuon if sharded else torch.optim.Muon
         # Scaled so that an update is as large as AdamW's would be.
-        optimizers.append(kind(muon_groups, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"))
+        optimizers.append(Muon(muon_groups, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"))
     return optimizers
 
 
