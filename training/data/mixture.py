@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from training.data.sample import Sample
 
@@ -32,6 +33,7 @@ class Mixture:
         if abs(sum(percentages.values()) - 100) > 1e-6 or min(percentages.values(), default=0) < 0:
             raise ValueError(f"a mixture's percentages sum to 100, not {sum(percentages.values()):g}: {percentages}")
         self.percentages, self.sources, self.seed = dict(percentages), sources, seed
+        self._deck = lru_cache(maxsize=4)(self._shuffled)  # the samples of a step are mostly of one deck or two
 
     def source_of(self, number: int) -> str:
         """The source of sample `number`."""
@@ -52,7 +54,7 @@ class Mixture:
         counts.update(self._deck(samples // DECK)[: samples % DECK])
         return {name: counts[name] for name in self.percentages}
 
-    def _deck(self, number: int) -> list[str]:
+    def _shuffled(self, number: int) -> list[str]:
         """The sources of one hundred samples, shuffled. Fractions of a sample are carried over to later decks."""
         shift = (number * 0.618033988749895) % 1.0
         deck: list[str] = []

@@ -9,7 +9,9 @@ import pytest
 
 from training.data.sample import text_of
 from training.data.world import World
+from training.data.world.pools import Pools
 from training.data.world.questions import words_of
+from training.data.world.recording import lightly_recorded
 from training.data.world.splits import belongs
 from training.data.world.voices import ENGINES, NATURAL_SEEN
 from training.data.world.wordings import PLAIN, SHAPE_AT
@@ -17,11 +19,13 @@ from training.data.world.world import WORD_DROPOUT_WEIGHTS
 from training.recipe import STAGES, find_stage
 from training.stages import world_data
 from training.stages.world_data import (
+    EASY_TRANSCRIPTIONS,
     WORD_DURATION,
     WorldData,
     copies,
     repeat_words,
     sources,
+    transcription,
     word_dropout_question,
 )
 
@@ -82,3 +86,23 @@ def test_a_stage_of_speech_says_who_speaks_and_who_does_not(monkeypatch):
     assert [one.fingerprint for one in data.values()] == ["nano's world", *["nano's world/espeak-ng, flite"] * 2]
     assert data["1.3"].remarks == [] and len(data["2.1a"].remarks) == len(NATURAL_SEEN) - 1
     assert "stage 2.1a learns without kokoro's speech; it needs the package of kokoro" in data["2.1a"].remarks
+
+
+def test_the_first_transcriptions_are_in_quiet_places_and_not_in_natural_voices(monkeypatch):
+    heard, recorded = [], []
+    monkeypatch.setattr(world_data, "transcribed_clips", lambda voices, rng: heard.append("natural"))
+    monkeypatch.setattr(world_data, "say", lambda text, voice, rng, record: recorded.append(record))
+    monkeypatch.setattr(world_data, "audio_part", lambda said: {"type": "audio"})
+    world, voices = World(0, "train"), Pools(0, ("hibari",))
+    for index in range(40):
+        transcription(world, voices, index)
+    assert not heard
+    assert set(recorded) == {lightly_recorded}
+    recorded.clear()
+    for index in range(EASY_TRANSCRIPTIONS, EASY_TRANSCRIPTIONS + 60):
+        transcription(world, voices, index)
+    assert 25 <= len(heard) <= 50  # two thirds
+    assert set(recorded) == {world_data.recorded}
+    recorded.clear()
+    transcription(World(0, "heldout"), Pools(0, ()), 0)  # measured as it is later learned
+    assert set(recorded) == {world_data.recorded}

@@ -29,7 +29,7 @@ from training.data.world.word_dropout import drop_words
 
 NATURAL = 2 / 3  # of the speech; the rest is espeak-ng's
 SHARES = {"kokoro": 45, "flite": 30, "hibari": 25}  # how often an engine speaks, of what is natural
-TIMES = {"kokoro": 1, "flite": 4, "hibari": 6}  # clips of an engine, for one of Kokoro's
+TIMES = {"kokoro": 1, "flite": 8, "hibari": 12}  # clips of an engine, for one of Kokoro's
 GROUP = 8
 FEW = (1, 2, 3, 4)  # shapes in the scenes that questions are drawn from: they fit others of as many and more
 DROPPED = "dropped_questions"  # about pictures, with some function words left out
@@ -56,17 +56,17 @@ def about_a_video(rng: Random) -> Question:
 
 # Pool → what its clips say, and how many of them Kokoro says.
 SORTS: dict[str, tuple[Callable[[Random], Question], int]] = {
-    "shuffled_words": (lambda rng: silent("shuffled_words", shuffled_words(rng)), 512),
-    "answers": (lambda rng: silent("answer", answer("train", rng)), 128),
-    "picture_questions": (about_a_picture, 512),
-    DROPPED: (about_a_picture, 96),
-    "video_questions": (about_a_video, 64),
-    "small_talk": (lambda rng: small_talk("train", rng), 256),
-    "outside": (lambda rng: outside.ask("train", rng), 96),
-    "absent": (lambda rng: about_a_picture(rng, "absent"), 64),
-    "unaddressed": (lambda rng: silent("unaddressed", unaddressed("train", rng)), 128),
-    "overheard": (lambda rng: silent("overheard", overheard("train", rng)), 96),
-    "backchannel": (lambda rng: silent("backchannel", backchannel("train", rng)), 128),
+    "shuffled_words": (lambda rng: silent("shuffled_words", shuffled_words(rng)), 256),
+    "answers": (lambda rng: silent("answer", answer("train", rng)), 64),
+    "picture_questions": (about_a_picture, 240),
+    DROPPED: (about_a_picture, 48),
+    "video_questions": (about_a_video, 32),
+    "small_talk": (lambda rng: small_talk("train", rng), 120),
+    "outside": (lambda rng: outside.ask("train", rng), 48),
+    "absent": (lambda rng: about_a_picture(rng, "absent"), 32),
+    "unaddressed": (lambda rng: silent("unaddressed", unaddressed("train", rng)), 64),
+    "overheard": (lambda rng: silent("overheard", overheard("train", rng)), 48),
+    "backchannel": (lambda rng: silent("backchannel", backchannel("train", rng)), 64),
 }
 # Of sentences, how often one is from each pool.
 SENTENCES = {
