@@ -87,7 +87,14 @@ class Takeover:
         for turn in running:
             if turn is not newest or make is None:
                 await self._end(turn, refusal if turn is newest else None)
+        if make is None:
+            await self._free()
         return make
+
+    async def _free(self) -> None:
+        """The lease of a gateway that has died, or is cut off, would keep the next question waiting until it expires."""
+        async with self._tools.store.leases.lease(self._session.id, take=True):
+            pass
 
     async def _last_item_before(self, events: Sequence[Event]) -> str:
         """Id of the newest item that these events do not tell of."""

@@ -22,6 +22,7 @@ from protos.parley.v1.language_model_pb2 import Sampling
 from protos.parley.v1.usage_pb2 import FinishReason
 from services.gateway.__main__ import Gateway
 from services.gateway.conversation import interruption
+from services.gateway.store.keys import key
 from services.llm_core.torch_engine import TorchEngine
 from services.registry import SERVICES
 
@@ -267,6 +268,21 @@ async def test_a_question_that_was_being_spoken_ends_and_the_client_can_ask_agai
         await ask(client, audio=spoken_question.tobytes())
         await hear(client, again)
         assert again.answer.complete and again.events[0].sequence == heard.events[-1].sequence + 1
+
+
+async def test_the_lease_of_a_dead_gateway_keeps_nobody_waiting_who_has_resumed(make_gateway, redis_url):
+    here, there = await make_gateway(), await make_gateway()
+    async with Client(f"127.0.0.1:{here.port}") as client:
+        session_id = (await client.open(config(), resumable=True)).session_id
+    async with Redis.from_url(redis_url) as redis:  # it died with a turn that had said nothing
+        await redis.set(key(session_id, "turn"), "token of a dead process", px=600_000)
+        await redis.set(key(session_id, "last"), "token of a dead process", px=600_000)
+    async with Client(f"127.0.0.1:{there.port}") as client:
+        await client.open(wire.SessionConfig(), session_id, resumable=True, after=0)
+        heard = Heard()
+        await ask(client, text="hello")
+        await asyncio.wait_for(hear(client, heard), 50)  # far less than the lease
+    assert heard.answer.complete
 
 
 async def ask_aloud(client: Client, speech: bytes) -> str:
