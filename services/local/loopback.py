@@ -6,9 +6,7 @@ These are the gRPC servers of replicas and proxies (`listen`, in each process of
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 from pathlib import Path
 
 from services.local import ports
@@ -20,12 +18,6 @@ _LAUNCHER = r"""#!/bin/sh
 sed -E -i 's/^( *bind) [*]?:([0-9]+)$/\1 {host}:\2/' "$3"
 exec {binary} "$@"
 """
-
-
-def runtime_env() -> dict[str, object]:
-    """For `ray.init`: each process that Ray starts for us calls `listen` before anything else."""
-    path = os.pathsep.join(filter(None, sys.path))  # what this process imports, they can import that early
-    return {"worker_process_setup_hook": "services.local.loopback.listen", "env_vars": {"PYTHONPATH": path}}
 
 
 def listen() -> None:

@@ -19,7 +19,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.local import loopback, ports, processes, releases
+from services.local import loopback, ports, processes, releases, worker
+from services.local.standby import Standby, StandbySettings
 from services.ray import serve_config
 from services.ray.environment import NODE_ENVIRONMENT
 from services.ray.serve_config import SLOTS, Release
@@ -57,6 +58,7 @@ def environment(runtime_dir: Path, free_ports: list[int], replica_ports: range, 
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_ports.stop - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # one machine: no proxy elsewhere still routes here
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a node that never leaves the machine has the address 127.0.0.1
+        "RAY_num_workers_soft_limit": "64",  # processes that idle are kept: `services.local.standby`
         "RAY_AUTH_TOKEN": ray_token,
     }
 
@@ -167,7 +169,7 @@ def _start_ray(runtime_dir: Path) -> None:
                 logging_level="ERROR",
                 _node_ip_address=ports.HOST,
                 _temp_dir=str(runtime_dir / "ray"),
-                runtime_env=loopback.runtime_env(),
+                runtime_env=worker.runtime_env(),
             )
             return
         except Exception:
@@ -214,11 +216,15 @@ def main() -> None:
     applications, servicers = node.applications(first), serve_config.GRPC_SERVICER_FUNCTIONS
     run(applications, servicers, arguments.grpc_port, arguments.http_port, arguments.runtime_dir)
     commands = releases.serve(node, arguments.runtime_dir)
+    standby = Standby()
+    if StandbySettings().standby:
+        standby.start()
     print(json.dumps({"ready": list(applications)}), flush=True)
     if ended := wait_for_the_end(ray_processes()):
         print(f"{ended} of Ray has ended", file=sys.stderr, flush=True)
         os._exit(1)  # Ray's own end would wait for it
     commands.shutdown()
+    standby.stop()
 
     from ray import serve
 

@@ -1,5 +1,6 @@
 """The whole stack as a user meets it: `parley ask`, `status`, what happens when a process dies."""
 
+import contextlib
 import json
 import re
 import signal
@@ -16,6 +17,7 @@ from protos.parley.v1 import vision_encoder_pb2
 from protos.parley.v1.vision_encoder_pb2_grpc import VisionEncoderStub
 from services.local import processes
 from services.local.stack import LocalStack
+from services.local.standby import IDLE
 from services.registry import SERVICES
 from services.telemetry.session_hash import session_hash
 
@@ -142,6 +144,25 @@ async def test_services_take_calls_with_the_token_only(stack):
 def test_a_second_stack_in_the_same_folder_is_refused(stack, tiny_checkpoint):
     with pytest.raises(ValueError, match="already runs here"):
         LocalStack(tiny_checkpoint, stack.directory, port=0, http_port=0).start()
+
+
+def imported_torch(process: psutil.Process) -> bool:
+    return any("libtorch" in mapped.path for mapped in process.memory_maps())
+
+
+def test_a_process_that_stands_by_takes_the_place_of_a_killed_replica(stack):
+    deadline = time.monotonic() + 200
+    while True:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(AssertionError, psutil.NoSuchProcess):  # it comes some time after the stack
+            if imported_torch(standby := process_of(stack, IDLE)):
+                break
+        time.sleep(0.5)
+    process_of(stack, "ServeReplica:vision_encoder").send_signal(signal.SIGKILL)
+    while standby.is_running() and "ServeReplica:vision_encoder" not in " ".join(standby.cmdline()):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert standby.is_running()
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -92,7 +92,7 @@ class Takeover:
         return make
 
     async def _free(self) -> None:
-        """The lease of a gateway that has died, or is cut off, would keep the next question waiting until it expires."""
+        """The lease of a gateway that has died, or is cut off, would keep the next question waiting."""
         async with self._tools.store.leases.lease(self._session.id, take=True):
             pass
 

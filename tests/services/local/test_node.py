@@ -25,6 +25,7 @@ def test_two_nodes_on_one_machine_share_nothing_but_what_every_node_has():
     assert set(shared) - set(NODE_ENVIRONMENT) == {
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+        "RAY_num_workers_soft_limit",
     }
 
 
