@@ -19,8 +19,10 @@ from benchmarks.resume import ANSWER_SECONDS, Run, ask
 from benchmarks.workload import Spoken
 from protos.parley.v1 import conversation_pb2 as wire
 from services.local import memory, ports, processes, state
+from services.local.standby import IDLE
 
 PHASES = ("listening", "thinking", "speaking")
+STANDBY_SECONDS = 60.0
 RECOVERY_SECONDS = 90.0  # that a stack has to be whole again
 POLL_SECONDS = 0.25
 PORTS = range(ports.BLOCKS.start, ports.BLOCKS.stop)
@@ -38,6 +40,7 @@ class Row:
     gateways: int = 1
     listens: bool = False  # the one that replaces it has begun once it listens
     first: bool = False  # its part of a turn is over before a word is understood: it is lost before the question
+    may_lose: bool = False  # all services start anew: a turn that would wait for longer than they may take is lost
     later: float = float("inf")
     noticed: float = float("inf")
     recovery: float = float("inf")
@@ -100,6 +103,22 @@ def _cpu(process: psutil.Process) -> float:
     except psutil.NoSuchProcess:
         return 0.0
     return times.user + times.system
+
+
+async def until_one_stands_by(stack: state.StackState) -> None:
+    """Waits, for a bounded time, until a process has imported what a replica needs."""
+    until = time.monotonic() + STANDBY_SECONDS
+    while time.monotonic() < until and not await asyncio.to_thread(_one_stands_by, stack.supervisor_pid):
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _one_stands_by(supervisor: int) -> bool:
+    for pid in processes.descendants(supervisor):
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if memory.name_of(process.cmdline()) == IDLE:
+                return process.cpu_times().user > 2.0 and process.cpu_percent(0.5) < 5.0  # it has imported everything
+    return False
 
 
 def is_ready(stack: state.StackState) -> bool | None:

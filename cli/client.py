@@ -20,7 +20,7 @@ MAX_MESSAGE_BYTES = 64 << 20
 FULL = (grpc.StatusCode.RESOURCE_EXHAUSTED,)  # the place of the lost connection is not free yet
 RESUME_SECONDS = 30.0  # of trying, after a lost connection
 RESUME_PAUSE = 0.05  # seconds between two attempts
-PING_MS, PONG_MS = 1000, 2500  # milliseconds of silence before a ping, and that its answer may take
+PING_MS, PONG_MS = 1000, 1500  # milliseconds of silence before a ping, and that its answer may take
 CONNECT_MS = 3000  # milliseconds that a connection may take; then the next address is tried
 LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 

@@ -44,6 +44,12 @@ def test_an_answer_that_is_not_the_undisturbed_one_is_lost(fields, failure):
     assert (found.later, found.dry, found.recovery) == (0.5, 0.0, 1.0)
 
 
+def test_a_turn_may_be_lost_where_all_services_start_anew():
+    row = Row("raylet", "raylet", may_lose=True, noticed=5.0)
+    found = summary(row, [Try("thinking", "UNAVAILABLE: no", noticed=1.0)])
+    assert (found["met"], found["lost"], found["aim"]) == ("yes", 1, "noticed 5")
+
+
 @pytest.mark.parametrize(
     ("tries", "met"),
     [
