@@ -228,6 +228,11 @@ class UpstreamSettings(Group):
     stall_seconds: float = Field(
         10.0, gt=0, description="A service that owes an answer and gives none for this long counts as lost"
     )
+    hedging_seconds: float = Field(
+        2.0,
+        gt=0,
+        description="A picture that is not encoded after this long is sent a second time; the first answer counts",
+    )
     recovery_seconds: float = Field(30.0, gt=0, description="A lost call is tried again for this long")
     channels: int = Field(2, ge=1, description="Connections to each address; a proxy takes 100 streams on one")
 

@@ -17,6 +17,7 @@ from services.gateway.upstream.calls import CallContext, ConnectionLostError
 from services.gateway.upstream.connections import Connections, metadata_for
 from services.gateway.upstream.descriptions import Descriptions
 from services.gateway.upstream.errors import failure
+from services.gateway.upstream.hedging import hedged
 from services.gateway.upstream.stream import GrpcStream
 from services.registry import SERVICES
 from services.rpc.errors import ServiceError
@@ -58,7 +59,7 @@ class Services:
             raise ConnectionLostError(f"{service}: {error.code().name} {error.details()}") from error
 
     async def encode_images(self, request: EncodeVisionRequest, timeout: float) -> EncodeVisionResponse:
-        async def attempt() -> EncodeVisionResponse:
+        async def call() -> EncodeVisionResponse:
             stub = self._connections.stub("vision_encoder")
             metadata = metadata_for("vision_encoder", CallContext(request.session_id, request.turn_id), self._slot)
             try:
@@ -66,7 +67,8 @@ class Services:
             except grpc.RpcError as error:
                 raise failure("vision_encoder", error) from error
 
-        return await self.until_done("vision_encoder", attempt)
+        # One answer has no heartbeat: a replica that hangs would be noticed by its health checks only.
+        return await self.until_done("vision_encoder", lambda: hedged(call, self._settings.hedging_seconds))
 
     async def until_done(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
         async def watched() -> T:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 
@@ -24,6 +26,7 @@ class VisionEncoder(vision_encoder_pb2_grpc.VisionEncoderServicer):
 
     def __init__(self) -> None:
         self.failures, self.described, self.metadata = [], 0, {}
+        self.hangs, self.encoded = False, 0  # whether the next call has no answer; calls
 
     async def Describe(self, request, context):
         self.described += 1
@@ -33,6 +36,10 @@ class VisionEncoder(vision_encoder_pb2_grpc.VisionEncoderServicer):
 
     async def Encode(self, request, context):
         self.metadata = dict(context.invocation_metadata())
+        self.encoded += 1
+        if self.hangs:
+            self.hangs = False
+            await asyncio.sleep(600)
         if self.failures:
             await context.abort(self.failures.pop(0), "no")
         return EncodeVisionResponse(weights="w")
@@ -58,7 +65,7 @@ async def services(vision):
         server, port = await start_server(SERVICES[name], servicer)
         servers.append(server)
         addresses[name] = f"127.0.0.1:{port}"
-    settings = UpstreamSettings(addresses="127.0.0.1:9", recovery_seconds=0.2, **addresses)
+    settings = UpstreamSettings(addresses="127.0.0.1:9", recovery_seconds=0.2, hedging_seconds=0.2, **addresses)
     services = Services(settings, "a", connections := Connections(settings))
     yield services
     await services.close()
@@ -76,6 +83,12 @@ async def test_a_lost_call_is_made_again_and_the_service_described_anew(services
     sent = {name: vision.metadata[name] for name in ("application", "session_id", "request_id")}
     assert sent == {"application": "vision_encoder", "session_id": "s", "request_id": "t"}
     assert (await services.describe("vision_encoder")).weights == "2"
+
+
+async def test_a_picture_goes_to_another_replica_where_one_hangs(services, vision):
+    vision.hangs = True
+    answer = await services.encode_images(EncodeVisionRequest(), timeout=50)
+    assert answer.weights == "w" and vision.encoded == 2
 
 
 async def test_a_refusal_is_not_tried_again(services, vision):
