@@ -39,16 +39,13 @@ class Batch:
     decoding_mask: (
         torch.Tensor | None
     )  # [num_decoding, 1, 1, decoding_length], added to scores; None: nothing is hidden
-    chunk_masks: tuple[torch.Tensor | None, ...]  # [groups × count, end] each, added to scores; None: nothing is hidden
 
     def __len__(self) -> int:
         return self.positions.shape[1]
 
 
-def build_batch(
-    decoding: Sequence[int], chunks: Sequence[Chunk], groups: int, device: torch.device, dtype: torch.dtype
-) -> Batch:
-    """`decoding`: the position of the token that each of the slots 0, 1, … adds. `groups`: query heads a KV head."""
+def build_batch(decoding: Sequence[int], chunks: Sequence[Chunk], device: torch.device, dtype: torch.dtype) -> Batch:
+    """`decoding`: the position of the token that each of the slots 0, 1, … adds."""
     positions = list(decoding)
     slots = list(range(len(decoding)))
     for chunk in chunks:
@@ -62,7 +59,6 @@ def build_batch(
         slots=torch.tensor(slots, device=device),
         decoding_length=longest,
         decoding_mask=_decoding_mask(decoding, longest, device, dtype),
-        chunk_masks=tuple(_chunk_mask(chunk, groups, device, dtype) for chunk in chunks),
     )
 
 
@@ -71,10 +67,3 @@ def _decoding_mask(decoding, longest, device, dtype) -> torch.Tensor | None:
         return None
     hidden = torch.arange(longest, device=device) > torch.tensor(decoding, device=device)[:, None]
     return torch.zeros(hidden.shape, device=device, dtype=dtype).masked_fill_(hidden, float("-inf"))[:, None, None]
-
-
-def _chunk_mask(chunk: Chunk, groups: int, device, dtype) -> torch.Tensor | None:
-    if chunk.count == 1:
-        return None
-    mask = torch.full((chunk.count, chunk.end), float("-inf"), device=device, dtype=dtype).triu_(chunk.start + 1)
-    return mask.repeat(groups, 1)

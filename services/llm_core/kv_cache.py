@@ -3,7 +3,7 @@
 Notable points:
 - A `transformers` Cache and a registered attention function: the model's own code runs unmodified.
 - Each token is written at its sequence's slot and position; attention reads slices of the tensor and copies nothing.
-- Query heads that share a KV head are laid out as more queries of that head, so keys are not repeated either.
+- Query heads of one token that share a KV head are laid out as more queries of that head: keys are not repeated either.
 - What a slot holds can be saved as a tensor of its exact size and loaded into any slot.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention.bias import causal_lower_right
 from transformers import AttentionInterface, Qwen2Config
 from transformers.cache_utils import Cache
 
@@ -92,13 +93,15 @@ def attend(module, query, key, value, attention_mask, scaling=None, slots: SlotC
         )
         outputs.append(attended.reshape(n, *queries.shape[1:]))
     first = batch.num_decoding
-    for chunk, mask in zip(batch.chunks, batch.chunk_masks, strict=True):
-        grouped = query[0, :, first : first + chunk.count].reshape(1, kv_heads, -1, queries.shape[-1])
+    for chunk in batch.chunks:
         window = (chunk.slot, slice(None), slice(0, chunk.end))
+        # Each token sees the past and the chunk up to itself; kernels of a GPU need no mask for that.
+        visible = causal_lower_right(chunk.count, chunk.end) if chunk.count > 1 else None
         attended = F.scaled_dot_product_attention(
-            grouped, keys[window][None], values[window][None], attn_mask=mask, scale=scaling
-        )
-        outputs.append(attended.reshape(-1, chunk.count, queries.shape[-1]).transpose(0, 1))
+            query[:, :, first : first + chunk.count], keys[window][None], values[window][None],
+            attn_mask=visible, scale=scaling, enable_gqa=True,
+        )  # fmt: skip
+        outputs.append(attended[0].transpose(0, 1))
         first += chunk.count
     output = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return output[None], None

@@ -66,7 +66,6 @@ class TorchEngine(LanguageEngine[Sequence]):
             language.lm_head, state_head, end_of_turn_head, answer_format, self.emit,
             max_tokens=settings.max_tokens, max_length=self.limits.max_length,
         )  # fmt: skip
-        self._groups = config.num_heads // config.num_kv_heads
         self._token_bytes = kv_bytes_per_token(config, self._dtype.itemsize)
         self._prefixes = PrefixCache(self.limits.idle_bytes)
         self._cache = SlotCache(
@@ -168,7 +167,7 @@ class TorchEngine(LanguageEngine[Sequence]):
     ) -> tuple[torch.Tensor, list[Sequence]]:
         """Returns (outputs [sequences, width], the sequences whose next token follows from them)."""
         chunks = [Chunk(sequence.slot, sequence.computed, count) for sequence, count in prompts]
-        batch = build_batch([s.computed for s in decoding], chunks, self._groups, self._device, self._dtype)
+        batch = build_batch([s.computed for s in decoding], chunks, self._device, self._dtype)
         work = [(sequence, 1) for sequence in decoding] + prompts
         ids = [max(key, 0) for s, count in work for key in s.keys[s.computed : s.computed + count]]
         embedded = self._language.get_input_embeddings()(torch.tensor(ids, device=self._device))

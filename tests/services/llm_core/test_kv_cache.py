@@ -25,8 +25,7 @@ def test_slots_compute_what_the_plain_model_computes(plain, tiny_config):
     def step(decoding: list[tuple[int, int]], chunks: list[tuple[int, int, int]]) -> None:
         """decoding: (sequence, position) in the order of slots; chunks: (sequence, start, end)"""
         windows = [Chunk(slots[sequence], start, end - start) for sequence, start, end in chunks]
-        groups = config.num_heads // config.num_kv_heads
-        batch = build_batch([position for _, position in decoding], windows, groups, torch.device("cpu"), torch.float32)
+        batch = build_batch([position for _, position in decoding], windows, torch.device("cpu"), torch.float32)
         spans = [(sequence, position, position + 1) for sequence, position in decoding] + chunks
         cache.begin(batch)
         hidden = language.model(
