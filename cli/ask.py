@@ -26,6 +26,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 SAMPLE_RATE = 16_000  # Hz, sent
 MAX_AUDIO_SECONDS = 60
+START_SECONDS = 15.0  # that the gateway of a stack may take to be there, where it has ended
 PLAYERS = (["paplay"], ["aplay", "-q"], ["afplay"], ["ffplay", "-nodisp", "-autoexit", "-loglevel", "quiet"])
 
 Images = Annotated[
@@ -104,9 +105,10 @@ def ask(
     interactive = typed and sys.stdin.isatty()
     turns = from_terminal(pictures, at_once, interactive) if typed else questions
     trusted = read_file(certificate, "certificate") if certificate else None
-    if not address:
+    own = not address  # that of a stack: it is started again where it has ended
+    if own:
         address, trusted = running_gateway()
-    asyncio.run(converse(address, config, turns, session, out, play, interactive, trusted))
+    asyncio.run(converse(address, config, turns, session, out, play, interactive, trusted, START_SECONDS if own else 0))
 
 
 async def converse(
@@ -118,15 +120,17 @@ async def converse(
     play: bool = False,
     interactive: bool = False,
     certificate: bytes | None = None,
+    start_seconds: float = 0.0,
 ) -> None:
     """Asks one question after the other and prints the answers.
 
-    Raises `CommandError` for a turn that fails (with `interactive` it is printed, and the next one asked), and for a
-    gateway that is not there, refuses, or goes away.
+    `start_seconds`: that a gateway may take to be there. Raises `CommandError` for a turn that fails (with
+    `interactive` it is printed, and the next one asked), and for a gateway that is not there, refuses, or goes away.
     """
     async with Client(address, certificate=certificate) as client:
         try:
-            await client.open(config, session_id, resumable=True)
+            async with asyncio.timeout(start_seconds or None):
+                await client.open(config, session_id, resumable=True, wait=start_seconds > 0)
             for number, question in enumerate(questions, 1):
                 answer = await client.ask(question, show_progress)
                 print_answer(answer)
@@ -135,6 +139,8 @@ async def converse(
                     print_or_raise(CommandError(f"{answer.error.code}: {answer.error.message}{hint}"), interactive)
                 elif answer.audio:
                     save_audio(answer, out, play, number)
+        except TimeoutError:
+            raise CommandError(f"the gateway at {address} was not there for {start_seconds:g} s") from None
         except (grpc.RpcError, ConnectionError) as error:
             again = f"; go on with --session {client.session_id}" if client.session_id else ""
             raise CommandError(f"{describe_error(error, address)}{again}") from None

@@ -80,20 +80,22 @@ class Client:
             self._call.cancel()
         await self._channel.close()
 
-    def start(self) -> None:
-        """Opens the stream; the gateway waits for `open`."""
-        self._call = ConversationStub(self._channel).Converse(metadata=self._metadata)
+    def start(self, wait: bool = False) -> None:
+        """Opens the stream; the gateway waits for `open`. `wait`: also for a gateway that is not there yet."""
+        self._call = ConversationStub(self._channel).Converse(metadata=self._metadata, wait_for_ready=wait)
         self.connections += 1
 
     async def open(
-        self, config: wire.SessionConfig, session_id: str = "", resumable: bool = False, after: int | None = None
-    ) -> wire.SessionReady:
-        """`session_id`: of a session to go on with. Raises `grpc.RpcError` where the gateway refuses.
+        self, config: wire.SessionConfig, session_id: str = "", resumable: bool = False, after: int | None = None,
+        wait: bool = False,
+    ) -> wire.SessionReady:  # fmt: skip
+        """`session_id`: of a session to go on with. `wait`: for a gateway that is not there yet. Raises `grpc.RpcError`
+        where the gateway refuses.
 
         `resumable`: goes on when the connection is lost. `after`: goes on with one that was lost before, behind its
         last event.
         """
-        self.start()
+        self.start(wait)
         opening = wire.OpenSession(session_id=session_id, config=config, resumable=resumable, after_sequence=after)
         await self.send(open=opening)
         event = await anext(self.events(), None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
+from cli.ask import converse
+from cli.client import Question
+from cli.errors import CommandError
+from protos.parley.v1 import conversation_pb2 as wire
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +59,7 @@ class Fake(ConversationServicer):
 async def main():
     server = grpc.aio.server()
     add_ConversationServicer_to_server(Fake(), server)
-    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    print(server.add_insecure_port(f"127.0.0.1:{sys.argv[1] if sys.argv[1:] else 0}"), flush=True)
     await server.start()
     await server.wait_for_termination()
 
@@ -184,3 +191,24 @@ def test_ctrl_c_ends_it_while_it_waits_for_a_line(terminal):
     terminal.wait_for("audio      answer.wav")
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.process.wait(60) != 0
+
+
+async def test_a_gateway_that_is_being_started_again_is_waited_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    asking = asyncio.create_task(
+        converse(f"127.0.0.1:{port}", wire.SessionConfig(), [Question(text="one")], start_seconds=50)
+    )
+    await asyncio.sleep(0.5)
+    assert not asking.done()
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", GATEWAY, str(port), cwd=ROOT)
+    await asking
+    process.kill()
+    await process.wait()
+    assert "answer     one" in capsys.readouterr().out
+
+
+async def test_a_gateway_that_does_not_come_is_told():
+    with pytest.raises(CommandError, match=r"the gateway at 127.0.0.1:9 was not there for 0.2 s"):
+        await converse("127.0.0.1:9", wire.SessionConfig(), [], start_seconds=0.2)
