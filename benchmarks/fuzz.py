@@ -3,7 +3,8 @@
     python -m benchmarks.fuzz [--inputs 100000] [--first 0] [--kinds picture video …] [--checkpoint DIR] [--json FILE]
 
 - `picture`, `video`, `sound`: damaged files (fuzz_files.py) to what decodes them in the services and the gateway;
-- `call`: random requests (fuzz_messages.py) to the four services; `event`: random events to the gateway.
+- `call`: random requests (fuzz_messages.py) to the four services; `event`: random events to the gateway;
+- `http`, `realtime`: random JSON (fuzz_json.py) to the OpenAI API and its Realtime API.
 
 An input is made of its number alone: `--first NUMBER --inputs 1 --kinds KIND` makes it again. A worker process takes
 them one after the other; where it dies or takes more than 40 s, that is counted, and another goes on behind that input.
@@ -32,7 +33,7 @@ from random import Random
 from benchmarks.measuring import machine, percentile, table, write_json
 from services.telemetry import logs
 
-FILES, MESSAGES = ("picture", "video", "sound"), ("call", "event")
+FILES, MESSAGES = ("picture", "video", "sound"), ("call", "event", "http", "realtime")
 KINDS = (*FILES, *MESSAGES)
 MAX_PIXELS = 1_000_000
 MAX_SECONDS = 60.0  # of a sound
@@ -118,10 +119,15 @@ class Target:
     def _take_message(self, kind: str, random: Random) -> tuple[str, str]:
         from benchmarks.fuzz_stack import REQUESTS
 
-        if kind == "call":
-            statuses = [self._stack.call(random.choice(list(REQUESTS)), random)]
-        else:
-            statuses = self._stack.converse(random)
+        match kind:
+            case "call":
+                statuses = [self._stack.call(random.choice(list(REQUESTS)), random)]
+            case "http":
+                statuses = [self._stack.post(random)]
+            case "realtime":
+                statuses = self._stack.talk(random)
+            case _:
+                statuses = self._stack.converse(random)
         self._messages += 1
         if self._messages % ASK_EVERY == 1 and not self._stack.ask():
             return "wrong", "a plain question is not answered after it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Coroutine
@@ -11,9 +12,12 @@ from random import Random
 from typing import Any
 
 import grpc
+import httpx
+import websockets
 from google.protobuf.message import Message
 
 from benchmarks.fuzz_files import damaged
+from benchmarks.fuzz_json import BODIES, body, event
 from benchmarks.fuzz_messages import encoded, message
 from cli.client import Client, Question
 from protos.parley.v1 import conversation_pb2 as wire
@@ -35,6 +39,9 @@ SECONDS = 30.0  # that a call may take
 REFUSALS = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION")
 REFUSALS += ("DEADLINE_EXCEEDED", "OUT_OF_RANGE", "ABORTED", "CANCELLED")
 LOST = "Internal error from Core"  # the client's own gRPC, whose message met a stream that the server had just ended
+LAST = "the last event"  # of a Realtime client: its error says that all before it were read
+REALTIME = {"invalid_request_error": "INVALID_ARGUMENT"}
+CLOSED = (1000, 1003, 1007, 1008, 1009, 1013)  # what a connection is closed with for a client's mistakes
 SETTINGS = wire.SessionConfig(
     turn_detection=wire.TURN_DETECTION_MANUAL, sampling=Sampling(max_tokens=4), text_only=True
 )
@@ -61,6 +68,14 @@ class Stack:
     def converse(self, random: Random) -> list[tuple[str, str]]:
         """Sends random events to the gateway. → codes of the errors and of the stream's end, and what they say."""
         return self._run(self._converse(random))
+
+    def post(self, random: Random) -> tuple[str, str]:
+        """Sends a random body to the OpenAI API. → status and what it says."""
+        return self._run(self._post(random))
+
+    def talk(self, random: Random) -> list[tuple[str, str]]:
+        """Sends random events to the Realtime API. → types of the errors and of the end, and what they say."""
+        return self._run(self._talk(random))
 
     def ask(self) -> bool:
         """Whether a plain question is answered."""
@@ -90,7 +105,7 @@ class Stack:
         gateway = Gateway(
             GatewaySettings(
                 server={"port": 0, "http_port": 0, "drain_seconds": 0.2},
-                admission={"late_share": 1.0},
+                admission={"late_share": 1.0, "real_time_factor": 0, "queue_seconds": 0, "growth": 0},
                 store={"redis_url": redis_url},
                 upstream={name: f"127.0.0.1:{port}" for name, _, _, port in self._services},
             )
@@ -127,6 +142,35 @@ class Stack:
             first = encoded(wire.ClientEvent, random)
         told: list[tuple[str, str]] = []
         told.append(await _end(call, [first, *_events(random)], told))
+        return told
+
+    async def _post(self, random: Random) -> tuple[str, str]:
+        path = random.choice(list(BODIES))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.gateway.http_port}", timeout=SECONDS) as client:
+            headers = {"content-type": "application/json" if random.random() < 0.97 else "text/plain"}
+            answer = await client.post(path, content=body(path, random), headers=headers)
+        if answer.is_success:
+            return "OK", ""
+        told = answer.json()["error"]  # whatever went wrong, it is said in this form
+        return ("INVALID_ARGUMENT" if answer.status_code < 500 else str(answer.status_code)), told["message"]
+
+    async def _talk(self, random: Random) -> list[tuple[str, str]]:
+        address = f"ws://127.0.0.1:{self.gateway.http_port}/v1/realtime?model=parley"
+        told: list[tuple[str, str]] = []
+        try:
+            async with websockets.connect(address, max_size=None) as socket:
+                for _ in range(random.randint(1, 6)):
+                    await socket.send(event(random).decode(errors="replace"))
+                await socket.send(json.dumps({"type": "nonsense", "event_id": LAST}))
+                async for text in socket:
+                    if (answer := json.loads(text))["type"] == "error":
+                        error = answer["error"]
+                        told.append((REALTIME.get(error["type"], error["type"]), error["message"]))
+                        if error["event_id"] == LAST:
+                            break
+        except websockets.ConnectionClosed as closed:
+            if closed.rcvd is None or closed.rcvd.code not in CLOSED:
+                told.append(("UNKNOWN", f"closed: {closed}"))
         return told
 
     async def _ask(self) -> bool:

@@ -10,6 +10,7 @@ from benchmarks.fuzz import Target, verdict_of_statuses
 from benchmarks.fuzz_stack import REQUESTS
 
 CALLS, CONVERSATIONS = 40, 60  # of each service; of the gateway
+POSTS, TALKS = 60, 25  # of the OpenAI API
 
 
 @pytest.mark.parametrize("service", REQUESTS)
@@ -21,6 +22,19 @@ def test_calls_of_a_service(stack, service):
 
 def test_conversations(stack):
     found = [verdict_of_statuses(stack.converse(Random(number))) for number in range(CONVERSATIONS)]
+    assert [says for verdict, says in found if verdict == "wrong"] == []
+    assert stack.ask()
+
+
+def test_bodies_of_the_openai_api(stack):
+    found = [verdict_of_statuses([stack.post(Random(number))]) for number in range(POSTS)]
+    assert [says for verdict, says in found if verdict == "wrong"] == []
+    assert {verdict for verdict, _ in found} == {"read", "refused"}
+    assert stack.ask()
+
+
+def test_events_of_the_realtime_api(stack):
+    found = [verdict_of_statuses(stack.talk(Random(number))) for number in range(TALKS)]
     assert [says for verdict, says in found if verdict == "wrong"] == []
     assert stack.ask()
 

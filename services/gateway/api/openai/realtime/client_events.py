@@ -26,12 +26,23 @@ CLIENT_EVENTS = {_type_of(event): event for event in get_args(get_args(types.Rea
 class ClientEvent:
     """`body`: the fields as the client sent them, `event_id` its own name for it."""
 
-    def __init__(self, type: str, event_id: str | None, body: dict[str, Any]):
-        self.type, self.event_id, self.body = type, event_id, body
+    def __init__(self, event_id: str | None, body: dict[str, Any]):
+        self.event_id, self.body = event_id, body
+
+    @property
+    def type(self) -> str:
+        """Raises `ApiError` where there is none that clients send."""
+        if "type" not in self.body:
+            raise ApiError("Missing required parameter: 'type'.", "missing_required_parameter", "type")
+        name = self.body["type"]
+        if not isinstance(name, str) or name not in CLIENT_EVENTS:
+            known = ", ".join(sorted(CLIENT_EVENTS))
+            raise ApiError(f"Invalid value: {name!r}. Supported values are: {known}.", "invalid_value", "type")
+        return name
 
 
 def parse(text: str) -> ClientEvent:
-    """Raises `ApiError`. The fields of the event are checked by whoever handles it."""
+    """Raises `ApiError`. The type of the event and its fields are checked by whoever handles it."""
     data = text.encode()
     if len(data) > MAX_VALUES and count_values(data) > MAX_VALUES:
         raise ApiError(f"The message {MESSAGE}.", "invalid_value")
@@ -44,12 +55,7 @@ def parse(text: str) -> ClientEvent:
     event_id = body.get("event_id")
     if event_id is not None and not (isinstance(event_id, str) and len(event_id) <= MAX_EVENT_ID):
         raise ApiError(f"event_id is a string of at most {MAX_EVENT_ID} characters.", "invalid_type", "event_id")
-    if "type" not in body:
-        raise ApiError("Missing required parameter: 'type'.", "missing_required_parameter", "type")
-    if not isinstance(body["type"], str) or body["type"] not in CLIENT_EVENTS:
-        known = ", ".join(sorted(CLIENT_EVENTS))
-        raise ApiError(f"Invalid value: {body['type']!r}. Supported values are: {known}.", "invalid_value", "type")
-    return ClientEvent(body["type"], event_id, body)
+    return ClientEvent(event_id, body)
 
 
 def checked(event: ClientEvent) -> Any:

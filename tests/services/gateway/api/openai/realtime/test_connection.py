@@ -387,9 +387,11 @@ async def test_a_transcription_session_only_transcribes(make_gateway, open_realt
     ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else None,
 )
 async def test_what_is_wrong_is_named_and_the_session_goes_on(realtime, message, code, param):
-    await realtime.socket.send(message if isinstance(message, str) else json.dumps(message))
+    named = isinstance(message, dict)
+    await realtime.socket.send(json.dumps(message | {"event_id": "mine"}) if named else message)
     error = (await realtime.until("error"))[-1]["error"]
     assert error["code"] == code and (param is None or error["param"] == param), error
+    assert error["event_id"] == ("mine" if named else None)
     assert (await realtime.update())["type"] == "realtime"
 
 
