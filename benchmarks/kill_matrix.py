@@ -16,8 +16,8 @@ Seconds:
 - `later`: how much later the answer was whole than undisturbed;
 - `dry`: how much longer playback that begins with the first audio stood still;
 - `noticed`: from the loss until `/readyz` of the gateway said that something is missing;
-- `begun`: from the loss until the process that replaces it was started, where none stood by; the rest of its recovery is
-  the time to load;
+- `begun`: from the loss until the process that replaces it was started, where none stood by; the rest of the recovery
+  is the time to load;
 - `recovery`: from the loss until the process was replaced and `/readyz` said that nothing is missing.
 `hit`: tries in which the turn, or its client, lost a connection; the others only show that the loss did no harm.
 `lost`: turns that failed, had no end, or whose text or audio was not that of the undisturbed answer, to the sample.
