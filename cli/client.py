@@ -33,6 +33,7 @@ def _channel(address: str, certificate: bytes | None) -> grpc.aio.Channel:
         ("grpc.http2.bdp_probe", 0),  # else the window grows, and what is not read fills it: 64 KiB are 1.3 s of audio
         ("grpc.keepalive_time_ms", PING_MS),  # a gateway that hangs, or whose link is cut, is noticed
         ("grpc.keepalive_timeout_ms", PONG_MS),
+        ("grpc.http2.ping_timeout_ms", PONG_MS),  # a minute by default, and nothing shorter has an effect
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
     ]

@@ -12,12 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import soundfile
 
 from cli.ask import converse
-from cli.client import Question
+from cli.client import Client, Question
 from cli.errors import CommandError
 from protos.parley.v1 import conversation_pb2 as wire
 
@@ -212,3 +213,18 @@ async def test_a_gateway_that_is_being_started_again_is_waited_for(tmp_path, mon
 async def test_a_gateway_that_does_not_come_is_told():
     with pytest.raises(CommandError, match=r"the gateway at 127.0.0.1:9 was not there for 0.2 s"):
         await converse("127.0.0.1:9", wire.SessionConfig(), [], start_seconds=0.2)
+
+
+async def test_a_gateway_that_hangs_is_noticed():
+    """It was after a minute: gRPC has two timeouts for a ping."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", GATEWAY, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    port = int(await process.stdout.readline())
+    async with Client(f"127.0.0.1:{port}") as client:
+        await client.open(wire.SessionConfig())
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(grpc.RpcError, match="ping timeout"):
+            await asyncio.wait_for(anext(client.events()), 30)
+    process.kill()
+    await process.wait()
