@@ -49,6 +49,7 @@ class Gateway:
                 ("grpc.so_reuseport", 0),  # a port that another gateway has is taken, not shared
                 ("grpc.keepalive_time_ms", 20_000),  # a client whose link is cut is noticed
                 ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.http2.ping_timeout_ms", 10_000),  # a minute by default, and nothing shorter has an effect
                 ("grpc.http2.min_ping_interval_without_data_ms", 500),  # a client may notice that this process hangs
             ]
         )
