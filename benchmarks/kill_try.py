@@ -151,6 +151,8 @@ async def lose(
         victim.strike()
     run, failure = await disturbed(phase, question, victim, addresses)
     victim.strike()  # where the turn was over before
+    if row.gateways > 1:
+        victim.process.kill()  # the second gateway is nobody's to replace
     found_out = await watching
     if run is None or math.isnan(found_out["recovery"]):
         return Try(phase, failure or "the stack stays broken", **found_out)
