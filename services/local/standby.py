@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -54,13 +53,16 @@ class Standby(threading.Thread):
         if self._stopped.wait(self._first):
             return
         raylet, request = _raylet(), _request()
-        asked = -START_SECONDS
+        pid, asked = 0, -START_SECONDS  # of the one that stands by; when one was asked for
         while not self._stopped.wait(POLL_SECONDS):
-            if not idle_processes() and time.monotonic() > asked + START_SECONDS:
+            if _title(pid) == IDLE:
+                continue
+            pid = idle_process()
+            if not pid and time.monotonic() > asked + START_SECONDS:
                 asked = time.monotonic()
                 with contextlib.suppress(grpc.RpcError):  # Ray is ending, or too busy
                     raylet.PrestartWorkers(request, timeout=CALL_SECONDS)
-            elif asked > 0 and idle_processes():
+            elif pid:
                 asked = -START_SECONDS
 
     def stop(self) -> None:
@@ -94,17 +96,16 @@ def _request() -> Any:
     )
 
 
-def idle_processes() -> list[int]:
-    """Those of Ray that were started by this process and have nothing to do."""
-    return [pid for pid in processes.descendants(os.getpid()) if _title(pid) == IDLE]
+def idle_process() -> int:
+    """The pid of one of Ray's processes, started by this one, that has nothing to do; 0: there is none."""
+    return next((pid for pid in processes.descendants(os.getpid()) if _title(pid) == IDLE), 0)
 
 
 def _title(pid: int) -> str:
     try:
-        command = psutil.Process(pid).cmdline()
-    except psutil.Error:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").decode(errors="replace")
+    except OSError:
         return ""
-    return command[0].strip() if command else ""
 
 
 def import_when_idle() -> None:
@@ -115,6 +116,6 @@ def import_when_idle() -> None:
 
 def _import_when_idle() -> None:
     time.sleep(ASSIGNED_SECONDS)
-    if Path("/proc/self/cmdline").read_bytes().rstrip(b"\0 ").decode() == IDLE:
+    if _title(os.getpid()) == IDLE:
         for service in SERVICES.values():
             service.load_servicer()
