@@ -68,7 +68,8 @@ def test_silence_between_sounds_is_as_long_as_it_was(source, target):
     samples = np.concatenate([np.zeros(source // 3), sound, np.zeros(source // 2), sound, np.zeros(9)])
     whole = streamed(samples, source, target, len(samples))  # nothing of it is skipped
     for size in (source // 100, source // 25 + 1):
-        np.testing.assert_array_equal(streamed(samples, source, target, size), whole)
+        # As long, and the same but for how a processor rounds sums of another order.
+        np.testing.assert_allclose(streamed(samples, source, target, size), whole, rtol=0, atol=1)
 
 
 def test_what_comes_after_a_flush_is_another_stream():
