@@ -129,8 +129,11 @@ async def converse(
     """
     async with Client(address, certificate=certificate) as client:
         try:
-            async with asyncio.timeout(start_seconds or None):
-                await client.open(config, session_id, resumable=True, wait=start_seconds > 0)
+            try:
+                async with asyncio.timeout(start_seconds or None):
+                    await client.open(config, session_id, resumable=True, wait=start_seconds > 0)
+            except TimeoutError:
+                raise CommandError(f"the gateway at {address} was not there for {start_seconds:g} s") from None
             for number, question in enumerate(questions, 1):
                 answer = await client.ask(question, show_progress)
                 print_answer(answer)
@@ -139,8 +142,6 @@ async def converse(
                     print_or_raise(CommandError(f"{answer.error.code}: {answer.error.message}{hint}"), interactive)
                 elif answer.audio:
                     save_audio(answer, out, play, number)
-        except TimeoutError:
-            raise CommandError(f"the gateway at {address} was not there for {start_seconds:g} s") from None
         except (grpc.RpcError, ConnectionError) as error:
             again = f"; go on with --session {client.session_id}" if client.session_id else ""
             raise CommandError(f"{describe_error(error, address)}{again}") from None

@@ -19,9 +19,9 @@ async def hedged(call: Callable[[], Awaitable[T]], seconds: float) -> T:
             running.add(asyncio.ensure_future(call()))
         while True:
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if task.exception() is None or not running:
-                    return task.result()
+            answered = [task for task in done if task.exception() is None]
+            if answered or not running:
+                return next(iter(answered or done)).result()
     finally:
         for task in running:
             task.cancel()

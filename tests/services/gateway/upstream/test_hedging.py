@@ -67,3 +67,23 @@ async def test_a_caller_that_goes_away_takes_both_with_it():
         await asked
     await asyncio.sleep(0)
     assert (calls.made, calls.cancelled) == (2, 2)
+
+
+async def test_an_answer_counts_that_comes_together_with_a_failure():
+    """It depended on the order of a set."""
+    for failing in (0, 1):
+        together, made = asyncio.Event(), []
+
+        async def call(failing=failing, together=together, made=made):
+            made.append(number := len(made))
+            if len(made) == 2:
+                asyncio.get_running_loop().call_later(0.02, together.set)
+            await together.wait()
+            if number == failing:
+                raise ConnectionError("no")
+            return "answer"
+
+        for _ in range(20):
+            made.clear()
+            together.clear()
+            assert await hedged(call, 0.01) == "answer"
