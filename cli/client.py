@@ -20,20 +20,23 @@ MAX_MESSAGE_BYTES = 64 << 20
 FULL = (grpc.StatusCode.RESOURCE_EXHAUSTED,)  # the place of the lost connection is not free yet
 RESUME_SECONDS = 30.0  # of trying, after a lost connection
 RESUME_PAUSE = 0.05  # seconds between two attempts
-PING_MS, PONG_MS = 1000, 1500  # milliseconds of silence before a ping, and that its answer may take
+# Milliseconds of silence before a ping, and that its answer may take.
+RESUMABLE_PINGS = (1000, 1500)  # too early costs a resumed connection
+OTHER_PINGS = (20_000, 10_000)  # too early costs the conversation
 CONNECT_MS = 3000  # milliseconds that a connection may take; then the next address is tried
 LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 
-def _channel(address: str, certificate: bytes | None) -> grpc.aio.Channel:
+def _channel(address: str, certificate: bytes | None, resumable: bool) -> grpc.aio.Channel:
+    ping, pong = RESUMABLE_PINGS if resumable else OTHER_PINGS
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.http2.bdp_probe", 0),  # else the window grows, and what is not read fills it: 64 KiB are 1.3 s of audio
-        ("grpc.keepalive_time_ms", PING_MS),  # a gateway that hangs, or whose link is cut, is noticed
-        ("grpc.keepalive_timeout_ms", PONG_MS),
-        ("grpc.http2.ping_timeout_ms", PONG_MS),  # a minute by default, and nothing shorter has an effect
+        ("grpc.keepalive_time_ms", ping),  # a gateway that hangs, or whose link is cut, is noticed
+        ("grpc.keepalive_timeout_ms", pong),
+        ("grpc.http2.ping_timeout_ms", pong),  # a minute by default, and nothing shorter has an effect
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
     ]
@@ -60,7 +63,7 @@ class Client:
         for it: with it, and where an address begins with https://, connections have TLS.
         """
         self._addresses, self._certificate = itertools.cycle(addresses), certificate
-        self._channel = _channel(next(self._addresses), certificate)
+        self._channel: grpc.aio.Channel | None = None
         key = os.environ.get("PARLEY_API_KEY", "") if key is None else key
         self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self._call: grpc.aio.StreamStreamCall | None = None
@@ -79,10 +82,12 @@ class Client:
     async def close(self) -> None:
         if self._call is not None:
             self._call.cancel()
-        await self._channel.close()
+        if self._channel is not None:
+            await self._channel.close()
 
     def start(self, wait: bool = False) -> None:
         """Opens the stream; the gateway waits for `open`. `wait`: also for a gateway that is not there yet."""
+        self._channel = _channel(next(self._addresses), self._certificate, self.resumable)
         self._call = ConversationStub(self._channel).Converse(metadata=self._metadata, wait_for_ready=wait)
         self.connections += 1
 
@@ -96,13 +101,14 @@ class Client:
         `resumable`: goes on when the connection is lost. `after`: goes on with one that was lost before, behind its
         last event.
         """
+        self.resumable = resumable
         self.start(wait)
         opening = wire.OpenSession(session_id=session_id, config=config, resumable=resumable, after_sequence=after)
         await self.send(open=opening)
         event = await anext(self.events(), None)
         if event is None or event.WhichOneof("event") != "session":
             raise ConnectionError("the gateway closed the stream before it opened the session")
-        self.session_id, self.ready, self.resumable = event.session.session_id, event.session, resumable
+        self.session_id, self.ready = event.session.session_id, event.session
         return event.session
 
     async def send(self, **event) -> None:
@@ -134,7 +140,6 @@ class Client:
     async def _reconnect(self) -> None:
         """Asks the next gateway for all events after the last one that came."""
         await self._channel.close()
-        self._channel = _channel(next(self._addresses), self._certificate)
         self.start()
         opening = wire.OpenSession(session_id=self.session_id, resumable=True, after_sequence=self.last_sequence)
         await self.send(open=opening)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from cli import client as client_module
 from cli.ask import converse
 from cli.client import Client, Question
 from cli.errors import CommandError
@@ -215,16 +216,33 @@ async def test_a_gateway_that_does_not_come_is_told():
         await converse("127.0.0.1:9", wire.SessionConfig(), [], start_seconds=0.2)
 
 
-async def test_a_gateway_that_hangs_is_noticed():
-    """It was after a minute: gRPC has two timeouts for a ping."""
+@pytest.fixture
+async def hanging():
+    """The fake's process, which a test may stop, and its address."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", GATEWAY, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
-    port = int(await process.stdout.readline())
-    async with Client(f"127.0.0.1:{port}") as client:
-        await client.open(wire.SessionConfig())
+    yield process, f"127.0.0.1:{int(await process.stdout.readline())}"
+    process.kill()
+    await process.wait()
+
+
+async def test_a_gateway_that_hangs_is_noticed(hanging, monkeypatch):
+    """It was after a minute: gRPC has two timeouts for a ping."""
+    process, address = hanging
+    monkeypatch.setattr(client_module, "RESUME_SECONDS", 0.0)
+    async with Client(address) as client:
+        await client.open(wire.SessionConfig(), resumable=True)
         process.send_signal(signal.SIGSTOP)
         with pytest.raises(grpc.RpcError, match="ping timeout"):
             await asyncio.wait_for(anext(client.events()), 30)
-    process.kill()
-    await process.wait()
+
+
+async def test_a_conversation_that_cannot_be_resumed_outlives_a_gateway_that_hangs_for_a_moment(hanging):
+    process, address = hanging
+    async with Client(address) as client:
+        await client.open(wire.SessionConfig())
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(sum(client_module.RESUMABLE_PINGS) / 1000 + 1.0)
+        process.send_signal(signal.SIGCONT)
+        assert (await client.ask(Question(text="one"))).complete
