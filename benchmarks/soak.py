@@ -2,8 +2,8 @@
 
     python -m benchmarks.soak [--minutes 30] [--talkers 8] [--microphones 50] [--json FILE] [--figure FILE]
 
-On a stack that is started with everybody let in, and with sessions that are kept for a minute, so that the store is
-full early:
+On a stack that is started with everybody let in, with sessions that are kept for a minute and with small caches in the
+LLM core, so that the store and the caches are full early:
 - talkers (talker.py) over the Realtime API, hands-free; one answer in five is interrupted, and each leaves after a
   minute and comes again;
 - open microphones in rooms where nobody speaks (gateway_microphones.py);
@@ -43,7 +43,11 @@ from services.local.state import StackState
 SAMPLE_SECONDS = 10.0
 STAY_SECONDS = 60.0  # of a talker's session
 CHECK_PAUSE, BAD_PAUSE = 5.0, 3.0  # seconds
-STORE = {"PARLEY_GATEWAY_STORE_SESSION_SECONDS": "60"}
+CACHES = {
+    "PARLEY_GATEWAY_STORE_SESSION_SECONDS": "60",
+    "PARLEY_LLM_CORE_KV_MEMORY_MB": "64",  # of which the slots of nano take 48
+    "PARLEY_LLM_CORE_ENCODER_CACHE_MB": "16",
+}
 MOST_GROWTH = 0.02
 SMALL = {"memory": 2.0, "descriptors": 2}  # MB; growth by so much is none
 COLUMNS = ("process", "memory", "memory_end", "memory_growth", "descriptors", "descriptors_end", "descriptors_growth")
@@ -79,6 +83,15 @@ def talk_counts(events: Sequence[dict], talkers: int) -> dict[str, int]:
         "errors": sum(each["what"] == "error" for each in events),
         "turned_away": sum(each["what"] == "turned_away" for each in events),
     }
+
+
+def gone_wrong(events: Sequence[dict]) -> list[dict]:
+    """Errors and questions without an answer: `talker`, `at` (seconds from the first event), and what it `says`."""
+    wrong = [each for each in events if each["what"] == "error" or (each["what"] == "turn" and not each["answered"])]
+    return [
+        {"talker": each["talker"], "at": each["at"] - events[0]["at"], "says": each.get("message", "")}
+        for each in wrong
+    ]
 
 
 def growth_rows(samples: Sequence[Sample], settle: float) -> list[dict[str, object]]:
@@ -134,6 +147,7 @@ def soak(arguments: argparse.Namespace, load: Load, state: StackState) -> tuple[
         heard = microphones.end()
     facts = {
         "talk": talk_counts(events, arguments.talkers),
+        "gone_wrong": gone_wrong(events),
         "checks": {"asked": checks.asked, "cut": checks.cut, "wrong": checks.wrong},
         "bad_input": {"sent": bad.sent, "wrong": bad.wrong},
         "microphones": {"open": arguments.microphones, "wrong": heard["errors"]},
@@ -146,6 +160,8 @@ def soak(arguments: argparse.Namespace, load: Load, state: StackState) -> tuple[
 def show(facts: dict) -> None:
     print(table(facts["processes"], COLUMNS))
     print(table([facts["talk"]], COUNTS))
+    for each in facts["gone_wrong"]:
+        print(f"{each['at']:.0f} s, talker {each['talker']}: {each['says'] or 'no answer'}")
     for name in ("checks", "bad_input", "microphones"):
         counts = {what: value for what, value in facts[name].items() if what != "wrong"}
         print(f"{name}: {counts}, {len(facts[name]['wrong'])} wrong")
@@ -163,7 +179,7 @@ def main() -> None:
     if arguments.settle >= arguments.minutes:
         parser.error(f"--settle {arguments.settle:g} leaves nothing of --minutes {arguments.minutes:g} to measure")
     facts: dict[str, object] = {"machine": machine(), "command": " ".join(sys.argv[1:])}
-    with everybody_let_in(), settings(STORE), tempfile.TemporaryDirectory() as folder:
+    with everybody_let_in(), settings(CACHES), tempfile.TemporaryDirectory() as folder:
         clips = Path(folder, "clips")
         clips.mkdir()
         with LocalStack(arguments.checkpoint, Path(folder, "stack"), 0, 0) as started:

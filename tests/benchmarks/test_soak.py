@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.process_samples import Sample, Sampler
-from benchmarks.soak import growth_rows, missed, talk_counts
+from benchmarks.soak import gone_wrong, growth_rows, missed, talk_counts
 from benchmarks.soak_checks import difference
 from benchmarks.soak_figure import draw
 from cli.client import Answer
@@ -52,6 +52,17 @@ def test_what_the_talkers_report_is_counted():
     assert (counts["turns"], counts["unanswered"], counts["late"], counts["interrupted"]) == (4, 1, 1, 1)
     assert (counts["reconnected"], counts["errors"]) == (3, 1)
     assert missed(facts(talk=counts)) == ["1 unanswered", "1 errors"]
+
+
+def test_what_went_wrong_is_told_with_when_and_whose_it_was():
+    events = [
+        {"what": "open", "talker": 3, "at": 100.0},
+        {"what": "turn", "talker": 3, "at": 101.0, "answered": True},
+        {"what": "turn", "talker": 3, "at": 102.0, "answered": False},
+        {"what": "error", "talker": 4, "at": 103.5, "message": "it is full"},
+    ]
+    told = [(each["talker"], each["at"], each["says"]) for each in gone_wrong(events)]
+    assert told == [(3, 2.0, ""), (4, 3.5, "it is full")]
 
 
 @pytest.mark.parametrize("name", ["checks", "bad_input", "microphones"])
