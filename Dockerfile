@@ -1,8 +1,9 @@
-# Images of Parley, one target each: gateway, services, train, client.
+# Images of Parley, one target each: gateway, services, vllm, train, client.
 #
 #   docker build --target gateway  -t parley-gateway .
 #   docker build --target services -t parley-services .
 #   docker build --target services --build-arg GPU=1 -t parley-services:cuda .     torch with its CUDA libraries
+#   docker build --target vllm     -t parley-vllm .       the services, with vLLM in the LLM core; for GPUs, x86-64
 #   docker build --target services --build-arg PYTHON_IMAGE=… --build-arg TORCH_INDEX=… .
 #
 # PYTHON_IMAGE: any image with Python 3.11 to 3.13 and its `venv`, for example one of NVIDIA's CUDA bases with Python.
@@ -30,6 +31,12 @@ ARG TORCH_INDEX=
 RUN --mount=type=cache,target=/var/cache/pip \
     /opt/parley/bin/python install.py --no-editable --gpu "$GPU" --torch-index "$TORCH_INDEX" serve triton
 
+# vLLM's pins do not fit ours: all that its lock names, and nothing else. The lock leaves setuptools out.
+FROM packages AS vllm-packages
+COPY services/llm_core/vllm_backend/requirements.lock vllm.lock
+RUN --mount=type=cache,target=/var/cache/pip \
+    /opt/parley/bin/pip install -q --no-deps -r vllm.lock "setuptools>=77.0.3,<81" && /opt/parley/bin/pip install -q --no-deps .
+
 FROM ${PYTHON_IMAGE} AS base
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin parley \
     && install -d -o parley -g parley /checkpoints /runs /secrets /repository
@@ -56,6 +63,18 @@ FROM base AS services-base
 COPY --from=services-packages /opt/parley /opt/parley
 
 FROM services-base AS services
+COPY parley parley
+COPY protos protos
+COPY cli cli
+COPY services services
+USER 10001
+EXPOSE 8000 9000 9400
+CMD ["ray", "start", "--help"]
+
+# Triton compiles the launchers of its kernels when it runs: with gcc and Python's headers, which Python's own images have.
+FROM base AS vllm
+RUN apt-get update -q && apt-get install -q -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+COPY --from=vllm-packages /opt/parley /opt/parley
 COPY parley parley
 COPY protos protos
 COPY cli cli

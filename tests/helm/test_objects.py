@@ -31,6 +31,7 @@ EVERYTHING = {
             {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}
         ],
     },
+    "services": {"llm_core": {"image": {"repository": "parley-vllm"}, "settings": {"VLLM_ARGUMENTS": '{"seed": 1}'}}},
     "gateway": {
         "autoscaling": {"enabled": True},
         "settings": {"SERVER_MAX_CONNECTIONS": 256, "VAD_END_SECONDS": 0.4},

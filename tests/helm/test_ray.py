@@ -48,6 +48,17 @@ def worker_of(objects, service: str) -> dict:
     return container
 
 
+def test_a_service_may_have_an_image_of_its_own(render):
+    images = {"services": {"repository": "r/services", "tag": "1", "pullPolicy": "Always"}}
+    own = {"repository": "r/vllm", "pullPolicy": "Never"}
+    objects = render("nano-cpu", {"images": images, "services": {"llm_core": {"image": own}}})
+    found = {name: worker_of(objects, name) for name in SERVICES}
+    assert {(each["image"], each["imagePullPolicy"]) for name, each in found.items() if name != "llm_core"} == {
+        ("r/services:1", "Always")
+    }
+    assert (found["llm_core"]["image"], found["llm_core"]["imagePullPolicy"]) == ("r/vllm:1", "Never")
+
+
 @pytest.mark.parametrize(
     "name, over, placements, releases",
     [

@@ -38,6 +38,7 @@ REFUSED = [
     ({"ray": {"clusterDeletionDelaySeconds": 60}}, "an old cluster must outlive a turn of 180 s"),
     ({"turnSeconds": 600}, "turnSeconds is 600: a replica that is removed gives its streams 200 s"),
     ({"images": {"services": {"tag": "latest"}}}, 'images.services.tag is "latest"'),
+    (llm(image={"tag": "latest"}), 'services.llm_core.image.tag is "latest"'),
     ({"images": {"store": {"tag": "latest"}}}, 'images.store.tag is "latest"'),
     ({"release": {"slot": "c"}}, 'there is no slot "c": the slots are a, b'),
     (

@@ -201,6 +201,9 @@
 
 {{- define "parley.check.pod" -}}
 {{- $where := printf "services.%s" .name -}}
+{{- if eq "latest" .service.image.tag }}
+- {{ $where }}.image.tag is "latest", which names another image every day: set a version
+{{- end }}
 {{- include "parley.check.memory" (dict "where" $where "values" .service) }}
 {{- include "parley.check.grace" (dict "root" .root "where" $where "seconds" .service.terminationGracePeriodSeconds) }}
 {{- include "parley.check.variables" (dict "root" .root "where" $where "values" .service) }}

@@ -88,6 +88,7 @@ spec:
 {{- define "parley.serviceTemplate" -}}
 {{- $root := .root -}}
 {{- $service := .service -}}
+{{- $image := merge (deepCopy $service.image) $root.Values.images.services -}}  {{- /* what is empty is of the latter */ -}}
 {{- $component := include "parley.dashed" .name -}}
 {{- $ray := include "parley.ray" $root | fromYaml -}}
 {{- $selector := include "parley.selector" (dict "root" $root "tier" "ray" "component" $component) -}}
@@ -113,8 +114,8 @@ spec:
   {{- end }}
   containers:
     - name: ray-worker
-      image: {{ include "parley.image" (dict "root" $root "image" $root.Values.images.services) }}
-      imagePullPolicy: {{ $root.Values.images.services.pullPolicy }}
+      image: {{ include "parley.image" (dict "root" $root "image" $image) }}
+      imagePullPolicy: {{ $image.pullPolicy }}
       securityContext:
         {{- toYaml $root.Values.containerSecurityContext | nindent 8 }}
       ports:
