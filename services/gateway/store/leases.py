@@ -80,7 +80,7 @@ class LeaseStore:
             yield lease
         finally:
             if renewal is not None:
-                renewal.cancel()
+                await _ended(renewal)
             with contextlib.suppress(*REDIS_ERRORS):
                 await self._release(keys=lease_keys(session_id), args=[lease.token])
 
@@ -110,3 +110,11 @@ class LeaseStore:
         answer = await self._extend(keys=lease_keys(lease.session_id), args=[lease.token, self._lease_ms])
         lease.forgotten = answer == -1
         return answer == 1
+
+
+async def _ended(renewal: asyncio.Task) -> None:
+    """Cancels it until it has ended: a renewal that arrives behind the release takes the lease again, and the client of
+    Redis may tell a cancellation as an error of its own, after which the next renewal would follow."""
+    while not renewal.done():
+        renewal.cancel()
+        await asyncio.wait({renewal}, timeout=0.1)

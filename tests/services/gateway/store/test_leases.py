@@ -104,3 +104,24 @@ async def test_a_lease_whose_reply_was_lost_is_not_waited_for(make_store, sessio
         await asyncio.wait_for(store.leases._acquire(lease), 5)  # as the client library tries again
         assert await redis.get(key(session_id, "turn")) == lease.token.encode()
     assert await redis.get(key(session_id, "turn")) is None
+
+
+async def test_a_renewal_that_takes_its_cancellation_for_an_error_ends_all_the_same(make_store, session_id):
+    """It went on, and the session's next turns were told that another connection answers."""
+    store, renewing, extend = make_store(lease_seconds=0.3), asyncio.Event(), None
+
+    async def swallows(**arguments) -> int:
+        renewing.set()
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            raise ConnectionError("while it was cancelled") from None
+        return await extend(**arguments)
+
+    extend, store.leases._extend = store.leases._extend, swallows
+    async with store.leases.lease(session_id):
+        await renewing.wait()
+    await asyncio.sleep(0.4)
+    async with asyncio.timeout(2):
+        async with make_store(lease_seconds=0.3).leases.lease(session_id):
+            pass
