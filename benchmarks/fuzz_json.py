@@ -93,18 +93,23 @@ def changed(value: Any, random: Random) -> Any:
     """The same with one place other: replaced, left out, or added."""
     places = list(_places(value))
     if not places or random.random() < 0.05:
-        return random.choice(VALUES)
+        return _other(random)
     holder, key = random.choice(places)
     how = random.random()
     if how < 0.65:
-        holder[key] = random.choice(VALUES)
+        holder[key] = _other(random)
     elif how < 0.85:
         del holder[key]
     elif isinstance(holder, dict):
-        holder[random.choice(("x", "type", "role", "", "model"))] = random.choice(VALUES)
+        holder[random.choice(("x", "type", "role", "", "model"))] = _other(random)
     else:
         holder.extend([holder[key]] * random.choice((1, 300)))
     return value
+
+
+def _other(random: Random) -> Any:
+    """A copy: it may be changed in its turn, and the next input is made of its number alone."""
+    return copy.deepcopy(random.choice(VALUES))
 
 
 def _places(value: Any):
