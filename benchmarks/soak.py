@@ -45,7 +45,8 @@ STAY_SECONDS = 60.0  # of a talker's session
 CHECK_PAUSE, BAD_PAUSE = 5.0, 3.0  # seconds
 CACHES = {
     "PARLEY_GATEWAY_STORE_SESSION_SECONDS": "60",
-    "PARLEY_LLM_CORE_KV_MEMORY_MB": "64",  # of which the slots of nano take 48
+    "PARLEY_LLM_CORE_NUM_SLOTS": "16",  # on any machine: of nano they take 48 MB
+    "PARLEY_LLM_CORE_KV_MEMORY_MB": "64",
     "PARLEY_LLM_CORE_ENCODER_CACHE_MB": "16",
 }
 MOST_GROWTH = 0.02
