@@ -37,6 +37,13 @@ COPY services/llm_core/vllm_backend/requirements.lock vllm.lock
 RUN --mount=type=cache,target=/var/cache/pip \
     /opt/parley/bin/pip install -q --no-deps -r vllm.lock "setuptools>=77.0.3,<81" && /opt/parley/bin/pip install -q --no-deps .
 
+FROM scratch AS code
+WORKDIR /app
+COPY parley parley
+COPY protos protos
+COPY cli cli
+COPY services services
+
 FROM ${PYTHON_IMAGE} AS base
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin parley \
     && install -d -o parley -g parley /checkpoints /runs /secrets /repository
@@ -45,10 +52,7 @@ WORKDIR /app
 
 FROM base AS gateway
 COPY --from=gateway-packages /opt/parley /opt/parley
-COPY parley parley
-COPY protos protos
-COPY cli cli
-COPY services services
+COPY --from=code /app /app
 USER 10001
 EXPOSE 50051 8080
 CMD ["python", "-m", "services.gateway"]
@@ -63,10 +67,7 @@ FROM base AS services-base
 COPY --from=services-packages /opt/parley /opt/parley
 
 FROM services-base AS services
-COPY parley parley
-COPY protos protos
-COPY cli cli
-COPY services services
+COPY --from=code /app /app
 USER 10001
 EXPOSE 8000 9000 9400
 CMD ["ray", "start", "--help"]
@@ -75,10 +76,7 @@ CMD ["ray", "start", "--help"]
 FROM base AS vllm
 RUN apt-get update -q && apt-get install -q -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY --from=vllm-packages /opt/parley /opt/parley
-COPY parley parley
-COPY protos protos
-COPY cli cli
-COPY services services
+COPY --from=code /app /app
 USER 10001
 EXPOSE 8000 9000 9400
 CMD ["ray", "start", "--help"]
@@ -88,10 +86,7 @@ FROM services-base AS train
 COPY pyproject.toml requirements.lock install.py /build/
 RUN --mount=type=cache,target=/var/cache/pip \
     PIP_CACHE_DIR=/var/cache/pip python /build/install.py --no-editable train kubernetes
-COPY parley parley
-COPY protos protos
-COPY cli cli
-COPY services services
+COPY --from=code /app /app
 COPY training training
 USER 10001
 ENTRYPOINT ["parley"]
