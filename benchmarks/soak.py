@@ -87,12 +87,18 @@ def talk_counts(events: Sequence[dict], talkers: int) -> dict[str, int]:
 
 
 def gone_wrong(events: Sequence[dict]) -> list[dict]:
-    """Errors and questions without an answer: `talker`, `at` (seconds from the first event), and what it `says`."""
+    """Errors and questions without an answer: `talker`, `at` (seconds from the first event), and what it `says`.
+
+    Of a question without an answer: the events that came in its time.
+    """
     wrong = [each for each in events if each["what"] == "error" or (each["what"] == "turn" and not each["answered"])]
-    return [
-        {"talker": each["talker"], "at": each["at"] - events[0]["at"], "says": each.get("message", "")}
-        for each in wrong
-    ]
+    return [{"talker": each["talker"], "at": each["at"] - events[0]["at"], "says": _says(each)} for each in wrong]
+
+
+def _says(event: dict) -> str:
+    if event["what"] == "error":
+        return event["message"]
+    return f"no answer, after {', '.join(event['events']) or 'no event'}"
 
 
 def growth_rows(samples: Sequence[Sample], settle: float) -> list[dict[str, object]]:
@@ -162,7 +168,7 @@ def show(facts: dict) -> None:
     print(table(facts["processes"], COLUMNS))
     print(table([facts["talk"]], COUNTS))
     for each in facts["gone_wrong"]:
-        print(f"{each['at']:.0f} s, talker {each['talker']}: {each['says'] or 'no answer'}")
+        print(f"{each['at']:.0f} s, talker {each['talker']}: {each['says']}")
     for name in ("checks", "bad_input", "microphones"):
         counts = {what: value for what, value in facts[name].items() if what != "wrong"}
         print(f"{name}: {counts}, {len(facts[name]['wrong'])} wrong")

@@ -50,6 +50,7 @@ class Turn:
     noticed: float = 0.0  # when the server said that the user speaks
     interrupted: bool = False  # the next sentence was said while the answer was played
     done: asyncio.Event = field(default_factory=asyncio.Event)
+    events: list[str] = field(default_factory=list)  # types of those that came, without audio
 
 
 class Session:
@@ -100,6 +101,8 @@ class Session:
     async def _listen(self) -> None:
         async for message in self._connection:
             event = json.loads(message)
+            if self._turn is not None and not event["type"].endswith(".delta"):
+                self._turn.events.append(event["type"])
             match event["type"]:
                 case "response.output_audio.delta":
                     self._take_audio(event)
@@ -219,6 +222,7 @@ class Talker:
             underruns=player.underruns,
             gap_s=player.gap,
             microphone_late=microphone_late,
+            events=[] if player.received else turn.events,
         )
 
     def report(self, what: str, **facts: object) -> None:

@@ -58,11 +58,16 @@ def test_what_went_wrong_is_told_with_when_and_whose_it_was():
     events = [
         {"what": "open", "talker": 3, "at": 100.0},
         {"what": "turn", "talker": 3, "at": 101.0, "answered": True},
-        {"what": "turn", "talker": 3, "at": 102.0, "answered": False},
+        {"what": "turn", "talker": 3, "at": 102.0, "answered": False, "events": ["input_audio_buffer.committed"]},
+        {"what": "turn", "talker": 3, "at": 102.5, "answered": False, "events": []},
         {"what": "error", "talker": 4, "at": 103.5, "message": "it is full"},
     ]
     told = [(each["talker"], each["at"], each["says"]) for each in gone_wrong(events)]
-    assert told == [(3, 2.0, ""), (4, 3.5, "it is full")]
+    assert told == [
+        (3, 2.0, "no answer, after input_audio_buffer.committed"),
+        (3, 2.5, "no answer, after no event"),
+        (4, 3.5, "it is full"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["checks", "bad_input", "microphones"])
