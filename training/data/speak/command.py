@@ -8,6 +8,7 @@ Notable points:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -149,7 +150,8 @@ def guarded(argument: str, text: str) -> str:
 def kill_group(process: subprocess.Popen) -> None:
     """Ends a program that runs, and what it started."""
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ends now: another thread waits for it, so `poll` cannot know
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def last_words(output: Path) -> str:

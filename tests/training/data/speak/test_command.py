@@ -1,5 +1,6 @@
 """Speech by a command: no text can become more than one argument, an option or a program's code."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from parley.media.audio import write_wav
 from training.data.sample import SAMPLE_RATE
-from training.data.speak.command import CommandEngine
+from training.data.speak.command import CommandEngine, kill_group
 from training.data.speak.engine import SpeechError
 from training.data.speak.retry import Retries
 
@@ -120,6 +121,13 @@ def runs(process: int) -> bool:
         return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
     except FileNotFoundError:
         return False
+
+
+def test_a_program_may_end_while_it_is_being_ended(monkeypatch):
+    process = subprocess.Popen(["true"], start_new_session=True)
+    process.wait()
+    monkeypatch.setattr(process, "poll", lambda: None)  # as it says while another thread waits for the process
+    kill_group(process)
 
 
 def test_attempts_are_bounded(tmp_path):
