@@ -10,6 +10,7 @@ the orphans below it, so at its end no process of the stack is left; if it is ki
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -244,8 +245,15 @@ class Supervisor:
         processes.kill_all(self.what_is_left)
         processes.reap_adopted(())
         self.reservation.close()
+        self.keep_ray_logs()
         shutil.rmtree(self.runtime, ignore_errors=True)
         state.path(self.directory).unlink(missing_ok=True)
+
+    def keep_ray_logs(self) -> None:
+        """Where the stack has not become ready Ray's own logs say why; they would go with the runtime folder."""
+        if not self.state.ready:
+            with contextlib.suppress(OSError):  # of a Ray that has not come so far as to write any
+                shutil.copytree(self.runtime / "ray" / "session_latest" / "logs", self.logs / "ray")
 
     def what_is_left(self) -> list[int]:
         """All living processes of the stack. One whose parent is just ending may be missing among the descendants."""

@@ -163,6 +163,21 @@ def test_the_end_is_waited_for_no_longer_than_asked(stack, options):
         stack.wait_for("the gateway", lambda: False)
 
 
+@pytest.mark.parametrize("ready", [False, True])
+def test_the_logs_of_ray_are_kept_where_the_stack_did_not_become_ready(stack, ready):
+    logs = stack.runtime / "ray" / "session_latest" / "logs"
+    (logs / "serve").mkdir(parents=True)
+    (logs / "serve" / "controller.log").write_text("no memory")
+    stack.state.ready = ready
+    stack.keep_ray_logs()
+    assert (stack.logs / "ray" / "serve" / "controller.log").exists() is not ready
+
+
+def test_a_stack_stops_that_has_no_logs_of_ray(stack):
+    stack.keep_ray_logs()
+    assert not (stack.logs / "ray").exists()
+
+
 # Runs the supervisor's own `main` with names that the test knows.
 MAIN = (
     "import sys; from services.local import supervisor; "
