@@ -26,7 +26,6 @@ import grpc
 import numpy as np
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
-from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from benchmarks.microphone import CHUNK_SECONDS
@@ -78,6 +77,7 @@ class RealtimeMicrophone(Microphone, asyncio.Protocol):
         super().__init__()
         self._protocol = ClientProtocol(parse_uri(f"ws://{address}{PATH}"), max_size=None)
         self._hands_free = hands_free
+        self._left = False
 
     @staticmethod
     def messages(sound: list[bytes]) -> list[bytes]:
@@ -106,8 +106,8 @@ class RealtimeMicrophone(Microphone, asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if not self.opened.done():
             self.opened.set_exception(ConnectionError(f"the gateway refused: {self._protocol.handshake_exc}"))
-        elif self._protocol.state is not State.CLOSED:
-            self.errors.append("the connection was lost")
+        elif not self._left:
+            self.errors.append(f"the connection was lost: {error or self._protocol.close_rcvd or 'in silence'}")
 
     def _take(self, event: dict) -> None:
         if event["type"] == "session.created" and not self._hands_free:
@@ -125,13 +125,15 @@ class RealtimeMicrophone(Microphone, asyncio.Protocol):
             self._transport.write(data)
 
     def send(self, message: bytes) -> None:
-        self._transport.write(message)
+        if not self._transport.is_closing():
+            self._transport.write(message)
 
     def probe(self) -> None:
         self.sent_probe()
         self._transport.write(frame('{"type":"probe"}'))
 
     async def close(self) -> None:
+        self._left = True
         self._protocol.fail(1000)
         self._flush()
         self._transport.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import math
 
 import pytest
+from websockets.asyncio.server import serve
 
 from benchmarks.gateway import Level, Snapshot, keeps_the_aims, levels, network_alone, row
-from benchmarks.gateway_microphones import RATES, chunks
+from benchmarks.gateway_microphones import RATES, RealtimeMicrophone, append, chunks
 
 
 def snapshot(at: float, cpu: float, memory: int, counts: dict[float, float]) -> Snapshot:
@@ -49,3 +51,19 @@ def test_a_second_of_sound_is_25_chunks():
 
 def test_the_network_alone_takes_something():
     assert 0 < network_alone(4, seconds=0.05) < 1
+
+
+async def test_a_microphone_says_why_its_connection_was_lost():
+    async def hang_up(connection):
+        await connection.send('{"type": "session.created"}')
+        await connection.recv()
+        await connection.close(1011, "no answer to a ping")
+
+    async with serve(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        microphone = await RealtimeMicrophone.open(f"127.0.0.1:{port}", hands_free=True)
+        microphone.send(append(""))
+        while not microphone.errors:  # until the test's timeout
+            await asyncio.sleep(0.01)
+        microphone.send(append(""))
+    assert microphone.errors == ["the connection was lost: 1011 (internal error) no answer to a ping"]
