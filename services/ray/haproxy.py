@@ -19,7 +19,7 @@ HAPROXY_MODE = {
     "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "1",
     "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
     # A replica that hangs answers no check: after two of them no further call goes there. A check is made, and waited
-    # for, in this time, the second one 0.25 s later: together 2.05 s at most. A caller gives up 2 to 3 s after the hang.
+    # for, in this time, the second one 0.25 s later: 2.05 s at most in all. A caller gives up 2 to 3 s after the hang.
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "600ms",
     # Whenever replicas come or go, a new HAProxy starts and the old one keeps its streams: for longer than any turn.
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "210",

@@ -4,8 +4,8 @@ Notable points:
 - Speech starts after a run of frames above one threshold and ends after a silence below a lower one (hysteresis).
 - A start reaches back: the frames that decided it and a pre-roll in front of them belong to the question, so that the
   first syllable is not lost.
-- The run that is asked for is longer while an answer plays: a cough should not stop it. That speech may have begun is
-  told before.
+- More speech is asked for while an answer plays: a cough should not stop it. It need not be in a row there, since short
+  sentences have dips ("count to two"). That speech may have begun is told before.
 - Silence after a pause is held back: it belongs to the question only if speech goes on.
 """
 
@@ -18,6 +18,8 @@ from typing import Literal
 
 from services.gateway.media.detector import FRAME_BYTES, FRAME_SECONDS, SAMPLE_RATE, Detector
 from services.gateway.settings import VadSettings
+
+DIP_FRAMES = 2  # without speech, as in a plosive: so many do not end the beginning of an interruption
 
 Kind = Literal["maybe", "no", "start", "more", "pause", "end"]
 
@@ -44,6 +46,26 @@ def check_vad_rate(sample_rate: int) -> None:
         )
 
 
+@dataclass
+class _Onset:
+    """Speech that may be beginning."""
+
+    run: int = 0  # frames of speech in a row
+    spoken: int = 0  # frames of speech, in a row but for dips
+    length: int = 0  # frames since the first of them
+    dip: int = 0  # frames in a row without speech
+
+    def add(self, speech: bool) -> None:
+        """One more frame."""
+        self.run = self.run + 1 if speech else 0
+        self.dip = 0 if speech else self.dip + 1
+        if self.dip > DIP_FRAMES:
+            self.spoken = self.length = 0
+        elif speech or self.spoken:
+            self.spoken += speech
+            self.length += 1
+
+
 class VoiceActivity:
     """One microphone: audio in, the questions in it out. `close` must be called at the end."""
 
@@ -58,11 +80,12 @@ class VoiceActivity:
         self._pause_frames = _frame_count(settings.pause_seconds)
         self._end_seconds = settings.end_seconds
         self._preroll = round(settings.preroll_seconds / FRAME_SECONDS)
-        self._held: deque[bytes] = deque(maxlen=self._preroll + self._barge_in_frames)
+        self._held: deque[bytes] = deque(maxlen=self._preroll + 2 * self._barge_in_frames)
         self._silence: list[bytes] = []  # after a pause
         self._rest = b""  # less than a frame
         self._frames = 0  # so far
-        self._run = 0  # frames of speech in a row before the start, of silence in a row after it
+        self._onset = _Onset()
+        self._run = 0  # frames of silence in a row, of a question
         self._maybe = False  # speech may have begun
         self.speaking = False
 
@@ -94,17 +117,18 @@ class VoiceActivity:
     def _quiet(self, frame: bytes, probability: float, answering: bool) -> list[Segment]:
         """A frame while nobody speaks."""
         self._held.append(frame)
-        self._run = self._run + 1 if probability >= self._start else 0
-        if self._run >= (self._barge_in_frames if answering else self._start_frames):
-            keep = min(len(self._held), self._preroll + self._run)
+        onset = self._onset
+        onset.add(probability >= self._start)
+        if onset.spoken >= self._barge_in_frames if answering else onset.run >= self._start_frames:
+            keep = min(len(self._held), self._preroll + onset.length)
             audio = b"".join(list(self._held)[-keep:])
             self._held.clear()
-            self.speaking, self._maybe, self._run = True, False, 0
+            self.speaking, self._maybe, self._onset = True, False, _Onset()
             return [Segment("start", audio, self._at_ms(keep))]
-        if answering and not self._maybe and self._run >= self._maybe_frames:
+        if answering and not self._maybe and onset.run >= self._maybe_frames:
             self._maybe = True
-            return [Segment("maybe", at_ms=self._at_ms(self._run))]
-        if self._maybe and not self._run:
+            return [Segment("maybe", at_ms=self._at_ms(onset.run))]
+        if self._maybe and not onset.spoken:
             self._maybe = False
             return [Segment("no")]
         return []
@@ -141,7 +165,7 @@ class VoiceActivity:
         self._microphone.close()
 
     def _stop(self) -> None:
-        self.speaking, self._maybe, self._run = False, False, 0
+        self.speaking, self._maybe, self._run, self._onset = False, False, 0, _Onset()
         self._microphone.reset()
         self._held.clear()
         self._silence.clear()

@@ -103,6 +103,35 @@ class Scripted:
     def reset(self) -> None: ...
 
 
+async def said_while_answering(shape: str) -> list[str]:
+    """`shape`: speech (#) or none (.) in each frame. → what is found, without `more`."""
+    vad = VoiceActivity(VadSettings(), 16_000, Scripted(iter(0.9 if each == "#" else 0.1 for each in shape)))
+    return [part.kind for part in await found(vad, bytes(FRAME_BYTES * len(shape)), answering=True)]
+
+
+@pytest.mark.parametrize("shape", ["..########", "######.....##..######.", "##.##.##.##"])
+async def test_a_short_sentence_with_plosives_interrupts_an_answer(shape):
+    kinds = await said_while_answering(shape)
+    assert kinds.count("start") == 1
+    assert kinds[: kinds.index("start")] in (["maybe"], ["maybe", "no", "maybe"])
+
+
+@pytest.mark.parametrize("shape", ["#######" + 20 * ".", "###...###...###...", 10 * "##..."])
+async def test_short_sounds_with_silence_between_interrupt_nothing(shape):
+    kinds = await said_while_answering(shape)
+    assert "start" not in kinds and kinds[-1] == "no"
+
+
+async def test_what_is_kept_begins_before_the_first_frame_of_speech():
+    frames = [bytes([number]) * FRAME_BYTES for number in range(40)]
+    shape = 20 * "." + "####..######"
+    vad = VoiceActivity(VadSettings(), 16_000, Scripted(iter(0.9 if each == "#" else 0.1 for each in shape)))
+    segments = await found(vad, b"".join(frames), FRAME_BYTES, answering=True)
+    start = next(segment for segment in segments if segment.kind == "start")
+    preroll = round(VadSettings().preroll_seconds / 0.032)
+    assert start.audio == b"".join(frames[20 - preroll : 30]) and start.at_ms == round(32 * (20 - preroll))
+
+
 async def test_an_hour_of_noise_holds_no_more_than_a_minute():
     blips = itertools.cycle([0.9, 0.9, 0.1, 0.4, 0.0])  # too short to be speech
     vad, second = VoiceActivity(VadSettings(), 16_000, Scripted(blips)), bytes(32_000)
