@@ -80,7 +80,7 @@ class VoiceActivity:
         self._pause_frames = _frame_count(settings.pause_seconds)
         self._end_seconds = settings.end_seconds
         self._preroll = round(settings.preroll_seconds / FRAME_SECONDS)
-        self._held: deque[bytes] = deque(maxlen=self._preroll + 2 * self._barge_in_frames)
+        self._held: deque[bytes] = deque(maxlen=self._preroll + 2 * self._barge_in_frames)  # there is room for dips
         self._silence: list[bytes] = []  # after a pause
         self._rest = b""  # less than a frame
         self._frames = 0  # so far
@@ -119,7 +119,8 @@ class VoiceActivity:
         self._held.append(frame)
         onset = self._onset
         onset.add(probability >= self._start)
-        if onset.spoken >= self._barge_in_frames if answering else onset.run >= self._start_frames:
+        begun = onset.spoken >= self._barge_in_frames if answering else onset.run >= self._start_frames
+        if begun:
             keep = min(len(self._held), self._preroll + onset.length)
             audio = b"".join(list(self._held)[-keep:])
             self._held.clear()
