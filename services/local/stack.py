@@ -148,7 +148,8 @@ class LocalStack:
         if self.supervisor is None:
             return
         if self.supervisor.poll() is None:
-            self.supervisor.stdin.close()  # tells it to stop
+            self.supervisor.stdin.close()  # tells it to stop, unless a process that this one has forked holds it open
+            self.supervisor.terminate()
             try:
                 self.supervisor.wait(seconds)
             except subprocess.TimeoutExpired:

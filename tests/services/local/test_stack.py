@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,16 @@ module = {"demo": demo, "up": up}[sys.argv[1]]
 module.LocalStack = Slow
 sys.argv = ["parley"]
 module.app()
+"""
+
+WAITING = """
+import signal
+from services.local import parent
+
+signal.signal(signal.SIGTERM, parent.request_stop)
+parent.report("", "ready")
+while not parent.stop_requested(0.5):
+    pass
 """
 
 
@@ -116,6 +128,22 @@ def test_stopping_ends_the_supervisor_and_removes_what_it_left(tmp_path, sleeper
     assert sleeper.wait() == -signal.SIGTERM
     assert not Path(running.runtime_dir).exists() and state.read(tmp_path) is None
     assert not stop_running(tmp_path)
+
+
+def test_the_supervisor_is_told_to_stop_though_a_forked_process_holds_its_pipe_open(options, tmp_path):
+    stack = LocalStack(Path(options.checkpoint), tmp_path, port=0, http_port=0)
+    stack.supervisor = supervisor = subprocess.Popen(
+        [sys.executable, "-c", WAITING], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert b"ready" in supervisor.stdout.readline()
+    forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    forked.start()
+    try:
+        stack.stop(seconds=10)
+    finally:
+        forked.kill()
+        forked.join()
+    assert supervisor.returncode == 0
 
 
 def test_another_process_with_the_pid_of_a_supervisor_is_left_alone(tmp_path, sleeper):
