@@ -24,6 +24,7 @@ class GrpcStream:
         self._service, self._call, self._settings = service, call, settings
         self._sequence = 0
         self._writing = asyncio.Lock()  # a number and its write belong together
+        self._reading: asyncio.Task | None = None  # takes the next message from the call
         self._waiting: asyncio.Timeout | None = None  # of the reader, while it waits for a message
         self._owed_since: float | None = None  # on the loop's clock: the service has everything and owes an answer
         self._sending = asyncio.create_task(self._send_all(requests, keep_open))
@@ -62,29 +63,34 @@ class GrpcStream:
         return silent if self._owed_since is None else min(silent, self._owed_since + self._settings.stall_seconds)
 
     async def __aiter__(self) -> AsyncIterator:
-        answers = aiter(self._call)
         expected = 0
-        while (answer := await self._next(answers)) is not None:
+        while (answer := await self._next()) is not None:
             if answer.sequence != expected:
                 raise ConnectionLostError(f"{self._service}: answer {answer.sequence} came where {expected} was due")
             expected += 1
             yield answer
 
-    async def _next(self, answers: AsyncIterator):
+    async def _next(self):
         """The next answer; None at the end. A message without a field is a heartbeat, or carries the status of a call
         that has failed (`services.rpc.decorator`)."""
         if self._owed_since is not None:
             self._owed_since = asyncio.get_running_loop().time()
-        while (message := await self._receive(answers)) is not None and message.WhichOneof("message") is None:
+        while (message := await self._receive()) is not None and message.WhichOneof("message") is None:
             pass
         return message
 
-    async def _receive(self, answers: AsyncIterator):
-        """The next message; None at the end."""
+    async def _receive(self):
+        """The next message; None at the end.
+
+        Cancelling it does not cancel the call's own read, which would then never free what it has received
+        (grpc/grpc, issue 43360). It ends with the call.
+        """
         began = asyncio.get_running_loop().time()
+        self._reading = asyncio.create_task(self._call.read())
         try:
             async with asyncio.timeout_at(self._latest()) as self._waiting:
-                return await anext(answers, None)
+                message = await asyncio.shield(self._reading)
+            return None if message is grpc.aio.EOF else message
         except TimeoutError:
             if self._sending.done():
                 self._sending.result()  # an error of this side's own
@@ -99,6 +105,8 @@ class GrpcStream:
         """Cancels the call."""
         self._call.cancel()
         self._sending.cancel()
-        await asyncio.wait({self._sending})
-        if not self._sending.cancelled():
-            self._sending.exception()  # the reader has seen it, or nobody waits for it any more
+        working = {self._sending} if self._reading is None else {self._sending, self._reading}
+        await asyncio.wait(working)
+        for task in working:
+            if not task.cancelled():
+                task.exception()  # the reader has seen it, or nobody waits for it any more
