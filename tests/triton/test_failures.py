@@ -7,6 +7,7 @@ import signal
 import time
 
 import grpc
+import psutil
 import pytest
 import torch
 
@@ -92,6 +93,7 @@ async def test_a_server_that_hangs_is_given_up(run_service, own_server):
     server = own_server()
     async with run_service("vision_encoder", server.url, triton_timeout_seconds=60) as (service, _):
         os.kill(server.process.pid, signal.SIGSTOP)
+        await until(lambda: psutil.Process(server.process.pid).status() == psutil.STATUS_STOPPED)  # answers till then
         held = asyncio.create_task(refused(service, tiles()))  # ends with the watch, long before its own time limit
         await until(lambda: not service.alive)
         await held
