@@ -76,6 +76,11 @@ class Victim:
             self.lost_at, self.lost_clock = time.monotonic(), time.time()
             self.process.send_signal(self._number)
 
+    def end(self) -> None:
+        """Kills it, whether it hangs or has ended."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.process.kill()
+
     @property
     def gone(self) -> bool:
         return processes.started_at(self.process.pid) is None
@@ -152,7 +157,7 @@ async def lose(
     run, failure = await disturbed(phase, question, victim, addresses)
     victim.strike()  # where the turn was over before
     if row.gateways > 1:
-        victim.process.kill()  # the second gateway is nobody's to replace
+        victim.end()  # the second gateway is nobody's to replace
     found_out = await watching
     if run is None or math.isnan(found_out["recovery"]):
         return Try(phase, failure or "the stack stays broken", **found_out)

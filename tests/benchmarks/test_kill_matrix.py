@@ -79,3 +79,12 @@ def test_the_busiest_process_is_lost_and_only_once():
         for process in (idle, busy):
             process.kill()
             process.wait()
+
+
+def test_a_process_that_was_lost_and_reaped_may_be_ended():
+    process = subprocess.Popen(["sleep", "60"])
+    victim = Victim([psutil.Process(process.pid)], signal.SIGKILL)
+    victim.strike()
+    process.wait(10)
+    victim.end()
+    assert victim.gone
