@@ -28,10 +28,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -48,7 +50,7 @@ from benchmarks.resume import ask, second_gateway
 from benchmarks.workload import Spoken, questions
 from services.local import state
 from services.local.stack import LocalStack
-from services.local.supervisor import StackError
+from services.local.supervisor import MAX_RESTARTS, RESTART_WINDOW, StackError
 from services.registry import SERVICES
 
 RESULTS = Path(".parley/kill-matrix.json")
@@ -57,6 +59,7 @@ COLUMNS = (
     *("begun worst", "recovery p50", "recovery worst", "load", "aim", "met"),
 )
 HUNG = signal.SIGSTOP
+PACE = RESTART_WINDOW / (MAX_RESTARTS - 1)  # seconds between tries: a stack whose child ends more often gives up
 
 
 def _service(name: str) -> list[Row]:
@@ -89,7 +92,10 @@ ROWS = [
 async def tries_of(row: Row, stack: state.StackState, asked: Iterator[Spoken], count: int) -> list[Try]:
     """Ends early where the stack is not whole again."""
     tries: list[Try] = []
+    began = -math.inf
     for number, question in enumerate(islice(asked, count)):
+        await asyncio.sleep(began + PACE - time.monotonic())
+        began = time.monotonic()
         phase = PHASES[number % len(PHASES)]
         if row.process in SERVICES:
             await until_one_stands_by(stack)
